@@ -1,0 +1,294 @@
+//! Messages of `values.proto`.
+
+use std::fmt;
+
+use dfs_types::{
+    CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FsError, FsPath, FsResult, GenStamp,
+    InodeId, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
+};
+
+use crate::v1;
+
+fn missing(what: &str) -> FsError {
+    FsError::invalid(format!("the request lacks '{what}'"))
+}
+
+macro_rules! id_from_bytes {
+    ($($(#[$doc:meta])* $function:ident: $type:ident),*) => {$(
+        $(#[$doc])*
+        pub fn $function(bytes: &[u8]) -> FsResult<$type> {
+            $type::from_bytes(bytes).ok_or_else(|| {
+                FsError::invalid(format!("{} has {} bytes: 16 are needed", stringify!($function), bytes.len()))
+            })
+        }
+    )*};
+}
+
+id_from_bytes! {
+    /// Reads a node id.
+    node_id: NodeId,
+    /// Reads a cluster id.
+    cluster_id: ClusterId,
+    /// Reads a volume id.
+    volume_id: VolumeId,
+    /// Reads a client id.
+    client_id: ClientId
+}
+
+/// `None` for an empty text, which stands for an absent one in proto3.
+pub fn empty_as_none(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Checks a path.
+pub fn path(text: &str) -> FsResult<FsPath> {
+    Ok(FsPath::parse(text)?)
+}
+
+/// Reads who asks and, on mutations, which request it is.
+pub fn context(context: Option<v1::Context>) -> FsResult<(Option<RequestId>, Caller)> {
+    let context = context.ok_or_else(|| missing("context"))?;
+    let id = context.id.map(request_id).transpose()?;
+    Ok((id, caller(context.caller.ok_or_else(|| missing("context.caller"))?)?))
+}
+
+/// Reads a request id.
+pub fn request_id(id: v1::RequestId) -> FsResult<RequestId> {
+    Ok(RequestId { client: client_id(&id.client)?, call: CallId(id.call) })
+}
+
+impl From<RequestId> for v1::RequestId {
+    fn from(id: RequestId) -> Self {
+        Self { client: id.client.as_bytes().to_vec(), call: id.call.0 }
+    }
+}
+
+/// Reads and checks a caller.
+pub fn caller(caller: v1::Caller) -> FsResult<Caller> {
+    Caller::new(caller.user, caller.groups)
+}
+
+impl From<Caller> for v1::Caller {
+    fn from(caller: Caller) -> Self {
+        Self { user: caller.user, groups: caller.groups }
+    }
+}
+
+/// The message for a status.
+pub fn wire_file_status(status: FileStatus) -> v1::FileStatus {
+    let FileStatus {
+        inode,
+        kind,
+        owner,
+        group,
+        mode,
+        mtime,
+        atime,
+        length,
+        replication,
+        chunk_size,
+        children,
+        open,
+    } = status;
+    let kind = match kind {
+        FileKind::File => v1::FileKind::File,
+        FileKind::Directory => v1::FileKind::Directory,
+    };
+    v1::FileStatus {
+        inode: inode.0,
+        kind: kind.into(),
+        owner,
+        group,
+        mode: mode.bits(),
+        mtime: mtime.0,
+        atime: atime.0,
+        length,
+        replication,
+        chunk_size,
+        children,
+        open,
+    }
+}
+
+/// Reads a status.
+pub fn file_status(status: v1::FileStatus) -> FsResult<FileStatus> {
+    let kind = match status.kind() {
+        v1::FileKind::File => FileKind::File,
+        v1::FileKind::Directory => FileKind::Directory,
+        v1::FileKind::Unspecified => return Err(missing("status.kind")),
+    };
+    Ok(FileStatus {
+        inode: InodeId(status.inode),
+        kind,
+        owner: status.owner,
+        group: status.group,
+        mode: Mode::new(status.mode)?,
+        mtime: Millis(status.mtime),
+        atime: Millis(status.atime),
+        length: status.length,
+        replication: status.replication,
+        chunk_size: status.chunk_size,
+        children: status.children,
+        open: status.open,
+    })
+}
+
+/// A chunk with the version and length somebody means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its generation stamp.
+    pub generation: GenStamp,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl From<v1::ChunkExtent> for Extent {
+    fn from(extent: v1::ChunkExtent) -> Self {
+        Self {
+            chunk: ChunkId(extent.chunk),
+            generation: GenStamp(extent.generation),
+            length: extent.length,
+        }
+    }
+}
+
+impl From<Extent> for v1::ChunkExtent {
+    fn from(extent: Extent) -> Self {
+        Self { chunk: extent.chunk.0, generation: extent.generation.0, length: extent.length }
+    }
+}
+
+/// Where a DataNode is now and what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The node.
+    pub id: NodeId,
+    /// IP address or DNS name.
+    pub host: String,
+    /// gRPC port.
+    pub data_port: u16,
+    /// HTTP port.
+    pub http_port: u16,
+    /// Topology, `/zone/rack`; empty for none.
+    pub location: String,
+}
+
+impl Endpoint {
+    /// `host:port` of the data port, with brackets around an IPv6 address.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.data_port)
+        } else {
+            format!("{}:{}", self.host, self.data_port)
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.address())
+    }
+}
+
+impl TryFrom<v1::Node> for Endpoint {
+    type Error = FsError;
+
+    fn try_from(node: v1::Node) -> FsResult<Self> {
+        let port = |name: &str, port: u32| {
+            u16::try_from(port).map_err(|_| FsError::invalid(format!("{name} {port} is not a port number")))
+        };
+        if node.host.is_empty() || node.host.len() > 255 {
+            return Err(FsError::invalid(format!("a node's host has {} bytes: 1 to 255", node.host.len())));
+        }
+        if node.location.len() > 255 {
+            return Err(FsError::invalid("a node's location has more than 255 bytes"));
+        }
+        Ok(Self {
+            id: node_id(&node.id)?,
+            data_port: port("data_port", node.data_port)?,
+            http_port: port("http_port", node.http_port)?,
+            host: node.host,
+            location: node.location,
+        })
+    }
+}
+
+impl From<Endpoint> for v1::Node {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            id: endpoint.id.as_bytes().to_vec(),
+            host: endpoint.host,
+            data_port: endpoint.data_port.into(),
+            http_port: endpoint.http_port.into(),
+            location: endpoint.location,
+        }
+    }
+}
+
+/// Reads one line of a chunk report.
+pub fn replica_record(record: v1::ReplicaRecord) -> FsResult<ReplicaRecord> {
+    let state = match record.state() {
+        v1::ReplicaState::Finalized => ReplicaState::Finalized,
+        v1::ReplicaState::Rbw => ReplicaState::Rbw,
+        v1::ReplicaState::Rwr => ReplicaState::Rwr,
+        v1::ReplicaState::Corrupt => ReplicaState::Corrupt,
+        v1::ReplicaState::Unspecified => return Err(missing("replica.state")),
+    };
+    Ok(ReplicaRecord {
+        chunk: ChunkId(record.chunk),
+        generation: GenStamp(record.generation),
+        length: record.length,
+        state,
+    })
+}
+
+/// The message for one line of a chunk report.
+pub fn wire_replica_record(record: ReplicaRecord) -> v1::ReplicaRecord {
+    let state = match record.state {
+        ReplicaState::Finalized => v1::ReplicaState::Finalized,
+        ReplicaState::Rbw => v1::ReplicaState::Rbw,
+        ReplicaState::Rwr => v1::ReplicaState::Rwr,
+        ReplicaState::Corrupt => v1::ReplicaState::Corrupt,
+    };
+    v1::ReplicaRecord {
+        chunk: record.chunk.0,
+        generation: record.generation.0,
+        length: record.length,
+        state: state.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_nodes_are_refused() {
+        let good = v1::Node {
+            id: vec![7; 16],
+            host: "10.0.0.1".into(),
+            data_port: 9_001,
+            http_port: 9_864,
+            location: String::new(),
+        };
+        assert_eq!(Endpoint::try_from(good.clone()).unwrap().address(), "10.0.0.1:9001");
+        for bad in [
+            v1::Node { id: vec![7; 15], ..good.clone() },
+            v1::Node { host: String::new(), ..good.clone() },
+            v1::Node { data_port: 70_000, ..good.clone() },
+            v1::Node { location: "/r".repeat(200), ..good.clone() },
+        ] {
+            assert!(Endpoint::try_from(bad).is_err());
+        }
+        let v6 = v1::Node { host: "::1".into(), ..good };
+        assert_eq!(Endpoint::try_from(v6).unwrap().address(), "[::1]:9001");
+    }
+
+    #[test]
+    fn a_mutation_without_caller_is_refused() {
+        assert!(context(None).is_err());
+        assert!(context(Some(v1::Context { id: None, caller: None })).is_err());
+    }
+}

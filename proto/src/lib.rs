@@ -1,0 +1,19 @@
+//! The gRPC protocol of the file system.
+//!
+//! [`v1`] is generated from the files under `proto/` and committed; a test keeps it current. [`convert`] is the only
+//! place that knows both wire messages and domain values: wire types stop at the servers' `serve` modules and at the
+//! client library.
+
+pub mod convert;
+
+/// Generated messages, clients and servers of package `dfs.v1`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the meaning of each message stands in the .proto file"
+)]
+pub mod v1 {
+    include!("gen/dfs.v1.rs");
+}

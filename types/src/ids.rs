@@ -1,0 +1,120 @@
+//! Newtypes for every identifier, so that a chunk id can't be passed where an inode id belongs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new random id.
+            pub fn random() -> Self {
+                Self(Uuid::new_v4())
+            }
+
+            /// The id whose 16 bytes these are, or `None` if there are not exactly 16.
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self)
+            }
+
+            /// The id's 16 bytes.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+number_id! {
+    /// A file or directory. Unique within a cluster and never used again; the root is [`InodeId::ROOT`].
+    InodeId
+}
+number_id! {
+    /// A chunk of a file. Unique within a cluster, never used again, always positive as an `i64` (HDFS's block id).
+    ChunkId
+}
+number_id! {
+    /// The version of a chunk. A replica with a lower stamp than the chunk's is stale.
+    GenStamp
+}
+number_id! {
+    /// A client's number for one of its requests; a retry carries the number of the first try.
+    CallId
+}
+
+impl InodeId {
+    /// The root directory (HDFS uses the same number).
+    pub const ROOT: Self = Self(16_385);
+}
+
+impl ChunkId {
+    /// The first chunk id of a new cluster (HDFS uses the same number).
+    pub const FIRST: Self = Self(1_073_741_825);
+}
+
+impl GenStamp {
+    /// The first generation stamp of a new cluster (HDFS uses the same number).
+    pub const FIRST: Self = Self(1_001);
+}
+
+uuid_id! {
+    /// The cluster a directory was formatted for.
+    ClusterId
+}
+uuid_id! {
+    /// A DataNode: the id on its volumes, whatever its address.
+    NodeId
+}
+uuid_id! {
+    /// One directory a DataNode stores chunks in.
+    VolumeId
+}
+uuid_id! {
+    /// One client instance, as the retry table knows it.
+    ClientId
+}
+
+/// Names one request of one client: a retry with the same id gets the first answer instead of running again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestId {
+    /// Who asks.
+    pub client: ClientId,
+    /// Which of its requests this is.
+    pub call: CallId,
+}

@@ -1,0 +1,21 @@
+//! Domain values that every crate of the file system agrees on.
+//!
+//! This crate does no I/O, reads no clock and spawns nothing: it can be used from the pure decision code of the
+//! NameNode as well as from the command line.
+
+pub mod attributes;
+pub mod checksum;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod names;
+pub mod path;
+pub mod replica;
+pub mod time;
+
+pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use error::{ErrorCode, FsError, FsResult};
+pub use ids::{CallId, ChunkId, ClientId, ClusterId, GenStamp, InodeId, NodeId, RequestId, VolumeId};
+pub use path::FsPath;
+pub use replica::{ReplicaRecord, ReplicaState};
+pub use time::Millis;

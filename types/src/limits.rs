@@ -1,0 +1,81 @@
+//! Every number that two crates must agree on, with its unit and the reason for its value.
+
+use std::time::Duration;
+
+/// Bytes of data that one checksum covers; HDFS's `dfs.bytes-per-checksum`, which its wire protocol needs.
+pub const BYTES_PER_CHECKSUM: usize = 512;
+/// Bytes of one stored checksum (CRC32C).
+pub const CHECKSUM_BYTES: usize = 4;
+
+/// Bytes of a chunk if the file's creator does not say otherwise.
+pub const DEFAULT_CHUNK_SIZE: u64 = 64 << 20;
+/// Smallest chunk size accepted, in bytes: one checksum unit. Tests and Hadoop's contract suites use tiny chunks.
+pub const MIN_CHUNK_SIZE: u64 = BYTES_PER_CHECKSUM as u64;
+/// Largest chunk size accepted, in bytes; a replica's length must fit 32 bits in the chunk map.
+pub const MAX_CHUNK_SIZE: u64 = 2 << 30;
+
+/// Replicas of a chunk if the file's creator does not say otherwise.
+pub const DEFAULT_REPLICATION: u32 = 3;
+/// Most replicas a file may ask for; HDFS's `dfs.replication.max`.
+pub const MAX_REPLICATION: u32 = 512;
+/// Finalized replicas a chunk needs before its file may be closed (capped by the file's own replication).
+pub const DEFAULT_MIN_REPLICAS: u32 = 2;
+
+/// Longest name of one directory entry, in bytes (as POSIX `NAME_MAX`).
+pub const MAX_NAME_BYTES: usize = 255;
+/// Longest path, in bytes (as POSIX `PATH_MAX`).
+pub const MAX_PATH_BYTES: usize = 4_096;
+/// Longest user, group, client or lease holder name, in bytes.
+pub const MAX_PRINCIPAL_BYTES: usize = 255;
+/// Most groups a caller may carry; more than any kernel's `NGROUPS` in practice.
+pub const MAX_GROUPS: usize = 1_024;
+/// Most chunks of one file: bounds every answer that lists them (1 Mi × 64 MiB = 64 TiB).
+pub const MAX_CHUNKS_PER_FILE: u64 = 1 << 20;
+
+/// Entries in one page of a directory listing (as HDFS's `dfs.ls.limit`).
+pub const LIST_PAGE: usize = 1_000;
+
+/// Bytes of data in one packet of a chunk stream: large enough that per-message cost vanishes, small enough that
+/// a dozen in flight stay within the memory limits. A multiple of [`BYTES_PER_CHECKSUM`].
+pub const PACKET_BYTES: usize = 512 << 10;
+/// Largest packet accepted from the wire, in bytes of data.
+pub const MAX_PACKET_BYTES: usize = 4 << 20;
+/// Largest gRPC message accepted on the data port, in bytes: a packet, its checksums, and room for a header.
+pub const MAX_DATA_MESSAGE_BYTES: usize = MAX_PACKET_BYTES + MAX_PACKET_BYTES / 64 + (64 << 10);
+/// Largest gRPC message accepted by the NameNode, in bytes (a page of a chunk report, a list of locations).
+pub const MAX_NAMENODE_MESSAGE_BYTES: usize = 16 << 20;
+/// HTTP/2 flow control window of a stream on the data port, in bytes.
+pub const DATA_STREAM_WINDOW: u32 = 4 << 20;
+/// HTTP/2 flow control window of a connection on the data port, in bytes.
+pub const DATA_CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Replicas in one message of a full chunk report.
+pub const REPORT_PAGE: usize = 50_000;
+/// Most DataNodes in one pipeline; a higher replication is reached by copying afterwards.
+pub const MAX_PIPELINE: usize = 16;
+
+/// How often a DataNode sends a heartbeat.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Silence after which a DataNode is *stale*: last choice for reads, none for writes.
+pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// Silence after which a DataNode is *dead* and its replicas are copied elsewhere.
+pub const DEAD_AFTER: Duration = Duration::from_secs(15);
+/// How long an announced restart may take before its replicas are copied elsewhere.
+pub const RESTART_GRACE: Duration = Duration::from_secs(120);
+
+/// How often a client renews its leases.
+pub const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(15);
+/// Age of a lease after which another client may take the file over (HDFS's soft limit).
+pub const LEASE_SOFT_LIMIT: Duration = Duration::from_secs(60);
+/// Age of a lease after which the NameNode closes the file itself (HDFS's hard limit is 20 minutes; ours is
+/// shorter because a client here renews four times a minute).
+pub const LEASE_HARD_LIMIT: Duration = Duration::from_secs(300);
+
+/// How long the answer to a request is kept for its retries (HDFS's retry cache keeps 10 minutes too).
+pub const RETRY_TTL: Duration = Duration::from_secs(600);
+
+/// Share of chunks that must have a reported replica before safe mode ends.
+pub const SAFE_MODE_THRESHOLD: f64 = 0.999;
+
+/// Time within which a connection must be open.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
