@@ -1,1 +1,9 @@
-//! Under construction.
+//! What every long-running process needs: logs, the HTTP port with health and metrics, and a clean stop.
+
+pub mod admin;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use admin::{Admin, Readiness};
+pub use shutdown::Shutdown;
+pub use telemetry::LogFormat;

@@ -1,0 +1,101 @@
+//! The HTTP port: `/metrics`, `/livez`, `/readyz`, and whatever the process adds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+
+use crate::Shutdown;
+
+/// Whether the process serves, and if not, what it waits for. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<Waiting>>);
+
+#[derive(Debug)]
+enum Waiting {
+    For(String),
+    Ready,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::For("starting".to_owned())
+    }
+}
+
+impl Readiness {
+    /// The process serves.
+    pub fn ready(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::Ready;
+    }
+
+    /// The process does not serve because of `reason`.
+    pub fn waiting(&self, reason: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::For(reason.into());
+    }
+
+    /// What the process waits for; `None` when it serves.
+    pub fn reason(&self) -> Option<String> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Waiting::For(reason) => Some(reason.clone()),
+            Waiting::Ready => None,
+        }
+    }
+}
+
+/// The server of the HTTP port.
+#[derive(Debug)]
+pub struct Admin {
+    routes: Router,
+}
+
+#[derive(Clone)]
+struct Context {
+    registry: Registry,
+    readiness: Readiness,
+}
+
+impl Admin {
+    /// The three standard pages.
+    pub fn new(registry: Registry, readiness: Readiness) -> Self {
+        let routes = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .with_state(Context { registry, readiness });
+        Self { routes }
+    }
+
+    /// Adds the process's own pages.
+    #[must_use]
+    pub fn with_routes(self, routes: Router) -> Self {
+        Self { routes: self.routes.merge(routes) }
+    }
+
+    /// Serves until a stop is requested.
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+        axum::serve(listener, self.routes)
+            .with_graceful_shutdown(async move { shutdown.requested().await })
+            .await
+    }
+}
+
+async fn ready(State(context): State<Context>) -> impl IntoResponse {
+    match context.readiness.reason() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&context.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,262 @@
+//! What the decision code is told, what it answers, and what it orders DataNodes to do.
+
+use dfs_types::{ChunkId, GenStamp, InodeId, NodeId, ReplicaRecord, VolumeId};
+
+/// Capacity and health of one volume, as its node last said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The volume.
+    pub id: VolumeId,
+    /// Directory on the node.
+    pub path: String,
+    /// Whether it was taken out after an I/O error.
+    pub failed: bool,
+    /// Bytes of the file system.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+    /// Bytes that new replicas may take.
+    pub available: u64,
+    /// Number of replicas.
+    pub replicas: u64,
+}
+
+/// Where a node is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// IP address or DNS name.
+    pub host: String,
+    /// gRPC port.
+    pub data_port: u16,
+    /// HTTP port.
+    pub http_port: u16,
+    /// Topology, `/zone/rack`; empty for none.
+    pub location: String,
+}
+
+/// What a node says with each heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Where it is.
+    pub address: Address,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
+    /// Write sessions under way.
+    pub active_writes: u32,
+    /// Read sessions under way.
+    pub active_reads: u32,
+    /// Copies it sends.
+    pub active_copies: u32,
+    /// It is stopping cleanly and will be back.
+    pub stopping: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A DataNode process introduced itself. Its earlier replicas are forgotten until its full report comes.
+    Registered {
+        /// Which node.
+        node: NodeId,
+        /// Which process of it.
+        incarnation: u128,
+        /// Its software's version.
+        version: String,
+        /// Its state.
+        stats: NodeStats,
+    },
+    /// A registered DataNode is alive.
+    HeartbeatSeen {
+        /// Which node.
+        node: NodeId,
+        /// Its state.
+        stats: NodeStats,
+    },
+    /// Every replica of a node.
+    FullReport {
+        /// Which node.
+        node: NodeId,
+        /// Sorted by chunk.
+        replicas: Vec<ReplicaRecord>,
+    },
+    /// Replicas that came, changed or (`true`) went, in order.
+    ReplicasChanged {
+        /// Which node.
+        node: NodeId,
+        /// Each replica and whether it was deleted.
+        changes: Vec<(ReplicaRecord, bool)>,
+    },
+    /// A reader or scrubber found a replica that does not match its checksums.
+    ReplicaCorrupt {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Which version.
+        generation: GenStamp,
+        /// Where.
+        node: NodeId,
+    },
+    /// At start, before anything else: a chunk of the namespace. `length` is `None` while it is being written.
+    ChunkLoaded {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its version.
+        generation: GenStamp,
+        /// Its length.
+        length: Option<u64>,
+        /// Replicas wanted.
+        replication: u32,
+    },
+    /// A chunk was added to an open file.
+    ChunkAdded {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its version.
+        generation: GenStamp,
+        /// Replicas wanted.
+        replication: u32,
+    },
+    /// A chunk's length is fixed: replicas of another length or an older generation are bad from now on.
+    ChunkCommitted {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its version.
+        generation: GenStamp,
+        /// Its length.
+        length: u64,
+    },
+    /// A chunk being written has a new version.
+    GenerationChanged {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The new version.
+        generation: GenStamp,
+    },
+    /// A chunk belongs to no file any more.
+    ChunkRemoved {
+        /// Which chunk.
+        chunk: ChunkId,
+    },
+    /// The replicas wanted of a chunk changed.
+    ReplicationChanged {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Replicas wanted now.
+        replication: u32,
+    },
+    /// The pipeline of a chunk being written now consists of these nodes.
+    PipelineSet {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its nodes.
+        nodes: Vec<NodeId>,
+    },
+    /// A file was opened for writing (also sent at start for each open file).
+    LeaseTaken {
+        /// Which file.
+        inode: InodeId,
+        /// By whom.
+        holder: String,
+    },
+    /// A holder is alive.
+    LeaseRenewed {
+        /// Who.
+        holder: String,
+    },
+    /// A file is closed or gone.
+    LeaseReleased {
+        /// Which file.
+        inode: InodeId,
+    },
+    /// An open file's last chunk must be recovered under a new version; the core sends a [`Command::Recover`] to one
+    /// holder of a replica and, if nothing comes of it, to another.
+    RecoveryWanted {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The new version.
+        new_generation: GenStamp,
+    },
+    /// An administrator switched safe mode.
+    SafeModeSet {
+        /// On or off.
+        on: bool,
+    },
+    /// Time passed; sent about twice a second.
+    Tick,
+}
+
+/// What follows from an event, to be performed by the engine around this crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The number of good finalized replicas of a chunk grew.
+    ReplicaGained {
+        /// Which chunk.
+        chunk: ChunkId,
+    },
+    /// A lease is older than its hard limit: recover the file.
+    LeaseExpired {
+        /// Which file.
+        inode: InodeId,
+        /// Whose lease.
+        holder: String,
+    },
+    /// A recovery has no replica to work with: commit it with length 0.
+    NothingToRecover {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The new version.
+        new_generation: GenStamp,
+    },
+    /// A node became live, stale or dead.
+    NodeChanged {
+        /// Which node.
+        node: NodeId,
+        /// What it is now.
+        state: NodeState,
+    },
+    /// Safe mode began or ended.
+    SafeModeChanged {
+        /// On or off.
+        on: bool,
+    },
+}
+
+/// Whether a node is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeState {
+    /// Heard of lately.
+    Live,
+    /// Silent for a while: last choice for reads, none for writes.
+    Stale,
+    /// Silent for so long that its replicas no longer count.
+    Dead,
+}
+
+/// An order to a DataNode, carried by the reply to its heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Send your finalized replica to these nodes.
+    Copy {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its version.
+        generation: GenStamp,
+        /// Its length.
+        length: u64,
+        /// Whereto.
+        targets: Vec<NodeId>,
+    },
+    /// Delete these replicas.
+    Delete {
+        /// Chunk and version of each.
+        replicas: Vec<(ChunkId, GenStamp)>,
+    },
+    /// Agree with the other holders on the chunk's length and finalize it under the new version.
+    Recover {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The new version.
+        new_generation: GenStamp,
+        /// All holders, the commanded node among them.
+        holders: Vec<NodeId>,
+    },
+}
