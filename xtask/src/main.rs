@@ -1,6 +1,7 @@
 //! `cargo xtask generate | check-generated | tidy`
 
 mod generate;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ fn main() -> Result<()> {
     match command.as_deref() {
         Some("generate") => generate::write(&root()),
         Some("check-generated") => generate::check(&root()),
-        _ => bail!("usage: cargo xtask generate | check-generated"),
+        Some("tidy") => tidy::check(&root()),
+        _ => bail!("usage: cargo xtask generate | check-generated | tidy"),
     }
 }

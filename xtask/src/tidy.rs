@@ -1,0 +1,124 @@
+//! Rules of the repository that no compiler checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// A source file longer than this has two rooms in one.
+const MAX_LINES: usize = 800;
+/// Names that say nothing of what is inside.
+const NAMELESS: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "manager"];
+/// Words that mark unfinished work.
+const UNFINISHED: [&str; 3] = ["FIXME", "XXX", "HACK"];
+/// Crates that must not depend on others of the workspace: (crate's folder, folders it must not name).
+const FORBIDDEN_ARROWS: [(&str, &[&str]); 6] = [
+    ("types", &["tokio", "tonic", "rusqlite", "serde_json"]),
+    ("namenode/core", &["tokio", "tonic", "rusqlite", "dfs-proto", "dfs-client"]),
+    ("namenode", &["dfs-datanode", "dfs-client"]),
+    ("datanode", &["dfs-namenode", "dfs-namenode-core", "dfs-client", "rusqlite"]),
+    ("client", &["dfs-namenode", "dfs-datanode", "rusqlite"]),
+    ("cli", &["dfs-namenode", "dfs-datanode", "dfs-proto", "rusqlite"]),
+];
+
+/// Fails with every broken rule.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let mut broken = Vec::new();
+    for path in tracked_files(root)? {
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        if path.extension().is_some_and(|extension| extension == "rs") && !name.contains("/gen/") {
+            check_source(&path, &name, &mut broken)?;
+        }
+    }
+    for (folder, forbidden) in FORBIDDEN_ARROWS {
+        check_arrows(root, folder, forbidden, &mut broken)?;
+    }
+    ensure!(broken.is_empty(), "{} rules are broken:\n  {}", broken.len(), broken.join("\n  "));
+    Ok(())
+}
+
+fn check_source(path: &Path, name: &str, broken: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+    let lines = text.lines().count();
+    if lines > MAX_LINES {
+        broken.push(format!("{name} has {lines} lines: {MAX_LINES} at most"));
+    }
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if NAMELESS.contains(&stem) {
+        broken.push(format!("{name}: '{stem}' does not say what is inside"));
+    }
+    if !name.starts_with("xtask/") {
+        for (number, line) in text.lines().enumerate() {
+            if UNFINISHED.iter().any(|word| line.contains(word)) {
+                broken.push(format!("{name}:{} is marked unfinished", number + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Only `[dependencies]` counts: tests may use what they test against.
+fn check_arrows(root: &Path, folder: &str, forbidden: &[&str], broken: &mut Vec<String>) -> Result<()> {
+    let manifest = root.join(folder).join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| format!("reading {folder}/Cargo.toml"))?;
+    let text = format!("\n{text}");
+    let section = text.split("\n[").find(|section| section.starts_with("dependencies]")).unwrap_or_default();
+    for line in section.lines() {
+        let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        if forbidden.contains(&dependency) {
+            broken.push(format!("{folder} must not depend on {dependency}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every file below `root` but for what builds leave there and hidden folders.
+fn tracked_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let hidden = name.to_string_lossy().starts_with('.');
+            if hidden || ["target", "data", "bin"].iter().any(|skip| name == *skip) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_keeps_its_rules() {
+        check(&crate::root()).unwrap();
+    }
+
+    #[test]
+    fn broken_rules_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        for (folder, _) in FORBIDDEN_ARROWS {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+            fs::write(root.path().join(folder).join("Cargo.toml"), "[dependencies]\n").unwrap();
+        }
+        check(root.path()).unwrap();
+        fs::write(root.path().join("types/Cargo.toml"), "[dependencies]\ntokio.workspace = true\n").unwrap();
+        fs::write(root.path().join("types/utils.rs"), format!("// {}\n", "FIXME")).unwrap();
+        fs::write(root.path().join("types/long.rs"), "\n".repeat(MAX_LINES + 1)).unwrap();
+        let message = check(root.path()).unwrap_err().to_string();
+        for expected in ["depend on tokio", "'utils'", "marked unfinished", "801 lines"] {
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}
