@@ -1,1 +1,56 @@
-//! Under construction.
+//! The client library: the one place that knows how to call the NameNode, write a pipeline and read replicas.
+//!
+//! ```no_run
+//! use dfs_client::{CreateOptions, Dfs};
+//! use dfs_types::FsPath;
+//! use tokio::io::AsyncWriteExt as _;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let dfs = Dfs::connect("namenode:9000").await?;
+//! let path = FsPath::parse("/logs/today")?;
+//! let mut writer = dfs.create(&path, CreateOptions { parents: true, ..CreateOptions::default() }).await?;
+//! writer.write_all(b"hello").await?;
+//! writer.close().await?;
+//! let bytes = dfs.open(&path).await?.read_all().await?;
+//! assert_eq!(&bytes[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every error is a [`dfs_types::FsError`]: a code for programs and a sentence for people. Wire types stay inside.
+
+mod admin;
+mod checksum;
+mod chunk_reader;
+mod chunk_writer;
+mod connect;
+mod datanodes;
+mod dial;
+mod error;
+mod identity;
+mod lease;
+mod locate;
+mod memory;
+mod namenode;
+mod namespace;
+mod pipeline;
+mod read;
+mod replica_stream;
+mod retry;
+mod session;
+mod stream;
+mod write;
+
+pub use admin::{
+    ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, NodeReport, NodeState, SafeModeAction,
+    SafeModeStatus, VolumeReport,
+};
+pub use checksum::FileChecksum;
+pub use connect::{Builder, Dfs};
+pub use dfs_proto::convert::Endpoint;
+pub use dial::{Connector, TcpConnector};
+pub use locate::{LocatedChunk, Locations};
+pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
+pub use read::FileReader;
+pub use stream::FileStream;
+pub use write::{CreateOptions, Durability, FileWriter};

@@ -12,6 +12,12 @@ pub fn crc32c(data: &[u8]) -> u32 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, data) as u32
 }
 
+/// CRC32C of two pieces of data one after the other, from theirs; `second_length` is the second's bytes.
+pub fn combine(first: u32, second: u32, second_length: u64) -> u32 {
+    let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+    crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_length) as u32
+}
+
 /// Bytes of checksums that belong to `data_length` bytes of data.
 pub const fn checksum_length(data_length: u64) -> u64 {
     data_length.div_ceil(BYTES_PER_CHECKSUM as u64) * CHECKSUM_BYTES as u64
@@ -74,6 +80,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn combined_checksums_are_those_of_the_whole(data in proptest::collection::vec(any::<u8>(), 0..3_000), at in any::<usize>()) {
+            let (first, second) = data.split_at(at % (data.len() + 1));
+            prop_assert_eq!(combine(crc32c(first), crc32c(second), second.len() as u64), crc32c(&data));
+        }
+
         #[test]
         fn every_flipped_bit_is_found(mut data in proptest::collection::vec(any::<u8>(), 1..3_000), at in any::<usize>()) {
             let sums = compute(&data);

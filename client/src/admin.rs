@@ -1,0 +1,345 @@
+//! What administrators ask.
+
+use std::time::Duration;
+
+use dfs_proto::convert::{Endpoint, cluster_id, from_status, volume_id};
+use dfs_proto::v1;
+use dfs_types::{ChunkId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, VolumeId};
+use futures_util::stream::{BoxStream, StreamExt as _};
+
+use crate::connect::Dfs;
+use crate::error::incomplete;
+use crate::namespace::status;
+
+/// Whether a DataNode is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeState {
+    /// Heard of lately.
+    Live,
+    /// Silent for a while: last choice for reads, none for writes.
+    Stale,
+    /// Silent for so long that its replicas no longer count.
+    Dead,
+}
+
+/// One volume of a DataNode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeReport {
+    /// The volume.
+    pub id: VolumeId,
+    /// Its directory on the node.
+    pub path: String,
+    /// Whether it was taken out after an I/O error.
+    pub failed: bool,
+    /// Bytes of the file system.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+    /// Bytes that new replicas may take.
+    pub available: u64,
+    /// Number of replicas.
+    pub replicas: u64,
+}
+
+/// One DataNode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Which, and where.
+    pub node: Endpoint,
+    /// Whether it is heard of.
+    pub state: NodeState,
+    /// Time since its last heartbeat.
+    pub silent: Duration,
+    /// Its volumes.
+    pub volumes: Vec<VolumeReport>,
+    /// Replicas it holds.
+    pub replicas: u64,
+    /// Write sessions under way.
+    pub active_writes: u32,
+    /// Read sessions under way.
+    pub active_reads: u32,
+    /// Copies it sends.
+    pub active_copies: u32,
+    /// Version of its software.
+    pub version: String,
+    /// Whether its full report is in.
+    pub reported: bool,
+}
+
+/// State of safe mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SafeModeStatus {
+    /// Whether the NameNode is in safe mode.
+    pub on: bool,
+    /// Whether an administrator switched it on.
+    pub manual: bool,
+    /// Chunks with a reported replica.
+    pub reported: u64,
+    /// Chunks that must have one before safe mode ends by itself.
+    pub needed: u64,
+}
+
+/// The whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterReport {
+    /// The cluster's id.
+    pub cluster: ClusterId,
+    /// State of safe mode.
+    pub safe_mode: SafeModeStatus,
+    /// Every DataNode known.
+    pub nodes: Vec<NodeReport>,
+    /// Number of files.
+    pub files: u64,
+    /// Number of directories.
+    pub directories: u64,
+    /// Number of chunks.
+    pub chunks: u64,
+    /// Chunks with too few replicas.
+    pub under_replicated: u64,
+    /// Chunks with too many.
+    pub over_replicated: u64,
+    /// Chunks without any.
+    pub missing: u64,
+    /// Chunks with a corrupt replica.
+    pub corrupt: u64,
+    /// Copies ordered and not done.
+    pub pending_copies: u64,
+    /// Deletions ordered and not done.
+    pub pending_deletions: u64,
+    /// Files open for writing.
+    pub open_files: u64,
+    /// Chunks with a single good replica where more are wanted.
+    pub only_one_copy: u64,
+    /// Version of the NameNode's software.
+    pub version: String,
+}
+
+/// What to do about safe mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SafeModeAction {
+    /// Only tell.
+    Get,
+    /// Switch it on.
+    Enter,
+    /// Switch it off.
+    Leave,
+}
+
+/// A chunk as the file check found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FsckChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub generation: GenStamp,
+    /// Its bytes.
+    pub length: u64,
+    /// Replicas wanted.
+    pub expected: u32,
+    /// Nodes with a good replica.
+    pub nodes: Vec<Endpoint>,
+    /// Replicas known to be bad.
+    pub corrupt: u32,
+    /// Whether it is being written.
+    pub under_construction: bool,
+}
+
+/// A file as the file check found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FsckFile {
+    /// Where it is.
+    pub path: String,
+    /// Its attributes.
+    pub status: FileStatus,
+    /// Its chunks, in order.
+    pub chunks: Vec<FsckChunk>,
+}
+
+/// Sums of a file check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FsckSummary {
+    /// Number of files.
+    pub files: u64,
+    /// Number of directories.
+    pub directories: u64,
+    /// Number of chunks.
+    pub chunks: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Chunks with too few replicas.
+    pub under_replicated: u64,
+    /// Chunks with too many.
+    pub over_replicated: u64,
+    /// Chunks without any.
+    pub missing: u64,
+    /// Chunks with a corrupt replica.
+    pub corrupt: u64,
+    /// Files open for writing.
+    pub open_files: u64,
+    /// Number of replicas.
+    pub replicas: u64,
+    /// Whether every chunk has a good replica.
+    pub healthy: bool,
+}
+
+/// One item of [`Dfs::fsck`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FsckEntry {
+    /// A file.
+    File(FsckFile),
+    /// The sums; the last item.
+    Summary(FsckSummary),
+}
+
+fn volume(volume: v1::VolumeStatus) -> FsResult<VolumeReport> {
+    Ok(VolumeReport {
+        id: volume_id(&volume.id)?,
+        failed: volume.health() == v1::VolumeHealth::Failed,
+        path: volume.path,
+        capacity: volume.capacity,
+        used: volume.used,
+        available: volume.available,
+        replicas: volume.replicas,
+    })
+}
+
+fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
+    let state = match report.state() {
+        v1::NodeState::Live => NodeState::Live,
+        v1::NodeState::Stale => NodeState::Stale,
+        v1::NodeState::Dead => NodeState::Dead,
+        v1::NodeState::Unspecified => return Err(incomplete("node.state")),
+    };
+    Ok(NodeReport {
+        node: report.node.ok_or_else(|| incomplete("node.node"))?.try_into()?,
+        state,
+        silent: Duration::from_millis(report.silent_ms),
+        volumes: report.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
+        replicas: report.replicas,
+        active_writes: report.active_writes,
+        active_reads: report.active_reads,
+        active_copies: report.active_copies,
+        version: report.version,
+        reported: report.reported,
+    })
+}
+
+fn safe_mode_status(status: v1::SafeModeStatus) -> SafeModeStatus {
+    let v1::SafeModeStatus { on, manual, reported, needed } = status;
+    SafeModeStatus { on, manual, reported, needed }
+}
+
+fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
+    Ok(FsckChunk {
+        chunk: ChunkId(chunk.chunk),
+        generation: GenStamp(chunk.generation),
+        length: chunk.length,
+        expected: chunk.expected,
+        nodes: chunk.nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
+        corrupt: chunk.corrupt,
+        under_construction: chunk.under_construction,
+    })
+}
+
+fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
+    match reply.kind.ok_or_else(|| incomplete("fsck.kind"))? {
+        v1::fsck_reply::Kind::File(file) => Ok(FsckEntry::File(FsckFile {
+            path: file.path,
+            status: status(file.status)?,
+            chunks: file.chunks.into_iter().map(fsck_chunk).collect::<FsResult<_>>()?,
+        })),
+        v1::fsck_reply::Kind::Summary(summary) => {
+            let v1::FsckSummary {
+                files,
+                directories,
+                chunks,
+                bytes,
+                under_replicated,
+                over_replicated,
+                missing,
+                corrupt,
+                open_files,
+                replicas,
+                healthy,
+            } = summary;
+            Ok(FsckEntry::Summary(FsckSummary {
+                files,
+                directories,
+                chunks,
+                bytes,
+                under_replicated,
+                over_replicated,
+                missing,
+                corrupt,
+                open_files,
+                replicas,
+                healthy,
+            }))
+        }
+    }
+}
+
+impl Dfs {
+    /// The cluster's nodes and numbers.
+    pub async fn report(&self) -> FsResult<ClusterReport> {
+        let report = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| async move {
+                client.report(v1::ReportRequest { context: Some(context) }).await
+            })
+            .await?;
+        Ok(ClusterReport {
+            cluster: cluster_id(&report.cluster)?,
+            safe_mode: safe_mode_status(report.safe_mode.ok_or_else(|| incomplete("safe_mode"))?),
+            nodes: report.nodes.into_iter().map(node).collect::<FsResult<_>>()?,
+            files: report.files,
+            directories: report.directories,
+            chunks: report.chunks,
+            under_replicated: report.under_replicated,
+            over_replicated: report.over_replicated,
+            missing: report.missing,
+            corrupt: report.corrupt,
+            pending_copies: report.pending_copies,
+            pending_deletions: report.pending_deletions,
+            open_files: report.open_files,
+            only_one_copy: report.only_one_copy,
+            version: report.version,
+        })
+    }
+
+    /// Checks every file at and below `path` against what the NameNode knows of its replicas: one entry a file, the
+    /// summary last. An error ends the stream.
+    pub async fn fsck(&self, path: &FsPath) -> FsResult<BoxStream<'static, FsResult<FsckEntry>>> {
+        let replies = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::FsckRequest { context: Some(context), path: path.to_string() };
+                async move { client.fsck(request).await }
+            })
+            .await?;
+        Ok(replies
+            .map(|reply| fsck_entry(reply.map_err(|status| from_status(&status))?))
+            .boxed())
+    }
+
+    /// Tells about safe mode after switching it as `action` says.
+    pub async fn safe_mode(&self, action: SafeModeAction) -> FsResult<SafeModeStatus> {
+        let action = match action {
+            SafeModeAction::Get => v1::SafeModeAction::Get,
+            SafeModeAction::Enter => v1::SafeModeAction::Enter,
+            SafeModeAction::Leave => v1::SafeModeAction::Leave,
+        };
+        let status = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request =
+                    v1::SetSafeModeRequest { context: Some(context), action: action.into() };
+                async move { client.set_safe_mode(request).await }
+            })
+            .await?;
+        Ok(safe_mode_status(status))
+    }
+}

@@ -1,0 +1,513 @@
+//! Writes one chunk: allocates it, streams its packets, recovers its pipeline. One task a chunk.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dfs_proto::convert::{Endpoint, Extent};
+use dfs_proto::v1;
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::connect::Inner;
+use crate::error::context;
+use crate::locate::LocatedChunk;
+use crate::pipeline::{Acked, Packet, Pipeline, Verdict};
+use crate::retry::{Backoff, pause_after};
+use crate::session::{Failure, Session, wire_packet};
+
+/// How long a new chunk waits for enough DataNodes: about the time one takes to restart.
+const NODES_PATIENCE: Duration = Duration::from_secs(20);
+/// Time for a node to send a started replica to another one.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for a question to a DataNode.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a node to end its stream after the last acknowledgement.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A file being written.
+#[derive(Debug)]
+pub(crate) struct WriteTarget {
+    pub(crate) dfs: Arc<Inner>,
+    pub(crate) path: FsPath,
+    pub(crate) inode: InodeId,
+    pub(crate) chunk_size: u64,
+    pub(crate) replication: u32,
+    /// Whether chunks are synced when finalized.
+    pub(crate) sync: bool,
+    /// Why the file can't be written any further.
+    pub(crate) failed: OnceLock<FsError>,
+}
+
+/// What others may know of a chunk being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The chunk and how much of it is acknowledged; `None` before it is allocated.
+    pub(crate) extent: Option<Extent>,
+    /// Acknowledged packets.
+    pub(crate) packets: u64,
+    pub(crate) phase: Phase,
+}
+
+/// What a chunk's task is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Allocating it or setting up its pipeline.
+    Opening,
+    /// Sending packets.
+    Streaming,
+    /// Its generation is about to change.
+    Recovering,
+    /// Finalized on every node of its pipeline.
+    Finished,
+}
+
+/// The chunk before a new one, whose length is committed with the new one's allocation.
+#[derive(Debug)]
+pub(crate) struct Previous {
+    pub(crate) progress: watch::Receiver<Progress>,
+    /// Its final length.
+    pub(crate) length: u64,
+}
+
+/// One chunk to write.
+#[derive(Debug)]
+pub(crate) struct ChunkWriter {
+    pub(crate) file: Arc<WriteTarget>,
+    pub(crate) index: u64,
+    pub(crate) previous: Option<Previous>,
+    /// Bounded by the writer's memory window.
+    pub(crate) packets: mpsc::UnboundedReceiver<Packet>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) _slot: OwnedSemaphorePermit,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { extent: None, packets: 0, phase: Phase::Opening }
+    }
+}
+
+impl WriteTarget {
+    /// The error to answer when a chunk's task is gone.
+    pub(crate) fn failure(&self) -> FsError {
+        self.failed.get().cloned().unwrap_or_else(|| FsError::internal("the chunk's writer stopped"))
+    }
+
+    /// Waits until `done` holds of a chunk's progress, and answers with that progress.
+    pub(crate) async fn wait(
+        &self,
+        progress: &mut watch::Receiver<Progress>,
+        done: impl FnMut(&Progress) -> bool,
+    ) -> FsResult<Progress> {
+        match progress.wait_for(done).await {
+            Ok(progress) => Ok(progress.clone()),
+            Err(_) => Err(self.failure()),
+        }
+    }
+
+    /// The extent of a chunk when `length` bytes of it are acknowledged and its generation is settled.
+    pub(crate) async fn acknowledged(
+        &self,
+        progress: &mut watch::Receiver<Progress>,
+        length: u64,
+    ) -> FsResult<Extent> {
+        let now = self
+            .wait(progress, |progress| {
+                matches!(progress.phase, Phase::Streaming | Phase::Finished)
+                    && progress.extent.is_some_and(|extent| extent.length >= length)
+            })
+            .await?;
+        now.extent.map(|extent| Extent { length, ..extent }).ok_or_else(|| self.failure())
+    }
+}
+
+/// Whether the NameNode refused `used` only because the chunk's generation changed meanwhile.
+pub(crate) fn outdated(error: &FsError, progress: &watch::Receiver<Progress>, used: Extent) -> bool {
+    let now = progress.borrow();
+    error.code == ErrorCode::StaleChunk
+        && (now.phase == Phase::Recovering
+            || now.extent.is_some_and(|extent| extent.generation != used.generation))
+}
+
+impl ChunkWriter {
+    /// Writes the chunk; a failure is left in the file's `failed`.
+    pub(crate) async fn run(mut self) {
+        if let Err(error) = self.write().await {
+            let error = context(&format!("writing {}", self.file.path), error);
+            // An earlier failure of another chunk is the one to tell.
+            let _ = self.file.failed.set(error);
+        }
+    }
+
+    async fn write(&mut self) -> FsResult<()> {
+        let mut pipeline = Pipeline::default();
+        let (mut extent, mut session) = self.open(&mut pipeline).await?;
+        loop {
+            self.publish(extent, &pipeline, Phase::Streaming);
+            let failure = match self.stream(&mut pipeline, &mut session, &mut extent).await {
+                Ok(()) => {
+                    extent.length = pipeline.acked_bytes();
+                    self.publish(extent, &pipeline, Phase::Finished);
+                    session.finish(GOODBYE).await;
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            };
+            drop(session);
+            (extent, session) = self.recover(&mut pipeline, extent, failure).await?;
+        }
+    }
+
+    fn publish(&self, extent: Extent, pipeline: &Pipeline, phase: Phase) {
+        let extent = Extent { length: pipeline.acked_bytes(), ..extent };
+        self.progress.send_replace(Progress {
+            extent: Some(extent),
+            packets: pipeline.acked_packets(),
+            phase,
+        });
+    }
+
+    /// Allocates the chunk and sets up its pipeline, with other nodes and another chunk as long as that fails.
+    async fn open(&mut self, pipeline: &mut Pipeline) -> FsResult<(Extent, Session)> {
+        let mut nodes_wait = Backoff::new(NODES_PATIENCE);
+        let mut exclude = self.file.dfs.nodes.suspects();
+        loop {
+            exclude.extend(pipeline.failed());
+            exclude.sort_unstable();
+            exclude.dedup();
+            let chunk = match self.allocate(&exclude).await {
+                Ok(chunk) => chunk,
+                Err(error) if error.code == ErrorCode::NotEnoughNodes => {
+                    // Better a node that failed before than none.
+                    exclude.clear();
+                    if nodes_wait.pause().await {
+                        continue;
+                    }
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            let extent = Extent { chunk: chunk.chunk, generation: chunk.generation, length: 0 };
+            pipeline.allocated(chunk.nodes);
+            let failure =
+                match Session::open(&self.file, self.index, extent, pipeline.nodes(), false).await {
+                    Ok(session) => {
+                        pipeline.connected();
+                        return Ok((extent, session));
+                    }
+                    Err(failure) => failure,
+                };
+            let verdict = self.blame(pipeline, extent, &failure);
+            self.abandon(extent).await?;
+            if verdict == Verdict::GiveUp {
+                return Err(context("no pipeline could be set up", failure.error));
+            }
+        }
+    }
+
+    /// Drops the failed node and says in the log which one it is.
+    fn blame(&self, pipeline: &mut Pipeline, extent: Extent, failure: &Failure) -> Verdict {
+        let position = failure.position.unwrap_or(0);
+        let node = pipeline.nodes().get(position).map(Endpoint::address).unwrap_or_default();
+        let verdict = pipeline.fail(failure.position);
+        warn!(
+            path = %self.file.path, chunk = %extent.chunk, generation = %extent.generation, %node,
+            error = %failure.error, acked = pipeline.acked_bytes(), then = ?verdict, "pipeline failed"
+        );
+        verdict
+    }
+
+    async fn allocate(&mut self, exclude: &[dfs_types::NodeId]) -> FsResult<LocatedChunk> {
+        let file = Arc::clone(&self.file);
+        let chunk = match &mut self.previous {
+            None => add_chunk(&file, None, exclude).await?,
+            // A length is committed only when every byte of it is acknowledged; syncing and finalizing the previous
+            // chunk go on while this one is written.
+            Some(Previous { progress, length }) => loop {
+                let extent = file.acknowledged(progress, *length).await?;
+                match add_chunk(&file, Some(extent), exclude).await {
+                    Err(error) if outdated(&error, progress, extent) => {}
+                    other => break other?,
+                }
+            },
+        };
+        if chunk.nodes.is_empty() {
+            return Err(FsError::new(ErrorCode::NotEnoughNodes, "the NameNode chose no node for the chunk"));
+        }
+        Ok(chunk)
+    }
+
+    async fn abandon(&self, extent: Extent) -> FsResult<()> {
+        let file = &self.file;
+        file.call(|mut client, context| {
+            let request = v1::AbandonChunkRequest {
+                context: Some(context),
+                inode: file.inode.0,
+                holder: file.dfs.holder.clone(),
+                chunk: extent.chunk.0,
+            };
+            async move { client.abandon_chunk(request).await }
+        })
+        .await
+        .map(|v1::Empty {}| ())
+    }
+
+    /// Sends packets and takes acknowledgements until the last one.
+    async fn stream(
+        &mut self,
+        pipeline: &mut Pipeline,
+        session: &mut Session,
+        extent: &mut Extent,
+    ) -> Result<(), Failure> {
+        let limit = self.file.dfs.settings.ack_timeout;
+        let outgoing = session.outgoing.clone();
+        let mut waiting_since = Instant::now();
+        let mut input_open = true;
+        loop {
+            let patience = if pipeline.awaits_sync() { limit * 2 } else { limit };
+            tokio::select! {
+                acked = session.ack() => {
+                    let sequence = acked?;
+                    let acked = pipeline.ack(sequence).map_err(|unexpected| {
+                        Failure::unknown(FsError::internal(format!(
+                            "packet {sequence} was acknowledged, expected was {:?}", unexpected.expected
+                        )))
+                    })?;
+                    waiting_since = Instant::now();
+                    match acked {
+                        Acked::Progress => self.publish(*extent, pipeline, Phase::Streaming),
+                        Acked::Finished => return Ok(()),
+                    }
+                }
+                packet = self.packets.recv(), if input_open => match packet {
+                    Some(packet) => pipeline.push(packet),
+                    None => input_open = false,
+                },
+                room = outgoing.reserve(), if pipeline.has_unsent() => match room {
+                    Ok(room) => {
+                        if !pipeline.awaits_ack() {
+                            waiting_since = Instant::now();
+                        }
+                        if let Some((sequence, packet)) = pipeline.send() {
+                            room.send(wire_packet(sequence, packet));
+                        }
+                    }
+                    Err(_) => return Err(last_words(session).await),
+                },
+                () = tokio::time::sleep_until(waiting_since + patience),
+                    if pipeline.awaits_ack() || pipeline.has_unsent() =>
+                {
+                    let text = format!("nothing was acknowledged for {patience:?}");
+                    return Err(Failure::unknown(FsError::new(ErrorCode::TimedOut, text)));
+                }
+            }
+        }
+    }
+
+    /// Brings the pipeline up again after `failure`: without the failed node, under a new generation, with further
+    /// nodes if too few remain.
+    async fn recover(
+        &mut self,
+        pipeline: &mut Pipeline,
+        mut extent: Extent,
+        mut failure: Failure,
+    ) -> FsResult<(Extent, Session)> {
+        loop {
+            extent.length = pipeline.acked_bytes();
+            self.publish(extent, pipeline, Phase::Recovering);
+            match self.blame(pipeline, extent, &failure) {
+                Verdict::Recover => {}
+                Verdict::Abandon => {
+                    self.abandon(extent).await?;
+                    return self.open(pipeline).await;
+                }
+                Verdict::GiveUp => {
+                    return Err(context(&format!("chunk {} was given up", extent.chunk), failure.error));
+                }
+            }
+            if pipeline.failures() > 1 {
+                pause_after(pipeline.failures() - 1).await;
+            }
+            let generation = self.new_generation(extent).await?;
+            let renewed = Extent { generation, ..extent };
+            self.replace_lost(pipeline, renewed).await?;
+            match Session::open(&self.file, self.index, renewed, pipeline.nodes(), true).await {
+                Ok(session) => {
+                    self.update_pipeline(renewed, pipeline.nodes()).await?;
+                    info!(
+                        path = %self.file.path, chunk = %renewed.chunk, generation = %renewed.generation,
+                        nodes = pipeline.nodes().len(), "pipeline recovered"
+                    );
+                    pipeline.connected();
+                    return Ok((renewed, session));
+                }
+                Err(again) => failure = again,
+            }
+        }
+    }
+
+    async fn new_generation(&self, extent: Extent) -> FsResult<dfs_types::GenStamp> {
+        let file = &self.file;
+        let reply = file
+            .call(|mut client, context| {
+                let request = v1::NewGenerationRequest {
+                    context: Some(context),
+                    inode: file.inode.0,
+                    holder: file.dfs.holder.clone(),
+                    chunk: extent.chunk.0,
+                };
+                async move { client.new_generation(request).await }
+            })
+            .await?;
+        Ok(dfs_types::GenStamp(reply.generation))
+    }
+
+    async fn update_pipeline(&self, extent: Extent, nodes: &[Endpoint]) -> FsResult<()> {
+        let file = &self.file;
+        file.call(|mut client, context| {
+            let request = v1::UpdatePipelineRequest {
+                context: Some(context),
+                inode: file.inode.0,
+                holder: file.dfs.holder.clone(),
+                extent: Some(extent.into()),
+                nodes: nodes.iter().map(|node| node.id.as_bytes().to_vec()).collect(),
+            };
+            async move { client.update_pipeline(request).await }
+        })
+        .await
+        .map(|v1::Empty {}| ())
+    }
+
+    /// If fewer nodes remain than the chunk needs to be closed, copies what is there to further ones. Without any to
+    /// be had the writer goes on with those that remain: the NameNode decides at the end whether they are enough.
+    async fn replace_lost(&self, pipeline: &mut Pipeline, renewed: Extent) -> FsResult<()> {
+        let file = &self.file;
+        let needed = file.dfs.min_replicas.min(file.replication) as usize;
+        let remaining = pipeline.nodes().to_vec();
+        if remaining.len() >= needed || remaining.is_empty() {
+            return Ok(());
+        }
+        let ids = |nodes: &[Endpoint]| nodes.iter().map(|node| node.id.as_bytes().to_vec()).collect();
+        let found = file
+            .call(|mut client, context| {
+                let request = v1::AdditionalNodesRequest {
+                    context: Some(context),
+                    inode: file.inode.0,
+                    holder: file.dfs.holder.clone(),
+                    chunk: renewed.chunk.0,
+                    existing: ids(&remaining),
+                    exclude: pipeline.failed().iter().map(|id| id.as_bytes().to_vec()).collect(),
+                    count: (needed - remaining.len()) as u32,
+                };
+                async move { client.additional_nodes(request).await }
+            })
+            .await;
+        let nodes = match found {
+            Ok(reply) => reply.nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<Vec<_>>>()?,
+            Err(error) if error.code == ErrorCode::NotEnoughNodes => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if nodes.is_empty() {
+            warn!(path = %file.path, chunk = %renewed.chunk, remaining = remaining.len(), "no node can join");
+            return Ok(());
+        }
+        for source in &remaining {
+            match self.transfer(source, renewed, &nodes).await {
+                Ok(()) => {
+                    pipeline.join(nodes);
+                    return Ok(());
+                }
+                Err(error) => {
+                    warn!(path = %file.path, chunk = %renewed.chunk, %source, %error, "transfer failed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn transfer(&self, source: &Endpoint, renewed: Extent, to: &[Endpoint]) -> FsResult<()> {
+        let dfs = &self.file.dfs;
+        let cluster = dfs.cluster.as_bytes().to_vec();
+        let target = source.id.as_bytes().to_vec();
+        // An earlier recovery that went wrong half-way may have given the replica a newer generation.
+        let question = v1::GetReplicaRequest {
+            cluster: cluster.clone(),
+            target: target.clone(),
+            chunk: renewed.chunk.0,
+        };
+        let reply = dfs
+            .nodes
+            .call(source, QUESTION_TIMEOUT, |mut client| async move { client.get_replica(question).await })
+            .await?;
+        let generation = reply.replica.map(|replica| replica.generation).ok_or_else(|| {
+            FsError::new(ErrorCode::NotFound, format!("{source} has no replica of chunk {}", renewed.chunk))
+        })?;
+        let request = v1::TransferRequest {
+            cluster,
+            target,
+            chunk: renewed.chunk.0,
+            generation,
+            new_generation: renewed.generation.0,
+            to: to.iter().cloned().map(Into::into).collect(),
+        };
+        let sent = dfs
+            .nodes
+            .call(source, TRANSFER_TIMEOUT, |mut client| async move { client.transfer(request).await })
+            .await?;
+        if sent.length < renewed.length {
+            return Err(FsError::new(
+                ErrorCode::StaleChunk,
+                format!("{source} sent {} bytes, {} are acknowledged", sent.length, renewed.length),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl WriteTarget {
+    /// One call of the `Namespace` service with a writer's patience.
+    pub(crate) async fn call<T, F, Fut>(&self, call: F) -> FsResult<T>
+    where
+        F: FnMut(
+            v1::namespace_client::NamespaceClient<tonic::transport::Channel>,
+            v1::Context,
+        ) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.dfs.namenode.namespace(self.dfs.settings.transfer(), call).await
+    }
+}
+
+/// The stream's own error, if the node sent one before it closed its end.
+async fn last_words(session: &mut Session) -> Failure {
+    let ended = || Failure::unknown(FsError::new(ErrorCode::Unavailable, "the node closed the stream"));
+    loop {
+        match tokio::time::timeout(GOODBYE, session.ack()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => return failure,
+            Err(_) => return ended(),
+        }
+    }
+}
+
+async fn add_chunk(
+    file: &WriteTarget,
+    previous: Option<Extent>,
+    exclude: &[dfs_types::NodeId],
+) -> FsResult<LocatedChunk> {
+    file.call(|mut client, context| {
+        let request = v1::AddChunkRequest {
+            context: Some(context),
+            inode: file.inode.0,
+            holder: file.dfs.holder.clone(),
+            previous: previous.map(Into::into),
+            exclude: exclude.iter().map(|node| node.as_bytes().to_vec()).collect(),
+            writer_host: file.dfs.host.clone(),
+        };
+        async move { client.add_chunk(request).await }
+    })
+    .await?
+    .try_into()
+}

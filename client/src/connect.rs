@@ -1,0 +1,228 @@
+//! [`Dfs`], the handle, and how it is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_types::limits::CONNECT_TIMEOUT;
+use dfs_types::{ClusterId, FsError, FsResult};
+
+use crate::datanodes::DataNodes;
+use crate::dial::{Connector, TcpConnector};
+use crate::identity::{self, Given};
+use crate::lease::Leases;
+use crate::memory::Memory;
+use crate::namenode::NameNode;
+use crate::namespace::{Defaults, fetch_defaults};
+use crate::retry::Patience;
+
+/// Time within which [`Builder::connect`] must have found the leader.
+const FIRST_CONTACT: Duration = Duration::from_secs(4);
+/// Longest that "safe mode" delays a call that is not part of a transfer.
+const SAFE_MODE_PATIENCE: Duration = Duration::from_secs(5);
+/// Most NameNode addresses.
+const MAX_NAMENODES: usize = 16;
+
+/// A file system. Cheap to clone; all clones share connections, the lease renewal and the memory limits.
+#[derive(Debug, Clone)]
+pub struct Dfs {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) namenode: NameNode,
+    pub(crate) nodes: DataNodes,
+    pub(crate) leases: Leases,
+    pub(crate) memory: Memory,
+    pub(crate) settings: Settings,
+    /// Name under which this client holds leases.
+    pub(crate) holder: String,
+    /// This machine's name, to prefer a DataNode on it.
+    pub(crate) host: String,
+    pub(crate) cluster: ClusterId,
+    pub(crate) min_replicas: u32,
+}
+
+/// The times that a [`Builder`] sets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_budget: Duration,
+    pub(crate) transfer_budget: Duration,
+    pub(crate) ack_timeout: Duration,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) hedge_after: Duration,
+}
+
+impl Settings {
+    /// For calls by themselves.
+    pub(crate) fn call(&self) -> Patience {
+        Patience { total: self.call_budget, safe_mode: SAFE_MODE_PATIENCE.min(self.call_budget) }
+    }
+
+    /// For calls that a running transfer depends on.
+    pub(crate) fn transfer(&self) -> Patience {
+        Patience::steady(self.transfer_budget)
+    }
+}
+
+/// Settings of a connection; see [`Dfs::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    namenodes: Vec<String>,
+    given: Given,
+    connector: Arc<dyn Connector>,
+    settings: Settings,
+}
+
+impl Dfs {
+    /// Connects to the NameNode at `address` (`HOST:PORT`) as the process's user.
+    ///
+    /// Fails with `Unavailable` within five seconds if nothing answers there.
+    ///
+    /// ```no_run
+    /// # async fn example() -> dfs_types::FsResult<()> {
+    /// let dfs = dfs_client::Dfs::connect("localhost:9000").await?;
+    /// println!("{} chunks", dfs.fs_stats().await?.chunks);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect(address: impl Into<String>) -> FsResult<Self> {
+        Self::builder().namenode(address).connect().await
+    }
+
+    /// Connects with other settings than the default ones.
+    ///
+    /// ```no_run
+    /// # async fn example() -> dfs_types::FsResult<()> {
+    /// let dfs = dfs_client::Dfs::builder()
+    ///     .namenode("nn-0:9000")
+    ///     .namenode("nn-1:9000")
+    ///     .user("alice")
+    ///     .connect()
+    ///     .await?;
+    /// # drop(dfs);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder {
+            namenodes: Vec::new(),
+            given: Given::default(),
+            connector: Arc::new(TcpConnector),
+            settings: Settings {
+                connect_timeout: CONNECT_TIMEOUT,
+                call_budget: Duration::from_secs(30),
+                transfer_budget: Duration::from_secs(60),
+                ack_timeout: Duration::from_secs(30),
+                stall_timeout: Duration::from_secs(10),
+                hedge_after: Duration::from_millis(300),
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a NameNode's `HOST:PORT`. With several the one that leads is found.
+    #[must_use]
+    pub fn namenode(mut self, address: impl Into<String>) -> Self {
+        self.namenodes.push(address.into());
+        self
+    }
+
+    /// Presents this user instead of `DFS_USER` or the process's user.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.given.user = Some(user.into());
+        self
+    }
+
+    /// Presents these groups, the primary one first, instead of those the system knows of the user.
+    #[must_use]
+    pub fn groups(mut self, groups: Vec<String>) -> Self {
+        self.given.groups = Some(groups);
+        self
+    }
+
+    /// Opens connections in another way than by TCP.
+    #[must_use]
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = connector;
+        self
+    }
+
+    /// Time within which one connection must be open (default 3 s).
+    #[must_use]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.settings.connect_timeout = limit;
+        self
+    }
+
+    /// How long a call is tried again after transient errors (default 30 s).
+    #[must_use]
+    pub fn call_budget(mut self, budget: Duration) -> Self {
+        self.settings.call_budget = budget;
+        self
+    }
+
+    /// How long a running transfer goes on trying without progress (default 60 s).
+    #[must_use]
+    pub fn transfer_budget(mut self, budget: Duration) -> Self {
+        self.settings.transfer_budget = budget;
+        self
+    }
+
+    /// Time without an acknowledgement after which a pipeline is taken for broken (default 30 s; twice that while
+    /// data is synced).
+    #[must_use]
+    pub fn ack_timeout(mut self, limit: Duration) -> Self {
+        self.settings.ack_timeout = limit;
+        self
+    }
+
+    /// Time without a byte after which a read turns to another replica (default 10 s).
+    #[must_use]
+    pub fn stall_timeout(mut self, limit: Duration) -> Self {
+        self.settings.stall_timeout = limit;
+        self
+    }
+
+    /// Time without a first byte after which a second replica is asked as well (default 300 ms).
+    #[must_use]
+    pub fn hedge_after(mut self, limit: Duration) -> Self {
+        self.settings.hedge_after = limit;
+        self
+    }
+
+    /// Connects: finds the NameNode that leads and learns which cluster it is.
+    ///
+    /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers.
+    pub async fn connect(self) -> FsResult<Dfs> {
+        let Self { namenodes, given, connector, settings } = self;
+        if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
+            return Err(FsError::invalid(format!(
+                "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
+                namenodes.len()
+            )));
+        }
+        let caller = tokio::task::spawn_blocking(move || identity::complete(given))
+            .await
+            .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
+        let namenode = NameNode::new(namenodes, caller, Arc::clone(&connector), settings.connect_timeout);
+        let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
+        let Defaults { cluster, min_replicas, .. } = fetch_defaults(&namenode, first).await?;
+        let inner = Inner {
+            holder: format!("dfs-client-{}", namenode.client()),
+            nodes: DataNodes::new(connector, settings.connect_timeout),
+            leases: Leases::default(),
+            memory: Memory::new(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            namenode,
+            settings,
+            cluster,
+            min_replicas,
+        };
+        Ok(Dfs { inner: Arc::new(inner) })
+    }
+}

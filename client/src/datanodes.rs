@@ -1,0 +1,112 @@
+//! Connections to DataNodes, short calls to them, and which of them failed lately.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dfs_proto::convert::{Endpoint, from_status};
+use dfs_proto::v1::chunks_client::ChunksClient;
+use dfs_types::limits::MAX_DATA_MESSAGE_BYTES;
+use dfs_types::{ErrorCode, FsError, FsResult, NodeId};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::dial::{Connector, dial};
+
+/// How long a node that failed is the last choice.
+const SUSPECT_FOR: Duration = Duration::from_secs(30);
+/// Nodes remembered as suspects, and connections kept, at most.
+const MAX_REMEMBERED: usize = 4_096;
+
+/// The DataNodes as this client knows them.
+#[derive(Debug)]
+pub(crate) struct DataNodes {
+    connector: Arc<dyn Connector>,
+    connect_timeout: Duration,
+    channels: Mutex<HashMap<(NodeId, String), Channel>>,
+    suspects: Mutex<HashMap<NodeId, Instant>>,
+}
+
+impl DataNodes {
+    pub(crate) fn new(connector: Arc<dyn Connector>, connect_timeout: Duration) -> Self {
+        Self {
+            connector,
+            connect_timeout,
+            channels: Mutex::new(HashMap::new()),
+            suspects: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// A client on the cached connection to `node`, or on a new one.
+    pub(crate) async fn client(&self, node: &Endpoint) -> FsResult<ChunksClient<Channel>> {
+        let key = (node.id, node.address());
+        let cached = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let channel = match cached {
+            Some(channel) => channel,
+            None => {
+                let channel = dial(self.connector.as_ref(), &key.1, self.connect_timeout).await?;
+                let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+                if channels.len() >= MAX_REMEMBERED {
+                    channels.clear();
+                }
+                channels.insert(key, channel.clone());
+                channel
+            }
+        };
+        Ok(ChunksClient::new(channel)
+            .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES))
+    }
+
+    /// One call that answers with one message, within `limit`. A node that can't be reached becomes a suspect.
+    pub(crate) async fn call<T, F, Fut>(&self, node: &Endpoint, limit: Duration, call: F) -> FsResult<T>
+    where
+        F: FnOnce(ChunksClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let whole = async {
+            let client = self.client(node).await?;
+            call(client).await.map(Response::into_inner).map_err(|status| from_status(&status))
+        };
+        let answer = tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| {
+            Err(FsError::new(ErrorCode::TimedOut, format!("{node} did not answer within {limit:?}")))
+        });
+        if let Err(error) = &answer {
+            self.blame(node, error);
+        }
+        answer
+    }
+
+    /// Draws the consequences of a node's `error`: if it says that the node or the way to it is broken, the
+    /// connection is dropped and the node is the last choice for a while.
+    pub(crate) fn blame(&self, node: &Endpoint, error: &FsError) {
+        if !matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut | ErrorCode::WrongCluster) {
+            return;
+        }
+        let key = (node.id, node.address());
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let now = Instant::now();
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.retain(|_, until| *until > now);
+        if suspects.len() < MAX_REMEMBERED {
+            suspects.insert(node.id, now + SUSPECT_FOR);
+        }
+    }
+
+    /// The nodes that failed lately.
+    pub(crate) fn suspects(&self) -> Vec<NodeId> {
+        let now = Instant::now();
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node).collect()
+    }
+
+    /// `nodes` in their order, those that failed lately last.
+    pub(crate) fn ranked(&self, nodes: &[Endpoint]) -> Vec<Endpoint> {
+        let suspects = self.suspects();
+        let mut nodes = nodes.to_vec();
+        nodes.sort_by_key(|node| suspects.contains(&node.id));
+        nodes
+    }
+}

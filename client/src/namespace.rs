@@ -1,0 +1,306 @@
+//! Files and directories: everything but their content.
+
+use dfs_proto::convert::{cluster_id, file_status};
+use dfs_proto::v1;
+use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, Millis, Mode};
+use futures_util::stream::{self, Stream};
+
+use crate::connect::Dfs;
+use crate::error::incomplete;
+use crate::namenode::NameNode;
+use crate::retry::Patience;
+
+/// What the cluster is and uses where a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    /// The cluster's id.
+    pub cluster: ClusterId,
+    /// Bytes of a full chunk.
+    pub chunk_size: u64,
+    /// Replicas of a chunk.
+    pub replication: u32,
+    /// Finalized replicas a chunk needs before its file may be closed.
+    pub min_replicas: u32,
+    /// Whether the NameNode is in safe mode.
+    pub safe_mode: bool,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Its name; empty when a file lists as itself.
+    pub name: String,
+    /// Its attributes.
+    pub status: FileStatus,
+}
+
+/// Sums over a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentSummary {
+    /// Bytes of all files.
+    pub length: u64,
+    /// Number of files.
+    pub files: u64,
+    /// Number of directories, the path itself included.
+    pub directories: u64,
+    /// Bytes of all files times their replication.
+    pub space: u64,
+}
+
+/// Space and health of the whole file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FsStats {
+    /// Bytes of all volumes.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+    /// Bytes that new replicas may take.
+    pub remaining: u64,
+    /// Chunks with too few replicas.
+    pub under_replicated: u64,
+    /// Chunks without any replica.
+    pub missing: u64,
+    /// Chunks with a corrupt replica.
+    pub corrupt: u64,
+    /// All chunks.
+    pub chunks: u64,
+    /// DataNodes heard of lately.
+    pub live_nodes: u64,
+    /// DataNodes not heard of.
+    pub dead_nodes: u64,
+}
+
+pub(crate) fn status(status: Option<v1::FileStatus>) -> FsResult<FileStatus> {
+    file_status(status.ok_or_else(|| incomplete("status"))?)
+}
+
+/// Asks the NameNode for [`Defaults`].
+pub(crate) async fn fetch_defaults(namenode: &NameNode, patience: Patience) -> FsResult<Defaults> {
+    let reply = namenode
+        .namespace(patience, |mut client, _| async move {
+            client.get_defaults(v1::GetDefaultsRequest {}).await
+        })
+        .await?;
+    Ok(Defaults {
+        cluster: cluster_id(&reply.cluster)?,
+        chunk_size: reply.chunk_size,
+        replication: reply.replication,
+        min_replicas: reply.min_replicas,
+        safe_mode: reply.safe_mode,
+    })
+}
+
+/// Sends one request of the namespace with its context and answers with the reply.
+macro_rules! ask {
+    ($dfs:expr, $method:ident, $request:ident { $($field:ident : $value:expr),* $(,)? }) => {
+        $dfs.inner.namenode.namespace($dfs.inner.settings.call(), |mut client, context| {
+            let request = v1::$request { context: Some(context), $($field: $value),* };
+            async move { client.$method(request).await }
+        })
+    };
+}
+
+impl Dfs {
+    /// What the cluster is and uses by default.
+    pub async fn defaults(&self) -> FsResult<Defaults> {
+        fetch_defaults(&self.inner.namenode, self.inner.settings.call()).await
+    }
+
+    /// Attributes of a file or directory; `NotFound` if there is none.
+    ///
+    /// ```no_run
+    /// # async fn example(dfs: dfs_client::Dfs) -> dfs_types::FsResult<()> {
+    /// let status = dfs.stat(&dfs_types::FsPath::parse("/data")?).await?;
+    /// println!("{} {} {}", status.mode, status.owner, status.length);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stat(&self, path: &FsPath) -> FsResult<FileStatus> {
+        status(ask!(self, stat, StatRequest { path: path.to_string() }).await?.status)
+    }
+
+    /// Whether there is a file or directory.
+    pub async fn exists(&self, path: &FsPath) -> FsResult<bool> {
+        match self.stat(path).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One page of a directory, ordered by name: at most `limit` entries (0: the server's page) after the name
+    /// `start_after` (empty: from the first). The flag says whether more follow. A file lists as itself.
+    pub async fn list_page(
+        &self,
+        path: &FsPath,
+        start_after: &str,
+        limit: u32,
+    ) -> FsResult<(Vec<DirectoryEntry>, bool)> {
+        let request = ask!(
+            self,
+            list,
+            ListRequest { path: path.to_string(), start_after: start_after.to_owned(), limit: limit }
+        );
+        let v1::ListReply { entries, more } = request.await?;
+        let entries = entries
+            .into_iter()
+            .map(|entry| Ok(DirectoryEntry { name: entry.name, status: status(entry.status)? }))
+            .collect::<FsResult<_>>()?;
+        Ok((entries, more))
+    }
+
+    /// The entries of a directory, ordered by name, fetched page by page as they are taken.
+    ///
+    /// ```no_run
+    /// # async fn example(dfs: dfs_client::Dfs) -> dfs_types::FsResult<()> {
+    /// use futures_util::TryStreamExt as _;
+    /// let mut entries = std::pin::pin!(dfs.list(&dfs_types::FsPath::root()));
+    /// while let Some(entry) = entries.try_next().await? {
+    ///     println!("{}", entry.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list(&self, path: &FsPath) -> impl Stream<Item = FsResult<DirectoryEntry>> + Send + use<> {
+        let start = (self.clone(), path.clone(), Vec::new().into_iter(), Some(String::new()));
+        stream::try_unfold(start, |(dfs, path, mut page, mut next)| async move {
+            loop {
+                if let Some(entry) = page.next() {
+                    return Ok(Some((entry, (dfs, path, page, next))));
+                }
+                let Some(start_after) = next.take() else { return Ok(None) };
+                let (entries, more) = dfs.list_page(&path, &start_after, 0).await?;
+                next = entries.last().filter(|_| more).map(|entry| entry.name.clone());
+                page = entries.into_iter();
+            }
+        })
+    }
+
+    /// Makes one directory; its parent must exist and it must not.
+    pub async fn mkdir(&self, path: &FsPath, mode: Mode) -> FsResult<FileStatus> {
+        self.make_directory(path, mode, false).await
+    }
+
+    /// Makes a directory and those above it that are missing; an existing one is fine.
+    pub async fn mkdir_all(&self, path: &FsPath, mode: Mode) -> FsResult<FileStatus> {
+        self.make_directory(path, mode, true).await
+    }
+
+    async fn make_directory(&self, path: &FsPath, mode: Mode, parents: bool) -> FsResult<FileStatus> {
+        let request = ask!(
+            self,
+            mkdir,
+            MkdirRequest { path: path.to_string(), mode: mode.bits(), parents: parents }
+        );
+        status(request.await?.status)
+    }
+
+    /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives way.
+    pub async fn rename(&self, from: &FsPath, to: &FsPath, overwrite: bool) -> FsResult<()> {
+        let request = ask!(
+            self,
+            rename,
+            RenameRequest { from: from.to_string(), to: to.to_string(), overwrite: overwrite }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Removes a file, or a directory, with everything below it if `recursive`. Answers whether there was one.
+    pub async fn delete(&self, path: &FsPath, recursive: bool) -> FsResult<bool> {
+        let request = ask!(self, delete, DeleteRequest { path: path.to_string(), recursive: recursive });
+        Ok(request.await?.existed)
+    }
+
+    /// Sets the replicas wanted of a file's chunks. They are copied or deleted in the background.
+    pub async fn set_replication(&self, path: &FsPath, replication: u32) -> FsResult<()> {
+        let request = ask!(
+            self,
+            set_replication,
+            SetReplicationRequest { path: path.to_string(), replication: replication }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sets permission bits.
+    pub async fn set_mode(&self, path: &FsPath, mode: Mode) -> FsResult<()> {
+        let request = ask!(self, set_mode, SetModeRequest { path: path.to_string(), mode: mode.bits() });
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sets owner and group; `None` leaves one as it is.
+    pub async fn set_owner(&self, path: &FsPath, owner: Option<&str>, group: Option<&str>) -> FsResult<()> {
+        let request = ask!(
+            self,
+            set_owner,
+            SetOwnerRequest {
+                path: path.to_string(),
+                owner: owner.map(str::to_owned),
+                group: group.map(str::to_owned)
+            }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sets the times of modification and access; `None` leaves one as it is.
+    pub async fn set_times(
+        &self,
+        path: &FsPath,
+        mtime: Option<Millis>,
+        atime: Option<Millis>,
+    ) -> FsResult<()> {
+        let request = ask!(
+            self,
+            set_times,
+            SetTimesRequest {
+                path: path.to_string(),
+                mtime: mtime.map(|time| time.0),
+                atime: atime.map(|time| time.0)
+            }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sums over a tree.
+    pub async fn content_summary(&self, path: &FsPath) -> FsResult<ContentSummary> {
+        let v1::ContentSummaryReply { length, files, directories, space } =
+            ask!(self, content_summary, ContentSummaryRequest { path: path.to_string() }).await?;
+        Ok(ContentSummary { length, files, directories, space })
+    }
+
+    /// Space and health of the whole file system.
+    pub async fn fs_stats(&self) -> FsResult<FsStats> {
+        let v1::FsStatsReply {
+            capacity,
+            used,
+            remaining,
+            under_replicated,
+            missing,
+            corrupt,
+            chunks,
+            live_nodes,
+            dead_nodes,
+        } = ask!(self, fs_stats, FsStatsRequest {}).await?;
+        Ok(FsStats {
+            capacity,
+            used,
+            remaining,
+            under_replicated,
+            missing,
+            corrupt,
+            chunks,
+            live_nodes,
+            dead_nodes,
+        })
+    }
+
+    /// Closes a file whose writer is gone, taking its lease. `false`: recovery is under way, ask again.
+    pub async fn recover_lease(&self, path: &FsPath) -> FsResult<bool> {
+        let holder = &self.inner.holder;
+        let request = ask!(
+            self,
+            recover_lease,
+            RecoverLeaseRequest { path: path.to_string(), holder: holder.clone() }
+        );
+        Ok(request.await?.closed)
+    }
+}

@@ -1,0 +1,62 @@
+//! How long and how often to try again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Pause before the second try; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Growing pauses with jitter, up to a deadline.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Backoff {
+    /// Tries may go on for `budget` from now.
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self { deadline: Instant::now() + budget, pause: FIRST_PAUSE }
+    }
+
+    /// When tries end.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits before the next try. `false`, at once, if it would begin after the deadline.
+    pub(crate) async fn pause(&mut self) -> bool {
+        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if Instant::now() + pause >= self.deadline {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+/// Waits as long as fits the number of failures in a row, with jitter.
+pub(crate) async fn pause_after(failures: u32) {
+    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+}
+
+/// How patient one call to the NameNode is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Time for all tries together.
+    pub(crate) total: Duration,
+    /// Time after which "safe mode" is an answer and not a reason to try again.
+    pub(crate) safe_mode: Duration,
+}
+
+impl Patience {
+    /// Tries for `total`, whatever the transient error.
+    pub(crate) fn steady(total: Duration) -> Self {
+        Self { total, safe_mode: total }
+    }
+}
