@@ -61,18 +61,18 @@ pub const STALE_AFTER: Duration = Duration::from_secs(5);
 /// Silence after which a DataNode is *dead* and its replicas are copied elsewhere.
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// How long an announced restart may take before its replicas are copied elsewhere.
-pub const RESTART_GRACE: Duration = Duration::from_secs(120);
+pub const RESTART_GRACE: Duration = Duration::from_mins(2);
 
 /// How often a client renews its leases.
 pub const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(15);
 /// Age of a lease after which another client may take the file over (HDFS's soft limit).
-pub const LEASE_SOFT_LIMIT: Duration = Duration::from_secs(60);
+pub const LEASE_SOFT_LIMIT: Duration = Duration::from_mins(1);
 /// Age of a lease after which the NameNode closes the file itself (HDFS's hard limit is 20 minutes; ours is
 /// shorter because a client here renews four times a minute).
-pub const LEASE_HARD_LIMIT: Duration = Duration::from_secs(300);
+pub const LEASE_HARD_LIMIT: Duration = Duration::from_mins(5);
 
 /// How long the answer to a request is kept for its retries (HDFS's retry cache keeps 10 minutes too).
-pub const RETRY_TTL: Duration = Duration::from_secs(600);
+pub const RETRY_TTL: Duration = Duration::from_mins(10);
 
 /// Share of chunks that must have a reported replica before safe mode ends.
 pub const SAFE_MODE_THRESHOLD: f64 = 0.999;
