@@ -1,1 +1,41 @@
-//! Under construction.
+//! The NameNode's decisions, without I/O, clock or threads.
+//!
+//! [`Cluster`] owns the chunk map, the DataNodes' states, leases and plans. It is told what happened
+//! ([`Cluster::apply`]), answers with what follows ([`Effect`]), and hands out orders to DataNodes
+//! ([`Cluster::take_commands`]). The time is an argument, randomness comes from a seeded generator inside: the same
+//! calls in the same order decide the same.
+//!
+//! ```text
+//!  reports ───> reports ──> chunk_map ──> refile ──> replication ─┐
+//!  heartbeats ─> liveness ─────┘            └──────> deletion ────┼──> commands ──> heartbeat replies
+//!  leases ────> lease ──> LeaseExpired … RecoveryWanted ─> recovery┘
+//! ```
+
+mod chunk_map;
+mod cluster;
+mod commands;
+mod config;
+mod deletion;
+mod event;
+mod hash;
+mod invariants;
+mod lease;
+mod liveness;
+mod node;
+mod node_list;
+mod placement;
+mod recovery;
+mod replication;
+mod reports;
+mod ring;
+mod safemode;
+#[cfg(test)]
+mod test_support;
+mod topology;
+mod view;
+
+pub use cluster::Cluster;
+pub use config::Config;
+pub use event::{Address, Command, Effect, Event, NodeState, NodeStats, Volume};
+pub use placement::{PlacementError, PlacementRequest};
+pub use view::{ChunkView, NodeView, SafeModeView, Totals};

@@ -1,0 +1,298 @@
+//! The owner of all state: events in, effects out.
+
+use std::collections::VecDeque;
+
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::chunk_map::ChunkMap;
+use crate::lease::Leases;
+use crate::liveness::Nodes;
+use crate::node::{Awaited, Node};
+use crate::node_list::NodeIndex;
+use crate::recovery::Recoveries;
+use crate::replication::Replication;
+use crate::ring::Ring;
+use crate::safemode::{SafeMode, needed};
+use crate::{Config, Effect, Event, NodeState, NodeStats, SafeModeView};
+
+/// What the NameNode knows and decides about chunks, nodes and leases.
+///
+/// Every call takes the time of one monotonic clock. [`Event::Tick`] must come about twice a second: a longer gap
+/// than [`Config::stall_after`] is taken for this process having stood still, and forgiven to nodes and writers.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) rng: Xoshiro256PlusPlus,
+    pub(crate) map: ChunkMap,
+    pub(crate) nodes: Nodes,
+    pub(crate) safe_mode: SafeMode,
+    pub(crate) leases: Leases,
+    pub(crate) replication: Replication,
+    /// Chunks with replicas to delete.
+    pub(crate) untidy: Ring,
+    pub(crate) recoveries: Recoveries,
+    /// Chunks committed lately, and until when they are left alone; in this order.
+    settling: VecDeque<(Millis, ChunkId)>,
+}
+
+impl Cluster {
+    /// An empty cluster in safe mode. The same seed and the same calls give the same decisions.
+    pub fn new(config: Config, seed: u64, now: Millis) -> Self {
+        Self {
+            config,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            map: ChunkMap::default(),
+            nodes: Nodes::new(now),
+            safe_mode: SafeMode::new(),
+            leases: Leases::default(),
+            replication: Replication::default(),
+            untidy: Ring::default(),
+            recoveries: Recoveries::new(),
+            settling: VecDeque::new(),
+        }
+    }
+
+    /// All chunks of the namespace were told by [`Event::ChunkLoaded`]: from now on safe mode ends when enough of
+    /// them have a reported replica; at once if there are none. The effect that tells so comes with the next event.
+    pub fn loaded(&mut self, now: Millis) {
+        self.safe_mode.loaded();
+        self.check_safe_mode(now);
+    }
+
+    /// Tells that every chunk ever made has an id below `next`: other replicas come from a future that this
+    /// namespace, restored from an old backup, does not know, and are kept.
+    pub fn set_next_chunk(&mut self, next: ChunkId) {
+        self.map.raise_next(next);
+    }
+
+    /// Takes in what happened; answers what follows.
+    pub fn apply(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Registered { node, incarnation, version, stats } => {
+                self.registered(node, incarnation, version, stats, now, &mut effects);
+            }
+            Event::HeartbeatSeen { node, stats } => self.heard_of(node, stats, now, &mut effects),
+            Event::FullReport { node, replicas } => self.full_report(node, replicas, &mut effects),
+            Event::ReplicasChanged { node, changes } => self.replicas_changed(node, &changes, &mut effects),
+            Event::ReplicaCorrupt { chunk, generation, node } => {
+                self.replica_corrupt(chunk, generation, node);
+            }
+            Event::ChunkLoaded { chunk, generation, length, replication } => {
+                self.map.add(chunk, generation, length, replication);
+            }
+            Event::ChunkAdded { chunk, generation, replication } => {
+                self.map.add(chunk, generation, None, replication);
+            }
+            Event::ChunkCommitted { chunk, generation, length } => {
+                self.committed(chunk, generation, length, now, &mut effects);
+            }
+            Event::GenerationChanged { chunk, generation } => self.map.set_generation(chunk, generation),
+            Event::ChunkRemoved { chunk } => self.removed(chunk),
+            Event::ReplicationChanged { chunk, replication } => {
+                self.map.set_replication(chunk, replication);
+                self.refile(chunk);
+            }
+            Event::PipelineSet { chunk, nodes } => {
+                let nodes = nodes.iter().filter_map(|node| self.nodes.find(*node)).collect();
+                self.map.set_pipeline(chunk, nodes);
+            }
+            Event::LeaseTaken { inode, holder } => self.leases.take(inode, holder, now),
+            Event::LeaseRenewed { holder } => self.leases.renew(&holder, now),
+            Event::LeaseReleased { inode } => self.leases.release(inode),
+            Event::RecoveryWanted { chunk, new_generation } => {
+                self.recovery_wanted(chunk, new_generation, now);
+            }
+            Event::SafeModeSet { on } => {
+                if self.safe_mode.set(on) {
+                    self.safe_mode_ended(now);
+                }
+            }
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        self.check_safe_mode(now);
+        effects.extend(self.safe_mode.announce().map(|on| Effect::SafeModeChanged { on }));
+        effects
+    }
+
+    fn registered(
+        &mut self,
+        id: NodeId,
+        incarnation: u128,
+        version: String,
+        stats: NodeStats,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.nodes.find(id).and_then(|index| Some((index, self.nodes.get(index)?.incarnation)));
+        match known {
+            None => {
+                // The table is full only after 65,536 nodes within a day; the node asks again until one is forgotten.
+                if self.nodes.add(Node::new(id, incarnation, version, stats, now)).is_some() {
+                    effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
+                }
+            }
+            Some((_, same)) if same == incarnation => self.heard_of(id, stats, now, effects),
+            Some((index, _)) => {
+                let fresh = Node::new(id, incarnation, version, stats, now);
+                let was = self.replace_process(index, fresh, now);
+                if was != Some(NodeState::Live) {
+                    effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
+                }
+            }
+        }
+    }
+
+    /// Another process of the same node: what it holds is unknown until it reports, but most likely what it held.
+    fn replace_process(&mut self, index: NodeIndex, mut fresh: Node, now: Millis) -> Option<NodeState> {
+        self.end_copies_of(index);
+        let mut chunks = self.map.forget_node(index);
+        let node = self.nodes.get_mut(index)?;
+        let was = node.state;
+        let had_to_report = node.awaited.take().map(|awaited| awaited.chunks);
+        for id in &chunks {
+            self.refile(*id);
+        }
+        chunks.extend(had_to_report.into_iter().flatten());
+        if !chunks.is_empty() {
+            fresh.awaited = Some(Awaited { until: now.plus(self.config.report_grace), chunks });
+        }
+        *self.nodes.get_mut(index)? = fresh;
+        Some(was)
+    }
+
+    fn heard_of(&mut self, id: NodeId, stats: NodeStats, now: Millis, effects: &mut Vec<Effect>) {
+        let node = self.nodes.find(id).and_then(|index| self.nodes.get_mut(index));
+        let Some(node) = node else {
+            return;
+        };
+        node.hear(stats, now);
+        if node.state != NodeState::Live {
+            node.state = NodeState::Live;
+            effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
+        }
+    }
+
+    fn committed(
+        &mut self,
+        id: ChunkId,
+        generation: GenStamp,
+        length: u64,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.recoveries.remove(&id);
+        if !self.map.commit(id, generation, length) {
+            return;
+        }
+        let until = now.plus(self.config.finalize_grace);
+        self.map.settle(id, until);
+        self.settling.push_back((until, id));
+        self.refile(id);
+        if self.map.finalized(id, generation) > 0 {
+            effects.push(Effect::ReplicaGained { chunk: id });
+        }
+    }
+
+    fn removed(&mut self, id: ChunkId) {
+        self.unfile(id);
+        self.recoveries.remove(&id);
+        for (index, generation) in self.map.remove(id) {
+            if let Some(node) = self.nodes.get_mut(index) {
+                node.deletions.add(id, generation);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let found = self.nodes.tick(&self.config, now);
+        self.leases.forgive(found.stalled);
+        if found.storm {
+            self.replication.storm_until = now.plus(self.config.restart_grace);
+        }
+        for (index, _) in found.changed {
+            let Some((node, state)) = self.nodes.get(index).map(|node| (node.id, node.state)) else {
+                continue;
+            };
+            if state == NodeState::Dead {
+                self.died(index);
+            }
+            effects.push(Effect::NodeChanged { node, state });
+        }
+        self.end_waits(now);
+        self.end_overdue_copies(now);
+        self.forget_dead(now);
+        if !self.safe_mode.is_on() {
+            let expired = self.leases.expired(self.config.lease_hard_limit, now);
+            effects.extend(expired.into_iter().map(|(inode, holder)| Effect::LeaseExpired { inode, holder }));
+        }
+        self.drive_recoveries(now, effects);
+        self.tidy();
+        self.plan_copies(now);
+    }
+
+    /// A dead node's replicas no longer count.
+    fn died(&mut self, index: NodeIndex) {
+        self.end_copies_of(index);
+        for id in self.map.forget_node(index) {
+            self.refile(id);
+        }
+        if let Some(node) = self.nodes.get_mut(index) {
+            node.reported = false;
+            node.awaited = None;
+            node.copy_orders.clear();
+            node.recovery_orders.clear();
+            node.deletions.drop_waiting();
+            node.quarantined.clear();
+        }
+    }
+
+    /// Ends what was put off until now.
+    fn end_waits(&mut self, now: Millis) {
+        for (_, node) in self.nodes.iter_mut() {
+            node.awaited.take_if(|awaited| awaited.until <= now);
+        }
+        while let Some((_, id)) = self.settling.pop_front_if(|(until, _)| *until <= now) {
+            self.map.settled(id, now);
+            self.refile(id);
+        }
+    }
+
+    fn forget_dead(&mut self, now: Millis) {
+        for index in self.nodes.expired(&self.config, now) {
+            self.map.drop_from_pipelines(index);
+            self.forget_in_recoveries(index);
+            self.nodes.remove(index);
+        }
+    }
+
+    /// Committed chunks with a good replica, and how many of them there must be for safe mode to end.
+    fn progress(&self) -> (u64, u64) {
+        let counts = self.map.counts();
+        let reported = counts.committed - counts.missing - counts.corrupt;
+        (reported, needed(counts.committed, self.config.safe_mode_threshold))
+    }
+
+    fn check_safe_mode(&mut self, now: Millis) {
+        let (reported, needed) = self.progress();
+        if self.safe_mode.check(reported, needed) {
+            self.safe_mode_ended(now);
+        }
+    }
+
+    fn safe_mode_ended(&mut self, now: Millis) {
+        // Those who have not reported yet most likely will in a moment.
+        if self.map.counts().committed > 0 {
+            self.replication.quiet_until = now.plus(self.config.report_grace);
+        }
+        self.refile_all();
+    }
+
+    /// Whether safe mode is on, and what it waits for.
+    pub fn safe_mode(&self) -> SafeModeView {
+        let (reported, needed) = self.progress();
+        self.safe_mode.view(reported, needed)
+    }
+}

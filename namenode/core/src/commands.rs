@@ -1,0 +1,65 @@
+//! What a node is told with the reply to its heartbeat.
+
+use dfs_types::{ChunkId, Millis, NodeId};
+
+use crate::cluster::Cluster;
+use crate::node_list::NodeIndex;
+use crate::{Command, NodeState};
+
+/// Recoveries one reply orders at most.
+const RECOVERIES: usize = 64;
+
+impl Cluster {
+    /// Orders for a node, to be called for each reply to its heartbeat. Their number is bounded: by the copies and
+    /// deletions allowed at a time, and by 64 recoveries. Nothing is ordered in safe mode.
+    pub fn take_commands(&mut self, node: NodeId, now: Millis) -> Vec<Command> {
+        let Some(index) = self.nodes.find(node) else {
+            return Vec::new();
+        };
+        let dead = self.nodes.get(index).is_none_or(|node| node.state == NodeState::Dead);
+        if dead || self.safe_mode.is_on() {
+            return Vec::new();
+        }
+        let mut commands = self.recovery_commands(index, now);
+        commands.extend(self.copy_commands(index));
+        let replicas = self.deletions_to_tell(index, now);
+        if !replicas.is_empty() {
+            commands.push(Command::Delete { replicas });
+        }
+        commands
+    }
+
+    fn recovery_commands(&mut self, index: NodeIndex, now: Millis) -> Vec<Command> {
+        let mut commands = Vec::new();
+        while commands.len() < RECOVERIES
+            && let Some(id) = self.nodes.get_mut(index).and_then(|node| node.recovery_orders.pop_front())
+        {
+            commands.extend(self.recovery_command(id, index, now));
+        }
+        commands
+    }
+
+    fn copy_commands(&mut self, index: NodeIndex) -> Vec<Command> {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return Vec::new();
+        };
+        let orders = std::mem::take(&mut node.copy_orders);
+        orders.into_iter().filter_map(|id| self.copy_command(id, index)).collect()
+    }
+
+    /// The order for the chunk's copies the node has not been told of yet; `None` if they were called off.
+    fn copy_command(&mut self, id: ChunkId, source: NodeIndex) -> Option<Command> {
+        let chunk = self.map.get(id)?;
+        let (generation, length) = (chunk.generation, chunk.length()?);
+        let copies = self.replication.copies.get_mut(&id)?;
+        let untold = copies.iter_mut().filter(|copy| copy.source == source && !copy.told);
+        let targets: Vec<NodeIndex> = untold
+            .map(|copy| {
+                copy.told = true;
+                copy.target
+            })
+            .collect();
+        let targets = self.nodes.ids(&targets);
+        (!targets.is_empty()).then_some(Command::Copy { chunk: id, generation, length, targets })
+    }
+}

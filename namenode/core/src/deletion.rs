@@ -1,0 +1,304 @@
+//! Which replicas are deleted: those too many, and bad ones once enough good ones exist.
+//!
+//! Only good replicas on nodes that are live, not stopping and fully reported count when deciding, and the decision
+//! is checked again when the order is handed out: what may be the last usable data is never deleted.
+
+use std::cmp::Reverse;
+
+use dfs_types::{ChunkId, GenStamp, Millis};
+
+use crate::chunk_map::{Chunk, Odd, Verdict};
+use crate::cluster::Cluster;
+use crate::node_list::NodeIndex;
+use crate::topology::spread;
+
+/// Chunks looked at per tick: bounds the time a tick takes.
+const LOOKED_AT: usize = 4_096;
+
+/// Whether a replica may be deleted now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sentence {
+    /// Go on.
+    Execute,
+    /// It is needed after all.
+    Spare,
+    /// It is not known whether it is still there: wait for the node's report.
+    Wait,
+}
+
+fn verdict(chunk: &Chunk, odd: &Odd) -> Verdict {
+    chunk.judge(odd.generation, odd.length, odd.state)
+}
+
+/// Whether a replica is one that is deleted as soon as enough good ones exist.
+fn is_bad(chunk: &Chunk, odd: &Odd) -> bool {
+    !odd.doomed && matches!(verdict(chunk, odd), Verdict::Stale | Verdict::Corrupt)
+}
+
+impl Cluster {
+    /// Whether the chunk has replicas to delete.
+    pub(crate) fn is_untidy(&self, id: ChunkId) -> bool {
+        let Some(chunk) = self.map.get(id).filter(|_| self.map.is_settled(id)) else {
+            return false;
+        };
+        chunk.good().len() > chunk.wanted() || self.map.odd(id).iter().any(|odd| is_bad(chunk, odd))
+    }
+
+    /// Good replicas that can be relied on when others are deleted.
+    fn reliable(&self, chunk: &Chunk) -> Vec<NodeIndex> {
+        let reliable = |index: &NodeIndex| self.nodes.get(*index).is_some_and(|node| node.is_reliable());
+        chunk.good().iter().copied().filter(reliable).collect()
+    }
+
+    /// Reliable replicas below which no bad one is deleted.
+    fn floor(&self, chunk: &Chunk) -> usize {
+        (self.config.min_replicas as usize).min(chunk.wanted()).max(1)
+    }
+
+    /// Goes round the untidy chunks and dooms what may go.
+    pub(crate) fn tidy(&mut self) {
+        if self.safe_mode.is_on() {
+            return;
+        }
+        for _ in 0..self.untidy.len().min(LOOKED_AT) {
+            let Some(id) = self.untidy.next() else {
+                return;
+            };
+            self.tidy_chunk(id);
+        }
+    }
+
+    fn tidy_chunk(&mut self, id: ChunkId) {
+        let Some(chunk) = self.map.get(id) else {
+            return;
+        };
+        let mut reliable = self.reliable(chunk);
+        let mut doomed = Vec::new();
+        if reliable.len() >= self.floor(chunk) {
+            doomed.extend(self.map.odd(id).iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node));
+        }
+        // A copy under way may have read what would be deleted, and may fail.
+        if !self.replication.copies.contains_key(&id) {
+            while reliable.len() > chunk.wanted()
+                && let Some(node) = self.most_dispensable(&reliable)
+            {
+                reliable.retain(|there| *there != node);
+                doomed.push(node);
+            }
+        }
+        for node in doomed {
+            self.doom(id, node);
+        }
+        self.refile(id);
+    }
+
+    /// The node whose replica is missed least: the others are spread best, and it is the fullest.
+    fn most_dispensable(&self, nodes: &[NodeIndex]) -> Option<NodeIndex> {
+        let rank = |index: &NodeIndex| {
+            let others = nodes.iter().filter(|other| *other != index);
+            let places = others.filter_map(|other| self.nodes.get(*other)).map(|node| node.place);
+            let free = self.nodes.get(*index).map_or(0, |node| node.free_share());
+            (spread(places), Reverse(free), *index)
+        };
+        nodes.iter().copied().max_by_key(rank)
+    }
+
+    fn doom(&mut self, id: ChunkId, node: NodeIndex) {
+        if let Some(generation) = self.map.doom(id, node)
+            && let Some(node) = self.nodes.get_mut(node)
+        {
+            node.deletions.add(id, generation);
+        }
+    }
+
+    /// Replicas a node is told to delete now.
+    pub(crate) fn deletions_to_tell(&mut self, index: NodeIndex, now: Millis) -> Vec<(ChunkId, GenStamp)> {
+        let (limit, retry) = (self.config.delete_batch, self.config.delete_retry);
+        let Some(node) = self.nodes.get_mut(index) else {
+            return Vec::new();
+        };
+        let mut telling = node.deletions.tell(limit, retry, now);
+        telling.retain(|(id, _)| match self.sentence(*id, index) {
+            Sentence::Execute => true,
+            Sentence::Wait => false,
+            Sentence::Spare => {
+                if let Some(node) = self.nodes.get_mut(index) {
+                    node.deletions.remove(*id);
+                }
+                self.map.spare(*id, index);
+                self.refile(*id);
+                false
+            }
+        });
+        telling
+    }
+
+    /// Checks once more whether a replica that is to be deleted is not needed.
+    fn sentence(&self, id: ChunkId, index: NodeIndex) -> Sentence {
+        let Some(chunk) = self.map.get(id) else {
+            return Sentence::Execute;
+        };
+        let Some(odd) = self.map.odd(id).iter().find(|odd| odd.node == index && odd.doomed) else {
+            return Sentence::Wait;
+        };
+        let needed = match verdict(chunk, odd) {
+            Verdict::Good => chunk.wanted(),
+            Verdict::Stale | Verdict::Corrupt => self.floor(chunk),
+            Verdict::Candidate => return Sentence::Spare,
+        };
+        if self.reliable(chunk).len() >= needed { Sentence::Execute } else { Sentence::Spare }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dfs_types::{GenStamp, ReplicaState};
+
+    use super::*;
+    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record, stats};
+    use crate::{Command, Event};
+
+    /// Chunks node `n` is told to delete.
+    fn deleted(rig: &mut Rig, n: u16) -> Vec<u64> {
+        let commands = rig.cluster.take_commands(node_id(n), rig.now);
+        let deleted = commands.into_iter().filter_map(|command| match command {
+            Command::Delete { replicas } => Some(replicas),
+            Command::Copy { .. } | Command::Recover { .. } => None,
+        });
+        deleted.flatten().map(|(chunk, _)| chunk.0).collect()
+    }
+
+    #[test]
+    fn surplus_goes_where_it_is_missed_least() {
+        let mut rig = Rig::default();
+        for (n, host, available) in [(0, "a", 900), (1, "b", 500), (2, "b", 100), (3, "c", 50)] {
+            let mut stats = stats(n);
+            stats.address.host = host.into();
+            stats.volumes[0].available = available << 20;
+            rig.join(n, stats);
+            rig.report(n, vec![]);
+        }
+        rig.add_chunk(10, LENGTH, 3);
+        (0..4).for_each(|n| rig.changed(n, record(10, ReplicaState::Finalized)));
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[]);
+        let told: Vec<_> = (0..4).map(|n| deleted(&mut rig, n)).collect();
+        assert_eq!(told, [vec![], vec![], vec![10], vec![]], "two share host b, and 2 is the fuller");
+        assert_eq!(rig.cluster.totals(rig.now).pending_deletions, 1);
+        rig.gone(2, record(10, ReplicaState::Finalized));
+        assert_eq!(rig.cluster.totals(rig.now).pending_deletions, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn a_silent_nodes_replica_does_not_count_as_surplus() {
+        let mut rig = Rig::with_nodes(4);
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(7), &[0, 1, 3]);
+        rig.changed(3, record(10, ReplicaState::Finalized));
+        rig.run(Duration::from_secs(3), &[0, 1, 3]);
+        let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
+        assert_eq!((told, rig.cluster.totals(rig.now).over_replicated), (vec![], 1));
+        rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
+        let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
+        assert_eq!(told, [10]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_corrupt_replica_goes_only_after_enough_good_ones_exist() {
+        let mut rig = Rig::with_nodes(4);
+        rig.chunk(10, 3, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.corrupt(10, 0);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().corrupt, [node_id(0)]);
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3]);
+        assert_eq!(deleted(&mut rig, 0), [0_u64; 0]);
+        rig.changed(2, record(10, ReplicaState::Finalized));
+        rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
+        assert_eq!(deleted(&mut rig, 0), [10]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_corrupt_replica_stays_so_until_it_is_replaced() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 1, &[0]);
+        rig.out_of_safe_mode();
+        rig.corrupt(10, 0);
+        rig.report(0, vec![record(10, ReplicaState::Finalized)]);
+        rig.run(Duration::from_secs(20), &[1]);
+        rig.beat(&[0]);
+        rig.report(0, vec![record(10, ReplicaState::Finalized)]);
+        let totals = rig.cluster.totals(rig.now);
+        assert_eq!((totals.corrupt, totals.missing), (1, 0), "even after the node was dead");
+        rig.run(Duration::from_secs(100), &[0, 1]);
+        assert_eq!(deleted(&mut rig, 0), [0_u64; 0], "the only one is never deleted");
+        rig.gone(0, record(10, ReplicaState::Finalized));
+        rig.changed(0, record(10, ReplicaState::Finalized));
+        assert_eq!(rig.cluster.totals(rig.now).corrupt, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn stale_replicas_go_and_removed_chunks_too() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.chunk(11, 2, &[0, 1]);
+        let mut stale = record(10, ReplicaState::Rwr);
+        stale.generation = GenStamp(GENERATION.0 - 1);
+        rig.changed(2, stale);
+        rig.apply(Event::ChunkRemoved { chunk: ChunkId(11) });
+        rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert_eq!(deleted(&mut rig, 2), [0_u64; 0], "nothing is deleted in safe mode");
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert_eq!([deleted(&mut rig, 0), deleted(&mut rig, 1), deleted(&mut rig, 2)], [[11], [11], [10]]);
+        rig.check();
+    }
+
+    #[test]
+    fn unknown_chunks_are_deleted_but_not_those_from_the_future() {
+        let mut rig = Rig::with_nodes(1);
+        rig.cluster.set_next_chunk(ChunkId(100));
+        rig.out_of_safe_mode();
+        rig.report(0, vec![record(99, ReplicaState::Finalized), record(100, ReplicaState::Finalized)]);
+        assert_eq!(rig.cluster.totals(rig.now).quarantined, 1);
+        rig.run(Duration::from_secs(1), &[0]);
+        assert_eq!(deleted(&mut rig, 0), [99]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_doomed_replica_that_is_needed_again_is_spared() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 1, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[0, 1, 2]);
+        let doomed = (0..2).find(|n| rig.cluster.is_doomed(10, *n)).unwrap();
+        rig.corrupt(10, 1 - doomed);
+        assert_eq!(deleted(&mut rig, doomed), [0_u64; 0]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(doomed)]);
+        rig.check();
+    }
+
+    #[test]
+    fn an_order_the_node_may_have_does_not_count_as_a_replica_again() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 1, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[0, 1]);
+        let told = (0..2).find(|n| !deleted(&mut rig, *n).is_empty()).unwrap();
+        // The node is dead for a while, comes back, and has not got round to deleting yet.
+        rig.run(Duration::from_secs(16), &[1 - told]);
+        rig.beat(&[told]);
+        rig.report(told, vec![record(10, ReplicaState::Finalized)]);
+        rig.run(Duration::from_secs(1), &[0, 1]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(1 - told)]);
+        assert_eq!(deleted(&mut rig, 1 - told), [0_u64; 0]);
+        rig.check();
+    }
+}

@@ -1,0 +1,132 @@
+//! Rules that hold after every event.
+
+use std::collections::BTreeMap;
+
+use dfs_types::ChunkId;
+
+use crate::NodeState;
+use crate::chunk_map::Verdict;
+use crate::cluster::Cluster;
+use crate::node::Streams;
+use crate::node_list::NodeIndex;
+
+impl Cluster {
+    /// Every broken rule, in words; empty if all is well. Goes through all chunks: for tests and for a rare check in
+    /// production.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = self.leases.violations();
+        if self.map.counts() != self.map.recount() {
+            found.push(format!("counts are {:?}, but {:?} is there", self.map.counts(), self.map.recount()));
+        }
+        let (mut queued, mut held) = (0, BTreeMap::<NodeIndex, usize>::new());
+        for id in self.map.ids() {
+            self.check_chunk(id, &mut queued, &mut held, &mut found);
+        }
+        if queued != self.replication.queued() {
+            found.push(format!("{queued} chunks say they are queued, {} are", self.replication.queued()));
+        }
+        self.check_nodes(&held, &mut found);
+        self.check_copies(&mut found);
+        for id in self.recoveries.keys() {
+            if self.map.get(*id).is_none_or(|chunk| chunk.length().is_some()) {
+                found.push(format!("chunk {id} is recovered though it is committed or gone"));
+            }
+        }
+        found
+    }
+
+    fn check_chunk(
+        &self,
+        id: ChunkId,
+        queued: &mut usize,
+        held: &mut BTreeMap<NodeIndex, usize>,
+        found: &mut Vec<String>,
+    ) {
+        let Some(chunk) = self.map.get(id) else {
+            return;
+        };
+        let mut holders: Vec<NodeIndex> = self.map.holders(id).collect();
+        for index in &holders {
+            *held.entry(*index).or_default() += 1;
+            if self.nodes.get(*index).is_none_or(|node| node.state == NodeState::Dead) {
+                found.push(format!("chunk {id} counts a replica on dead node {}", index.0));
+            }
+        }
+        let count = holders.len();
+        holders.sort_unstable();
+        holders.dedup();
+        if holders.len() != count {
+            found.push(format!("chunk {id} has two replicas on one node"));
+        }
+        if chunk.length().is_none() && !chunk.good().is_empty() {
+            found.push(format!("chunk {id} is open and has good replicas"));
+        }
+        for odd in self.map.odd(id) {
+            let verdict = chunk.judge(odd.generation, odd.length, odd.state);
+            if verdict == Verdict::Good && !odd.doomed {
+                found.push(format!("chunk {id} does not count the good replica on node {}", odd.node.0));
+            }
+            let ordered = self.nodes.get(odd.node).and_then(|node| node.deletions.generation(id));
+            if odd.doomed != (ordered == Some(odd.generation)) {
+                found.push(format!("chunk {id} on node {}: doomed and ordered differ", odd.node.0));
+            }
+        }
+        *queued += usize::from(chunk.queued.is_some());
+        if self.replication.find(id) != chunk.queued.into_iter().collect::<Vec<_>>()
+            || self.untidy.contains(id) != chunk.untidy
+        {
+            found.push(format!("chunk {id} is not in the rings it says it is in"));
+        }
+        let up_to_date = chunk.queued == self.urgency_of(id) && chunk.untidy == self.is_untidy(id);
+        if !self.safe_mode.is_on() && !up_to_date {
+            found.push(format!(
+                "chunk {id} is queued as {:?}, wants {:?}",
+                chunk.queued,
+                self.urgency_of(id)
+            ));
+        }
+    }
+
+    fn check_nodes(&self, held: &BTreeMap<NodeIndex, usize>, found: &mut Vec<String>) {
+        for (index, node) in self.nodes.iter() {
+            let (known, counted) =
+                (self.map.held_count(index), held.get(&index).copied().unwrap_or_default());
+            if known != counted {
+                found.push(format!("node {} holds {known} replicas, chunks say {counted}", index.0));
+            }
+            for streams in [node.sending, node.receiving] {
+                let lone = streams.count <= 1;
+                let bounded = streams.count <= self.config.max_copies_per_node
+                    && streams.bytes <= self.config.max_copy_bytes_per_node;
+                if !lone && !bounded {
+                    found.push(format!("node {} has too many copies: {streams:?}", index.0));
+                }
+            }
+        }
+    }
+
+    fn check_copies(&self, found: &mut Vec<String>) {
+        let (mut sending, mut receiving) =
+            (BTreeMap::<NodeIndex, Streams>::new(), BTreeMap::<NodeIndex, Streams>::new());
+        for (id, copies) in &self.replication.copies {
+            for copy in copies {
+                sending.entry(copy.source).or_default().start(copy.bytes);
+                receiving.entry(copy.target).or_default().start(copy.bytes);
+                let good = self.map.get(*id).is_some_and(|chunk| chunk.good().contains(&copy.source));
+                if !good {
+                    found.push(format!("chunk {id} is copied from a node without a good replica"));
+                }
+            }
+        }
+        for (index, node) in self.nodes.iter() {
+            let expected =
+                (sending.remove(&index).unwrap_or_default(), receiving.remove(&index).unwrap_or_default());
+            if (node.sending, node.receiving) != expected {
+                found.push(format!("node {}: streams are not those of its copies", index.0));
+            }
+        }
+        if !sending.is_empty() || !receiving.is_empty() {
+            found.push("a node that is gone takes part in copies".to_owned());
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The table of nodes, and which of them are live, stale or dead.
+//!
+//! ```text
+//!            silent for stale_after        silent for dead_after (restart_grace if it said it is stopping)
+//!   Live ------------------------> Stale ------------------------------------------------------> Dead
+//!     ^------------ heartbeat -------'                                                             |
+//!     ^------------ heartbeat; a full report is wanted --------------------------------------------'
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use dfs_types::{Millis, NodeId};
+
+use crate::node::Node;
+use crate::node_list::NodeIndex;
+use crate::{Config, NodeState};
+
+/// Nodes that die within this time die at once.
+const MOMENT: Duration = Duration::from_secs(10);
+/// Fewer nodes that vanish are no storm, whatever share of all they are.
+const STORM_NODES: usize = 3;
+/// Vanished nodes must be more than one in this many for a storm.
+const STORM_SHARE: usize = 5;
+
+/// All nodes that registered.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    slots: Vec<Option<Box<Node>>>,
+    index: BTreeMap<NodeId, NodeIndex>,
+    /// Time of the last tick.
+    ticked: Millis,
+    /// When nodes died lately.
+    vanished: VecDeque<Millis>,
+}
+
+/// What a tick found out.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Nodes whose state changed, and from what.
+    pub(crate) changed: Vec<(NodeIndex, NodeState)>,
+    /// So many nodes vanished at once that something else than the nodes must be broken.
+    pub(crate) storm: bool,
+    /// Time during which this process stood still.
+    pub(crate) stalled: Duration,
+}
+
+impl Nodes {
+    pub(crate) fn new(now: Millis) -> Self {
+        Self { slots: Vec::new(), index: BTreeMap::new(), ticked: now, vanished: VecDeque::new() }
+    }
+
+    /// The index of a registered node.
+    pub(crate) fn find(&self, id: NodeId) -> Option<NodeIndex> {
+        self.index.get(&id).copied()
+    }
+
+    pub(crate) fn get(&self, index: NodeIndex) -> Option<&Node> {
+        self.slots.get(usize::from(index.0))?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: NodeIndex) -> Option<&mut Node> {
+        self.slots.get_mut(usize::from(index.0))?.as_deref_mut()
+    }
+
+    /// The node of this id.
+    pub(crate) fn by_id(&self, id: NodeId) -> Option<&Node> {
+        self.get(self.find(id)?)
+    }
+
+    /// All nodes, in the order of their indexes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(at, node)| Some((NodeIndex(at as u16), node.as_deref()?)))
+    }
+
+    /// All nodes, to change.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (NodeIndex, &mut Node)> {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(at, node)| Some((NodeIndex(at as u16), node.as_deref_mut()?)))
+    }
+
+    /// The ids of these nodes.
+    pub(crate) fn ids(&self, nodes: &[NodeIndex]) -> Vec<NodeId> {
+        nodes.iter().filter_map(|node| self.get(*node)).map(|node| node.id).collect()
+    }
+
+    /// Adds a node; `None` if there are as many as two bytes can count.
+    pub(crate) fn add(&mut self, node: Node) -> Option<NodeIndex> {
+        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let index = NodeIndex(u16::try_from(free).ok()?);
+        self.index.insert(node.id, index);
+        let node = Some(Box::new(node));
+        match self.slots.get_mut(free) {
+            Some(slot) => *slot = node,
+            None => self.slots.push(node),
+        }
+        Some(index)
+    }
+
+    /// Removes a node.
+    pub(crate) fn remove(&mut self, index: NodeIndex) {
+        if let Some(node) = self.slots.get_mut(usize::from(index.0)).and_then(Option::take) {
+            self.index.remove(&node.id);
+        }
+    }
+
+    /// Nodes dead for so long that they are not expected back.
+    pub(crate) fn expired(&self, config: &Config, now: Millis) -> Vec<NodeIndex> {
+        let expired =
+            |node: &Node| node.state == NodeState::Dead && now.since(node.seen) >= config.forget_after;
+        self.iter().filter(|(_, node)| expired(node)).map(|(index, _)| index).collect()
+    }
+
+    /// What a node is at `now`: as the last tick left it, or stale if it has been silent for long enough since.
+    pub(crate) fn state_at(&self, node: &Node, config: &Config, now: Millis) -> NodeState {
+        let stalled = now.since(self.ticked) >= config.stall_after;
+        if node.state == NodeState::Live && !stalled && now.since(node.seen) >= config.stale_after {
+            NodeState::Stale
+        } else {
+            node.state
+        }
+    }
+
+    /// Declares nodes stale and dead.
+    pub(crate) fn tick(&mut self, config: &Config, now: Millis) -> Found {
+        let gap = now.since(self.ticked);
+        let stalled = if gap >= config.stall_after { gap } else { Duration::ZERO };
+        self.ticked = now;
+        let mut changed = Vec::new();
+        for (index, node) in self.iter_mut() {
+            // Heartbeats that came while this process stood still are yet to be read.
+            node.seen = node.seen.plus(stalled).min(now);
+            let silence = now.since(node.seen);
+            let patience = if node.stats.stopping {
+                config.restart_grace.max(config.dead_after)
+            } else {
+                config.dead_after
+            };
+            let state = if node.state == NodeState::Dead || silence >= patience {
+                NodeState::Dead
+            } else if silence >= config.stale_after {
+                NodeState::Stale
+            } else {
+                NodeState::Live
+            };
+            if state != node.state {
+                changed.push((index, node.state));
+                node.state = state;
+            }
+        }
+        let storm = self.is_storm(&changed, now);
+        Found { changed, storm, stalled }
+    }
+
+    fn is_storm(&mut self, changed: &[(NodeIndex, NodeState)], now: Millis) -> bool {
+        let died = |index: NodeIndex| self.get(index).is_some_and(|node| node.state == NodeState::Dead);
+        let deaths = changed.iter().filter(|(index, _)| died(*index)).count();
+        while self.vanished.front().is_some_and(|at| now.since(*at) >= MOMENT) {
+            self.vanished.pop_front();
+        }
+        self.vanished.extend(std::iter::repeat_n(now, deaths));
+        let alive = self.iter().filter(|(_, node)| node.state != NodeState::Dead).count();
+        let vanished = self.vanished.len();
+        deaths > 0 && vanished >= STORM_NODES && vanished * STORM_SHARE > alive + vanished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{node_id, stats};
+
+    fn nodes(count: u16) -> Nodes {
+        let mut nodes = Nodes::new(Millis(0));
+        for n in 0..count {
+            nodes.add(Node::new(node_id(n), 1, "1".into(), stats(n), Millis(0))).unwrap();
+        }
+        nodes
+    }
+
+    /// Ticks twice a second from the last tick to `until` (milliseconds).
+    fn run(nodes: &mut Nodes, until: u64) -> Vec<(u16, NodeState, u64)> {
+        let (config, mut seen) = (Config::default(), Vec::new());
+        while nodes.ticked.0 < until {
+            let now = nodes.ticked.plus(Duration::from_millis(500));
+            for (index, _) in nodes.tick(&config, now).changed {
+                seen.push((index.0, nodes.get(index).unwrap().state, now.0));
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn silence_makes_stale_then_dead() {
+        let mut nodes = nodes(1);
+        let seen = run(&mut nodes, 20_000);
+        assert_eq!(seen, [(0, NodeState::Stale, 5_000), (0, NodeState::Dead, 15_000)]);
+    }
+
+    #[test]
+    fn an_announced_restart_has_more_time() {
+        let mut nodes = nodes(1);
+        nodes.get_mut(NodeIndex(0)).unwrap().stats.stopping = true;
+        let seen = run(&mut nodes, 130_000);
+        assert_eq!(seen, [(0, NodeState::Stale, 5_000), (0, NodeState::Dead, 120_000)]);
+    }
+
+    #[test]
+    fn time_this_process_stood_still_is_not_the_nodes_silence() {
+        let (mut nodes, config) = (nodes(2), Config::default());
+        run(&mut nodes, 1_000);
+        let found = nodes.tick(&config, Millis(60_000));
+        assert!(found.changed.is_empty(), "{found:?}");
+        assert_eq!(found.stalled, Duration::from_secs(59));
+        assert_eq!(run(&mut nodes, 64_000).len(), 2, "but from then on it counts");
+    }
+
+    #[test]
+    fn many_nodes_that_vanish_at_once_are_a_storm() {
+        for (alive, dying, storm) in [(10, 2, false), (10, 3, true), (12, 3, false), (0, 3, true)] {
+            let (mut nodes, config) = (nodes(alive + dying), Config::default());
+            let mut stormy = false;
+            for at in (500..16_000).step_by(500) {
+                for n in dying..alive + dying {
+                    nodes.get_mut(NodeIndex(n)).unwrap().seen = Millis(at);
+                }
+                stormy |= nodes.tick(&config, Millis(at)).storm;
+            }
+            assert_eq!(stormy, storm, "{dying} of {}", alive + dying);
+        }
+    }
+
+    #[test]
+    fn a_slot_is_used_again() {
+        let mut nodes = nodes(3);
+        nodes.remove(NodeIndex(1));
+        assert_eq!(nodes.find(node_id(1)), None);
+        let node = Node::new(node_id(9), 1, "1".into(), stats(9), Millis(0));
+        assert_eq!(nodes.add(node), Some(NodeIndex(1)));
+        assert_eq!(nodes.by_id(node_id(9)).unwrap().id, node_id(9));
+    }
+}

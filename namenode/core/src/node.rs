@@ -1,0 +1,311 @@
+//! What is known of one DataNode.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
+
+use crate::hash::IdSet;
+use crate::topology::Place;
+use crate::{Config, NodeState, NodeStats};
+
+/// One DataNode, as it is known by its id.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// Which process of it registered last.
+    pub(crate) incarnation: u128,
+    pub(crate) version: String,
+    pub(crate) stats: NodeStats,
+    pub(crate) place: Place,
+    pub(crate) state: NodeState,
+    /// When it was heard of last.
+    pub(crate) seen: Millis,
+    /// Whether its full report is in.
+    pub(crate) reported: bool,
+    /// Chunks it had before its process was replaced, until its report comes or the wait is over.
+    pub(crate) awaited: Option<Awaited>,
+    /// Space and work promised lately that its heartbeats don't show yet.
+    pub(crate) promises: Promises,
+    /// Copies it is to send.
+    pub(crate) sending: Streams,
+    /// Copies it is to receive.
+    pub(crate) receiving: Streams,
+    /// Chunks of which it is to send copies; not yet told.
+    pub(crate) copy_orders: VecDeque<ChunkId>,
+    /// Chunks it is to recover; not yet told.
+    pub(crate) recovery_orders: VecDeque<ChunkId>,
+    pub(crate) deletions: Deletions,
+    /// Replicas of this process found damaged: they stay so until they are replaced.
+    pub(crate) corrupt: BTreeMap<ChunkId, GenStamp>,
+    /// Replicas of chunks this namespace has not made yet: it must have been restored from an old backup.
+    pub(crate) quarantined: IdSet<ChunkId>,
+}
+
+/// Chunks a node is expected to report again.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// Until when.
+    pub(crate) until: Millis,
+    /// Which.
+    pub(crate) chunks: IdSet<ChunkId>,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, incarnation: u128, version: String, stats: NodeStats, now: Millis) -> Self {
+        Self {
+            id,
+            incarnation,
+            version,
+            place: Place::of(&stats.address),
+            stats,
+            state: NodeState::Live,
+            seen: now,
+            reported: false,
+            awaited: None,
+            promises: Promises::default(),
+            sending: Streams::default(),
+            receiving: Streams::default(),
+            copy_orders: VecDeque::new(),
+            recovery_orders: VecDeque::new(),
+            deletions: Deletions::default(),
+            corrupt: BTreeMap::new(),
+            quarantined: IdSet::default(),
+        }
+    }
+
+    /// Takes over what a heartbeat says.
+    pub(crate) fn hear(&mut self, stats: NodeStats, now: Millis) {
+        if self.stats.address != stats.address {
+            self.place = Place::of(&stats.address);
+        }
+        self.stats = stats;
+        self.seen = now;
+    }
+
+    /// Whether it can be given work: alive, and not about to stop.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state == NodeState::Live && !self.stats.stopping
+    }
+
+    /// Whether its replicas can be relied on when others are to be deleted.
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.is_usable() && self.reported
+    }
+
+    /// Bytes that can still be promised, or 0 if no healthy volume has room for `bytes` more.
+    pub(crate) fn room(&self, bytes: u64, now: Millis) -> u64 {
+        let healthy = self.stats.volumes.iter().filter(|volume| !volume.failed);
+        let (largest, all) = healthy
+            .map(|volume| volume.available)
+            .fold((0, 0_u64), |(largest, all), room| (room.max(largest), all.saturating_add(room)));
+        let free = all.saturating_sub(self.promises.bytes(now)).saturating_sub(self.receiving.bytes);
+        if largest < bytes || free < bytes { 0 } else { free.max(1) }
+    }
+
+    /// Work at hand: what it said itself and what was given to it since.
+    pub(crate) fn load(&self, now: Millis) -> u64 {
+        let said = u64::from(self.stats.active_writes) + u64::from(self.stats.active_copies);
+        said + u64::from(self.stats.active_reads) / 2
+            + u64::from(self.receiving.count)
+            + self.promises.count(now)
+    }
+
+    /// Free share of all volumes, in parts of 65,536.
+    pub(crate) fn free_share(&self) -> u64 {
+        let healthy = || self.stats.volumes.iter().filter(|volume| !volume.failed);
+        let capacity: u128 = healthy().map(|volume| u128::from(volume.capacity)).sum();
+        let available: u128 = healthy().map(|volume| u128::from(volume.available)).sum();
+        (available * 65_536).checked_div(capacity).map_or(0, |share| share.min(65_536) as u64)
+    }
+}
+
+/// Copies under way in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Streams {
+    /// How many.
+    pub(crate) count: u32,
+    /// Bytes of their chunks.
+    pub(crate) bytes: u64,
+}
+
+impl Streams {
+    /// Whether another copy of `bytes` may start.
+    pub(crate) fn has_room(self, bytes: u64, config: &Config) -> bool {
+        self.count == 0
+            || (self.count < config.max_copies_per_node
+                && self.bytes.saturating_add(bytes) <= config.max_copy_bytes_per_node)
+    }
+
+    pub(crate) fn start(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn end(&mut self, bytes: u64) {
+        self.count -= 1;
+        self.bytes -= bytes;
+    }
+}
+
+/// Space and work promised to pipelines lately. A promise counts for one to two [`PROMISE`]s: by then the node's own
+/// heartbeats show it.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    began: Millis,
+    current: (u64, u64),
+    previous: (u64, u64),
+}
+
+/// Half of the longest time until a promised write shows in the node's heartbeats.
+const PROMISE: Duration = Duration::from_secs(3);
+
+impl Promises {
+    pub(crate) fn add(&mut self, bytes: u64, now: Millis) {
+        (self.previous, self.current) = self.at(now);
+        if now.since(self.began) >= PROMISE {
+            self.began = now;
+        }
+        self.current = (self.current.0.saturating_add(bytes), self.current.1 + 1);
+    }
+
+    /// The sums of the previous and the current period, as of `now`.
+    fn at(&self, now: Millis) -> ((u64, u64), (u64, u64)) {
+        let age = now.since(self.began);
+        if age < PROMISE {
+            (self.previous, self.current)
+        } else if age < 2 * PROMISE {
+            (self.current, (0, 0))
+        } else {
+            ((0, 0), (0, 0))
+        }
+    }
+
+    fn bytes(&self, now: Millis) -> u64 {
+        let (previous, current) = self.at(now);
+        previous.0.saturating_add(current.0)
+    }
+
+    fn count(&self, now: Millis) -> u64 {
+        let (previous, current) = self.at(now);
+        previous.1 + current.1
+    }
+}
+
+/// Replicas a node is to delete. One that was told stays here until the node says that it is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Deletions {
+    waiting: BTreeMap<ChunkId, GenStamp>,
+    told: BTreeMap<ChunkId, (GenStamp, Millis)>,
+}
+
+impl Deletions {
+    /// Orders a replica to be deleted.
+    pub(crate) fn add(&mut self, chunk: ChunkId, generation: GenStamp) {
+        if !self.contains(chunk, generation) {
+            self.told.remove(&chunk);
+            self.waiting.insert(chunk, generation);
+        }
+    }
+
+    /// Takes an order back, or notes that it is done.
+    pub(crate) fn remove(&mut self, chunk: ChunkId) {
+        self.waiting.remove(&chunk);
+        self.told.remove(&chunk);
+    }
+
+    pub(crate) fn contains(&self, chunk: ChunkId, generation: GenStamp) -> bool {
+        self.generation(chunk) == Some(generation)
+    }
+
+    /// Which version of the chunk is to be deleted.
+    pub(crate) fn generation(&self, chunk: ChunkId) -> Option<GenStamp> {
+        let told = || self.told.get(&chunk).map(|(generation, _)| *generation);
+        self.waiting.get(&chunk).copied().or_else(told)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.told.len()
+    }
+
+    /// Keeps the orders for chunks that are still there.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(ChunkId) -> bool) {
+        self.waiting.retain(|chunk, _| is_there(*chunk));
+        self.told.retain(|chunk, _| is_there(*chunk));
+    }
+
+    /// The node is gone: only what it may already have been told must be remembered.
+    pub(crate) fn drop_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Up to `limit` replicas to tell the node now; those told more than `retry` ago come again.
+    pub(crate) fn tell(&mut self, limit: usize, retry: Duration, now: Millis) -> Vec<(ChunkId, GenStamp)> {
+        let overdue = |told: &Millis| now.since(*told) >= retry;
+        let again = self.told.iter().filter(|(_, (_, told))| overdue(told));
+        let again: Vec<_> = again.map(|(chunk, (generation, _))| (*chunk, *generation)).take(limit).collect();
+        for (chunk, generation) in again {
+            self.told.remove(&chunk);
+            self.waiting.insert(chunk, generation);
+        }
+        // A node that does not get on with deleting is not told ever more.
+        let limit = limit.min((10 * limit).saturating_sub(self.told.len()));
+        let mut now_told = Vec::new();
+        while now_told.len() < limit
+            && let Some((chunk, generation)) = self.waiting.pop_first()
+        {
+            self.told.insert(chunk, (generation, now));
+            now_told.push((chunk, generation));
+        }
+        now_told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_fade() {
+        let mut promises = Promises::default();
+        let at = |seconds: u64| Millis(100_000 + seconds * 1_000);
+        promises.add(10, at(0));
+        promises.add(5, at(2));
+        assert_eq!((promises.bytes(at(2)), promises.count(at(2))), (15, 2));
+        promises.add(1, at(3));
+        assert_eq!(promises.bytes(at(5)), 16);
+        assert_eq!(promises.bytes(at(6)), 1);
+        assert_eq!(promises.bytes(at(9)), 0);
+    }
+
+    #[test]
+    fn deletions_are_told_in_batches_and_again_when_overdue() {
+        let retry = Duration::from_secs(60);
+        let mut deletions = Deletions::default();
+        (0..5).for_each(|id| deletions.add(ChunkId(id), GenStamp(1)));
+        assert_eq!(deletions.tell(3, retry, Millis(0)).len(), 3);
+        assert_eq!(deletions.tell(3, retry, Millis(1_000)).len(), 2);
+        assert_eq!(deletions.tell(3, retry, Millis(2_000)).len(), 0);
+        deletions.remove(ChunkId(0));
+        assert_eq!(
+            deletions.tell(9, retry, Millis(60_000)),
+            [(ChunkId(1), GenStamp(1)), (ChunkId(2), GenStamp(1))]
+        );
+        deletions.add(ChunkId(3), GenStamp(2));
+        assert_eq!(deletions.tell(9, retry, Millis(60_001)), [(ChunkId(3), GenStamp(2))]);
+        assert_eq!(deletions.len(), 4);
+    }
+
+    #[test]
+    fn a_single_large_copy_is_fine() {
+        let config = Config { max_copies_per_node: 2, max_copy_bytes_per_node: 10, ..Config::default() };
+        let mut streams = Streams::default();
+        assert!(streams.has_room(100, &config));
+        streams.start(6);
+        assert!(streams.has_room(4, &config) && !streams.has_room(5, &config));
+        streams.start(1);
+        assert!(!streams.has_room(0, &config));
+        streams.end(6);
+        assert_eq!(streams, Streams { count: 1, bytes: 1 });
+    }
+}

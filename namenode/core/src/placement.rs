@@ -1,0 +1,334 @@
+//! Which nodes get the replicas of a new chunk, or further copies of an old one.
+//!
+//! Hard rules first: a node that is not live, is stopping, is excluded or has no room is never chosen, and none
+//! twice. Then the least crowded place wins: a host of its own, then a zone, then a rack. Among equals two are drawn,
+//! weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
+
+use dfs_types::{Millis, NodeId};
+use rand::{Rng, RngExt};
+
+use crate::hash::of_text;
+use crate::node_list::NodeIndex;
+use crate::topology::{Place, crowd};
+use crate::{Cluster, NodeState};
+
+/// What a pipeline needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementRequest {
+    /// Nodes wanted.
+    pub count: u32,
+    /// Bytes each of them must have room for.
+    pub chunk_size: u64,
+    /// Host of the writer: a node there gets the first replica.
+    pub writer_host: Option<String>,
+    /// Nodes that hold the chunk already: not chosen again, and kept away from.
+    pub existing: Vec<NodeId>,
+    /// Nodes that must not be chosen, such as those the writer can't reach.
+    pub exclude: Vec<NodeId>,
+}
+
+/// Why no node can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlacementError {
+    /// No node is left after the hard rules.
+    #[error(
+        "no DataNode can take a chunk of {bytes} bytes: {live} are live, of these {excluded} are in use for the \
+         chunk or out of reach of the writer and {full} have no room; add DataNodes or free space"
+    )]
+    NoNode {
+        /// Bytes wanted on each node.
+        bytes: u64,
+        /// Nodes that are live and not stopping.
+        live: usize,
+        /// Live nodes that hold the chunk or are excluded.
+        excluded: usize,
+        /// Further live nodes without a healthy volume that has room.
+        full: usize,
+    },
+}
+
+/// A node that keeps the hard rules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) node: NodeIndex,
+    pub(crate) place: Place,
+    /// Bytes free, more than none.
+    pub(crate) room: u64,
+    /// Work at hand.
+    pub(crate) load: u64,
+}
+
+/// Chooses up to `count` of the candidates, away from the places `placed` already; the first on the host `local`, if
+/// one is there.
+pub(crate) fn choose(
+    rng: &mut impl Rng,
+    mut candidates: Vec<Candidate>,
+    mut placed: Vec<Place>,
+    count: usize,
+    local: Option<u64>,
+) -> Vec<NodeIndex> {
+    let mut chosen = Vec::new();
+    while chosen.len() < count {
+        let here = local.filter(|_| chosen.is_empty());
+        let Some(at) = here
+            .and_then(|host| better_of_two(rng, &candidates, |candidate| candidate.place.host == host))
+            .or_else(|| {
+                let least = candidates.iter().map(|candidate| crowd(candidate.place, &placed)).min()?;
+                better_of_two(rng, &candidates, |candidate| crowd(candidate.place, &placed) == least)
+            })
+        else {
+            break;
+        };
+        let candidate = candidates.swap_remove(at);
+        placed.push(candidate.place);
+        chosen.push(candidate.node);
+    }
+    chosen
+}
+
+/// The power of two choices among the candidates that qualify.
+fn better_of_two(
+    rng: &mut impl Rng,
+    candidates: &[Candidate],
+    qualifies: impl Fn(&Candidate) -> bool,
+) -> Option<usize> {
+    let mut group: Vec<usize> =
+        candidates.iter().enumerate().filter(|(_, it)| qualifies(it)).map(|(at, _)| at).collect();
+    let first = draw(rng, candidates, &mut group)?;
+    let Some(second) = draw(rng, candidates, &mut group) else {
+        return Some(first);
+    };
+    let load = |at: usize| candidates.get(at).map(|candidate| candidate.load);
+    Some(if load(second) < load(first) { second } else { first })
+}
+
+/// Takes one out of the group, with a chance that grows with its room.
+fn draw(rng: &mut impl Rng, candidates: &[Candidate], group: &mut Vec<usize>) -> Option<usize> {
+    // In MiB, so that the sum over all nodes fits.
+    let weight = |at: &usize| candidates.get(*at).map_or(0, |candidate| (candidate.room >> 20) + 1);
+    let sum: u64 = group.iter().map(weight).sum();
+    if sum == 0 {
+        return None;
+    }
+    let mut left = rng.random_range(0..sum);
+    let drawn = group.iter().position(|at| {
+        let weight = weight(at);
+        let hit = left < weight;
+        left = left.saturating_sub(weight);
+        hit
+    })?;
+    Some(group.swap_remove(drawn))
+}
+
+impl Cluster {
+    /// Chooses nodes for the pipeline of a new chunk, or further ones for one that lost some; at least one, and
+    /// fewer than wanted if there are no more. What is chosen counts as used for some seconds, so that a burst of
+    /// requests does not fill one node.
+    pub fn choose_targets(
+        &mut self,
+        request: &PlacementRequest,
+        now: Millis,
+    ) -> Result<Vec<NodeId>, PlacementError> {
+        let (mut live, mut excluded, mut full) = (0, 0, 0);
+        let mut candidates = Vec::new();
+        for (index, node) in self.nodes.iter() {
+            let state = self.nodes.state_at(node, &self.config, now);
+            if state != NodeState::Live || node.stats.stopping {
+                continue;
+            }
+            live += 1;
+            let room = node.room(request.chunk_size, now);
+            if request.existing.contains(&node.id) || request.exclude.contains(&node.id) {
+                excluded += 1;
+            } else if room == 0 {
+                full += 1;
+            } else {
+                candidates.push(Candidate { node: index, place: node.place, room, load: node.load(now) });
+            }
+        }
+        if candidates.is_empty() {
+            return Err(PlacementError::NoNode { bytes: request.chunk_size, live, excluded, full });
+        }
+        let existing = request.existing.iter().filter_map(|id| self.nodes.by_id(*id));
+        let placed: Vec<Place> = existing.map(|node| node.place).collect();
+        let local = request.writer_host.as_deref().filter(|_| placed.is_empty()).map(of_text);
+        let chosen = choose(&mut self.rng, candidates, placed, request.count as usize, local);
+        for index in &chosen {
+            if let Some(node) = self.nodes.get_mut(*index) {
+                node.promises.add(request.chunk_size, now);
+            }
+        }
+        Ok(self.nodes.ids(&chosen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::Event;
+    use crate::test_support::{Rig, node_id, stats};
+
+    fn request(count: u32) -> PlacementRequest {
+        PlacementRequest { count, chunk_size: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
+    }
+
+    #[test]
+    fn hosts_then_zones_then_racks_are_spread() {
+        for seed in 0..50 {
+            let mut rig = Rig::seeded(seed);
+            // Two nodes a host, two hosts a rack, two racks a zone, two zones.
+            for n in 0..16 {
+                let mut stats = stats(n);
+                stats.address.host = format!("host-{}", n / 2);
+                stats.address.location = format!("/zone-{}/rack-{}", n / 8, n / 4);
+                rig.join(n, stats);
+            }
+            let chosen = rig.cluster.choose_targets(&request(4), rig.now).unwrap();
+            let numbers: Vec<u16> = chosen.iter().map(|id| rig.number(*id)).collect();
+            let distinct = |by: u16| numbers.iter().map(|n| n / by).collect::<BTreeSet<_>>().len();
+            assert_eq!((distinct(2), distinct(4), distinct(8)), (4, 4, 2), "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_for_all_is_fine() {
+        let mut rig = Rig::with_nodes(3);
+        for n in 0..3 {
+            let mut stats = stats(n);
+            stats.address.host = "127.0.0.1".into();
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), stats });
+        }
+        let mut wanted = request(3);
+        wanted.writer_host = Some("127.0.0.1".into());
+        let chosen: BTreeSet<_> = rig.cluster.choose_targets(&wanted, rig.now).unwrap().into_iter().collect();
+        assert_eq!(chosen.len(), 3);
+        assert_eq!(rig.cluster.choose_targets(&request(5), rig.now).unwrap().len(), 3, "all there are");
+    }
+
+    #[test]
+    fn the_writers_own_node_is_first() {
+        let mut rig = Rig::with_nodes(10);
+        for n in 0..10 {
+            let mut wanted = request(3);
+            wanted.writer_host = Some(stats(n).address.host);
+            assert_eq!(rig.cluster.choose_targets(&wanted, rig.now).unwrap().first(), Some(&node_id(n)));
+        }
+    }
+
+    #[test]
+    fn the_error_counts_who_could_not_be_chosen() {
+        let mut rig = Rig::with_nodes(5);
+        let mut full = stats(0);
+        full.volumes[0].available = 1;
+        rig.apply(Event::HeartbeatSeen { node: node_id(0), stats: full });
+        let mut failed = stats(1);
+        failed.volumes[0].failed = true;
+        rig.apply(Event::HeartbeatSeen { node: node_id(1), stats: failed });
+        let mut stopping = stats(2);
+        stopping.stopping = true;
+        rig.apply(Event::HeartbeatSeen { node: node_id(2), stats: stopping });
+        let mut wanted = request(1);
+        wanted.existing = vec![node_id(3)];
+        wanted.exclude = vec![node_id(4)];
+        let error = rig.cluster.choose_targets(&wanted, rig.now).unwrap_err();
+        let PlacementError::NoNode { bytes, live, excluded, full } = error.clone();
+        assert_eq!((bytes, live, excluded, full), (64 << 20, 4, 2, 2));
+        assert!(error.to_string().contains("4 are live, of these 2 are in use"), "{error}");
+    }
+
+    #[test]
+    fn a_silent_node_is_not_chosen_even_before_the_next_tick() {
+        let mut rig = Rig::with_nodes(2);
+        rig.apply(Event::Tick);
+        rig.now = rig.now.plus(Duration::from_millis(2_500));
+        rig.beat(&[0]);
+        rig.apply(Event::Tick);
+        rig.now = rig.now.plus(Duration::from_millis(2_500));
+        assert_eq!(rig.cluster.choose_targets(&request(2), rig.now).unwrap(), [node_id(0)]);
+    }
+
+    #[test]
+    fn a_burst_does_not_overfill_a_node() {
+        let mut rig = Rig::default();
+        for n in 0..3 {
+            let mut stats = stats(n);
+            stats.volumes[0].available = 640 << 20;
+            rig.join(n, stats);
+        }
+        let mut given = 0;
+        while let Ok(chosen) = rig.cluster.choose_targets(&request(1), rig.now) {
+            given += chosen.len();
+            assert!(given <= 30);
+        }
+        assert_eq!(given, 30, "ten chunks fit on each of three nodes");
+        rig.now = rig.now.plus(Duration::from_secs(6));
+        rig.beat(&[0, 1, 2]);
+        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_ok(), "by now heartbeats tell");
+    }
+
+    #[test]
+    fn space_and_load_decide() {
+        let place = |host| Place { host, zone: 0, rack: 0 };
+        let candidates = vec![
+            Candidate { node: NodeIndex(0), place: place(0), room: 900 << 20, load: 0 },
+            Candidate { node: NodeIndex(1), place: place(1), room: 100 << 20, load: 0 },
+            Candidate { node: NodeIndex(2), place: place(2), room: 900 << 20, load: 9 },
+        ];
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut taken = [0; 3];
+        for _ in 0..2_000 {
+            for node in choose(&mut rng, candidates.clone(), vec![], 1, None) {
+                taken[usize::from(node.0)] += 1;
+            }
+        }
+        let [idle, small, busy] = taken;
+        assert!(idle > 5 * small && small > busy, "{taken:?}");
+        assert_eq!(busy, 0, "of two that are drawn the busier one never wins");
+    }
+
+    proptest! {
+        #[test]
+        fn hard_rules_hold_and_hosts_are_distinct_if_they_can_be(
+            seed in any::<u64>(),
+            hosts in proptest::collection::vec(0_u16..8, 1..24),
+            unfit in proptest::collection::vec(0_u8..6, 24),
+            count in 1_u32..8,
+        ) {
+            let mut rig = Rig::seeded(seed);
+            let mut wanted = request(count);
+            let mut fit = BTreeSet::new();
+            for (n, host) in hosts.iter().enumerate() {
+                let mut stats = stats(n as u16);
+                stats.address.host = format!("host-{host}");
+                match unfit[n] {
+                    0 => stats.stopping = true,
+                    1 => stats.volumes[0].failed = true,
+                    2 => wanted.exclude.push(node_id(n as u16)),
+                    _ => { fit.insert(node_id(n as u16)); }
+                }
+                rig.join(n as u16, stats);
+            }
+            let fit_hosts: BTreeSet<u16> =
+                fit.iter().map(|id| hosts[usize::from(rig.number(*id))]).collect();
+            match rig.cluster.choose_targets(&wanted, rig.now) {
+                Ok(chosen) => {
+                    let distinct: BTreeSet<_> = chosen.iter().copied().collect();
+                    prop_assert_eq!(distinct.len(), chosen.len());
+                    prop_assert!(distinct.is_subset(&fit));
+                    prop_assert_eq!(chosen.len(), fit.len().min(count as usize));
+                    let on: BTreeSet<u16> =
+                        chosen.iter().map(|id| hosts[usize::from(rig.number(*id))]).collect();
+                    prop_assert_eq!(on.len(), fit_hosts.len().min(count as usize));
+                }
+                Err(_) => prop_assert!(fit.is_empty()),
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Safe mode: no changes, no copies, no deletions until enough is known of where the chunks are.
+
+use crate::SafeModeView;
+
+/// Why safe mode is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The namespace's chunks are being loaded.
+    Loading,
+    /// Reports are coming in.
+    Waiting,
+    /// It ended.
+    Off,
+    /// An administrator wants it.
+    Manual,
+}
+
+/// Whether safe mode is on.
+#[derive(Debug)]
+pub(crate) struct SafeMode {
+    phase: Phase,
+    /// What the world was last told.
+    announced: bool,
+}
+
+impl SafeMode {
+    pub(crate) fn new() -> Self {
+        Self { phase: Phase::Loading, announced: true }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.phase != Phase::Off
+    }
+
+    /// All chunks of the namespace are known.
+    pub(crate) fn loaded(&mut self) {
+        if self.phase == Phase::Loading {
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    /// An administrator switches it; `true` if that ends it.
+    pub(crate) fn set(&mut self, on: bool) -> bool {
+        let was_on = self.is_on();
+        self.phase = if on { Phase::Manual } else { Phase::Off };
+        was_on && !on
+    }
+
+    /// Ends it if it waits for reports and enough are in; `true` if so.
+    pub(crate) fn check(&mut self, reported: u64, needed: u64) -> bool {
+        let ends = self.phase == Phase::Waiting && reported >= needed;
+        if ends {
+            self.phase = Phase::Off;
+        }
+        ends
+    }
+
+    /// Whether it is on, if the world has not been told yet.
+    pub(crate) fn announce(&mut self) -> Option<bool> {
+        let on = self.is_on();
+        let changed = on != self.announced;
+        self.announced = on;
+        changed.then_some(on)
+    }
+
+    pub(crate) fn view(&self, reported: u64, needed: u64) -> SafeModeView {
+        SafeModeView { on: self.is_on(), manual: self.phase == Phase::Manual, reported, needed }
+    }
+}
+
+/// Chunks out of `committed` that must have a good replica.
+pub(crate) fn needed(committed: u64, threshold: f64) -> u64 {
+    ((committed as f64 * threshold).ceil() as u64).min(committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_when_enough_is_reported_but_not_before_all_is_loaded() {
+        let mut mode = SafeMode::new();
+        assert!(!mode.check(0, 0));
+        mode.loaded();
+        assert!(!mode.check(4, 5));
+        assert_eq!(mode.announce(), None);
+        assert!(mode.check(5, 5));
+        assert_eq!((mode.announce(), mode.announce()), (Some(false), None));
+    }
+
+    #[test]
+    fn an_administrator_has_the_last_word() {
+        let mut mode = SafeMode::new();
+        mode.loaded();
+        assert!(!mode.set(true));
+        assert!(!mode.check(5, 5));
+        assert!(mode.view(5, 5).manual);
+        assert!(mode.set(false));
+        assert!(!mode.set(false), "it was off");
+    }
+
+    #[test]
+    fn a_threshold_is_rounded_up() {
+        assert_eq!([needed(0, 0.999), needed(1, 0.999), needed(10_000, 0.999)], [0, 1, 9_990]);
+        assert_eq!(needed(10, 7.0), 10);
+    }
+}

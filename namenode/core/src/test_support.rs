@@ -1,0 +1,192 @@
+//! A small cluster for tests, driven by hand.
+
+use std::time::Duration;
+
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+
+use crate::{Address, Cluster, Config, Effect, Event, NodeStats, Volume};
+
+/// Length of every chunk in these tests.
+pub(crate) const LENGTH: u64 = 1 << 20;
+/// Generation of every chunk in these tests.
+pub(crate) const GENERATION: GenStamp = GenStamp(1_001);
+
+/// The id of the `n`th node.
+pub(crate) fn node_id(n: u16) -> NodeId {
+    NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
+}
+
+/// An idle node with one large empty volume on a host of its own.
+pub(crate) fn stats(n: u16) -> NodeStats {
+    let volume = VolumeId::from_bytes(node_id(n).as_bytes()).unwrap();
+    NodeStats {
+        address: Address {
+            host: format!("host-{n}"),
+            data_port: 9_001,
+            http_port: 9_864,
+            location: String::new(),
+        },
+        volumes: vec![Volume {
+            id: volume,
+            path: "/data".into(),
+            failed: false,
+            capacity: 1 << 40,
+            used: 0,
+            available: 1 << 40,
+            replicas: 0,
+        }],
+        active_writes: 0,
+        active_reads: 0,
+        active_copies: 0,
+        stopping: false,
+    }
+}
+
+/// A replica of the usual generation and length.
+pub(crate) fn record(chunk: u64, state: ReplicaState) -> ReplicaRecord {
+    ReplicaRecord { chunk: ChunkId(chunk), generation: GENERATION, length: LENGTH, state }
+}
+
+/// A cluster and its time.
+pub(crate) struct Rig {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Millis,
+}
+
+impl Default for Rig {
+    fn default() -> Self {
+        Self::seeded(1)
+    }
+}
+
+impl Rig {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
+        let now = Millis(1_000_000);
+        Self { cluster: Cluster::new(config, seed, now), now }
+    }
+
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self::new(Config::default(), seed)
+    }
+
+    /// Registered and reported nodes `0..count`.
+    pub(crate) fn with_nodes(count: u16) -> Self {
+        let mut rig = Self::default();
+        rig.join_all(count);
+        rig
+    }
+
+    pub(crate) fn join_all(&mut self, count: u16) {
+        for n in 0..count {
+            self.join(n, stats(n));
+            self.report(n, vec![]);
+        }
+    }
+
+    pub(crate) fn apply(&mut self, event: Event) -> Vec<Effect> {
+        self.cluster.apply(event, self.now)
+    }
+
+    pub(crate) fn join(&mut self, n: u16, stats: NodeStats) {
+        let (node, version) = (node_id(n), "1".to_owned());
+        self.apply(Event::Registered { node, incarnation: 1, version, stats });
+    }
+
+    /// Another process of the node.
+    pub(crate) fn rejoin(&mut self, n: u16, incarnation: u128) {
+        let (node, version) = (node_id(n), "1".to_owned());
+        self.apply(Event::Registered { node, incarnation, version, stats: stats(n) });
+    }
+
+    pub(crate) fn report(&mut self, n: u16, replicas: Vec<ReplicaRecord>) -> Vec<Effect> {
+        self.apply(Event::FullReport { node: node_id(n), replicas })
+    }
+
+    pub(crate) fn changed(&mut self, n: u16, record: ReplicaRecord) {
+        self.apply(Event::ReplicasChanged { node: node_id(n), changes: vec![(record, false)] });
+    }
+
+    pub(crate) fn gone(&mut self, n: u16, record: ReplicaRecord) {
+        self.apply(Event::ReplicasChanged { node: node_id(n), changes: vec![(record, true)] });
+    }
+
+    pub(crate) fn corrupt(&mut self, chunk: u64, n: u16) {
+        let (chunk, generation, node) = (ChunkId(chunk), GENERATION, node_id(n));
+        self.apply(Event::ReplicaCorrupt { chunk, generation, node });
+    }
+
+    /// A committed chunk without replicas.
+    pub(crate) fn add_chunk(&mut self, chunk: u64, length: u64, replication: u32) {
+        let (chunk, generation) = (ChunkId(chunk), GENERATION);
+        self.apply(Event::ChunkLoaded { chunk, generation, length: Some(length), replication });
+    }
+
+    /// A committed chunk with good replicas on these nodes.
+    pub(crate) fn chunk(&mut self, chunk: u64, replication: u32, on: &[u16]) {
+        self.add_chunk(chunk, LENGTH, replication);
+        for n in on {
+            self.changed(*n, record(chunk, ReplicaState::Finalized));
+        }
+    }
+
+    /// A chunk being written to these nodes.
+    pub(crate) fn open_chunk(&mut self, chunk: u64, replication: u32, pipeline: &[u16]) {
+        let (chunk, generation) = (ChunkId(chunk), GENERATION);
+        self.apply(Event::ChunkAdded { chunk, generation, replication });
+        let nodes = pipeline.iter().map(|n| node_id(*n)).collect();
+        self.apply(Event::PipelineSet { chunk, nodes });
+    }
+
+    pub(crate) fn commit(&mut self, chunk: u64) -> Vec<Effect> {
+        self.commit_as(chunk, GENERATION)
+    }
+
+    pub(crate) fn commit_as(&mut self, chunk: u64, generation: GenStamp) -> Vec<Effect> {
+        self.apply(Event::ChunkCommitted { chunk: ChunkId(chunk), generation, length: LENGTH })
+    }
+
+    /// Ends safe mode and the quiet time after it.
+    pub(crate) fn out_of_safe_mode(&mut self) {
+        self.cluster.loaded(self.now);
+        self.apply(Event::SafeModeSet { on: false });
+        self.cluster.replication.quiet_until = self.now;
+        assert!(!self.cluster.safe_mode().on);
+    }
+
+    /// Heartbeats of these nodes.
+    pub(crate) fn beat(&mut self, nodes: &[u16]) {
+        for n in nodes {
+            let known = self.cluster.nodes.by_id(node_id(*n)).map(|node| node.stats.clone());
+            self.apply(Event::HeartbeatSeen { node: node_id(*n), stats: known.unwrap_or_else(|| stats(*n)) });
+        }
+    }
+
+    /// Lets time pass with two ticks a second and heartbeats of these nodes.
+    pub(crate) fn run(&mut self, time: Duration, alive: &[u16]) -> Vec<Effect> {
+        let (end, mut effects) = (self.now.plus(time), Vec::new());
+        while self.now < end {
+            self.now = self.now.plus(Duration::from_millis(500));
+            self.beat(alive);
+            effects.extend(self.apply(Event::Tick));
+        }
+        effects
+    }
+
+    /// The number of a node.
+    pub(crate) fn number(&self, id: NodeId) -> u16 {
+        (0..1_000).find(|n| node_id(*n) == id).unwrap()
+    }
+
+    /// No rule is broken.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.cluster.violations(), Vec::<String>::new());
+    }
+}
+
+impl Cluster {
+    /// Whether the replica on the `n`th node is to be deleted.
+    pub(crate) fn is_doomed(&self, chunk: u64, n: u16) -> bool {
+        let index = self.nodes.find(node_id(n)).unwrap();
+        self.map.odd(ChunkId(chunk)).iter().any(|odd| odd.node == index && odd.doomed)
+    }
+}
