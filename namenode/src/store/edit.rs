@@ -4,9 +4,7 @@
 //! counters that are themselves part of the state, and nothing is read from a clock or a random generator. So the
 //! same proposals in the same order give the same database on every NameNode.
 
-use dfs_types::{
-    Caller, ChunkId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, RequestId,
-};
+use dfs_types::{Caller, ChunkId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, RequestId};
 use serde::{Deserialize, Serialize};
 
 /// An edit with what its application needs to know besides.
@@ -33,52 +31,157 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// Who holds a file's lease while the NameNode recovers it; no client may use the name.
+pub const RECOVERY_HOLDER: &str = "NameNode recovery";
+
 /// One change of the namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Edit {
     /// Makes a directory; an existing one is fine only with `parents`.
-    Mkdir { path: FsPath, mode: Mode, parents: bool },
+    Mkdir {
+        /// The directory.
+        path: FsPath,
+        /// Its permission bits; missing parents get the same and what their owner needs to use them.
+        mode: Mode,
+        /// Makes missing parents too.
+        parents: bool,
+    },
     /// Opens a new file for writing.
     Create {
+        /// The file.
         path: FsPath,
+        /// Who writes it: the name of the lease's holder.
         holder: String,
+        /// Its permission bits.
         mode: Mode,
+        /// Replicas wanted of each chunk.
         replication: u32,
+        /// Bytes of a full chunk.
         chunk_size: u64,
+        /// An existing file gives way, even one that is being written.
         overwrite: bool,
+        /// Makes missing parents.
         parents: bool,
     },
     /// Commits the previous chunk's length and adds the next chunk.
-    AddChunk { inode: InodeId, holder: String, previous: Option<Extent> },
+    AddChunk {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// The last chunk as the writer finished it; `None` if there is none yet.
+        previous: Option<Extent>,
+    },
     /// Drops the last chunk.
-    AbandonChunk { inode: InodeId, holder: String, chunk: ChunkId },
-    /// Records how much of an open chunk readers may count on.
-    CommitLength { inode: InodeId, holder: String, extent: Extent },
-    /// Commits the last chunk and closes the file.
-    Complete { inode: InodeId, holder: String, last: Option<Extent> },
+    AbandonChunk {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// The last chunk.
+        chunk: ChunkId,
+    },
+    /// Records how much of an open chunk readers may count on. Less than before changes nothing: it is an older
+    /// call that comes late.
+    CommitLength {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// One of the last two chunks, its present generation, and the length.
+        extent: Extent,
+    },
+    /// Commits the last chunk and closes the file. The same call again finds the file closed and succeeds.
+    Complete {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// The last chunk as the writer finished it; `None` for an empty file.
+        last: Option<Extent>,
+    },
     /// Takes a new generation stamp for a chunk; the chunk keeps its own until [`Edit::UpdatePipeline`].
-    NewGeneration { inode: InodeId, holder: String, chunk: ChunkId },
+    NewGeneration {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// One of the last two chunks.
+        chunk: ChunkId,
+    },
     /// Gives a chunk a generation stamp taken before, and the length acknowledged so far.
-    UpdatePipeline { inode: InodeId, holder: String, extent: Extent },
+    UpdatePipeline {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// One of the last two chunks, the new generation, and the length acknowledged.
+        extent: Extent,
+    },
     /// Moves a file or directory; an existing file or empty directory of the same kind gives way with `overwrite`.
-    Rename { from: FsPath, to: FsPath, overwrite: bool },
+    Rename {
+        /// What to move.
+        from: FsPath,
+        /// Its new path.
+        to: FsPath,
+        /// Whether something that is there gives way.
+        overwrite: bool,
+    },
     /// Removes a file or directory.
-    Delete { path: FsPath, recursive: bool },
+    Delete {
+        /// What to remove.
+        path: FsPath,
+        /// Whether a directory may have entries.
+        recursive: bool,
+    },
     /// Sets the replicas wanted of a file's chunks.
-    SetReplication { path: FsPath, replication: u32 },
+    SetReplication {
+        /// The file.
+        path: FsPath,
+        /// Replicas wanted.
+        replication: u32,
+    },
     /// Sets permission bits.
-    SetMode { path: FsPath, mode: Mode },
+    SetMode {
+        /// The file or directory.
+        path: FsPath,
+        /// Its new bits.
+        mode: Mode,
+    },
     /// Sets owner and group; only a superuser gives files away.
-    SetOwner { path: FsPath, owner: Option<String>, group: Option<String> },
+    SetOwner {
+        /// The file or directory.
+        path: FsPath,
+        /// The new owner, if it changes.
+        owner: Option<String>,
+        /// The new group, if it changes.
+        group: Option<String>,
+    },
     /// Sets times.
-    SetTimes { path: FsPath, mtime: Option<Millis>, atime: Option<Millis> },
+    SetTimes {
+        /// The file or directory.
+        path: FsPath,
+        /// The new modification time, if it changes.
+        mtime: Option<Millis>,
+        /// The new access time, if it changes; directories have none.
+        atime: Option<Millis>,
+    },
     /// Takes the lease from its holder for recovery and takes a new generation stamp for the last chunk. A file
     /// whose chunks all have a length is closed at once.
-    BeginRecovery { inode: InodeId },
+    BeginRecovery {
+        /// The file.
+        inode: InodeId,
+    },
     /// Ends the recovery of a chunk; length 0 drops the chunk. Closes the file.
-    CommitRecovery { extent: Extent },
+    CommitRecovery {
+        /// The chunk, the generation [`Edit::BeginRecovery`] took last, and the length agreed.
+        extent: Extent,
+    },
     /// Frees at most `limit` inodes of deleted trees together with their chunks.
-    Reap { limit: u32 },
+    Reap {
+        /// Most inodes freed by this edit.
+        limit: u32,
+    },
 }
 
 /// What a successful edit answers. Kept for retries of the same request.
@@ -89,34 +192,90 @@ pub enum Outcome {
     /// The file or directory as it is now (mkdir, create, complete).
     Status(FileStatus),
     /// A chunk was added.
-    ChunkAdded { chunk: ChunkId, generation: GenStamp, index: u64, offset: u64 },
+    ChunkAdded {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Its generation stamp.
+        generation: GenStamp,
+        /// Its number within the file, from 0.
+        index: u64,
+        /// Where in the file it begins, in bytes.
+        offset: u64,
+    },
     /// A generation stamp was taken.
     Generation(GenStamp),
     /// Whether there was something to delete.
     Deleted(bool),
     /// Recovery: closed already, or which chunk must be recovered with which stamp.
-    Recovery { closed: bool, chunk: Option<(ChunkId, GenStamp)> },
-    /// Inodes freed, and whether more wait.
-    Reaped { inodes: u32, more: bool },
+    Recovery {
+        /// The file is closed.
+        closed: bool,
+        /// The chunk to recover and its new stamp.
+        chunk: Option<(ChunkId, GenStamp)>,
+    },
+    /// Deleted trees were freed, in part or wholly.
+    Reaped {
+        /// Inodes freed.
+        inodes: u32,
+        /// Whether more wait.
+        more: bool,
+    },
 }
 
 /// What an edit did that the chunk map and the leases must follow. Not kept: they are rebuilt from the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A chunk was added to an open file.
-    ChunkAdded { chunk: ChunkId, generation: GenStamp, inode: InodeId, replication: u32 },
+    ChunkAdded {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Its generation stamp.
+        generation: GenStamp,
+        /// Its file.
+        inode: InodeId,
+        /// Replicas wanted.
+        replication: u32,
+    },
     /// A chunk's length is now fixed; its replicas of another length or older generation are bad.
-    ChunkCommitted { chunk: ChunkId, generation: GenStamp, length: u64 },
+    ChunkCommitted {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Its generation stamp.
+        generation: GenStamp,
+        /// Its length in bytes.
+        length: u64,
+    },
     /// A chunk has a new generation stamp and is still being written.
-    GenerationChanged { chunk: ChunkId, generation: GenStamp },
+    GenerationChanged {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Its new stamp.
+        generation: GenStamp,
+    },
     /// A chunk belongs to no file any more.
-    ChunkRemoved { chunk: ChunkId },
+    ChunkRemoved {
+        /// The chunk.
+        chunk: ChunkId,
+    },
     /// A chunk's wanted replicas changed.
-    ReplicationChanged { chunk: ChunkId, replication: u32 },
-    /// A client holds a file open now.
-    LeaseTaken { inode: InodeId, holder: String },
+    ReplicationChanged {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Replicas wanted now.
+        replication: u32,
+    },
+    /// A client (or, as [`RECOVERY_HOLDER`], the NameNode) holds a file open now.
+    LeaseTaken {
+        /// The file.
+        inode: InodeId,
+        /// Who.
+        holder: String,
+    },
     /// The file is closed or gone.
-    LeaseReleased { inode: InodeId },
+    LeaseReleased {
+        /// The file.
+        inode: InodeId,
+    },
     /// A deleted tree waits to be reaped.
     Garbage,
 }

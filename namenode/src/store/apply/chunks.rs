@@ -1,0 +1,329 @@
+//! Edits of a writer who holds a file's lease.
+
+use dfs_types::limits::MAX_CHUNKS_PER_FILE;
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId};
+
+use super::Step;
+use crate::store::chunk::Chunk;
+use crate::store::edit::{Change, Extent, Outcome};
+use crate::store::inode::{Inode, is_attached};
+use crate::store::lease;
+use crate::store::stop::Stop;
+
+pub(super) fn stale(message: String) -> FsError {
+    FsError::new(ErrorCode::StaleChunk, message)
+}
+
+/// Whether `extent` may become the final length of `chunk`, which is the last of `file`.
+fn check_final(file: &Inode, chunk: &Chunk, extent: Extent) -> FsResult<()> {
+    if extent.generation != chunk.generation {
+        return Err(stale(format!(
+            "chunk {} has generation {}, not {}",
+            chunk.id, chunk.generation, extent.generation
+        )));
+    }
+    if let Some(length) = chunk.length
+        && length != extent.length
+    {
+        return Err(stale(format!("chunk {} has {length} bytes, not {}", chunk.id, extent.length)));
+    }
+    if extent.length == 0 || extent.length > file.chunk_size {
+        return Err(FsError::invalid(format!(
+            "chunk {} can't have {} bytes: abandon an empty chunk, and fill others up to {} bytes",
+            chunk.id, extent.length, file.chunk_size
+        )));
+    }
+    if extent.length < chunk.readable {
+        return Err(stale(format!(
+            "readers count on {} bytes of chunk {}, it can't end after {}",
+            chunk.readable, chunk.id, extent.length
+        )));
+    }
+    Ok(())
+}
+
+impl Step<'_> {
+    /// Who holds a file's lease.
+    pub(super) fn holder(&self, inode: InodeId) -> Result<Option<String>, Stop> {
+        Ok(lease::holder(self.connection, inode)?)
+    }
+
+    /// An inode that is in the namespace. The way up is only walked while there are deleted trees at all.
+    pub(super) fn attached(&self, id: InodeId) -> Result<Inode, Stop> {
+        let inode = Inode::by_id(self.connection, id)?.ok_or_else(|| lease::gone(id))?;
+        if self.counters.garbage > 0 && !is_attached(self.connection, &inode)? {
+            return Err(lease::gone(id).into());
+        }
+        Ok(inode)
+    }
+
+    /// The file that `holder` has open.
+    fn held(&self, id: InodeId, holder: &str) -> Result<Inode, Stop> {
+        let inode = self.attached(id)?;
+        lease::check(id, holder, self.holder(id)?.as_deref())?;
+        Ok(inode)
+    }
+
+    /// One of the file's last two chunks: the one being written and the one whose replicas may still be being
+    /// finished. The others are settled.
+    fn recent(&self, file: &Inode, chunk: ChunkId) -> Result<Chunk, Stop> {
+        let recent = Chunk::last_two(self.connection, file.id)?;
+        recent.into_iter().find(|candidate| candidate.id == chunk).ok_or_else(|| {
+            stale(format!("chunk {chunk} is not one of the last two chunks of file {}", file.id)).into()
+        })
+    }
+
+    /// Fixes the length of the file's last chunk, which was checked with [`check_final`].
+    pub(super) fn fix_length(&mut self, file: &Inode, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
+        if chunk.length.is_some() && chunk.generation == extent.generation {
+            return Ok(());
+        }
+        self.write(
+            "UPDATE chunk SET generation = ?3, length = ?4, readable = ?4, recovery = NULL \
+             WHERE inode = ?1 AND idx = ?2",
+            (file.id.0 as i64, chunk.index as i64, extent.generation.0 as i64, extent.length as i64),
+        )?;
+        self.emit(Change::ChunkCommitted {
+            chunk: chunk.id,
+            generation: extent.generation,
+            length: extent.length,
+        });
+        Ok(())
+    }
+
+    fn set_length(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
+        if length == file.length {
+            return Ok(());
+        }
+        self.touch(file);
+        self.write(
+            "UPDATE inode SET length = ?3 WHERE parent = ?1 AND name = ?2",
+            (file.parent.0 as i64, &file.name, length as i64),
+        )?;
+        Ok(())
+    }
+
+    /// Ends the lease and fixes the file's length.
+    pub(super) fn close(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
+        self.touch(file);
+        self.write(
+            "UPDATE inode SET length = ?3, mtime = ?4, open = 0 WHERE parent = ?1 AND name = ?2",
+            (file.parent.0 as i64, &file.name, length as i64, self.now.0 as i64),
+        )?;
+        self.release_lease(file)
+    }
+
+    pub(super) fn add_chunk(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        previous: Option<Extent>,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        let last = Chunk::last(self.connection, id)?;
+        let (index, start) = match (&last, previous) {
+            (None, None) => (0, 0),
+            (Some(last), Some(previous)) if previous.chunk == last.id => {
+                check_final(&file, last, previous)?;
+                (last.index + 1, last.start + previous.length)
+            }
+            (last, previous) => return Err(not_the_last(last.as_ref(), previous).into()),
+        };
+        if index >= MAX_CHUNKS_PER_FILE {
+            return Err(FsError::invalid(format!(
+                "file {id} has {MAX_CHUNKS_PER_FILE} chunks, which is the most: use a larger chunk size"
+            ))
+            .into());
+        }
+
+        if let (Some(last), Some(previous)) = (&last, previous) {
+            self.fix_length(&file, last, previous)?;
+        }
+        self.set_length(&file, start)?;
+        let (chunk, generation) = (self.take_chunk(), self.take_generation());
+        self.write(
+            "INSERT INTO chunk (inode, idx, id, generation, start, length, readable, recovery) \
+             VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, NULL)",
+            (id.0 as i64, index as i64, chunk.0 as i64, generation.0 as i64, start as i64),
+        )?;
+        self.emit(Change::ChunkAdded { chunk, generation, inode: id, replication: file.replication });
+        Ok(Outcome::ChunkAdded { chunk, generation, index, offset: start })
+    }
+
+    pub(super) fn abandon_chunk(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        chunk: ChunkId,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        let last = Chunk::last(self.connection, id)?.filter(|last| last.id == chunk).ok_or_else(|| {
+            stale(format!("chunk {chunk} is not the last chunk of file {id}: only that can be abandoned"))
+        })?;
+        if last.length.is_some() || last.readable > 0 {
+            return Err(stale(format!(
+                "chunk {chunk} has {} bytes that readers count on: it can't be abandoned",
+                last.readable
+            ))
+            .into());
+        }
+        self.remove_last(&file, &last)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Removes a file's last chunk.
+    pub(super) fn remove_last(&mut self, file: &Inode, last: &Chunk) -> Result<(), Stop> {
+        self.write("DELETE FROM chunk WHERE inode = ?1 AND idx = ?2", (file.id.0 as i64, last.index as i64))?;
+        self.emit(Change::ChunkRemoved { chunk: last.id });
+        Ok(())
+    }
+
+    pub(super) fn commit_length(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        extent: Extent,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        let chunk = self.recent(&file, extent.chunk)?;
+        if extent.generation != chunk.generation {
+            return Err(stale(format!(
+                "chunk {} has generation {}, not {}",
+                chunk.id, chunk.generation, extent.generation
+            ))
+            .into());
+        }
+        check_acknowledged(&file, &chunk, extent.length)?;
+        if extent.length > chunk.readable {
+            self.write(
+                "UPDATE chunk SET readable = ?3 WHERE inode = ?1 AND idx = ?2",
+                (id.0 as i64, chunk.index as i64, extent.length as i64),
+            )?;
+            self.set_length(&file, chunk.start + extent.length)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        extent: Option<Extent>,
+    ) -> Result<Outcome, Stop> {
+        let file = self.attached(id)?;
+        let last = Chunk::last(self.connection, id)?;
+        if !file.open && !file.is_directory() && is_final(last.as_ref(), extent) {
+            return Ok(Outcome::Status(file.status()));
+        }
+        lease::check(id, holder, self.holder(id)?.as_deref())?;
+        let length = match (&last, extent) {
+            (None, None) => 0,
+            (Some(last), Some(extent)) if extent.chunk == last.id => {
+                check_final(&file, last, extent)?;
+                last.start + extent.length
+            }
+            (last, extent) => return Err(not_the_last(last.as_ref(), extent).into()),
+        };
+
+        if let (Some(last), Some(extent)) = (&last, extent) {
+            self.fix_length(&file, last, extent)?;
+        }
+        self.close(&file, length)?;
+        Ok(Outcome::Status(self.status(id)?))
+    }
+
+    pub(super) fn new_generation(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        chunk: ChunkId,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        self.recent(&file, chunk)?;
+        Ok(Outcome::Generation(self.take_generation()))
+    }
+
+    pub(super) fn update_pipeline(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        extent: Extent,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        let chunk = self.recent(&file, extent.chunk)?;
+        if extent.generation <= chunk.generation {
+            return Err(stale(format!(
+                "chunk {} has generation {} already, {} is not newer: take a new one",
+                chunk.id, chunk.generation, extent.generation
+            ))
+            .into());
+        }
+        if extent.generation >= GenStamp(self.counters.next_generation) {
+            return Err(FsError::invalid(format!(
+                "generation {} was never given out: take a new one",
+                extent.generation
+            ))
+            .into());
+        }
+        check_acknowledged(&file, &chunk, extent.length)?;
+        // A final length stays; its replicas are only finished under the new generation.
+        if chunk.length.is_none() && extent.length < chunk.readable {
+            return Err(stale(format!(
+                "readers count on {} bytes of chunk {}, only {} are acknowledged",
+                chunk.readable, chunk.id, extent.length
+            ))
+            .into());
+        }
+
+        let readable = chunk.readable.max(extent.length);
+        self.write(
+            "UPDATE chunk SET generation = ?3, readable = ?4 WHERE inode = ?1 AND idx = ?2",
+            (id.0 as i64, chunk.index as i64, extent.generation.0 as i64, readable as i64),
+        )?;
+        self.emit(Change::GenerationChanged { chunk: chunk.id, generation: extent.generation });
+        match chunk.length {
+            None => self.set_length(&file, chunk.start + readable)?,
+            Some(length) => {
+                self.emit(Change::ChunkCommitted { chunk: chunk.id, generation: extent.generation, length })
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Whether `length` bytes of a chunk can be acknowledged.
+fn check_acknowledged(file: &Inode, chunk: &Chunk, length: u64) -> FsResult<()> {
+    match chunk.length {
+        Some(known) if length > known => {
+            Err(stale(format!("chunk {} ends after {known} bytes, it has no {length}", chunk.id)))
+        }
+        None if length > file.chunk_size => Err(FsError::invalid(format!(
+            "chunk {} can't have {length} bytes: the file's chunks have up to {}",
+            chunk.id, file.chunk_size
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a closed file ends as the writer says.
+fn is_final(last: Option<&Chunk>, extent: Option<Extent>) -> bool {
+    match (last, extent) {
+        (None, None) => true,
+        (Some(last), Some(extent)) => {
+            extent.chunk == last.id
+                && extent.generation == last.generation
+                && Some(extent.length) == last.length
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// The error that the writer does not know the file's last chunk.
+fn not_the_last(last: Option<&Chunk>, said: Option<Extent>) -> FsError {
+    let name = |chunk: Option<ChunkId>| chunk.map_or_else(|| "none".to_owned(), |chunk| chunk.to_string());
+    stale(format!(
+        "the file's last chunk is {}, the writer says {}",
+        name(last.map(|last| last.id)),
+        name(said.map(|said| said.chunk))
+    ))
+}

@@ -1,0 +1,336 @@
+//! Edits that name paths.
+
+use dfs_types::attributes::check_principal;
+use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
+use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, Millis, Mode};
+
+use super::Step;
+use crate::store::access::Access;
+use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER};
+use crate::store::inode::{Inode, number};
+use crate::store::resolve::{Resolved, is_a_directory};
+use crate::store::stop::Stop;
+
+/// What an owner needs on a directory made on the way to something of his.
+const OWNER_USES: u32 = 0o300;
+
+/// What a new file is to be like.
+#[derive(Debug)]
+pub(super) struct NewFile<'a> {
+    pub(super) holder: &'a str,
+    pub(super) mode: Mode,
+    pub(super) replication: u32,
+    pub(super) chunk_size: u64,
+}
+
+impl NewFile<'_> {
+    fn check(&self) -> FsResult<()> {
+        check_principal("lease holder", self.holder)?;
+        if self.holder == RECOVERY_HOLDER {
+            return Err(FsError::invalid(format!(
+                "the lease holder name {RECOVERY_HOLDER:?} is the NameNode's own: choose another"
+            )));
+        }
+        check_replication(self.replication)?;
+        let allowed = MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE;
+        if !allowed.contains(&self.chunk_size) || !self.chunk_size.is_multiple_of(BYTES_PER_CHECKSUM as u64) {
+            return Err(FsError::invalid(format!(
+                "a chunk size of {} bytes is not possible: use a multiple of {BYTES_PER_CHECKSUM} from \
+                 {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}",
+                self.chunk_size
+            )));
+        }
+        Ok(())
+    }
+
+    /// Mode of directories made above the file: searchable by whom the file is readable for, so that they follow
+    /// the umask the client applied to the file's mode.
+    fn directory_mode(&self) -> Mode {
+        let bits = self.mode.bits() & 0o777;
+        Mode::truncate(bits | ((bits & 0o444) >> 2) | OWNER_USES)
+    }
+}
+
+fn check_replication(replication: u32) -> FsResult<()> {
+    if (1..=MAX_REPLICATION).contains(&replication) {
+        return Ok(());
+    }
+    Err(FsError::invalid(format!(
+        "a replication of {replication} is not possible: use 1 to {MAX_REPLICATION}"
+    )))
+}
+
+fn exists(path: &FsPath, hint: &str) -> FsError {
+    FsError::new(ErrorCode::AlreadyExists, format!("{path} exists already{hint}"))
+}
+
+impl Step<'_> {
+    /// Whether the caller may add an entry where the path ends so far.
+    fn check_adding(&self, found: &Resolved<'_>) -> FsResult<()> {
+        self.authority.check(found.deepest(), Access::Write, found.deepest_place())
+    }
+
+    /// Whether the caller may take `target` out of its directory.
+    fn check_removing(&self, found: &Resolved<'_>, target: &Inode) -> FsResult<()> {
+        let directory = found.existing_parent()?;
+        self.authority.check(directory, Access::Write, found.parent_place())?;
+        self.authority.check_sticky(directory, target, found.place())
+    }
+
+    pub(super) fn mkdir(&mut self, path: &FsPath, mode: Mode, parents: bool) -> Result<Outcome, Stop> {
+        let found = self.resolve(path)?;
+        if let Some(target) = found.target() {
+            if parents && target.is_directory() {
+                return Ok(Outcome::Status(target.status()));
+            }
+            return Err(exists(path, "").into());
+        }
+        if !parents {
+            found.existing_parent()?;
+        }
+        self.check_adding(&found)?;
+        let above = found.missing().count() - 1;
+        let between = Mode::truncate(mode.bits() & 0o777 | OWNER_USES);
+        let directory = self.make_directories(found.deepest(), found.missing().take(above), between)?;
+        let made = self.make_directories(&directory, found.missing().skip(above), mode)?;
+        Ok(Outcome::Status(made.status()))
+    }
+
+    pub(super) fn create(
+        &mut self,
+        path: &FsPath,
+        file: &NewFile<'_>,
+        overwrite: bool,
+        parents: bool,
+    ) -> Result<Outcome, Stop> {
+        file.check()?;
+        let found = self.resolve(path)?;
+        let name = path.name().ok_or_else(|| is_a_directory(path))?;
+        let old = found.target();
+        if let Some(old) = old {
+            self.check_overwriting(&found, old, path, overwrite)?;
+        } else {
+            if !parents {
+                found.existing_parent()?;
+            }
+            self.check_adding(&found)?;
+        }
+
+        let made_above;
+        let directory = match (found.parent(), old) {
+            (Some(directory), Some(old)) => {
+                self.remove_entry(old)?;
+                self.count_entries(directory, -1)?;
+                directory.as_ref()
+            }
+            (Some(directory), None) => directory.as_ref(),
+            (None, _) => {
+                let above = found.missing().count() - 1;
+                let names = found.missing().take(above);
+                made_above = self.make_directories(found.deepest(), names, file.directory_mode())?;
+                &made_above
+            }
+        };
+        let inode = Inode {
+            atime: self.now,
+            replication: file.replication,
+            chunk_size: file.chunk_size,
+            open: true,
+            ..self.draft(directory, name, FileKind::File, file.mode)
+        };
+        self.insert(&inode)?;
+        self.count_entries(directory, 1)?;
+        self.write("INSERT INTO lease (inode, holder) VALUES (?1, ?2)", (inode.id.0 as i64, file.holder))?;
+        self.counters.open_files += 1;
+        self.emit(Change::LeaseTaken { inode: inode.id, holder: file.holder.to_owned() });
+        Ok(Outcome::Status(inode.status()))
+    }
+
+    fn check_overwriting(
+        &self,
+        found: &Resolved<'_>,
+        old: &Inode,
+        path: &FsPath,
+        overwrite: bool,
+    ) -> Result<(), Stop> {
+        if old.is_directory() {
+            return Err(is_a_directory(path).into());
+        }
+        if overwrite {
+            self.authority.check(old, Access::Write, found.place())?;
+            return Ok(self.check_removing(found, old)?);
+        }
+        let holder = if old.open { self.holder(old.id)? } else { None };
+        let hint = holder.map_or_else(
+            || ": ask for it to be overwritten, or choose another name".to_owned(),
+            |holder| format!(" and is being written by {holder}: wait for it, or choose another name"),
+        );
+        Err(exists(path, &hint).into())
+    }
+
+    pub(super) fn rename(&mut self, from: &FsPath, to: &FsPath, overwrite: bool) -> Result<Outcome, Stop> {
+        if from.is_root() || to.is_root() {
+            return Err(FsError::invalid("the root directory can't be moved or replaced").into());
+        }
+        let source = self.resolve(from)?;
+        let moved = source.existing()?;
+        if from == to {
+            return Ok(Outcome::Done);
+        }
+        if to.starts_with(from) {
+            return Err(FsError::invalid(format!("{from} can't be moved below itself, to {to}")).into());
+        }
+        let target = self.resolve(to)?;
+        let name = to.name().ok_or_else(|| FsError::internal("a path that is not the root has a name"))?;
+        let new_directory = target.existing_parent()?;
+        let old_directory = source.existing_parent()?;
+        self.check_removing(&source, moved)?;
+        self.authority.check(new_directory, Access::Write, target.parent_place())?;
+        if let Some(replaced) = target.target() {
+            check_replacing(moved, replaced, to, overwrite)?;
+            self.authority.check_sticky(new_directory, replaced, target.place())?;
+        }
+
+        if let Some(replaced) = target.target() {
+            self.remove_entry(replaced)?;
+            self.count_entries(new_directory, -1)?;
+        }
+        self.touch(moved);
+        self.touch(&Inode { parent: new_directory.id, name: name.to_owned(), ..Inode::clone(moved) });
+        self.write(
+            "UPDATE inode SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2",
+            (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name),
+        )?;
+        self.count_entries(old_directory, -1)?;
+        self.count_entries(new_directory, 1)?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn delete(&mut self, path: &FsPath, recursive: bool) -> Result<Outcome, Stop> {
+        if path.is_root() {
+            return Err(FsError::invalid("the root directory can't be deleted").into());
+        }
+        let found = self.resolve(path)?;
+        let Some(target) = found.target() else {
+            return Ok(Outcome::Deleted(false));
+        };
+        self.check_removing(&found, target)?;
+        if target.children > 0 {
+            if !recursive {
+                return Err(not_empty(path).into());
+            }
+            // Only the top is checked: a tree goes in constant time, whatever its size.
+            self.authority.check(target, Access::All, found.place())?;
+        }
+        self.remove_entry(target)?;
+        self.count_entries(found.existing_parent()?, -1)?;
+        Ok(Outcome::Deleted(true))
+    }
+
+    pub(super) fn set_replication(&mut self, path: &FsPath, replication: u32) -> Result<Outcome, Stop> {
+        check_replication(replication)?;
+        let found = self.resolve(path)?;
+        let file = found.existing_file()?;
+        self.authority.check(file, Access::Write, found.place())?;
+        if file.replication == replication {
+            return Ok(Outcome::Done);
+        }
+        self.touch(file);
+        self.write(
+            "UPDATE inode SET replication = ?3 WHERE parent = ?1 AND name = ?2",
+            (file.parent.0 as i64, &file.name, replication),
+        )?;
+        let chunks: Vec<ChunkId> = self
+            .connection
+            .prepare_cached("SELECT id FROM chunk WHERE inode = ?1 ORDER BY idx")?
+            .query_map([file.id.0 as i64], |row| Ok(ChunkId(number(row, 0)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for chunk in chunks {
+            self.emit(Change::ReplicationChanged { chunk, replication });
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn set_mode(&mut self, path: &FsPath, mode: Mode) -> Result<Outcome, Stop> {
+        let found = self.resolve(path)?;
+        let inode = found.existing()?;
+        self.authority.check_owner(inode, found.place())?;
+        self.touch(inode);
+        self.write(
+            "UPDATE inode SET mode = ?3 WHERE parent = ?1 AND name = ?2",
+            (inode.parent.0 as i64, &inode.name, mode.bits()),
+        )?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn set_owner(
+        &mut self,
+        path: &FsPath,
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<Outcome, Stop> {
+        owner.map_or(Ok(()), |owner| check_principal("user", owner))?;
+        group.map_or(Ok(()), |group| check_principal("group", group))?;
+        let found = self.resolve(path)?;
+        let inode = found.existing()?;
+        self.authority.check_giving(inode, owner, group, found.place())?;
+        self.touch(inode);
+        self.write(
+            "UPDATE inode SET owner = ?3, grp = ?4 WHERE parent = ?1 AND name = ?2",
+            (
+                inode.parent.0 as i64,
+                &inode.name,
+                owner.unwrap_or(&inode.owner),
+                group.unwrap_or(&inode.group),
+            ),
+        )?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn set_times(
+        &mut self,
+        path: &FsPath,
+        mtime: Option<Millis>,
+        atime: Option<Millis>,
+    ) -> Result<Outcome, Stop> {
+        let found = self.resolve(path)?;
+        let inode = found.existing()?;
+        self.authority.check_owner(inode, found.place())?;
+        let mtime = mtime.unwrap_or(inode.mtime);
+        let atime = match inode.kind {
+            FileKind::File => atime.unwrap_or(inode.atime),
+            FileKind::Directory => inode.atime,
+        };
+        self.touch(inode);
+        self.write(
+            "UPDATE inode SET mtime = ?3, atime = ?4 WHERE parent = ?1 AND name = ?2",
+            (inode.parent.0 as i64, &inode.name, mtime.0 as i64, atime.0 as i64),
+        )?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn not_empty(path: &FsPath) -> FsError {
+    FsError::new(
+        ErrorCode::NotEmpty,
+        format!(
+            "directory {path} is not empty: delete its entries first, or ask for all of it to be deleted"
+        ),
+    )
+}
+
+/// Whether `moved` may take the place of `replaced`, which is at `to`.
+fn check_replacing(moved: &Inode, replaced: &Inode, to: &FsPath, overwrite: bool) -> FsResult<()> {
+    if !overwrite {
+        return Err(exists(to, ": ask for it to be overwritten, or choose another name"));
+    }
+    match (moved.kind, replaced.kind) {
+        (FileKind::File, FileKind::Directory) => Err(is_a_directory(to)),
+        (FileKind::Directory, FileKind::File) => Err(FsError::new(
+            ErrorCode::NotADirectory,
+            format!("{to} is a file: a directory can't take its place"),
+        )),
+        (FileKind::Directory, FileKind::Directory) if replaced.children > 0 => Err(not_empty(to)),
+        (FileKind::File, FileKind::File) | (FileKind::Directory, FileKind::Directory) => Ok(()),
+    }
+}

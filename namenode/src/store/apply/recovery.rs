@@ -1,0 +1,94 @@
+//! Edits that close a file whose writer is gone.
+
+use dfs_types::{ChunkId, ErrorCode, FsError, GenStamp, InodeId};
+
+use super::Step;
+use super::chunks::stale;
+use crate::store::access::{Access, Place};
+use crate::store::chunk::Chunk;
+use crate::store::edit::{Change, Extent, Outcome, RECOVERY_HOLDER};
+use crate::store::inode::{Inode, path_of};
+use crate::store::lease;
+use crate::store::stop::Stop;
+
+impl Step<'_> {
+    pub(super) fn begin_recovery(&mut self, id: InodeId) -> Result<Outcome, Stop> {
+        let file = self.attached(id)?;
+        self.check_writing(&file)?;
+        if !file.open {
+            return Ok(Outcome::Recovery { closed: true, chunk: None });
+        }
+        let last = match Chunk::last(self.connection, id)? {
+            Some(last) if last.length.is_none() => last,
+            settled => {
+                self.close(&file, settled.map_or(0, |last| last.end()))?;
+                return Ok(Outcome::Recovery { closed: true, chunk: None });
+            }
+        };
+        // Each attempt has its own stamp; what an older attempt may still report is refused.
+        let stamp = self.take_generation();
+        self.write(
+            "UPDATE chunk SET recovery = ?3 WHERE inode = ?1 AND idx = ?2",
+            (id.0 as i64, last.index as i64, stamp.0 as i64),
+        )?;
+        if self.holder(id)?.as_deref() != Some(RECOVERY_HOLDER) {
+            self.write("UPDATE lease SET holder = ?2 WHERE inode = ?1", (id.0 as i64, RECOVERY_HOLDER))?;
+            self.emit(Change::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
+        }
+        Ok(Outcome::Recovery { closed: false, chunk: Some((last.id, stamp)) })
+    }
+
+    /// Whether the caller may write the file, whose place only matters for the message.
+    fn check_writing(&self, file: &Inode) -> Result<(), Stop> {
+        if self.authority.is_super() {
+            return Ok(());
+        }
+        let path = path_of(self.connection, file)?.ok_or_else(|| lease::gone(file.id))?;
+        let depth = path.parts().count();
+        let place = Place { path: &path, depth };
+        Ok(self.authority.check(file, Access::Write, place)?)
+    }
+
+    pub(super) fn commit_recovery(&mut self, extent: Extent) -> Result<Outcome, Stop> {
+        self.authority.check_super("ending a recovery")?;
+        let (inode, index) =
+            Chunk::owner(self.connection, extent.chunk)?.ok_or_else(|| no_file(extent.chunk))?;
+        let file = self.attached(inode)?;
+        let chunk = Chunk::at(self.connection, inode, index)?.ok_or_else(|| no_file(extent.chunk))?;
+        if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
+            return Ok(Outcome::Done);
+        }
+        check_attempt(&chunk, extent.generation)?;
+        if extent.length > file.chunk_size {
+            return Err(FsError::invalid(format!(
+                "chunk {} can't have {} bytes: the file's chunks have up to {}",
+                chunk.id, extent.length, file.chunk_size
+            ))
+            .into());
+        }
+
+        if extent.length == 0 {
+            self.remove_last(&file, &chunk)?;
+        } else {
+            self.fix_length(&file, &chunk, extent)?;
+        }
+        self.close(&file, chunk.start + extent.length)?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// Only the last attempt's result counts. A chunk has an attempt only while it is its file's last and open.
+fn check_attempt(chunk: &Chunk, generation: GenStamp) -> Result<(), FsError> {
+    match chunk.recovery {
+        Some(stamp) if stamp == generation => Ok(()),
+        Some(stamp) => Err(stale(format!(
+            "chunk {} is being recovered as generation {stamp}, the result of {generation} is too old",
+            chunk.id
+        ))),
+        None => Err(stale(format!("chunk {} is not being recovered", chunk.id))),
+    }
+}
+
+fn no_file(chunk: ChunkId) -> FsError {
+    FsError::new(ErrorCode::NotFound, format!("chunk {chunk} belongs to no file any more"))
+}

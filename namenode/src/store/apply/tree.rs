@@ -1,0 +1,180 @@
+//! Writes on the tree that several edits share. Nothing here refuses anything.
+
+use dfs_types::{ChunkId, FileKind, InodeId, Millis, Mode};
+
+use super::Step;
+use crate::store::edit::Change;
+use crate::store::inode::{GARBAGE, Inode, inode_columns, kind_number, number};
+use crate::store::stop::Stop;
+
+/// Most chunks of a file removed together with it; a larger file waits to be reaped, so that one edit never makes
+/// all others wait for long.
+const CHUNKS_AT_ONCE: u64 = 256;
+
+impl Step<'_> {
+    /// The row of a new inode that only lacks what is special to its kind.
+    pub(super) fn draft(&mut self, directory: &Inode, name: &str, kind: FileKind, mode: Mode) -> Inode {
+        Inode {
+            parent: directory.id,
+            name: name.to_owned(),
+            id: self.take_inode(),
+            kind,
+            owner: self.authority.user().to_owned(),
+            group: directory.group.clone(),
+            mode,
+            mtime: self.now,
+            atime: Millis::default(),
+            replication: 0,
+            chunk_size: 0,
+            length: 0,
+            children: 0,
+            open: false,
+        }
+    }
+
+    pub(super) fn insert(&mut self, inode: &Inode) -> Result<(), Stop> {
+        let Inode {
+            parent,
+            name,
+            id,
+            kind,
+            owner,
+            group,
+            mode,
+            mtime,
+            atime,
+            replication,
+            chunk_size,
+            length,
+            children,
+            open,
+        } = inode;
+        self.write(
+            concat!(
+                "INSERT INTO inode (",
+                inode_columns!(),
+                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+            ),
+            (
+                parent.0 as i64,
+                name,
+                id.0 as i64,
+                kind_number(*kind),
+                owner,
+                group,
+                mode.bits(),
+                mtime.0 as i64,
+                atime.0 as i64,
+                replication,
+                *chunk_size as i64,
+                *length as i64,
+                *children as i64,
+                open,
+            ),
+        )?;
+        match kind {
+            FileKind::File => self.counters.files += 1,
+            FileKind::Directory => self.counters.directories += 1,
+        }
+        Ok(())
+    }
+
+    /// Makes the directories `names`, each in the one before, the first in `directory`; answers the last one.
+    pub(super) fn make_directories<'n>(
+        &mut self,
+        directory: &Inode,
+        names: impl Iterator<Item = &'n str>,
+        mode: Mode,
+    ) -> Result<Inode, Stop> {
+        let mut at = directory.clone();
+        for name in names {
+            let made = self.draft(&at, name, FileKind::Directory, mode);
+            self.insert(&made)?;
+            self.count_entries(&at, 1)?;
+            at = made;
+        }
+        Ok(at)
+    }
+
+    /// A directory gained (or lost) entries.
+    pub(super) fn count_entries(&mut self, directory: &Inode, by: i64) -> Result<(), Stop> {
+        self.touch(directory);
+        self.write(
+            "UPDATE inode SET children = children + ?3, mtime = ?4 WHERE parent = ?1 AND name = ?2",
+            (directory.parent.0 as i64, &directory.name, by, self.now.0 as i64),
+        )?;
+        Ok(())
+    }
+
+    /// Takes an entry out of the namespace; the directory's count is the caller's business. A file's lease ends at
+    /// once; a directory with entries and a file with many chunks wait to be reaped.
+    pub(super) fn remove_entry(&mut self, inode: &Inode) -> Result<(), Stop> {
+        self.touch(inode);
+        let at_once = match inode.kind {
+            FileKind::Directory => inode.children == 0,
+            FileKind::File => {
+                self.release_lease(inode)?;
+                self.remove_chunks(inode.id, CHUNKS_AT_ONCE)?
+            }
+        };
+        if at_once {
+            return self.remove_row(inode);
+        }
+        self.detach(inode)?;
+        self.emit(Change::Garbage);
+        Ok(())
+    }
+
+    /// Moves an inode with all below it under the parent of deleted trees, in constant time.
+    pub(super) fn detach(&mut self, inode: &Inode) -> Result<(), Stop> {
+        self.write(
+            "UPDATE inode SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2",
+            (inode.parent.0 as i64, &inode.name, GARBAGE.0 as i64, inode.id.to_string()),
+        )?;
+        self.counters.garbage += 1;
+        Ok(())
+    }
+
+    /// Removes an inode that has neither entries nor chunks nor a lease.
+    pub(super) fn remove_row(&mut self, inode: &Inode) -> Result<(), Stop> {
+        self.write(
+            "DELETE FROM inode WHERE parent = ?1 AND name = ?2",
+            (inode.parent.0 as i64, &inode.name),
+        )?;
+        match inode.kind {
+            FileKind::File => self.counters.files -= 1,
+            FileKind::Directory => self.counters.directories -= 1,
+        }
+        if inode.parent == GARBAGE {
+            self.counters.garbage -= 1;
+        }
+        Ok(())
+    }
+
+    /// Removes at most `limit` of a file's chunks, the last ones first; whether none is left.
+    pub(super) fn remove_chunks(&mut self, inode: InodeId, limit: u64) -> Result<bool, Stop> {
+        let last: Vec<(u64, ChunkId)> = self
+            .connection
+            .prepare_cached("SELECT idx, id FROM chunk WHERE inode = ?1 ORDER BY idx DESC LIMIT ?2")?
+            .query_map((inode.0 as i64, limit as i64), |row| Ok((number(row, 0)?, ChunkId(number(row, 1)?))))?
+            .collect::<rusqlite::Result<_>>()?;
+        let Some(&(lowest, _)) = last.last() else {
+            return Ok(true);
+        };
+        self.write("DELETE FROM chunk WHERE inode = ?1 AND idx >= ?2", (inode.0 as i64, lowest as i64))?;
+        for (_, chunk) in last {
+            self.emit(Change::ChunkRemoved { chunk });
+        }
+        Ok(lowest == 0)
+    }
+
+    /// Ends the lease of a file that goes away or is closed, if it has one.
+    pub(super) fn release_lease(&mut self, inode: &Inode) -> Result<(), Stop> {
+        // The row of a large file that is reaped in parts still says `open` after its lease is gone.
+        if inode.open && self.write("DELETE FROM lease WHERE inode = ?1", [inode.id.0 as i64])? == 1 {
+            self.counters.open_files -= 1;
+            self.emit(Change::LeaseReleased { inode: inode.id });
+        }
+        Ok(())
+    }
+}

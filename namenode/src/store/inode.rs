@@ -1,0 +1,189 @@
+//! One row of the table `inode`, and how it is found.
+
+use dfs_types::{FileKind, FileStatus, FsPath, InodeId, Millis, Mode};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+/// The parent of the root directory's row.
+pub(crate) const ABOVE_ROOT: InodeId = InodeId(0);
+/// The parent of deleted trees that wait to be reaped. It has no row of its own.
+pub(crate) const GARBAGE: InodeId = InodeId(1);
+/// The first id given to a new inode; the root has the one before.
+pub(crate) const FIRST_INODE: InodeId = InodeId(InodeId::ROOT.0 + 1);
+
+/// More steps up than any tree has: a longer way up means a damaged database.
+const MAX_DEPTH: usize = 1 << 20;
+
+/// A file or directory as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inode {
+    /// Its directory.
+    pub parent: InodeId,
+    /// Its name there.
+    pub name: String,
+    /// Its id.
+    pub id: InodeId,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Owner.
+    pub owner: String,
+    /// Group.
+    pub group: String,
+    /// Permission bits.
+    pub mode: Mode,
+    /// Last modification.
+    pub mtime: Millis,
+    /// Last access.
+    pub atime: Millis,
+    /// Replicas wanted; 0 for directories.
+    pub replication: u32,
+    /// Bytes of a full chunk; 0 for directories.
+    pub chunk_size: u64,
+    /// Bytes readers may count on; 0 for directories.
+    pub length: u64,
+    /// Entries; 0 for files.
+    pub children: u64,
+    /// Whether it is being written.
+    pub open: bool,
+}
+
+/// The columns of `inode` in the order of [`Inode::from_row`], so that every statement agrees with it.
+macro_rules! inode_columns {
+    () => {
+        "parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, children, open"
+    };
+}
+pub(crate) use inode_columns;
+
+/// `kind` of a file in the database.
+const FILE: i64 = 0;
+/// `kind` of a directory in the database.
+const DIRECTORY: i64 = 1;
+
+/// How the database stores a kind.
+pub(crate) fn kind_number(kind: FileKind) -> i64 {
+    match kind {
+        FileKind::File => FILE,
+        FileKind::Directory => DIRECTORY,
+    }
+}
+
+/// A column of non-negative numbers. SQLite's integers are signed: what does not fit comes back as it went in.
+pub(crate) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)? as u64)
+}
+
+impl Inode {
+    /// Reads a row of [`inode_columns`].
+    pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let kind = match row.get(3)? {
+            FILE => FileKind::File,
+            DIRECTORY => FileKind::Directory,
+            other => return Err(rusqlite::Error::IntegralValueOutOfRange(3, other)),
+        };
+        let mode = Mode::new(number(row, 6)? as u32)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(6, Type::Integer, Box::new(error)))?;
+        Ok(Self {
+            parent: InodeId(number(row, 0)?),
+            name: row.get(1)?,
+            id: InodeId(number(row, 2)?),
+            kind,
+            owner: row.get(4)?,
+            group: row.get(5)?,
+            mode,
+            mtime: Millis(number(row, 7)?),
+            atime: Millis(number(row, 8)?),
+            replication: row.get(9)?,
+            chunk_size: number(row, 10)?,
+            length: number(row, 11)?,
+            children: number(row, 12)?,
+            open: row.get(13)?,
+        })
+    }
+
+    /// The entry `name` of a directory.
+    pub(crate) fn by_name(
+        connection: &Connection,
+        parent: InodeId,
+        name: &str,
+    ) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached(concat!(
+                "SELECT ",
+                inode_columns!(),
+                " FROM inode WHERE parent = ?1 AND name = ?2"
+            ))?
+            .query_row((parent.0 as i64, name), Self::from_row)
+            .optional()
+    }
+
+    /// The inode of an id, deleted trees included.
+    pub(crate) fn by_id(connection: &Connection, id: InodeId) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached(concat!("SELECT ", inode_columns!(), " FROM inode WHERE id = ?1"))?
+            .query_row([id.0 as i64], Self::from_row)
+            .optional()
+    }
+
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    /// What the world is told of it.
+    pub(crate) fn status(&self) -> FileStatus {
+        FileStatus {
+            inode: self.id,
+            kind: self.kind,
+            owner: self.owner.clone(),
+            group: self.group.clone(),
+            mode: self.mode,
+            mtime: self.mtime,
+            atime: self.atime,
+            length: self.length,
+            replication: self.replication,
+            chunk_size: self.chunk_size,
+            children: self.children,
+            open: self.open,
+        }
+    }
+}
+
+/// Names from the root down to an inode that is `name` in `parent`; `None` if it is in a deleted tree.
+fn names_down_to(
+    connection: &Connection,
+    parent: InodeId,
+    name: String,
+) -> rusqlite::Result<Option<Vec<String>>> {
+    let mut statement = connection.prepare_cached("SELECT parent, name FROM inode WHERE id = ?1")?;
+    let mut names = vec![name];
+    let mut at = parent;
+    for _ in 0..MAX_DEPTH {
+        match at {
+            InodeId::ROOT => {
+                names.reverse();
+                return Ok(Some(names));
+            }
+            ABOVE_ROOT => return Ok(Some(Vec::new())),
+            GARBAGE => return Ok(None),
+            _ => {}
+        }
+        let (above, name) =
+            statement.query_row([at.0 as i64], |row| Ok((InodeId(number(row, 0)?), row.get(1)?)))?;
+        names.push(name);
+        at = above;
+    }
+    Err(rusqlite::Error::QueryReturnedMoreThanOneRow)
+}
+
+/// Whether an inode is in the namespace, and not in a deleted tree.
+pub(crate) fn is_attached(connection: &Connection, inode: &Inode) -> rusqlite::Result<bool> {
+    Ok(names_down_to(connection, inode.parent, inode.name.clone())?.is_some())
+}
+
+/// Where an inode is; `None` if it is in a deleted tree, or so deep (a directory above it was moved) that no path
+/// may name it.
+pub(crate) fn path_of(connection: &Connection, inode: &Inode) -> rusqlite::Result<Option<FsPath>> {
+    let names = names_down_to(connection, inode.parent, inode.name.clone())?;
+    Ok(names.and_then(|names| FsPath::parse(&format!("/{}", names.join("/"))).ok()))
+}

@@ -1,0 +1,42 @@
+//! The table `lease`: who writes which file.
+
+use dfs_types::{ErrorCode, FsError, FsResult, InodeId};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::inode::number;
+
+/// Who holds a file's lease.
+pub(crate) fn holder(connection: &Connection, inode: InodeId) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT holder FROM lease WHERE inode = ?1")?
+        .query_row([inode.0 as i64], |row| row.get(0))
+        .optional()
+}
+
+/// Every lease, by inode.
+pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<(InodeId, String)>> {
+    connection
+        .prepare_cached("SELECT inode, holder FROM lease ORDER BY inode")?
+        .query_map([], |row| Ok((InodeId(number(row, 0)?), row.get(1)?)))?
+        .collect()
+}
+
+/// Refuses anybody but the present holder.
+pub(crate) fn check(inode: InodeId, caller: &str, present: Option<&str>) -> FsResult<()> {
+    match present {
+        Some(present) if present == caller => Ok(()),
+        Some(present) => Err(conflict(format!(
+            "file {inode} is being written by {present}, not by {caller}: its writer lost the lease"
+        ))),
+        None => Err(conflict(format!("file {inode} is no longer open for writing: open it again"))),
+    }
+}
+
+fn conflict(message: String) -> FsError {
+    FsError::new(ErrorCode::LeaseConflict, message)
+}
+
+/// The error that an inode is not in the namespace any more.
+pub(crate) fn gone(inode: InodeId) -> FsError {
+    FsError::new(ErrorCode::NotFound, format!("file {inode} does not exist any more: it was deleted"))
+}

@@ -1,0 +1,377 @@
+//! The namespace: which files and directories exist, which chunks a file has, and who writes it; in SQLite.
+//!
+//! * [`directory`]: formatting, locking and identifying the directory it is in.
+//! * [`edit`]: every change as a value; `apply` turns it into SQL, `writer` commits it in batches.
+//! * `reader`: a pool of threads for queries (`snapshot`, `walk`), beside a `cache` that serves `stat` in place.
+//!
+//! Where replicas are is not stored: DataNodes report it.
+
+mod access;
+mod apply;
+mod cache;
+mod chunk;
+pub mod directory;
+pub mod edit;
+mod inode;
+mod lease;
+mod reader;
+mod resolve;
+pub mod schema;
+mod snapshot;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_types::{Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId};
+use rusqlite::Connection;
+
+use access::Authority;
+use apply::State;
+use cache::Cache;
+use directory::Directory;
+use edit::{Change, Outcome, Proposal};
+use inode::number;
+use reader::Readers;
+use resolve::resolve;
+use stop::Stop;
+use writer::Writer;
+
+/// Takes what edits did, in order, before their proposers are answered. Runs on the writer's thread, so everything
+/// else waits for it; it must not wait for the store.
+pub type Sink = Box<dyn FnMut(Vec<Change>) + Send>;
+
+/// Told of every commit.
+pub trait Observer: Send + Sync {
+    /// A batch of `edits` proposals was applied, committed and synced, which took `took`.
+    fn on_commit(&self, edits: usize, took: Duration);
+}
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database can't be used.
+    #[error(transparent)]
+    Database(#[from] schema::Error),
+    /// What the database holds can't be read.
+    #[error("reading the namespace database {path} failed: check the disk, or restore it from a backup")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The system gives no thread.
+    #[error("starting a thread of the namespace failed: raise the limit of threads")]
+    Thread(#[source] io::Error),
+}
+
+/// How a store works.
+#[derive(Clone)]
+pub struct Options {
+    /// The user who may do anything: the one who runs the NameNode. Owns the root of a new namespace.
+    pub superuser: String,
+    /// Threads that read.
+    pub readers: usize,
+    /// Inodes kept in memory, some 250 bytes each.
+    pub cache_entries: usize,
+    /// Most proposals committed at once.
+    pub max_batch: usize,
+    /// Told of every commit.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// A chunk of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkRow {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub generation: GenStamp,
+    /// Its number within the file, from 0.
+    pub index: u64,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes; `None` while it is being written.
+    pub length: Option<u64>,
+    /// Bytes of it that readers may count on; all of them once the length is known.
+    pub readable: u64,
+}
+
+/// A file being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Its attributes.
+    pub status: FileStatus,
+    /// Where it is now.
+    pub path: FsPath,
+    /// All its chunks, in order.
+    pub chunks: Vec<ChunkRow>,
+}
+
+/// A file met by [`Store::walk_files`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkedFile {
+    /// Where it is.
+    pub path: FsPath,
+    /// Its attributes.
+    pub status: FileStatus,
+    /// All its chunks, in order.
+    pub chunks: Vec<ChunkRow>,
+}
+
+/// What a tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Bytes of all files.
+    pub length: u64,
+    /// Number of files.
+    pub files: u64,
+    /// Number of directories, the top one included.
+    pub directories: u64,
+    /// Bytes of all files times their wanted replicas.
+    pub space: u64,
+}
+
+/// Numbers of the whole namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Files; those of deleted trees count until they are reaped.
+    pub files: u64,
+    /// Directories, the root included; those of deleted trees count until they are reaped.
+    pub directories: u64,
+    /// Files being written.
+    pub open_files: u64,
+    /// The id the next chunk will get.
+    pub next_chunk: ChunkId,
+    /// Whether deleted trees wait to be reaped.
+    pub garbage: bool,
+}
+
+/// What the writer did since the start, and in the namespace's whole life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Batches committed since the start.
+    pub commits: u64,
+    /// Edits that changed something, since the directory was formatted.
+    pub edits: u64,
+}
+
+/// A handle of the namespace; cheap to clone.
+///
+/// Dropping the last one finishes what is queued and waits for the threads, some milliseconds: do it where blocking
+/// is allowed.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// In the order in which it must end: readers, then the writer with its closing checkpoint, then the lock.
+struct Shared {
+    readers: Readers,
+    writer: Writer,
+    cache: Arc<Cache>,
+    superuser: Arc<str>,
+    directory: Directory,
+}
+
+/// A walk through the cache can't be finished there.
+enum NotCached {
+    Missing,
+    Refused(FsError),
+}
+
+impl From<FsError> for NotCached {
+    fn from(error: FsError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Store {
+    /// Opens the namespace in a directory and starts its threads. Blocks.
+    pub fn open(directory: Directory, options: Options, sink: Sink) -> Result<Self, Error> {
+        let Options { superuser, readers, cache_entries, max_batch, observer } = options;
+        let path = directory.database();
+        let connection = schema::open_writer(&path)?;
+        let state = schema::adopt_root(&connection, &superuser)
+            .and_then(|()| State::load(connection, superuser.clone()))
+            .map_err(|source| Error::Read { path: path.clone(), source })?;
+        let cache = Arc::new(Cache::new(cache_entries));
+        let superuser: Arc<str> = superuser.into();
+        let readers = Readers::start(&path, readers, &cache, &superuser)?;
+        let writer = Writer::start(state, cache.clone(), max_batch, sink, observer)?;
+        Ok(Self { shared: Arc::new(Shared { readers, writer, cache, superuser, directory }) })
+    }
+
+    /// The cluster the namespace is of.
+    pub fn cluster(&self) -> ClusterId {
+        self.shared.directory.cluster()
+    }
+
+    /// Applies a change; answers when it is durable and the sink was told. The change may be applied even if the
+    /// caller stops waiting.
+    pub async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
+        self.shared.writer.propose(proposal).await
+    }
+
+    /// Attributes of a file or directory. Needs the right to search the directories above it.
+    pub async fn stat(&self, caller: &Caller, path: &FsPath) -> FsResult<FileStatus> {
+        if let Some(answer) = self.cached_stat(caller, path) {
+            return answer;
+        }
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.stat(&caller, &path)).await
+    }
+
+    /// The answer to `stat` if the cache has every inode on the way, all of one state.
+    fn cached_stat(&self, caller: &Caller, path: &FsPath) -> Option<FsResult<FileStatus>> {
+        let cache = &self.shared.cache;
+        let authority = Authority { caller: Some(caller), superuser: &self.shared.superuser };
+        let epoch = cache.epoch();
+        let answer = resolve(path, authority, |parent, name| {
+            cache.get(parent, name).map(Some).ok_or(NotCached::Missing)
+        })
+        .and_then(|found| Ok(found.existing()?.status()));
+        if cache.epoch() != epoch {
+            return None;
+        }
+        match answer {
+            Ok(status) => Some(Ok(status)),
+            Err(NotCached::Refused(error)) => Some(Err(error)),
+            Err(NotCached::Missing) => None,
+        }
+    }
+
+    /// A page of a directory's entries after `start_after` (empty: from the first), ordered by the bytes of their
+    /// names, and whether more follow. A file lists as itself with an empty name. At most
+    /// [`dfs_types::limits::LIST_PAGE`] entries. Needs the right to read and search the directory.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        start_after: &str,
+        limit: usize,
+    ) -> FsResult<(Vec<(String, FileStatus)>, bool)> {
+        let (caller, path, start_after) = (caller.clone(), path.clone(), start_after.to_owned());
+        self.shared.readers.run(move |snapshot| snapshot.list(&caller, &path, &start_after, limit)).await
+    }
+
+    /// A file and its chunks that overlap `length` bytes from `offset`; an open chunk counts as endless. Needs the
+    /// right to read the file.
+    pub async fn file(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        offset: u64,
+        length: u64,
+    ) -> FsResult<(FileStatus, Vec<ChunkRow>)> {
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.file(&caller, &path, offset, length)).await
+    }
+
+    /// The file that `holder` writes; the errors of a writer's call otherwise.
+    pub async fn open_file(&self, inode: InodeId, holder: &str) -> FsResult<OpenFile> {
+        let holder = holder.to_owned();
+        self.shared.readers.run(move |snapshot| snapshot.open_file(inode, &holder)).await
+    }
+
+    /// The file a chunk belongs to, and its number there. The file may be in a deleted tree.
+    pub async fn chunk_owner(&self, chunk: ChunkId) -> FsResult<Option<(InodeId, u64)>> {
+        self.shared.readers.run(move |snapshot| snapshot.chunk_owner(chunk)).await
+    }
+
+    /// Where an inode is; `None` if it was deleted.
+    pub async fn path_of(&self, inode: InodeId) -> FsResult<Option<FsPath>> {
+        self.shared.readers.run(move |snapshot| snapshot.path_of(inode)).await
+    }
+
+    /// What a tree holds. Needs the right to read and search every directory of it. Counted in steps: what changes
+    /// meanwhile may be counted or not.
+    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<Summary> {
+        let (first_caller, path) = (caller.clone(), path.clone());
+        let readers = &self.shared.readers;
+        let mut summing = readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path)).await?;
+        while !summing.is_done() {
+            let caller = caller.clone();
+            summing = readers.run(move |snapshot| snapshot.go_on_summing(&caller, summing)).await?;
+        }
+        Ok(summing.sum)
+    }
+
+    /// A page of the files below a path, or that file itself, depth first in the order of names, with their chunks;
+    /// and where to go on: give it as `after` for the next page, `None` means that this was the last. A page may
+    /// have fewer than `limit` files, even none, and not be the last. Needs the right to read and search every
+    /// directory met.
+    pub async fn walk_files(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        after: Option<&FsPath>,
+        limit: usize,
+    ) -> FsResult<(Vec<WalkedFile>, Option<FsPath>)> {
+        let (caller, path, after) = (caller.clone(), path.clone(), after.cloned());
+        self.shared.readers.run(move |snapshot| snapshot.walk(&caller, &path, after.as_ref(), limit)).await
+    }
+
+    /// Numbers of the whole namespace.
+    pub fn counts(&self) -> Counts {
+        let counters = self.shared.writer.progress().counters();
+        Counts {
+            files: counters.files,
+            directories: counters.directories,
+            open_files: counters.open_files,
+            next_chunk: ChunkId(counters.next_chunk),
+            garbage: counters.garbage > 0,
+        }
+    }
+
+    /// `Err` says why no change is accepted any more.
+    pub fn health(&self) -> Result<(), String> {
+        self.shared.writer.progress().health()
+    }
+
+    /// What the writer did.
+    pub fn metrics(&self) -> Metrics {
+        let progress = self.shared.writer.progress();
+        Metrics { commits: progress.commits(), edits: progress.counters().edits }
+    }
+
+    /// Tells every chunk of the namespace, those of deleted trees included: id, generation stamp, length (`None`
+    /// while it is being written), wanted replicas. Blocks; for the start, before anything is proposed.
+    pub fn load_chunks(&self, mut tell: impl FnMut(ChunkId, GenStamp, Option<u64>, u32)) -> FsResult<()> {
+        self.read_here(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT chunk.id, chunk.generation, chunk.length, inode.replication \
+                 FROM chunk CROSS JOIN inode ON inode.id = chunk.inode",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let length = row.get::<_, Option<i64>>(2)?.map(|length| length as u64);
+                tell(ChunkId(number(row, 0)?), GenStamp(number(row, 1)?), length, row.get(3)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Every lease and its holder. Blocks; for the start.
+    pub fn leases(&self) -> FsResult<Vec<(InodeId, String)>> {
+        self.read_here(|connection| Ok(lease::all(connection)?))
+    }
+
+    /// Reads on the caller's thread with a connection of its own, so that a long read takes no reader away.
+    fn read_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Stop>) -> FsResult<T> {
+        let open = || -> Result<T, Stop> {
+            let connection = schema::open_reader(&self.shared.directory.database()).map_err(|error| {
+                FsError::internal(format!("opening the namespace database failed: {error}"))
+            })?;
+            read(&connection)
+        };
+        open().map_err(Stop::into_answer)
+    }
+}

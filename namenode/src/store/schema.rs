@@ -1,0 +1,192 @@
+//! The namespace database: tables, migrations, and how connections are set up.
+//!
+//! ```text
+//! inode    one row a file or directory, clustered by (parent, name): listing is one range, lookup one descent.
+//!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
+//! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
+//!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
+//! lease    one row a file being written.
+//! retry    outcomes of requests, by (client, call), for retries.
+//! counter  next ids and stamps, numbers of files and directories; written once a transaction.
+//! ```
+//!
+//! Numbers are unsigned 64-bit values stored as SQLite's signed ones with the same bits. Names compare by bytes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::apply::Counters;
+use super::inode::{ABOVE_ROOT, kind_number};
+use dfs_types::{FileKind, InodeId, Mode};
+
+/// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
+const VERSION: i64 = 1;
+/// `PRAGMA application_id`: "dfsn".
+const APPLICATION: i64 = 0x6466_736e;
+
+/// Page cache of the writer, in KiB: it must hold the inner pages of large trees.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// Page cache of each reader, in KiB.
+const READER_CACHE_KIB: i64 = 16 << 10;
+/// Pages in the log after which a commit copies them into the database (32 MiB): large, as hot pages are then
+/// copied once for many commits.
+const CHECKPOINT_PAGES: i64 = 8 << 10;
+/// Bytes the log file keeps after a checkpoint.
+const LOG_KEEPS_BYTES: i64 = 64 << 20;
+/// How long a connection waits for another one's lock; only checkpoints and start-up ever hold one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prepared statements kept by a connection; there are about fifty in this module.
+const STATEMENTS: usize = 96;
+
+const TABLES: &str = "
+CREATE TABLE inode (
+    parent INTEGER NOT NULL,
+    name TEXT NOT NULL COLLATE BINARY,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    grp TEXT NOT NULL,
+    mode INTEGER NOT NULL,
+    mtime INTEGER NOT NULL,
+    atime INTEGER NOT NULL,
+    replication INTEGER NOT NULL,
+    chunk_size INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    children INTEGER NOT NULL,
+    open INTEGER NOT NULL,
+    PRIMARY KEY (parent, name)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX inode_id ON inode (id);
+CREATE TABLE chunk (
+    inode INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    length INTEGER,
+    readable INTEGER NOT NULL,
+    recovery INTEGER,
+    PRIMARY KEY (inode, idx)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX chunk_id ON chunk (id);
+CREATE TABLE lease (
+    inode INTEGER PRIMARY KEY,
+    holder TEXT NOT NULL
+);
+CREATE TABLE retry (
+    client BLOB NOT NULL,
+    call INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    outcome BLOB NOT NULL,
+    PRIMARY KEY (client, call)
+) WITHOUT ROWID;
+CREATE INDEX retry_at ON retry (at);
+CREATE TABLE counter (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+/// Why a database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite refused; most often the file is damaged.
+    #[error("opening the namespace database failed: check the disk, or restore the directory from a backup")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file is an SQLite database of something else.
+    #[error(
+        "the file is not a namespace database (application id {found:#x}): restore the directory from a backup"
+    )]
+    Foreign {
+        /// Its application id.
+        found: i64,
+    },
+    /// The tables are of a version this program does not know.
+    #[error(
+        "the namespace database has version {found}, this program knows up to {VERSION}: use a newer program"
+    )]
+    Version {
+        /// Its version.
+        found: i64,
+    },
+}
+
+/// Makes the tables of an empty namespace in a new file; everything is in the file itself, without a log beside it.
+pub(crate) fn create(path: &Path) -> Result<(), Error> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    // The owner of the root is the superuser, who is known only when the NameNode starts: see `adopt_root`.
+    transaction.execute(
+        "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0)",
+        (
+            ABOVE_ROOT.0 as i64,
+            InodeId::ROOT.0 as i64,
+            kind_number(FileKind::Directory),
+            dfs_types::names::SUPERGROUP,
+            Mode::DIRECTORY.bits(),
+        ),
+    )?;
+    Counters::default().save(&transaction)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| Error::Sqlite(error))
+}
+
+/// Opens the one connection that writes.
+pub(crate) fn open_writer(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    set_up(&connection, WRITER_CACHE_KIB)?;
+    migrate(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: the log is synced by every commit, before which nothing is acknowledged.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEEPS_BYTES)?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads; the writer's must be open.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    set_up(&connection, READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// Gives the root of a new namespace its owner.
+pub(crate) fn adopt_root(connection: &Connection, superuser: &str) -> rusqlite::Result<()> {
+    connection
+        .execute("UPDATE inode SET owner = ?1 WHERE parent = 0 AND name = '' AND owner = ''", [superuser])?;
+    Ok(())
+}
+
+fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+/// Brings the tables to [`VERSION`]. There is only one version so far, so this only refuses others.
+fn migrate(connection: &Connection) -> Result<(), Error> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let found = pragma("application_id")?;
+    if found != APPLICATION {
+        return Err(Error::Foreign { found });
+    }
+    match pragma("user_version")? {
+        VERSION => Ok(()),
+        found => Err(Error::Version { found }),
+    }
+}

@@ -1,0 +1,174 @@
+//! Queries on one state of the database.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use dfs_types::limits::LIST_PAGE;
+use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId};
+use rusqlite::Connection;
+
+use super::access::{Access, Authority};
+use super::chunk::{Chunk, chunk_columns};
+use super::inode::{Inode, inode_columns, path_of};
+use super::lease;
+use super::resolve::{Resolved, resolve};
+use super::stop::Stop;
+use super::{ChunkRow, OpenFile};
+
+/// A read transaction, and the inodes met in it.
+pub(crate) struct Snapshot<'a> {
+    pub(super) connection: &'a Connection,
+    superuser: &'a str,
+    met: RefCell<Vec<Arc<Inode>>>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Reads through `connection`, which has a transaction open.
+    pub(crate) fn new(connection: &'a Connection, superuser: &'a str) -> Self {
+        Self { connection, superuser, met: RefCell::default() }
+    }
+
+    /// The inodes on the paths that were walked, for the cache.
+    pub(crate) fn into_met(self) -> Vec<Arc<Inode>> {
+        self.met.into_inner()
+    }
+
+    pub(super) fn authority<'c>(&'c self, caller: &'c Caller) -> Authority<'c> {
+        Authority { caller: Some(caller), superuser: self.superuser }
+    }
+
+    pub(super) fn resolve<'p>(&self, caller: &Caller, path: &'p FsPath) -> Result<Resolved<'p>, Stop> {
+        resolve(path, self.authority(caller), |parent, name| {
+            let found = Inode::by_name(self.connection, parent, name)?.map(Arc::new);
+            self.met.borrow_mut().extend(found.clone());
+            Ok(found)
+        })
+    }
+
+    /// One file or directory.
+    pub(crate) fn stat(&self, caller: &Caller, path: &FsPath) -> Result<FileStatus, Stop> {
+        Ok(self.resolve(caller, path)?.existing()?.status())
+    }
+
+    /// A page of a directory; see [`super::Store::list`].
+    pub(crate) fn list(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        start_after: &str,
+        limit: usize,
+    ) -> Result<(Vec<(String, FileStatus)>, bool), Stop> {
+        let found = self.resolve(caller, path)?;
+        let inode = found.existing()?;
+        if !inode.is_directory() {
+            return Ok((vec![(String::new(), inode.status())], false));
+        }
+        self.authority(caller).check(inode, Access::ReadExecute, found.place())?;
+        let limit = limit.clamp(1, LIST_PAGE);
+        let mut entries = self.entries(inode.id, start_after, limit + 1)?;
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let page = entries.into_iter().map(|entry| (entry.name.clone(), entry.status())).collect();
+        Ok((page, more))
+    }
+
+    /// Entries of a directory in the order of their names' bytes.
+    pub(super) fn entries(
+        &self,
+        directory: InodeId,
+        start_after: &str,
+        limit: usize,
+    ) -> Result<Vec<Inode>, Stop> {
+        let entries = self
+            .connection
+            .prepare_cached(concat!(
+                "SELECT ",
+                inode_columns!(),
+                " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
+            ))?
+            .query_map((directory.0 as i64, start_after, limit as i64), Inode::from_row)?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(entries)
+    }
+
+    /// A file and its chunks that overlap `[offset, offset + length)`.
+    pub(crate) fn file(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        offset: u64,
+        length: u64,
+    ) -> Result<(FileStatus, Vec<ChunkRow>), Stop> {
+        let found = self.resolve(caller, path)?;
+        let file = found.existing_file()?;
+        self.authority(caller).check(file, Access::Read, found.place())?;
+        Ok((file.status(), self.chunks_between(file, offset, offset.saturating_add(length))?))
+    }
+
+    /// The file that `holder` writes, with all its chunks.
+    pub(crate) fn open_file(&self, id: InodeId, holder: &str) -> Result<OpenFile, Stop> {
+        let file = Inode::by_id(self.connection, id)?.ok_or_else(|| lease::gone(id))?;
+        let path = path_of(self.connection, &file)?.ok_or_else(|| lease::gone(id))?;
+        lease::check(id, holder, lease::holder(self.connection, id)?.as_deref())?;
+        Ok(OpenFile { status: file.status(), path, chunks: self.chunks(id)? })
+    }
+
+    /// Where a chunk belongs.
+    pub(crate) fn chunk_owner(&self, chunk: ChunkId) -> Result<Option<(InodeId, u64)>, Stop> {
+        Ok(Chunk::owner(self.connection, chunk)?)
+    }
+
+    /// Where an inode is.
+    pub(crate) fn path_of(&self, id: InodeId) -> Result<Option<FsPath>, Stop> {
+        match Inode::by_id(self.connection, id)? {
+            Some(inode) => Ok(path_of(self.connection, &inode)?),
+            None => Ok(None),
+        }
+    }
+
+    /// All chunks of a file.
+    pub(super) fn chunks(&self, file: InodeId) -> Result<Vec<ChunkRow>, Stop> {
+        self.chunks_from(file, 0, u64::MAX)
+    }
+
+    fn chunks_between(&self, file: &Inode, begin: u64, end: u64) -> Result<Vec<ChunkRow>, Stop> {
+        if begin >= end {
+            return Ok(Vec::new());
+        }
+        let Some(last) = Chunk::last(self.connection, file.id)? else {
+            return Ok(Vec::new());
+        };
+        // No chunk is longer than a full one, so the first one wanted is not before this; it is this one if all
+        // before are full, else it is found by halving.
+        let mut low = (begin / file.chunk_size.max(1)).min(last.index);
+        let mut high = last.index;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match Chunk::at(self.connection, file.id, middle)? {
+                Some(chunk) if chunk.length.is_some() && chunk.end() <= begin => low = middle + 1,
+                Some(_) | None => high = middle,
+            }
+        }
+        let mut chunks = self.chunks_from(file.id, low, end)?;
+        // Only of the last chunk the end may be before `begin`.
+        chunks.retain(|chunk| chunk.length.is_none_or(|length| chunk.offset + length > begin));
+        Ok(chunks)
+    }
+
+    /// Chunks from a number on that begin before byte `end`.
+    fn chunks_from(&self, file: InodeId, first: u64, end: u64) -> Result<Vec<ChunkRow>, Stop> {
+        let end = i64::try_from(end).unwrap_or(i64::MAX);
+        let rows = self
+            .connection
+            .prepare_cached(concat!(
+                "SELECT ",
+                chunk_columns!(),
+                " FROM chunk WHERE inode = ?1 AND idx >= ?2 ORDER BY idx"
+            ))?
+            .query_map((file.0 as i64, first as i64), Chunk::from_row)?
+            .take_while(|chunk| chunk.as_ref().map_or(true, |chunk| (chunk.start as i64) < end))
+            .map(|chunk| chunk.map(ChunkRow::from))
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(rows)
+    }
+}

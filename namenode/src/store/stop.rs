@@ -1,0 +1,26 @@
+//! Why an edit or a query ended early.
+
+use dfs_types::FsError;
+
+/// The caller's fault, or the database's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The request can't be served; nothing was changed.
+    #[error("refused")]
+    Refused(#[from] FsError),
+    /// SQLite failed, or what it holds makes no sense.
+    #[error("the namespace database failed")]
+    Broken(#[from] rusqlite::Error),
+}
+
+impl Stop {
+    /// As the caller of a query is told.
+    pub(crate) fn into_answer(self) -> FsError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Broken(error) => FsError::internal(format!(
+                "reading the namespace database failed ({error}): look at the NameNode's log and disk"
+            )),
+        }
+    }
+}

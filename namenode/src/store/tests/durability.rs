@@ -1,0 +1,245 @@
+//! What survives: crashes, retries, other batch sizes.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dfs_types::limits::RETRY_TTL;
+use dfs_types::{ClusterId, ErrorCode, Millis};
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+use super::model::{Model, ops};
+use super::{Fixture, NOW, SUPERUSER, by, create, delete, dump, mkdir, options, path, rename, request, root};
+use crate::store::apply::{State, apply_batch};
+use crate::store::cache::Cache;
+use crate::store::directory::Directory;
+use crate::store::edit::{Change, Edit, Outcome, Proposal};
+use crate::store::{Observer, Store, schema};
+
+/// Applies proposals in batches of these sizes, again and again, and dumps the database.
+fn applied_in_batches(proposals: &[Proposal], sizes: &[usize]) -> Vec<String> {
+    let home = tempfile::tempdir().unwrap();
+    let directory = Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap();
+    let connection = schema::open_writer(&directory.database()).unwrap();
+    connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    schema::adopt_root(&connection, SUPERUSER).unwrap();
+    let mut state = State::load(connection, SUPERUSER.to_owned()).unwrap();
+    let cache = Cache::new(10);
+    let mut rest = proposals;
+    for size in sizes.iter().cycle() {
+        let (batch, after) = rest.split_at((*size).min(rest.len()));
+        apply_batch(&mut state, &cache, batch).unwrap();
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    dump(&directory.database())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_proposals_give_the_same_database(
+        script in ops(80),
+        sizes in proptest::collection::vec(1..20_usize, 1..5),
+    ) {
+        let mut model = Model::new();
+        let proposals: Vec<Proposal> = script
+            .iter()
+            .enumerate()
+            .map(|(call, op)| {
+                let edit = op.edit(&model);
+                let now = Millis(NOW.0 + call as u64);
+                let _ = model.apply(&edit, now);
+                Proposal { request: (call % 3 > 0).then(|| request(call as u64 / 2)), ..Proposal { now, ..by(None, edit) } }
+            })
+            .collect();
+        let singly = applied_in_batches(&proposals, &[1]);
+        prop_assert_eq!(&singly, &applied_in_batches(&proposals, &sizes));
+        prop_assert_eq!(&singly, &applied_in_batches(&proposals, &[1_000]));
+    }
+}
+
+#[test]
+fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
+    let fixture = Fixture::new();
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let copies = fixture.home.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    fixture.wait(async {
+        let writing = async {
+            for round in 0..40 {
+                let mut all = tokio::task::JoinSet::new();
+                for index in 0..5 {
+                    let store = fixture.store().clone();
+                    all.spawn(async move {
+                        store.propose(by(None, create(&format!("/{round}/{index}"), "w"))).await
+                    });
+                }
+                while let Some(done) = all.join_next().await {
+                    done.unwrap().unwrap();
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        };
+        let (seen, from, to) = (acknowledged.clone(), fixture.directory(), copies.clone());
+        // As a crash would find the files: without the store's knowledge, while it writes.
+        let copying = std::thread::spawn(move || {
+            let mut expected = Vec::new();
+            while seen.load(Ordering::SeqCst) < 180 {
+                let at_least = seen.load(Ordering::SeqCst);
+                let copy = to.join(expected.len().to_string());
+                fs::create_dir(&copy).unwrap();
+                for file in ["VERSION", "namespace.db", "namespace.db-wal"] {
+                    fs::copy(from.join(file), copy.join(file)).unwrap();
+                }
+                expected.push(at_least);
+            }
+            expected
+        });
+        writing.await;
+        let expected = copying.join().unwrap();
+        assert!(expected.len() > 3, "too few copies: {}", expected.len());
+        let step = expected.len().div_ceil(20);
+        for (index, at_least) in expected.into_iter().enumerate().step_by(step) {
+            let directory = Directory::open(&copies.join(index.to_string())).unwrap();
+            let store = Store::open(directory, options(), Box::new(|_| {})).unwrap();
+            let summary = store.content_summary(&root(), &path("/")).await.unwrap();
+            assert!(summary.files as usize >= at_least, "{} of {at_least} files", summary.files);
+            assert_eq!(store.counts().files, summary.files);
+        }
+    });
+}
+
+#[test]
+fn a_retry_gets_the_first_answer() {
+    let fixture = Fixture::new();
+    let ask = |call, edit| fixture.propose(Proposal { request: Some(request(call)), ..by(None, edit) });
+    let created = ask(1, create("/f", "w")).unwrap();
+    let first = fixture.take_changes();
+    assert_eq!(ask(1, create("/f", "w")).unwrap(), created);
+    assert_eq!(fixture.take_changes(), [], "nothing happened: {first:?}");
+    let Outcome::Status(status) = &created else { panic!("{created:?}") };
+    let add = || Edit::AddChunk { inode: status.inode, holder: "w".into(), previous: None };
+    assert_eq!(ask(2, add()).unwrap(), ask(2, add()).unwrap());
+    ask(3, rename("/f", "/g", false)).unwrap();
+    ask(3, rename("/f", "/g", false)).unwrap();
+    assert_eq!(ask(4, delete("/g")).unwrap(), Outcome::Deleted(true));
+    fixture.ok(create("/g", "w"));
+    assert_eq!(ask(4, delete("/g")).unwrap(), Outcome::Deleted(true));
+    fixture.stat("/g").unwrap();
+
+    // A refusal is not kept: what was wrong may be right by now.
+    assert_eq!(ask(5, rename("/x", "/y", false)).unwrap_err().code, ErrorCode::NotFound);
+    fixture.ok(mkdir("/x"));
+    ask(5, rename("/x", "/y", false)).unwrap();
+    // What gives the same twice needs no memory.
+    ask(6, mkdir("/y")).unwrap();
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 5);
+    fixture.check_invariants();
+}
+
+#[test]
+fn a_retry_in_the_same_batch_and_after_a_restart_gets_the_first_answer() {
+    let mut fixture = Fixture::new();
+    let ask = || Proposal { request: Some(request(1)), ..by(None, create("/f", "w")) };
+    let (first, second) = fixture.wait(async {
+        let store = fixture.store();
+        tokio::join!(store.propose(ask()), store.propose(ask()))
+    });
+    assert_eq!(first.as_ref().unwrap(), second.as_ref().unwrap());
+    let taken =
+        fixture.take_changes().iter().filter(|change| matches!(change, Change::LeaseTaken { .. })).count();
+    assert_eq!(taken, 1);
+    fixture.close();
+    fixture.open();
+    assert_eq!(fixture.propose(ask()).unwrap(), first.unwrap());
+}
+
+#[test]
+fn old_outcomes_are_forgotten() {
+    let fixture = Fixture::new();
+    let at = |call: u64, now: Millis| {
+        let edit = rename("/a", "/a", false);
+        fixture.propose(Proposal { request: Some(request(call)), now, ..by(None, edit) }).unwrap();
+    };
+    fixture.ok(mkdir("/a"));
+    (0..100).for_each(|call| at(call, NOW));
+    (100..200).for_each(|call| at(call, NOW.plus(RETRY_TTL / 2)));
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 200);
+    (200..300).for_each(|call| at(call, NOW.plus(RETRY_TTL + Duration::from_millis(1))));
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 200, "the first hundred are gone");
+    assert_eq!(fixture.number(&format!("SELECT count(*) FROM retry WHERE at = {}", NOW.0)), 0);
+}
+
+#[test]
+fn after_a_failure_nothing_is_written_but_reads_go_on() {
+    let fixture = Fixture::new();
+    fixture.ok(mkdir("/kept"));
+    assert_eq!(fixture.store().health(), Ok(()));
+    // Stands for any error of SQLite in the middle of an edit.
+    let vandal = Connection::open(fixture.directory().join("namespace.db")).unwrap();
+    vandal.execute_batch("DROP TABLE lease").unwrap();
+    let failed = fixture.run(create("/f", "w")).unwrap_err();
+    assert_eq!(failed.code, ErrorCode::Internal);
+    assert!(failed.message.contains("restart the NameNode"), "{}", failed.message);
+    assert_eq!(fixture.run(mkdir("/innocent")).unwrap_err(), failed);
+    assert_eq!(fixture.store().health(), Err(failed.message));
+    assert_eq!(fixture.names("/"), ["kept"], "half an edit is never seen");
+}
+
+#[test]
+fn commits_are_shared_and_observed() {
+    struct Count(AtomicUsize, AtomicUsize);
+    impl Observer for Count {
+        fn on_commit(&self, edits: usize, _took: Duration) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            self.1.fetch_add(edits, Ordering::SeqCst);
+        }
+    }
+    let mut fixture = Fixture::new();
+    fixture.close();
+    let count = Arc::new(Count(AtomicUsize::new(0), AtomicUsize::new(0)));
+    let observed = crate::store::Options { observer: Some(count.clone()), ..options() };
+    let directory = Directory::open(&fixture.directory()).unwrap();
+    let store = Store::open(directory, observed, Box::new(|_| {})).unwrap();
+    fixture.wait(async {
+        let mut all = tokio::task::JoinSet::new();
+        for index in 0..500 {
+            let store = store.clone();
+            all.spawn(async move { store.propose(by(None, mkdir(&format!("/{index}")))).await });
+        }
+        while let Some(done) = all.join_next().await {
+            done.unwrap().unwrap();
+        }
+    });
+    let metrics = store.metrics();
+    assert_eq!((metrics.edits, count.1.load(Ordering::SeqCst)), (500, 500));
+    assert_eq!(metrics.commits as usize, count.0.load(Ordering::SeqCst));
+    assert!(metrics.commits < 250, "{} commits for 500 edits", metrics.commits);
+}
+
+#[test]
+fn dropping_the_store_finishes_what_was_proposed() {
+    let mut fixture = Fixture::new();
+    fixture.wait(async {
+        for index in 0..50 {
+            let store = fixture.store();
+            let edit = by(None, mkdir(&format!("/{index}")));
+            // Polled once, which queues it; then nobody waits for the answer.
+            let proposing = store.propose(edit);
+            tokio::select! {
+                biased;
+                _ = proposing => {}
+                () = std::future::ready(()) => {}
+            }
+        }
+    });
+    fixture.close();
+    fixture.open();
+    assert_eq!(fixture.names("/").len(), 50);
+}

@@ -1,0 +1,244 @@
+//! Tests of the store as a whole; what they share.
+
+mod directory;
+mod durability;
+mod linearizability;
+mod model;
+mod namespace;
+mod reading;
+mod writing;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use dfs_types::{
+    CallId, Caller, ClientId, ClusterId, ErrorCode, FsPath, FsResult, InodeId, Millis, Mode, RequestId,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::directory::Directory;
+use super::edit::{Change, Edit, Outcome, Proposal};
+use super::{Options, Store, schema};
+
+const SUPERUSER: &str = "hdfs";
+const NOW: Millis = Millis(1_700_000_000_000);
+
+fn options() -> Options {
+    Options {
+        superuser: SUPERUSER.to_owned(),
+        readers: 2,
+        cache_entries: 1_000,
+        max_batch: 64,
+        observer: None,
+    }
+}
+
+fn path(text: &str) -> FsPath {
+    FsPath::parse(text).unwrap()
+}
+
+fn user(name: &str, groups: &[&str]) -> Caller {
+    Caller::new(name.to_owned(), groups.iter().map(|&group| group.to_owned()).collect()).unwrap()
+}
+
+fn root() -> Caller {
+    user(SUPERUSER, &[])
+}
+
+fn mkdir(at: &str) -> Edit {
+    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY, parents: true }
+}
+
+fn create(at: &str, holder: &str) -> Edit {
+    Edit::Create {
+        path: path(at),
+        holder: holder.to_owned(),
+        mode: Mode::FILE,
+        replication: 3,
+        chunk_size: 1_024,
+        overwrite: false,
+        parents: true,
+    }
+}
+
+fn rename(from: &str, to: &str, overwrite: bool) -> Edit {
+    Edit::Rename { from: path(from), to: path(to), overwrite }
+}
+
+fn delete(at: &str) -> Edit {
+    Edit::Delete { path: path(at), recursive: true }
+}
+
+fn by(caller: Option<Caller>, edit: Edit) -> Proposal {
+    Proposal { request: None, caller, now: NOW, edit }
+}
+
+fn request(call: u64) -> RequestId {
+    RequestId { client: ClientId::from_bytes(&[7; 16]).unwrap(), call: CallId(call) }
+}
+
+/// A store in a temporary directory, driven from synchronous tests.
+struct Fixture {
+    home: TempDir,
+    store: Option<Store>,
+    changes: Arc<Mutex<Vec<Change>>>,
+    runtime: Runtime,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        drop(Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut fixture = Self { home, store: None, changes: Arc::default(), runtime };
+        fixture.open();
+        fixture
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.home.path().join("nn")
+    }
+
+    fn open(&mut self) {
+        let changes = self.changes.clone();
+        let sink = Box::new(move |new: Vec<Change>| changes.lock().unwrap().extend(new));
+        self.store = Some(Store::open(Directory::open(&self.directory()).unwrap(), options(), sink).unwrap());
+    }
+
+    fn close(&mut self) {
+        self.store = None;
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
+        self.wait(self.store().propose(proposal))
+    }
+
+    /// As the NameNode itself.
+    fn run(&self, edit: Edit) -> FsResult<Outcome> {
+        self.propose(by(None, edit))
+    }
+
+    fn ok(&self, edit: Edit) -> Outcome {
+        let text = format!("{edit:?}");
+        self.run(edit).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn code(&self, edit: Edit) -> ErrorCode {
+        let text = format!("{edit:?}");
+        match self.run(edit) {
+            Ok(outcome) => panic!("{text}: {outcome:?}"),
+            Err(error) => error.code,
+        }
+    }
+
+    fn stat(&self, at: &str) -> FsResult<dfs_types::FileStatus> {
+        self.wait(self.store().stat(&root(), &path(at)))
+    }
+
+    /// Names in a directory.
+    fn names(&self, at: &str) -> Vec<String> {
+        let (entries, more) = self.wait(self.store().list(&root(), &path(at), "", 1_000)).unwrap();
+        assert!(!more);
+        entries.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Creates a file, open, and tells its id.
+    fn new_file(&self, at: &str, holder: &str) -> InodeId {
+        match self.ok(create(at, holder)) {
+            Outcome::Status(status) => status.inode,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn take_changes(&self) -> Vec<Change> {
+        std::mem::take(&mut self.changes.lock().unwrap())
+    }
+
+    fn connection(&self) -> Connection {
+        schema::open_reader(&self.directory().join("namespace.db")).unwrap()
+    }
+
+    fn number(&self, sql: &str) -> i64 {
+        self.connection().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What must hold between the tables after any edits.
+    fn check_invariants(&self) {
+        for (what, sql) in [
+            (
+                "children are counted",
+                "SELECT count(*) FROM inode d WHERE kind = 1 AND children != \
+                 (SELECT count(*) FROM inode e WHERE e.parent = d.id) \
+                 AND NOT EXISTS (SELECT 1 FROM inode g WHERE g.parent = 1)",
+            ),
+            (
+                "only directories that exist have entries",
+                "SELECT count(*) FROM inode e WHERE parent > 1 AND NOT EXISTS \
+                 (SELECT 1 FROM inode d WHERE d.id = e.parent AND d.kind = 1)",
+            ),
+            (
+                "a file's length is what readers may count on",
+                "SELECT count(*) FROM inode f WHERE kind = 0 AND parent != 1 AND length != \
+                 (SELECT coalesce(sum(readable), 0) FROM chunk c WHERE c.inode = f.id)",
+            ),
+            (
+                "chunks follow one another",
+                "SELECT count(*) FROM chunk c JOIN chunk p ON p.inode = c.inode AND p.idx = c.idx - 1 \
+                 WHERE p.length IS NULL OR c.start != p.start + p.length",
+            ),
+            (
+                "only the last chunk of an open file has no length",
+                "SELECT count(*) FROM chunk c JOIN inode f ON f.id = c.inode WHERE c.length IS NULL AND NOT f.open",
+            ),
+            (
+                "every open file has a lease",
+                "SELECT count(*) FROM inode f WHERE open AND parent != 1 \
+                 AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.inode = f.id)",
+            ),
+            (
+                "every chunk has a file",
+                "SELECT count(*) FROM chunk c WHERE NOT EXISTS \
+                 (SELECT 1 FROM inode f WHERE f.id = c.inode AND f.kind = 0)",
+            ),
+            (
+                "every lease has an open file",
+                "SELECT count(*) FROM lease l WHERE NOT EXISTS \
+                 (SELECT 1 FROM inode f WHERE f.id = l.inode AND f.open)",
+            ),
+        ] {
+            assert_eq!(self.number(sql), 0, "{what}");
+        }
+        let counts = self.store().counts();
+        assert_eq!(counts.files as i64, self.number("SELECT count(*) FROM inode WHERE kind = 0"));
+        assert_eq!(counts.directories as i64, self.number("SELECT count(*) FROM inode WHERE kind = 1"));
+        assert_eq!(counts.open_files as i64, self.number("SELECT count(*) FROM lease"));
+        assert_eq!(counts.garbage, self.number("SELECT count(*) FROM inode WHERE parent = 1") > 0);
+    }
+}
+
+/// Every row of every table, to compare databases.
+fn dump(database: &Path) -> Vec<String> {
+    let connection = Connection::open(database).unwrap();
+    let mut rows = Vec::new();
+    for table in ["inode", "chunk", "lease", "retry", "counter"] {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
+        let columns = statement.column_count();
+        let mut found = statement.query([]).unwrap();
+        while let Some(row) = found.next().unwrap() {
+            let values: Vec<String> =
+                (0..columns).map(|at| format!("{:?}", row.get_ref(at).unwrap())).collect();
+            rows.push(format!("{table}: {}", values.join(" ")));
+        }
+    }
+    rows
+}

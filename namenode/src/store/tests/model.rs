@@ -1,0 +1,656 @@
+//! Random edits against a model in memory that knows nothing of SQL, caches or batches.
+
+use std::collections::BTreeMap;
+
+use dfs_types::{ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode};
+use proptest::prelude::*;
+
+use super::{Fixture, NOW, SUPERUSER, by, path, root};
+use crate::store::ChunkRow;
+use crate::store::edit::{Edit, Extent, Outcome, Proposal, RECOVERY_HOLDER};
+
+use ErrorCode::{
+    AlreadyExists, InvalidArgument, IsADirectory, LeaseConflict, NotADirectory, NotEmpty, NotFound,
+    StaleChunk,
+};
+
+/// A step of a script. Which file and chunk it is about is decided when it runs, by what exists then.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Mkdir { path: FsPath, parents: bool },
+    Create { path: FsPath, holder: bool, overwrite: bool, parents: bool },
+    Rename { from: FsPath, to: FsPath, overwrite: bool },
+    Delete { path: FsPath, recursive: bool },
+    SetReplication { path: FsPath, replication: u32 },
+    SetTimes { path: FsPath, mtime: u64 },
+    AddChunk(Target),
+    AbandonChunk(Target),
+    CommitLength(Target),
+    Complete(Target),
+    NewGeneration(Target),
+    UpdatePipeline(Target),
+    BeginRecovery(Target),
+    CommitRecovery(Target),
+    Reap { limit: u32 },
+}
+
+/// Which open file an edit is about, and what the writer says.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    file: usize,
+    length: u64,
+    /// 0: says another holder; 1: another generation; 2: the chunk before the last; others: the truth.
+    lie: u8,
+}
+
+fn any_path() -> impl Strategy<Value = FsPath> {
+    proptest::collection::vec("[abc]", 0..4).prop_map(|parts| path(&format!("/{}", parts.join("/"))))
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    (any::<usize>(), 0..1_100_u64, 0..16_u8).prop_map(|(file, length, lie)| Target { file, length, lie })
+}
+
+/// Scripts of up to `most` steps.
+pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
+    let any_bool = any::<bool>;
+    let op = prop_oneof![
+        3 => (any_path(), any_bool()).prop_map(|(path, parents)| Op::Mkdir { path, parents }),
+        6 => (any_path(), any_bool(), any_bool(), any_bool())
+            .prop_map(|(path, holder, overwrite, parents)| Op::Create { path, holder, overwrite, parents }),
+        3 => (any_path(), any_path(), any_bool()).prop_map(|(from, to, overwrite)| Op::Rename { from, to, overwrite }),
+        2 => (any_path(), any_bool()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
+        1 => (any_path(), 0..4_u32).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
+        1 => (any_path(), any::<u64>()).prop_map(|(path, mtime)| Op::SetTimes { path, mtime }),
+        6 => target().prop_map(Op::AddChunk),
+        1 => target().prop_map(Op::AbandonChunk),
+        2 => target().prop_map(Op::CommitLength),
+        2 => target().prop_map(Op::Complete),
+        2 => target().prop_map(Op::NewGeneration),
+        2 => target().prop_map(Op::UpdatePipeline),
+        1 => target().prop_map(Op::BeginRecovery),
+        2 => target().prop_map(Op::CommitRecovery),
+        1 => (0..5_u32).prop_map(|limit| Op::Reap { limit }),
+    ];
+    proptest::collection::vec(op, 1..most)
+}
+
+impl Op {
+    /// The edit this step is, given what exists.
+    pub(super) fn edit(&self, model: &Model) -> Edit {
+        let said = |target: &Target| model.said(target);
+        match self {
+            Self::Mkdir { path, parents } => {
+                Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY, parents: *parents }
+            }
+            Self::Create { path, holder, overwrite, parents } => Edit::Create {
+                path: path.clone(),
+                holder: if *holder { "alice" } else { "bob" }.to_owned(),
+                mode: Mode::FILE,
+                replication: 3,
+                chunk_size: 1_024,
+                overwrite: *overwrite,
+                parents: *parents,
+            },
+            Self::Rename { from, to, overwrite } => {
+                Edit::Rename { from: from.clone(), to: to.clone(), overwrite: *overwrite }
+            }
+            Self::Delete { path, recursive } => Edit::Delete { path: path.clone(), recursive: *recursive },
+            Self::SetReplication { path, replication } => {
+                Edit::SetReplication { path: path.clone(), replication: *replication }
+            }
+            Self::SetTimes { path, mtime } => {
+                Edit::SetTimes { path: path.clone(), mtime: Some(Millis(*mtime)), atime: None }
+            }
+            Self::AddChunk(target) => {
+                let (inode, holder, previous) = said(target);
+                Edit::AddChunk { inode, holder, previous }
+            }
+            Self::AbandonChunk(target) => {
+                let (inode, holder, extent) = said(target);
+                let chunk = extent.map_or(ChunkId(1), |extent| extent.chunk);
+                Edit::AbandonChunk { inode, holder, chunk }
+            }
+            Self::CommitLength(target) => {
+                let (inode, holder, extent) = said(target);
+                Edit::CommitLength { inode, holder, extent: extent.unwrap_or(NO_CHUNK) }
+            }
+            Self::Complete(target) => {
+                let (inode, holder, last) = said(target);
+                Edit::Complete { inode, holder, last }
+            }
+            Self::NewGeneration(target) => {
+                let (inode, holder, extent) = said(target);
+                Edit::NewGeneration { inode, holder, chunk: extent.unwrap_or(NO_CHUNK).chunk }
+            }
+            Self::UpdatePipeline(target) => {
+                let (inode, holder, extent) = said(target);
+                // The stamp taken last, whoever took it.
+                let generation = GenStamp(model.next_generation - u64::from(target.lie != 1));
+                Edit::UpdatePipeline {
+                    inode,
+                    holder,
+                    extent: Extent { generation, ..extent.unwrap_or(NO_CHUNK) },
+                }
+            }
+            Self::BeginRecovery(target) => Edit::BeginRecovery { inode: said(target).0 },
+            Self::CommitRecovery(target) => {
+                let (inode, _, extent) = said(target);
+                let chunk = model.node_by_id(inode).and_then(|node| node.chunks.last());
+                let generation = chunk.and_then(|chunk| chunk.recovery).unwrap_or(GenStamp(1));
+                Edit::CommitRecovery { extent: Extent { generation, ..extent.unwrap_or(NO_CHUNK) } }
+            }
+            Self::Reap { limit } => Edit::Reap { limit: *limit },
+        }
+    }
+}
+
+const NO_CHUNK: Extent = Extent { chunk: ChunkId(1), generation: GenStamp(1), length: 1 };
+
+#[derive(Debug, Clone)]
+struct ModelChunk {
+    id: ChunkId,
+    generation: GenStamp,
+    length: Option<u64>,
+    readable: u64,
+    recovery: Option<GenStamp>,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    id: InodeId,
+    kind: FileKind,
+    mtime: Millis,
+    atime: Millis,
+    replication: u32,
+    holder: Option<String>,
+    chunks: Vec<ModelChunk>,
+}
+
+impl Node {
+    fn length(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.readable).sum()
+    }
+}
+
+/// The namespace as a map of paths.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    nodes: BTreeMap<String, Node>,
+    next_inode: u64,
+    next_chunk: u64,
+    next_generation: u64,
+}
+
+type ModelResult<T> = Result<T, ErrorCode>;
+
+impl Model {
+    pub(super) fn new() -> Self {
+        let mut model = Self {
+            nodes: BTreeMap::new(),
+            next_inode: InodeId::ROOT.0,
+            next_chunk: ChunkId::FIRST.0,
+            next_generation: GenStamp::FIRST.0,
+        };
+        model.make("/", FileKind::Directory, Millis(0));
+        model
+    }
+
+    fn make(&mut self, at: &str, kind: FileKind, now: Millis) -> &mut Node {
+        let node = Node {
+            id: InodeId(self.next_inode),
+            kind,
+            mtime: now,
+            atime: Millis(0),
+            replication: 0,
+            holder: None,
+            chunks: Vec::new(),
+        };
+        self.next_inode += 1;
+        self.nodes.insert(at.to_owned(), node);
+        self.nodes.get_mut(at).unwrap()
+    }
+
+    /// What a writer says of his file: its id, his name, its last chunk.
+    fn said(&self, target: &Target) -> (InodeId, String, Option<Extent>) {
+        let files: Vec<&Node> = self.nodes.values().filter(|node| node.kind == FileKind::File).collect();
+        let open: Vec<&Node> = files.iter().copied().filter(|node| node.holder.is_some()).collect();
+        let from = if open.is_empty() { &files } else { &open };
+        let Some(node) = from.get(target.file % from.len().max(1)) else {
+            return (InodeId(3), "alice".to_owned(), None);
+        };
+        let holder = match &node.holder {
+            Some(holder) if target.lie != 0 => holder.clone(),
+            Some(_) | None => "mallory".to_owned(),
+        };
+        let back = if target.lie == 2 { 2 } else { 1 };
+        let chunk = node.chunks.len().checked_sub(back).map(|at| &node.chunks[at]);
+        let extent = chunk.map(|chunk| Extent {
+            chunk: chunk.id,
+            generation: GenStamp(chunk.generation.0 + u64::from(target.lie == 1)),
+            length: chunk.length.filter(|_| target.lie > 3).unwrap_or(target.length),
+        });
+        (node.id, holder, extent)
+    }
+
+    fn node_by_id(&self, id: InodeId) -> Option<&Node> {
+        self.nodes.values().find(|node| node.id == id)
+    }
+
+    fn entries(&self, at: &str) -> impl Iterator<Item = &String> {
+        let prefix = if at == "/" { "/".to_owned() } else { format!("{at}/") };
+        self.nodes.keys().filter(move |key| {
+            key.strip_prefix(&prefix).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+        })
+    }
+
+    /// Checks that nothing above `at` is a file.
+    fn check_above(&self, at: &FsPath) -> ModelResult<()> {
+        let mut above = at.parent();
+        while let Some(directory) = above {
+            if self.nodes.get(directory.as_str()).is_some_and(|node| node.kind == FileKind::File) {
+                return Err(NotADirectory);
+            }
+            above = directory.parent();
+        }
+        Ok(())
+    }
+
+    fn get(&self, at: &FsPath) -> ModelResult<&Node> {
+        self.check_above(at)?;
+        self.nodes.get(at.as_str()).ok_or(NotFound)
+    }
+
+    fn check_parent(&self, at: &FsPath) -> ModelResult<()> {
+        self.check_above(at)?;
+        at.parent().map_or(Ok(()), |parent| self.get(&parent).map(|_| ()))
+    }
+
+    fn touch_parent(&mut self, at: &FsPath, now: Millis) {
+        if let Some(parent) = at.parent() {
+            self.nodes.get_mut(parent.as_str()).unwrap().mtime = now;
+        }
+    }
+
+    fn make_missing(&mut self, at: &FsPath, now: Millis) {
+        if !self.nodes.contains_key(at.as_str()) {
+            self.make_missing(&at.parent().unwrap(), now);
+            self.make(at.as_str(), FileKind::Directory, now);
+            self.touch_parent(at, now);
+        }
+    }
+
+    fn remove(&mut self, at: &FsPath, now: Millis) {
+        self.nodes.retain(|key, _| !path(key).starts_with(at));
+        self.touch_parent(at, now);
+    }
+
+    fn status(&self, at: &str) -> FileStatus {
+        let node = &self.nodes[at];
+        let file = node.kind == FileKind::File;
+        FileStatus {
+            inode: node.id,
+            kind: node.kind,
+            owner: SUPERUSER.to_owned(),
+            group: "supergroup".to_owned(),
+            mode: if file { Mode::FILE } else { Mode::DIRECTORY },
+            mtime: node.mtime,
+            atime: node.atime,
+            length: node.length(),
+            replication: node.replication,
+            chunk_size: if file { 1_024 } else { 0 },
+            children: self.entries(at).count() as u64,
+            open: node.holder.is_some(),
+        }
+    }
+
+    fn chunk_rows(&self, at: &str) -> Vec<ChunkRow> {
+        let mut offset = 0;
+        let mut rows = Vec::new();
+        for (index, chunk) in self.nodes[at].chunks.iter().enumerate() {
+            rows.push(ChunkRow {
+                chunk: chunk.id,
+                generation: chunk.generation,
+                index: index as u64,
+                offset,
+                length: chunk.length,
+                readable: chunk.readable,
+            });
+            offset += chunk.readable;
+        }
+        rows
+    }
+
+    fn file_of(&mut self, inode: InodeId) -> ModelResult<&mut Node> {
+        self.nodes.values_mut().find(|node| node.id == inode).ok_or(NotFound)
+    }
+
+    fn held(&mut self, inode: InodeId, holder: &str) -> ModelResult<&mut Node> {
+        let node = self.file_of(inode)?;
+        if node.holder.as_deref() == Some(holder) { Ok(node) } else { Err(LeaseConflict) }
+    }
+
+    fn recent(&mut self, inode: InodeId, holder: &str, chunk: ChunkId) -> ModelResult<&mut ModelChunk> {
+        let node = self.held(inode, holder)?;
+        node.chunks.iter_mut().rev().take(2).find(|known| known.id == chunk).ok_or(StaleChunk)
+    }
+
+    fn take_generation(&mut self) -> GenStamp {
+        self.next_generation += 1;
+        GenStamp(self.next_generation - 1)
+    }
+
+    /// Applies an edit; `None` for an outcome the model does not know.
+    pub(super) fn apply(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
+        match edit {
+            Edit::Mkdir { path, parents, .. } => {
+                self.check_above(path)?;
+                match self.nodes.get(path.as_str()) {
+                    Some(node) if *parents && node.kind == FileKind::Directory => {}
+                    Some(_) => return Err(AlreadyExists),
+                    None => {
+                        if !parents {
+                            self.check_parent(path)?;
+                        }
+                        self.make_missing(path, now);
+                    }
+                }
+                Ok(Some(Outcome::Status(self.status(path.as_str()))))
+            }
+            Edit::Create { path, holder, replication, overwrite, parents, .. } => {
+                self.check_above(path)?;
+                match self.nodes.get(path.as_str()) {
+                    Some(node) if node.kind == FileKind::Directory => return Err(IsADirectory),
+                    Some(_) if *overwrite => self.remove(path, now),
+                    Some(_) => return Err(AlreadyExists),
+                    None if *parents => self.make_missing(&path.parent().unwrap(), now),
+                    None => self.check_parent(path)?,
+                }
+                let node = self.make(path.as_str(), FileKind::File, now);
+                node.atime = now;
+                node.replication = *replication;
+                node.holder = Some(holder.clone());
+                self.touch_parent(path, now);
+                Ok(Some(Outcome::Status(self.status(path.as_str()))))
+            }
+            Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite, now),
+            Edit::Delete { path, recursive } => {
+                if path.is_root() {
+                    return Err(InvalidArgument);
+                }
+                self.check_above(path)?;
+                let existed = self.nodes.contains_key(path.as_str());
+                if existed {
+                    if !recursive && self.entries(path.as_str()).next().is_some() {
+                        return Err(NotEmpty);
+                    }
+                    self.remove(path, now);
+                }
+                Ok(Some(Outcome::Deleted(existed)))
+            }
+            Edit::SetReplication { path, replication } => {
+                if *replication == 0 {
+                    return Err(InvalidArgument);
+                }
+                if self.get(path)?.kind == FileKind::Directory {
+                    return Err(IsADirectory);
+                }
+                self.nodes.get_mut(path.as_str()).unwrap().replication = *replication;
+                Ok(Some(Outcome::Done))
+            }
+            Edit::SetTimes { path, mtime, .. } => {
+                self.get(path)?;
+                self.nodes.get_mut(path.as_str()).unwrap().mtime = mtime.unwrap();
+                Ok(Some(Outcome::Done))
+            }
+            Edit::Reap { .. } => Ok(None),
+            Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
+            Edit::AddChunk { .. }
+            | Edit::AbandonChunk { .. }
+            | Edit::CommitLength { .. }
+            | Edit::Complete { .. }
+            | Edit::NewGeneration { .. }
+            | Edit::UpdatePipeline { .. }
+            | Edit::BeginRecovery { .. }
+            | Edit::CommitRecovery { .. } => self.write(edit, now),
+        }
+    }
+
+    fn rename(
+        &mut self,
+        from: &FsPath,
+        to: &FsPath,
+        overwrite: bool,
+        now: Millis,
+    ) -> ModelResult<Option<Outcome>> {
+        if from.is_root() || to.is_root() {
+            return Err(InvalidArgument);
+        }
+        let kind = self.get(from)?.kind;
+        if from == to {
+            return Ok(Some(Outcome::Done));
+        }
+        if to.starts_with(from) {
+            return Err(InvalidArgument);
+        }
+        self.check_parent(to)?;
+        if let Some(old) = self.nodes.get(to.as_str()) {
+            match (kind, old.kind) {
+                _ if !overwrite => return Err(AlreadyExists),
+                (FileKind::File, FileKind::Directory) => return Err(IsADirectory),
+                (FileKind::Directory, FileKind::File) => return Err(NotADirectory),
+                _ if self.entries(to.as_str()).next().is_some() => return Err(NotEmpty),
+                _ => {}
+            }
+            self.remove(to, now);
+        }
+        let moved: Vec<String> =
+            self.nodes.keys().filter(|key| path(key).starts_with(from)).cloned().collect();
+        for key in moved {
+            let node = self.nodes.remove(&key).unwrap();
+            self.nodes.insert(format!("{to}{}", &key[from.as_str().len()..]), node);
+        }
+        self.touch_parent(from, now);
+        self.touch_parent(to, now);
+        Ok(Some(Outcome::Done))
+    }
+
+    /// The edits of writers and recovery.
+    fn write(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
+        match edit {
+            Edit::AddChunk { inode, holder, previous } => {
+                let node = self.held(*inode, holder)?;
+                fix_last(node, *previous)?;
+                let (index, offset) = (node.chunks.len() as u64, node.length());
+                let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
+                self.next_chunk += 1;
+                let added = ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None };
+                self.file_of(*inode)?.chunks.push(added);
+                Ok(Some(Outcome::ChunkAdded { chunk, generation, index, offset }))
+            }
+            Edit::AbandonChunk { inode, holder, chunk } => {
+                let node = self.held(*inode, holder)?;
+                let empty =
+                    |last: &&ModelChunk| last.id == *chunk && last.length.is_none() && last.readable == 0;
+                node.chunks.last().filter(empty).ok_or(StaleChunk)?;
+                node.chunks.pop();
+                Ok(Some(Outcome::Done))
+            }
+            Edit::CommitLength { inode, holder, extent } => {
+                let chunk = self.recent(*inode, holder, extent.chunk)?;
+                if extent.generation != chunk.generation
+                    || chunk.length.is_some_and(|known| extent.length > known)
+                {
+                    return Err(StaleChunk);
+                }
+                if chunk.length.is_none() && extent.length > 1_024 {
+                    return Err(InvalidArgument);
+                }
+                chunk.readable = chunk.readable.max(extent.length);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::Complete { inode, holder, last } => {
+                let node = self.file_of(*inode)?;
+                let end = node.chunks.last().and_then(|chunk| {
+                    chunk.length.map(|length| Extent {
+                        chunk: chunk.id,
+                        generation: chunk.generation,
+                        length,
+                    })
+                });
+                if node.holder.is_some() || end != *last {
+                    let node = self.held(*inode, holder)?;
+                    fix_last(node, *last)?;
+                    (node.holder, node.mtime) = (None, now);
+                }
+                let id = *inode;
+                let at =
+                    self.nodes.iter().find(|(_, node)| node.id == id).map(|(key, _)| key.clone()).unwrap();
+                Ok(Some(Outcome::Status(self.status(&at))))
+            }
+            Edit::NewGeneration { inode, holder, chunk } => {
+                self.recent(*inode, holder, *chunk)?;
+                Ok(Some(Outcome::Generation(self.take_generation())))
+            }
+            Edit::UpdatePipeline { inode, holder, extent } => {
+                let next = self.next_generation;
+                let chunk = self.recent(*inode, holder, extent.chunk)?;
+                if extent.generation <= chunk.generation {
+                    return Err(StaleChunk);
+                }
+                if extent.generation.0 >= next {
+                    return Err(InvalidArgument);
+                }
+                match chunk.length {
+                    Some(known) if extent.length > known => return Err(StaleChunk),
+                    Some(_) => {}
+                    None if extent.length > 1_024 => return Err(InvalidArgument),
+                    None if extent.length < chunk.readable => return Err(StaleChunk),
+                    None => chunk.readable = extent.length,
+                }
+                chunk.generation = extent.generation;
+                Ok(Some(Outcome::Done))
+            }
+            Edit::BeginRecovery { inode } => {
+                let node = self.file_of(*inode)?;
+                if node.holder.is_none() {
+                    return Ok(Some(Outcome::Recovery { closed: true, chunk: None }));
+                }
+                if node.chunks.last().is_none_or(|last| last.length.is_some()) {
+                    (node.holder, node.mtime) = (None, now);
+                    return Ok(Some(Outcome::Recovery { closed: true, chunk: None }));
+                }
+                let stamp = self.take_generation();
+                let node = self.file_of(*inode)?;
+                node.holder = Some(RECOVERY_HOLDER.to_owned());
+                let last = node.chunks.last_mut().unwrap();
+                last.recovery = Some(stamp);
+                Ok(Some(Outcome::Recovery { closed: false, chunk: Some((last.id, stamp)) }))
+            }
+            Edit::CommitRecovery { extent } => {
+                let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);
+                let node = self.nodes.values_mut().find(has).ok_or(NotFound)?;
+                let chunk = node.chunks.iter_mut().find(|chunk| chunk.id == extent.chunk).unwrap();
+                if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
+                    return Ok(Some(Outcome::Done));
+                }
+                if chunk.recovery != Some(extent.generation) {
+                    return Err(StaleChunk);
+                }
+                if extent.length > 1_024 {
+                    return Err(InvalidArgument);
+                }
+                chunk.generation = extent.generation;
+                (chunk.length, chunk.readable, chunk.recovery) = (Some(extent.length), extent.length, None);
+                if extent.length == 0 {
+                    node.chunks.pop();
+                }
+                (node.holder, node.mtime) = (None, now);
+                Ok(Some(Outcome::Done))
+            }
+            other => panic!("not an edit of a writer: {other:?}"),
+        }
+    }
+}
+
+/// Gives a file's last chunk the length the writer says.
+fn fix_last(node: &mut Node, said: Option<Extent>) -> ModelResult<()> {
+    let (chunk, said) = match (node.chunks.last_mut(), said) {
+        (None, None) => return Ok(()),
+        (Some(chunk), Some(said)) if chunk.id == said.chunk => (chunk, said),
+        _ => return Err(StaleChunk),
+    };
+    if said.generation != chunk.generation || chunk.length.is_some_and(|length| length != said.length) {
+        return Err(StaleChunk);
+    }
+    if !(1..=1_024).contains(&said.length) {
+        return Err(InvalidArgument);
+    }
+    if said.length < chunk.readable {
+        return Err(StaleChunk);
+    }
+    (chunk.length, chunk.readable) = (Some(said.length), said.length);
+    Ok(())
+}
+
+/// Every path a script may name.
+fn all_paths() -> Vec<FsPath> {
+    let mut paths = vec![FsPath::root()];
+    let mut last = paths.clone();
+    for _ in 0..3 {
+        last = last.iter().flat_map(|above| ["a", "b", "c"].map(|name| above.join(name).unwrap())).collect();
+        paths.extend(last.clone());
+    }
+    paths
+}
+
+fn compare(fixture: &Fixture, model: &Model) -> Result<(), TestCaseError> {
+    for at in all_paths() {
+        let expected = model.get(&at).map(|_| model.status(at.as_str()));
+        let found = fixture.wait(fixture.store().stat(&root(), &at)).map_err(|error| error.code);
+        prop_assert_eq!(found, expected, "{}", at);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn edits_do_what_the_model_does(script in ops(80)) {
+        let fixture = Fixture::new();
+        let mut model = Model::new();
+        for (step, op) in script.iter().enumerate() {
+            let edit = op.edit(&model);
+            let now = Millis(NOW.0 + step as u64);
+            let expected = model.apply(&edit, now);
+            let found = fixture.propose(Proposal { now, ..by(None, edit.clone()) });
+            match (expected, found) {
+                (Ok(None), Ok(_)) => {}
+                (Ok(Some(expected)), Ok(found)) => prop_assert_eq!(found, expected, "step {}: {:?}", step, edit),
+                (expected, found) => {
+                    let found = found.map(Some).map_err(|error| error.code);
+                    prop_assert_eq!(found, expected, "step {}: {:?}", step, edit);
+                }
+            }
+            compare(&fixture, &model)?;
+        }
+        for (at, node) in &model.nodes {
+            if node.kind == FileKind::Directory {
+                let expected: Vec<&str> = model.entries(at).map(|key| key.rsplit('/').next().unwrap()).collect();
+                prop_assert_eq!(fixture.names(at), expected);
+            } else {
+                let (_, chunks) = fixture.wait(fixture.store().file(&root(), &path(at), 0, u64::MAX)).unwrap();
+                prop_assert_eq!(chunks, model.chunk_rows(at));
+            }
+            prop_assert_eq!(fixture.wait(fixture.store().path_of(node.id)).unwrap(), Some(path(at)));
+        }
+        fixture.check_invariants();
+        while fixture.ok(Edit::Reap { limit: 3 }) != (Outcome::Reaped { inodes: 0, more: false }) {
+            fixture.check_invariants();
+        }
+        let counts = fixture.store().counts();
+        prop_assert_eq!((counts.files + counts.directories) as usize, model.nodes.len());
+        compare(&fixture, &model)?;
+    }
+}

@@ -1,0 +1,348 @@
+//! Leases, chunks, recovery, reaping.
+
+use dfs_types::{ChunkId, ErrorCode, GenStamp, InodeId};
+
+use super::{Fixture, create, delete, mkdir, path, rename, root};
+use crate::store::edit::{Change, Edit, Extent, Outcome, RECOVERY_HOLDER};
+
+use ErrorCode::{InvalidArgument, LeaseConflict, NotFound, StaleChunk};
+
+const FIRST: ChunkId = ChunkId::FIRST;
+const SECOND: ChunkId = ChunkId(ChunkId::FIRST.0 + 1);
+const GEN: GenStamp = GenStamp::FIRST;
+
+fn extent(chunk: ChunkId, generation: u64, length: u64) -> Extent {
+    Extent { chunk, generation: GenStamp(GEN.0 + generation), length }
+}
+
+fn add(inode: InodeId, previous: Option<Extent>) -> Edit {
+    Edit::AddChunk { inode, holder: "w".into(), previous }
+}
+
+fn complete(inode: InodeId, last: Option<Extent>) -> Edit {
+    Edit::Complete { inode, holder: "w".into(), last }
+}
+
+fn pipeline(inode: InodeId, extent: Extent) -> Edit {
+    Edit::UpdatePipeline { inode, holder: "w".into(), extent }
+}
+
+fn commit_length(inode: InodeId, extent: Extent) -> Edit {
+    Edit::CommitLength { inode, holder: "w".into(), extent }
+}
+
+fn new_generation(inode: InodeId, chunk: ChunkId) -> Edit {
+    Edit::NewGeneration { inode, holder: "w".into(), chunk }
+}
+
+fn abandon(inode: InodeId, chunk: ChunkId) -> Edit {
+    Edit::AbandonChunk { inode, holder: "w".into(), chunk }
+}
+
+#[test]
+fn a_file_from_create_to_complete() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    let added = fixture.ok(add(inode, None));
+    assert_eq!(added, Outcome::ChunkAdded { chunk: FIRST, generation: GEN, index: 0, offset: 0 });
+    let first = extent(FIRST, 0, 1_000);
+    let added = fixture.ok(add(inode, Some(first)));
+    let generation = GenStamp(GEN.0 + 1);
+    assert_eq!(added, Outcome::ChunkAdded { chunk: SECOND, generation, index: 1, offset: 1_000 });
+    fixture.ok(commit_length(inode, extent(SECOND, 1, 10)));
+    assert_eq!(fixture.stat("/f").unwrap().length, 1_010);
+    fixture.ok(commit_length(inode, extent(SECOND, 1, 5)));
+    assert_eq!(fixture.stat("/f").unwrap().length, 1_010, "an older call changes nothing");
+    fixture.take_changes();
+
+    let last = extent(SECOND, 1, 24);
+    let closed = fixture.ok(complete(inode, Some(last)));
+    assert!(matches!(&closed, Outcome::Status(status) if !status.open && status.length == 1_024));
+    assert_eq!(
+        fixture.take_changes(),
+        [Change::ChunkCommitted { chunk: SECOND, generation, length: 24 }, Change::LeaseReleased { inode }]
+    );
+    assert_eq!(fixture.ok(complete(inode, Some(last))), closed, "the call again succeeds");
+    assert_eq!(fixture.code(complete(inode, Some(extent(SECOND, 1, 25)))), LeaseConflict);
+    assert_eq!(fixture.code(add(inode, Some(last))), LeaseConflict);
+    assert_eq!(fixture.take_changes(), []);
+    fixture.check_invariants();
+}
+
+#[test]
+fn only_the_holder_writes() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "somebody else");
+    for edit in [
+        add(inode, None),
+        abandon(inode, FIRST),
+        commit_length(inode, extent(FIRST, 0, 1)),
+        complete(inode, None),
+        new_generation(inode, FIRST),
+        pipeline(inode, extent(FIRST, 0, 1)),
+    ] {
+        let error = fixture.run(edit).unwrap_err();
+        assert_eq!(error.code, LeaseConflict);
+        assert!(error.message.contains("being written by somebody else"), "{}", error.message);
+    }
+    let error = fixture.wait(fixture.store().open_file(inode, "w")).unwrap_err();
+    assert_eq!(error.code, LeaseConflict);
+    let open = fixture.wait(fixture.store().open_file(inode, "somebody else")).unwrap();
+    assert_eq!((open.path, open.chunks.len()), (path("/f"), 0));
+}
+
+#[test]
+fn the_last_chunk_must_be_known() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    assert_eq!(fixture.code(add(inode, Some(extent(FIRST, 0, 1)))), StaleChunk);
+    assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 1)))), StaleChunk);
+    fixture.ok(add(inode, None));
+    for (edit, code) in [
+        (add(inode, None), StaleChunk),
+        (complete(inode, None), StaleChunk),
+        (add(inode, Some(extent(FIRST, 1, 1))), StaleChunk),
+        (add(inode, Some(extent(FIRST, 0, 0))), InvalidArgument),
+        (add(inode, Some(extent(FIRST, 0, 1_025))), InvalidArgument),
+        (abandon(inode, SECOND), StaleChunk),
+        (commit_length(inode, extent(FIRST, 1, 1)), StaleChunk),
+        (commit_length(inode, extent(FIRST, 0, 1_025)), InvalidArgument),
+    ] {
+        assert_eq!(fixture.code(edit), code);
+    }
+    fixture.ok(commit_length(inode, extent(FIRST, 0, 100)));
+    assert_eq!(fixture.code(add(inode, Some(extent(FIRST, 0, 99)))), StaleChunk);
+    assert_eq!(fixture.code(abandon(inode, FIRST)), StaleChunk);
+    fixture.check_invariants();
+}
+
+#[test]
+fn an_abandoned_chunk_leaves_the_one_before() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    let first = extent(FIRST, 0, 7);
+    fixture.ok(add(inode, Some(first)));
+    fixture.take_changes();
+    fixture.ok(abandon(inode, SECOND));
+    assert_eq!(fixture.take_changes(), [Change::ChunkRemoved { chunk: SECOND }]);
+    assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 8)))), StaleChunk);
+    let third = ChunkId(SECOND.0 + 1);
+    let added = fixture.ok(add(inode, Some(first)));
+    assert!(matches!(added, Outcome::ChunkAdded { chunk, index: 1, offset: 7, .. } if chunk == third));
+    fixture.ok(abandon(inode, third));
+    fixture.take_changes();
+    fixture.ok(complete(inode, Some(first)));
+    assert_eq!(fixture.take_changes(), [Change::LeaseReleased { inode }], "the length was fixed before");
+    fixture.check_invariants();
+}
+
+#[test]
+fn a_broken_pipeline_gets_a_new_generation() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(commit_length(inode, extent(FIRST, 0, 50)));
+    assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 1, 60))), InvalidArgument, "never given out");
+    assert_eq!(fixture.ok(new_generation(inode, FIRST)), Outcome::Generation(GenStamp(GEN.0 + 1)));
+    assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 0, 60))), StaleChunk);
+    assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 1, 49))), StaleChunk, "readers count on more");
+    fixture.take_changes();
+    fixture.ok(pipeline(inode, extent(FIRST, 1, 60)));
+    let generation = GenStamp(GEN.0 + 1);
+    assert_eq!(fixture.take_changes(), [Change::GenerationChanged { chunk: FIRST, generation }]);
+    assert_eq!(fixture.stat("/f").unwrap().length, 60);
+
+    // The chunk before the last: its length is fixed, but its replicas may still be finished anew.
+    fixture.ok(add(inode, Some(extent(FIRST, 1, 100))));
+    fixture.ok(new_generation(inode, FIRST));
+    assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 3, 101))), StaleChunk);
+    fixture.take_changes();
+    fixture.ok(pipeline(inode, extent(FIRST, 3, 80)));
+    let generation = GenStamp(GEN.0 + 3);
+    assert_eq!(
+        fixture.take_changes(),
+        [
+            Change::GenerationChanged { chunk: FIRST, generation },
+            Change::ChunkCommitted { chunk: FIRST, generation, length: 100 },
+        ]
+    );
+    fixture.ok(add(inode, Some(extent(SECOND, 2, 1))));
+    assert_eq!(fixture.code(new_generation(inode, FIRST)), StaleChunk, "settled");
+    fixture.check_invariants();
+}
+
+#[test]
+fn recovery_takes_the_file_from_its_writer() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(commit_length(inode, extent(FIRST, 0, 50)));
+    fixture.take_changes();
+    let begin = || Edit::BeginRecovery { inode };
+    let wanted = |generation: u64| Outcome::Recovery {
+        closed: false,
+        chunk: Some((FIRST, GenStamp(GEN.0 + generation))),
+    };
+    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50) }), StaleChunk);
+    assert_eq!(fixture.ok(begin()), wanted(1));
+    assert_eq!(fixture.ok(begin()), wanted(2));
+    let taken = Change::LeaseTaken { inode, holder: RECOVERY_HOLDER.into() };
+    assert_eq!(fixture.take_changes(), [taken]);
+    assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 50)))), LeaseConflict);
+    let commit = |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length) };
+    assert_eq!(fixture.code(commit(1, 60)), StaleChunk, "an older attempt");
+    assert_eq!(fixture.code(commit(2, 1_025)), InvalidArgument);
+    fixture.ok(commit(2, 60));
+    let generation = GenStamp(GEN.0 + 2);
+    assert_eq!(
+        fixture.take_changes(),
+        [Change::ChunkCommitted { chunk: FIRST, generation, length: 60 }, Change::LeaseReleased { inode },]
+    );
+    fixture.ok(commit(2, 60));
+    assert_eq!(fixture.code(commit(2, 61)), StaleChunk);
+    assert_eq!(fixture.ok(begin()), Outcome::Recovery { closed: true, chunk: None });
+    let status = fixture.stat("/f").unwrap();
+    assert!(!status.open && status.length == 60);
+    assert_eq!(fixture.take_changes(), []);
+    fixture.check_invariants();
+}
+
+#[test]
+fn recovery_without_replicas_drops_the_chunk() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(add(inode, Some(extent(FIRST, 0, 9))));
+    fixture.ok(Edit::BeginRecovery { inode });
+    fixture.take_changes();
+    fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 2, 0) });
+    assert_eq!(
+        fixture.take_changes(),
+        [Change::ChunkRemoved { chunk: SECOND }, Change::LeaseReleased { inode }]
+    );
+    assert_eq!(fixture.stat("/f").unwrap().length, 9);
+    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 2, 0) }), NotFound);
+
+    let empty = fixture.new_file("/empty", "w");
+    fixture.take_changes();
+    let closed = Outcome::Recovery { closed: true, chunk: None };
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode: empty }), closed);
+    assert_eq!(fixture.take_changes(), [Change::LeaseReleased { inode: empty }]);
+    fixture.check_invariants();
+}
+
+#[test]
+fn writing_goes_on_after_a_rename_and_ends_with_a_delete() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/d/f", "w");
+    fixture.ok(rename("/d", "/e", false));
+    fixture.ok(add(inode, None));
+    assert_eq!(fixture.wait(fixture.store().path_of(inode)).unwrap(), Some(path("/e/f")));
+    fixture.take_changes();
+    fixture.ok(delete("/e"));
+    assert_eq!(fixture.take_changes(), [Change::Garbage]);
+    for edit in [
+        add(inode, Some(extent(FIRST, 0, 1))),
+        complete(inode, Some(extent(FIRST, 0, 1))),
+        Edit::BeginRecovery { inode },
+    ] {
+        assert_eq!(fixture.code(edit), NotFound);
+    }
+    assert_eq!(fixture.wait(fixture.store().path_of(inode)).unwrap(), None);
+    assert_eq!(fixture.wait(fixture.store().open_file(inode, "w")).unwrap_err().code, NotFound);
+    // Another file is not disturbed by what waits to be reaped.
+    let other = fixture.new_file("/other", "w");
+    fixture.ok(add(other, None));
+    fixture.check_invariants();
+}
+
+#[test]
+fn deleted_trees_are_reaped_in_bounded_steps() {
+    let fixture = Fixture::new();
+    for directory in 0..5 {
+        for file in 0..10 {
+            fixture.new_file(&format!("/t/d{directory}/deep/f{file}"), "w");
+        }
+    }
+    fixture.ok(mkdir("/t/empty"));
+    let inode = fixture.new_file("/t/d0/open", "w");
+    fixture.ok(add(inode, None));
+    fixture.new_file("/keep", "w");
+    let (files, directories) = (51, 1 + 5 + 5 + 1);
+    fixture.ok(delete("/t"));
+    fixture.take_changes();
+    assert_eq!(fixture.names("/"), ["keep"]);
+    assert!(fixture.store().counts().garbage);
+
+    let mut freed = 0;
+    for _ in 0..1_000 {
+        let (inodes, more) = match fixture.ok(Edit::Reap { limit: 7 }) {
+            Outcome::Reaped { inodes, more } => (inodes, more),
+            other => panic!("{other:?}"),
+        };
+        assert!(inodes <= 7);
+        freed += inodes;
+        fixture.check_invariants();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(freed, files + directories);
+    let changes = fixture.take_changes();
+    let released = changes.iter().filter(|change| matches!(change, Change::LeaseReleased { .. })).count();
+    assert_eq!(released, files as usize);
+    assert!(changes.contains(&Change::ChunkRemoved { chunk: FIRST }));
+    let counts = fixture.store().counts();
+    assert_eq!((counts.files, counts.directories, counts.garbage), (1, 1, false));
+    assert_eq!(fixture.ok(Edit::Reap { limit: 7 }), Outcome::Reaped { inodes: 0, more: false });
+    assert_eq!(fixture.wait(fixture.store().content_summary(&root(), &path("/"))).unwrap().files, 1);
+}
+
+#[test]
+fn a_file_of_many_chunks_waits_to_be_reaped_but_its_lease_does_not() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    for index in 0..300 {
+        fixture.ok(add(inode, Some(extent(ChunkId(FIRST.0 + index), index, 512))));
+    }
+    fixture.take_changes();
+    fixture.ok(delete("/f"));
+    let changes = fixture.take_changes();
+    assert_eq!(changes.first(), Some(&Change::LeaseReleased { inode }));
+    assert_eq!(changes.last(), Some(&Change::Garbage));
+    assert_eq!(changes.len(), 2 + 256, "some chunks at once");
+    assert_eq!(fixture.store().leases().unwrap(), []);
+    fixture.new_file("/f", "w");
+    assert_eq!(fixture.ok(Edit::Reap { limit: 1 }), Outcome::Reaped { inodes: 1, more: false });
+    assert_eq!(fixture.take_changes().len(), 1 + 45, "the new lease, the other chunks");
+    fixture.check_invariants();
+}
+
+#[test]
+fn the_start_finds_chunks_and_leases() {
+    let mut fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(add(inode, Some(extent(FIRST, 0, 9))));
+    fixture.ok(create("/g", "v"));
+    fixture.close();
+    fixture.open();
+    let mut chunks = Vec::new();
+    fixture
+        .store()
+        .load_chunks(|chunk, generation, length, replication| {
+            chunks.push((chunk, generation, length, replication));
+        })
+        .unwrap();
+    assert_eq!(chunks, [(FIRST, GEN, Some(9), 3), (SECOND, GenStamp(GEN.0 + 1), None, 3)]);
+    let leases = fixture.store().leases().unwrap();
+    assert_eq!(leases, [(inode, "w".to_owned()), (InodeId(inode.0 + 1), "v".to_owned())]);
+    assert_eq!(fixture.wait(fixture.store().chunk_owner(SECOND)).unwrap(), Some((inode, 1)));
+    assert_eq!(fixture.wait(fixture.store().chunk_owner(ChunkId(1))).unwrap(), None);
+    let counts = fixture.store().counts();
+    assert_eq!((counts.files, counts.open_files, counts.next_chunk), (2, 2, ChunkId(SECOND.0 + 1)));
+    let next = fixture.ok(add(inode, Some(extent(SECOND, 1, 9))));
+    assert!(matches!(next, Outcome::ChunkAdded { chunk, .. } if chunk == ChunkId(SECOND.0 + 1)));
+}

@@ -1,0 +1,193 @@
+//! Traversals of whole trees, in steps so that none holds a reader or a state of the database for long.
+
+use dfs_types::{Caller, FileStatus, FsPath, InodeId};
+
+use super::access::{Access, Place};
+use super::snapshot::Snapshot;
+use super::stop::Stop;
+use super::{ChunkRow, Summary, WalkedFile};
+
+/// Entries looked at in one step.
+const STEP_ENTRIES: usize = 4_096;
+/// Chunks after which a page of a walk ends.
+const PAGE_CHUNKS: usize = 64 << 10;
+
+/// A directory whose entries up to and with a name are done.
+#[derive(Debug)]
+struct Level {
+    directory: InodeId,
+    path: FsPath,
+    done: String,
+}
+
+impl Level {
+    fn at_start(directory: InodeId, path: FsPath) -> Self {
+        Self { directory, path, done: String::new() }
+    }
+}
+
+/// A summary under way.
+#[derive(Debug)]
+pub(crate) struct Summing {
+    levels: Vec<Level>,
+    /// What was counted so far.
+    pub sum: Summary,
+}
+
+impl Summing {
+    /// Whether everything was counted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.levels.is_empty()
+    }
+}
+
+impl Summary {
+    fn add(&mut self, status: &FileStatus) {
+        if status.is_directory() {
+            self.directories += 1;
+        } else {
+            self.files += 1;
+            self.length += status.length;
+            self.space += status.length * u64::from(status.replication);
+        }
+    }
+}
+
+/// A page of [`super::Store::walk_files`].
+pub(crate) type Page = (Vec<WalkedFile>, Option<FsPath>);
+
+impl Snapshot<'_> {
+    fn may_list(&self, caller: &Caller, inode: &super::inode::Inode, path: &FsPath) -> Result<(), Stop> {
+        let place = Place { path, depth: path.parts().count() };
+        Ok(self.authority(caller).check(inode, Access::ReadExecute, place)?)
+    }
+
+    /// Begins a summary.
+    pub(crate) fn begin_summary(&self, caller: &Caller, path: &FsPath) -> Result<Summing, Stop> {
+        let found = self.resolve(caller, path)?;
+        let inode = found.existing()?;
+        let mut summing = Summing { levels: Vec::new(), sum: Summary::default() };
+        summing.sum.add(&inode.status());
+        if inode.is_directory() {
+            self.may_list(caller, inode, path)?;
+            summing.levels.push(Level::at_start(inode.id, path.clone()));
+        }
+        Ok(summing)
+    }
+
+    /// Goes on with a summary for one step.
+    pub(crate) fn go_on_summing(&self, caller: &Caller, mut summing: Summing) -> Result<Summing, Stop> {
+        let mut left = STEP_ENTRIES;
+        while left > 0 {
+            let Some(mut level) = summing.levels.pop() else {
+                break;
+            };
+            let entries = self.entries(level.directory, &level.done, left)?;
+            let full = entries.len() == left;
+            left -= entries.len();
+            let mut below = Vec::new();
+            for entry in entries {
+                summing.sum.add(&entry.status());
+                if entry.is_directory() {
+                    // A path that is too long can't be summed by its name either, so it is left out.
+                    if let Ok(path) = level.path.join(&entry.name) {
+                        self.may_list(caller, &entry, &path)?;
+                        below.push(Level::at_start(entry.id, path));
+                    }
+                }
+                level.done = entry.name;
+            }
+            if full {
+                summing.levels.push(level);
+            }
+            summing.levels.append(&mut below);
+        }
+        Ok(summing)
+    }
+
+    /// A page of files below a path; see [`super::Store::walk_files`].
+    pub(crate) fn walk(
+        &self,
+        caller: &Caller,
+        base: &FsPath,
+        after: Option<&FsPath>,
+        limit: usize,
+    ) -> Result<Page, Stop> {
+        let found = self.resolve(caller, base)?;
+        let inode = found.existing()?;
+        let mut page = Vec::new();
+        if !inode.is_directory() {
+            if after.is_none() {
+                let chunks = self.chunks(inode.id)?;
+                page.push(WalkedFile { path: base.clone(), status: inode.status(), chunks });
+            }
+            return Ok((page, None));
+        }
+        self.may_list(caller, inode, base)?;
+        let mut levels = self.levels_after(inode.id, base, after)?;
+        let (mut looked_at, mut chunks_listed) = (0, 0);
+        while let Some(level) = levels.last_mut() {
+            let Some(entry) = self.entries(level.directory, &level.done, 1)?.pop() else {
+                levels.pop();
+                continue;
+            };
+            level.done.clone_from(&entry.name);
+            looked_at += 1;
+            let Ok(path) = level.path.join(&entry.name) else {
+                continue;
+            };
+            if entry.is_directory() {
+                self.may_list(caller, &entry, &path)?;
+                levels.push(Level::at_start(entry.id, path.clone()));
+            } else {
+                let chunks = self.chunks(entry.id)?;
+                chunks_listed += chunks.len();
+                page.push(WalkedFile { path: path.clone(), status: entry.status(), chunks });
+            }
+            if page.len() >= limit.max(1) || chunks_listed >= PAGE_CHUNKS || looked_at >= STEP_ENTRIES {
+                return Ok((page, Some(path)));
+            }
+        }
+        Ok((page, None))
+    }
+
+    /// Where a walk goes on after the entry at `after`: in that directory if it is one, then after its name in the
+    /// directories above it. What does not exist any more is passed over.
+    fn levels_after(
+        &self,
+        base: InodeId,
+        base_path: &FsPath,
+        after: Option<&FsPath>,
+    ) -> Result<Vec<Level>, Stop> {
+        let mut levels = vec![Level::at_start(base, base_path.clone())];
+        let Some(after) = after.filter(|after| after.starts_with(base_path)) else {
+            return Ok(levels);
+        };
+        for part in after.parts().skip(base_path.parts().count()) {
+            let Some(level) = levels.last_mut() else { break };
+            part.clone_into(&mut level.done);
+            let Some(entry) = super::inode::Inode::by_name(self.connection, level.directory, part)? else {
+                break;
+            };
+            let Ok(path) = level.path.join(part) else { break };
+            if !entry.is_directory() {
+                break;
+            }
+            levels.push(Level::at_start(entry.id, path));
+        }
+        Ok(levels)
+    }
+}
+
+impl From<super::chunk::Chunk> for ChunkRow {
+    fn from(chunk: super::chunk::Chunk) -> Self {
+        Self {
+            chunk: chunk.id,
+            generation: chunk.generation,
+            index: chunk.index,
+            offset: chunk.start,
+            length: chunk.length,
+            readable: chunk.readable,
+        }
+    }
+}
