@@ -1,3 +1,78 @@
-//! Under construction.
+//! `dfs`: the file system's command line. One file a command under `cmd`.
 
-fn main() {}
+mod args;
+mod cmd;
+mod exit;
+mod glob;
+mod local;
+mod mode;
+mod output;
+mod remote;
+mod size;
+mod transfer;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use dfs_types::names::ENV_LOG;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command, Context};
+use crate::exit::{Failure, Outcome, print_error};
+
+/// How long an interrupted command may clean up.
+const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logs(cli.global.verbose);
+    let name = cli.command.name();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(cli.command, &Context::new(cli.global)));
+            // A read of standard input can't be cancelled: do not wait for it.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::Other(format!("cannot start the runtime: {error}"))),
+    };
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    if let Some(message) = failure.message() {
+        print_error(name, &message);
+    }
+    ExitCode::from(failure.status())
+}
+
+/// Runs the command until it is done or the user interrupts it; a second interruption ends the clean-up too.
+async fn run(command: Command, context: &Context) -> Outcome {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        return Err(Failure::Other("cannot watch for signals".to_owned()));
+    };
+    let command = command.run(context);
+    tokio::pin!(command);
+    tokio::select! {
+        outcome = &mut command => return outcome,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    context.stop.cancel();
+    tokio::select! {
+        outcome = &mut command => outcome,
+        () = tokio::time::sleep(CLEAN_UP_PATIENCE) => Err(Failure::Interrupted),
+        _ = interrupt.recv() => Err(Failure::Interrupted),
+        _ = terminate.recv() => Err(Failure::Interrupted),
+    }
+}
+
+fn start_logs(verbose: u8) {
+    let level = match verbose {
+        0 => "off",
+        1 => "dfs_client=debug,dfs_cli=debug,warn",
+        _ => "dfs_client=trace,dfs_cli=trace,info",
+    };
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,1 +1,20 @@
-//! Under construction.
+//! A cluster of processes on this machine: start, watch, stop.
+//!
+//! [`LocalCluster`] drives one data directory, whose `cluster.json` remembers what was started ([`record`]). Every
+//! process is remembered by its pid *and* its start time ([`process`]): only processes this driver started are ever
+//! signalled, even if a pid has been given to something else meanwhile. [`TestCluster`] is one in a temporary
+//! directory, on free ports, that ends with its owner.
+
+pub mod cluster;
+pub mod error;
+pub mod options;
+pub mod process;
+pub mod record;
+pub mod test_cluster;
+
+pub use cluster::{DaemonStatus, LocalCluster, Up};
+pub use error::LocalError;
+pub use options::{Lifetime, Options, Ports};
+pub use process::ProcessState;
+pub use record::Daemon;
+pub use test_cluster::TestCluster;

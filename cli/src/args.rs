@@ -1,0 +1,282 @@
+//! The command line as a whole.
+
+use std::sync::OnceLock;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dfs_client::Dfs;
+use dfs_types::names::{ENV_NAMENODE, ENV_USER, NAMENODE_PORT};
+use tokio_util::sync::CancellationToken;
+
+use crate::cmd;
+use crate::exit::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  dfs put -r ./photos /home/ann         copy a folder into the cluster
+  dfs ls -lh /home/ann                  look at it
+  dfs get '/logs/2025-*/app.log' .      copy files that match a pattern back
+  dfs cat /a.txt | wc -l                use a file in a pipe
+  dfs fsck /                            is every chunk where it should be?
+  dfs local up                          a cluster on this machine, to try things out
+
+Exit status: 0 done; 1 failed, in part or as a whole; 2 wrong command line; 3 no such file;
+4 the cluster can't be reached; 130 interrupted; 141 the reader of the output is gone.";
+
+/// `dfs` as it is typed.
+#[derive(Debug, Parser)]
+#[command(name = "dfs", version, about = "Works with the files of a dfs cluster", after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Address of the NameNode; several, with commas between them, are tried in turn.
+    #[arg(long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE,
+          default_value_t = format!("127.0.0.1:{NAMENODE_PORT}"), help_heading = "Connection")]
+    pub(crate) namenode: String,
+    /// User name to present [default: yours on this machine].
+    #[arg(long, global = true, value_name = "NAME", env = ENV_USER, help_heading = "Connection")]
+    pub(crate) user: Option<String>,
+    /// How to print what a command has to say.
+    #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
+    pub(crate) output: Format,
+    /// Log on standard error what happens; -vv logs more, DFS_LOG chooses exactly.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub(crate) verbose: u8,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people who want to know more.
+    Wide,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Copies local files or folders into the cluster.
+    Put(cmd::put::Args),
+    /// Copies files or folders out of the cluster.
+    Get(cmd::get::Args),
+    /// Lists files and directories.
+    Ls(cmd::ls::Args),
+    /// Shows a file's chunks and where their replicas are.
+    Info(cmd::info::Args),
+    /// Removes files and directories.
+    Rm(cmd::rm::Args),
+    /// Writes files to standard output.
+    Cat(cmd::cat::Args),
+    /// Makes directories.
+    Mkdir(cmd::mkdir::Args),
+    /// Renames or moves files and directories.
+    Mv(cmd::mv::Args),
+    /// Copies files within the cluster.
+    Cp(cmd::cp::Args),
+    /// Shows how much space files and directories take.
+    Du(cmd::du::Args),
+    /// Shows how much space the cluster has.
+    Df(cmd::df::Args),
+    /// Shows everything known of a file or directory.
+    Stat(cmd::stat::Args),
+    /// Shows the end of a file.
+    Tail(cmd::tail::Args),
+    /// Makes empty files or sets times to now.
+    Touch(cmd::touch::Args),
+    /// Sets how many replicas each chunk shall have.
+    Setrep(cmd::setrep::Args),
+    /// Changes permission bits.
+    Chmod(cmd::chmod::Args),
+    /// Changes owner and group.
+    Chown(cmd::chown::Args),
+    /// Prints a checksum of a file's contents.
+    Checksum(cmd::checksum::Args),
+    /// Finds files and directories by name, type, size or age.
+    Find(cmd::find::Args),
+    /// Shows the cluster's nodes and its health.
+    Report(cmd::report::Args),
+    /// Checks that every chunk has its replicas.
+    Fsck(cmd::fsck::Args),
+    /// Shows, enters or leaves safe mode.
+    Safemode(cmd::safemode::Args),
+    /// Prints a script that completes commands in a shell.
+    Completions(cmd::completions::Args),
+    /// Runs a cluster on this machine.
+    Local(cmd::local::Args),
+}
+
+impl Command {
+    /// The word that was typed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::Get(_) => "get",
+            Self::Ls(_) => "ls",
+            Self::Info(_) => "info",
+            Self::Rm(_) => "rm",
+            Self::Cat(_) => "cat",
+            Self::Mkdir(_) => "mkdir",
+            Self::Mv(_) => "mv",
+            Self::Cp(_) => "cp",
+            Self::Du(_) => "du",
+            Self::Df(_) => "df",
+            Self::Stat(_) => "stat",
+            Self::Tail(_) => "tail",
+            Self::Touch(_) => "touch",
+            Self::Setrep(_) => "setrep",
+            Self::Chmod(_) => "chmod",
+            Self::Chown(_) => "chown",
+            Self::Checksum(_) => "checksum",
+            Self::Find(_) => "find",
+            Self::Report(_) => "report",
+            Self::Fsck(_) => "fsck",
+            Self::Safemode(_) => "safemode",
+            Self::Completions(_) => "completions",
+            Self::Local(_) => "local",
+        }
+    }
+
+    /// Does it. Commands that would leave something half done when interrupted watch `context.stop` themselves and
+    /// clean up; the others are simply dropped.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Put(args) => args.run(context).await,
+            Self::Get(args) => args.run(context).await,
+            Self::Cp(args) => args.run(context).await,
+            Self::Local(args) => args.run(context).await,
+            Self::Ls(args) => context.until_stop(args.run(context)).await,
+            Self::Info(args) => context.until_stop(args.run(context)).await,
+            Self::Rm(args) => context.until_stop(args.run(context)).await,
+            Self::Cat(args) => context.until_stop(args.run(context)).await,
+            Self::Mkdir(args) => context.until_stop(args.run(context)).await,
+            Self::Mv(args) => context.until_stop(args.run(context)).await,
+            Self::Du(args) => context.until_stop(args.run(context)).await,
+            Self::Df(args) => context.until_stop(args.run(context)).await,
+            Self::Stat(args) => context.until_stop(args.run(context)).await,
+            Self::Tail(args) => context.until_stop(args.run(context)).await,
+            Self::Touch(args) => context.until_stop(args.run(context)).await,
+            Self::Setrep(args) => context.until_stop(args.run(context)).await,
+            Self::Chmod(args) => context.until_stop(args.run(context)).await,
+            Self::Chown(args) => context.until_stop(args.run(context)).await,
+            Self::Checksum(args) => context.until_stop(args.run(context)).await,
+            Self::Find(args) => context.until_stop(args.run(context)).await,
+            Self::Report(args) => context.until_stop(args.run(context)).await,
+            Self::Fsck(args) => context.until_stop(args.run(context)).await,
+            Self::Safemode(args) => context.until_stop(args.run(context)).await,
+            Self::Completions(args) => args.run(),
+        }
+    }
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    /// Cancelled when the user wants no more.
+    pub(crate) stop: CancellationToken,
+    client: OnceLock<Dfs>,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        Self { global, stop: CancellationToken::new(), client: OnceLock::new() }
+    }
+
+    /// The client; connects the first time.
+    pub(crate) async fn dfs(&self) -> Outcome<Dfs> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let mut builder = self
+            .global
+            .namenode
+            .split(',')
+            .fold(Dfs::builder(), |builder, address| builder.namenode(address.trim()));
+        if let Some(user) = &self.global.user {
+            builder = builder.user(user);
+        }
+        let client = builder.connect().await?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Runs `work`, or gives up when the user wants no more.
+    pub(crate) async fn until_stop<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        tokio::select! {
+            outcome = work => outcome,
+            () = self.stop.cancelled() => Err(crate::exit::Failure::Interrupted),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_typed_as_it_is_called() {
+        let named: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        for line in [
+            "put -r -f -p -j 8 --replication 2 --chunk-size 1MiB --no-sync a b /c",
+            "put - /c",
+            "get -r -f -p /a /b .",
+            "ls -lRh /",
+            "ls -l -r -h -o json",
+            "info /a",
+            "rm -rf /a /b",
+            "cat /a /b",
+            "mkdir -p /a/b",
+            "mv -f /a /b",
+            "cp -r /a /b",
+            "du -sh /",
+            "df -h",
+            "stat /a",
+            "tail -c 10KiB -f /a",
+            "touch /a",
+            "setrep -w 2 /a",
+            "chmod -R u+x,go-w /a",
+            "chmod 644 /a",
+            "chown -R ann:staff /a",
+            "checksum /a",
+            "find / --name *.log --type f --size +1MiB",
+            "report",
+            "fsck / --files --chunks --locations",
+            "safemode get",
+            "completions bash",
+            "local up --datanodes 4",
+        ] {
+            let words = std::iter::once("dfs").chain(line.split(' '));
+            let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(cli.command.name(), line.split(' ').next().unwrap());
+            assert!(named.iter().any(|name| name == cli.command.name()), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused() {
+        for line in ["", "nosuch", "put", "put a", "get /a", "rm", "setrep x /a", "chmod 999 /a", "ls -Q /"] {
+            let words = std::iter::once("dfs").chain(line.split(' ').filter(|word| !word.is_empty()));
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");
+        }
+    }
+}

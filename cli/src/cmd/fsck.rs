@@ -1,0 +1,318 @@
+//! `dfs fsck`.
+
+use dfs_client::{Dfs, FsckChunk, FsckEntry, FsckFile, FsckSummary};
+use dfs_types::{FsError, FsPath};
+use futures_util::TryStreamExt;
+use serde::Serialize;
+
+use crate::args::{Context, Format};
+use crate::exit::{Failure, Outcome};
+use crate::glob::remote_path;
+use crate::output::Out;
+use crate::size;
+
+/// How `dfs fsck` is typed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Compares what the namespace says with the replicas that the DataNodes have reported. Files with a problem are always
+listed. Exit status 0: every chunk has a good replica; 1: some have none.
+
+Examples:
+  dfs fsck /
+  dfs fsck /data --locations           every file with its chunks and where they are")]
+pub(crate) struct Args {
+    /// A file or directory.
+    #[arg(value_name = "PATH", default_value = "/")]
+    path: String,
+    /// List every file.
+    #[arg(long)]
+    files: bool,
+    /// List every file's chunks.
+    #[arg(long)]
+    chunks: bool,
+    /// List every chunk's nodes.
+    #[arg(long)]
+    locations: bool,
+}
+
+/// What is wrong with a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Problem {
+    Missing,
+    Corrupt,
+    UnderReplicated,
+    OverReplicated,
+}
+
+impl Problem {
+    fn of(chunk: &FsckChunk) -> Option<Self> {
+        let good = chunk.nodes.len() as u64;
+        if chunk.under_construction {
+            None
+        } else if good == 0 && chunk.corrupt > 0 {
+            Some(Self::Corrupt)
+        } else if good == 0 {
+            Some(Self::Missing)
+        } else if good < u64::from(chunk.expected) {
+            Some(Self::UnderReplicated)
+        } else if good > u64::from(chunk.expected) {
+            Some(Self::OverReplicated)
+        } else {
+            None
+        }
+    }
+
+    fn describe(self, chunk: &FsckChunk) -> String {
+        let good = chunk.nodes.len();
+        match self {
+            Self::Missing => "no replica is known".to_owned(),
+            Self::Corrupt => format!("all {} known replicas are corrupt", chunk.corrupt),
+            Self::UnderReplicated => format!("{good} of {} replicas", chunk.expected),
+            Self::OverReplicated => format!("{good} replicas, {} are wanted", chunk.expected),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownFile<'a> {
+    path: &'a str,
+    length: u64,
+    open: bool,
+    chunks: Vec<ShownChunk>,
+}
+
+#[derive(Serialize)]
+struct ShownChunk {
+    chunk: u64,
+    generation: u64,
+    length: u64,
+    expected: u32,
+    corrupt: u32,
+    being_written: bool,
+    problem: Option<Problem>,
+    nodes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ShownSummary {
+    healthy: bool,
+    files: u64,
+    directories: u64,
+    chunks: u64,
+    bytes: u64,
+    replicas: u64,
+    under_replicated: u64,
+    over_replicated: u64,
+    missing: u64,
+    corrupt: u64,
+    open_files: u64,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let dfs = context.dfs().await?;
+        let path = remote_path(&self.path)?;
+        let mut entries = dfs.fsck(&path).await?;
+        let mut out = Out::new();
+        let json = context.global.output == Format::Json;
+        if json {
+            out.line("{\"files\": [")?;
+        }
+        let mut first = true;
+        let mut summary = None;
+        while let Some(entry) = entries.try_next().await? {
+            match entry {
+                FsckEntry::File(file) => {
+                    if !self.wants(&file) {
+                        continue;
+                    }
+                    if json {
+                        let text = serde_json::to_string(&shown(&file))
+                            .map_err(|error| Failure::Other(error.to_string()))?;
+                        out.line(&format!("{}{text}", if first { "" } else { "," }))?;
+                        first = false;
+                    } else {
+                        self.print(&mut out, &file)?;
+                    }
+                }
+                FsckEntry::Summary(sums) => summary = Some(sums),
+            }
+        }
+        let summary = summary.ok_or_else(no_summary)?;
+        if json {
+            out.line("],\n\"summary\":")?;
+            out.json(&shown_summary(&summary))?;
+            out.line("}")?;
+        } else {
+            print_summary(&mut out, &path, &summary)?;
+        }
+        out.flush()?;
+        if summary.healthy { Ok(()) } else { Err(Failure::Reported(1)) }
+    }
+
+    fn wants(&self, file: &FsckFile) -> bool {
+        self.files
+            || self.chunks
+            || self.locations
+            || file.chunks.iter().any(|chunk| Problem::of(chunk).is_some() || chunk.corrupt > 0)
+    }
+
+    fn print(&self, out: &mut Out, file: &FsckFile) -> Outcome {
+        let open = if file.status.open { ", open for writing" } else { "" };
+        out.line(&format!(
+            "{}  {}, {} chunks{open}",
+            file.path,
+            size::human(file.status.length),
+            file.chunks.len()
+        ))?;
+        for (index, chunk) in file.chunks.iter().enumerate() {
+            let problem = Problem::of(chunk);
+            if problem.is_none() && chunk.corrupt == 0 && !self.chunks && !self.locations {
+                continue;
+            }
+            let state = match problem {
+                Some(problem) => problem.describe(chunk).to_uppercase(),
+                None if chunk.under_construction => "being written".to_owned(),
+                None => format!("{} replicas", chunk.nodes.len()),
+            };
+            let corrupt = match chunk.corrupt {
+                0 => String::new(),
+                count => format!(", {count} corrupt"),
+            };
+            out.line(&format!(
+                "  {index}. chunk {} generation {}, {} bytes: {state}{corrupt}",
+                chunk.chunk, chunk.generation, chunk.length
+            ))?;
+            if self.locations {
+                for node in &chunk.nodes {
+                    out.line(&format!("       {} {}{}", node.address(), node.id, node.location))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sums for a path, without looking at the files.
+pub(super) async fn summary(dfs: &Dfs, path: &FsPath) -> Outcome<FsckSummary> {
+    let mut entries = dfs.fsck(path).await?;
+    while let Some(entry) = entries.try_next().await? {
+        if let FsckEntry::Summary(summary) = entry {
+            return Ok(summary);
+        }
+    }
+    Err(no_summary())
+}
+
+fn no_summary() -> Failure {
+    FsError::internal("the NameNode's answer ended before the summary: try again").into()
+}
+
+fn shown(file: &FsckFile) -> ShownFile<'_> {
+    ShownFile {
+        path: &file.path,
+        length: file.status.length,
+        open: file.status.open,
+        chunks: file
+            .chunks
+            .iter()
+            .map(|chunk| ShownChunk {
+                chunk: chunk.chunk.0,
+                generation: chunk.generation.0,
+                length: chunk.length,
+                expected: chunk.expected,
+                corrupt: chunk.corrupt,
+                being_written: chunk.under_construction,
+                problem: Problem::of(chunk),
+                nodes: chunk.nodes.iter().map(dfs_client::Endpoint::address).collect(),
+            })
+            .collect(),
+    }
+}
+
+fn shown_summary(summary: &FsckSummary) -> ShownSummary {
+    let FsckSummary {
+        files,
+        directories,
+        chunks,
+        bytes,
+        under_replicated,
+        over_replicated,
+        missing,
+        corrupt,
+        open_files,
+        replicas,
+        healthy,
+    } = *summary;
+    ShownSummary {
+        healthy,
+        files,
+        directories,
+        chunks,
+        bytes,
+        replicas,
+        under_replicated,
+        over_replicated,
+        missing,
+        corrupt,
+        open_files,
+    }
+}
+
+fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome {
+    let rows = [
+        ("Files:", summary.files.to_string()),
+        ("Directories:", summary.directories.to_string()),
+        ("Bytes:", format!("{} ({})", summary.bytes, size::human(summary.bytes))),
+        ("Chunks:", summary.chunks.to_string()),
+        ("Replicas:", summary.replicas.to_string()),
+        ("Under-replicated:", summary.under_replicated.to_string()),
+        ("Over-replicated:", summary.over_replicated.to_string()),
+        ("Missing:", summary.missing.to_string()),
+        ("Corrupt:", summary.corrupt.to_string()),
+        ("Open files:", summary.open_files.to_string()),
+    ];
+    let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    out.line(&crate::output::table(Vec::new(), rows, &[]))?;
+    let verdict = if summary.healthy { "HEALTHY" } else { "DAMAGED: some chunks have no good replica" };
+    out.line(&format!("{path} is {verdict}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_client::Endpoint;
+    use dfs_types::{ChunkId, GenStamp, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn problems_are_named() {
+        let node = || Endpoint {
+            id: NodeId::random(),
+            host: "a".to_owned(),
+            data_port: 1,
+            http_port: 2,
+            location: String::new(),
+        };
+        let chunk = |good: usize, corrupt, under_construction| FsckChunk {
+            chunk: ChunkId::FIRST,
+            generation: GenStamp::FIRST,
+            length: 1,
+            expected: 2,
+            nodes: (0..good).map(|_| node()).collect(),
+            corrupt,
+            under_construction,
+        };
+        for (chunk, problem) in [
+            (chunk(2, 0, false), None),
+            (chunk(0, 0, true), None),
+            (chunk(0, 0, false), Some(Problem::Missing)),
+            (chunk(0, 2, false), Some(Problem::Corrupt)),
+            (chunk(1, 1, false), Some(Problem::UnderReplicated)),
+            (chunk(3, 0, false), Some(Problem::OverReplicated)),
+        ] {
+            assert_eq!(Problem::of(&chunk), problem, "{chunk:?}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `dfs mkdir`.
+
+use dfs_types::Mode;
+
+use crate::args::Context;
+use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::remote_path;
+use crate::mode::ModeChange;
+
+/// How `dfs mkdir` is typed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  dfs mkdir /data
+  dfs mkdir -p /data/2025/01   with all directories on the way; those that exist are fine")]
+pub(crate) struct Args {
+    /// Directories to make.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<String>,
+    /// Make missing parents; no error if the directory exists.
+    #[arg(short, long)]
+    parents: bool,
+    /// Permission bits, such as 750 or g-w.
+    #[arg(short, long, value_name = "MODE")]
+    mode: Option<ModeChange>,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let dfs = context.dfs().await?;
+        let mode = self.mode.map_or(Mode::DIRECTORY, |change| change.apply(Mode::DIRECTORY, true));
+        let mut failures = Failures::of("mkdir");
+        for text in &self.paths {
+            let path = remote_path(text)?;
+            let made =
+                if self.parents { dfs.mkdir_all(&path, mode).await } else { dfs.mkdir(&path, mode).await };
+            failures.keep(made.map(drop).map_err(Failure::from))?;
+        }
+        failures.finish()
+    }
+}

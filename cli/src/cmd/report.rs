@@ -1,0 +1,223 @@
+//! `dfs report`.
+
+use clap::ArgAction;
+use dfs_client::{ClusterReport, NodeReport, NodeState};
+use serde::Serialize;
+
+use crate::args::{Context, Format};
+use crate::exit::Outcome;
+use crate::output::{Out, table};
+use crate::size;
+
+/// How `dfs report` is typed.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Accepted for habit's sake: sizes always have units.
+    #[arg(short, long, hide = true)]
+    human: bool,
+    /// Print help.
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    cluster: String,
+    version: &'a str,
+    safe_mode: bool,
+    files: u64,
+    directories: u64,
+    chunks: u64,
+    under_replicated: u64,
+    over_replicated: u64,
+    only_one_copy: u64,
+    missing: u64,
+    corrupt: u64,
+    pending_copies: u64,
+    pending_deletions: u64,
+    open_files: u64,
+    nodes: Vec<ShownNode<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownNode<'a> {
+    id: String,
+    address: String,
+    http_port: u16,
+    location: &'a str,
+    state: &'static str,
+    reported: bool,
+    last_heartbeat_ms: u64,
+    capacity: u64,
+    used: u64,
+    available: u64,
+    replicas: u64,
+    active_writes: u32,
+    active_reads: u32,
+    active_copies: u32,
+    version: &'a str,
+    volumes: Vec<ShownVolume<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownVolume<'a> {
+    id: String,
+    path: &'a str,
+    failed: bool,
+    capacity: u64,
+    used: u64,
+    available: u64,
+    replicas: u64,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let report = context.dfs().await?.report().await?;
+        let nodes: Vec<ShownNode<'_>> = report.nodes.iter().map(shown_node).collect();
+        let mut out = Out::new();
+        match context.global.output {
+            Format::Json => out.json(&shown(&report, nodes))?,
+            format @ (Format::Table | Format::Wide) => print(&mut out, &report, &nodes, format)?,
+        }
+        out.flush()
+    }
+}
+
+fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> {
+    Shown {
+        cluster: report.cluster.to_string(),
+        version: &report.version,
+        safe_mode: report.safe_mode.on,
+        files: report.files,
+        directories: report.directories,
+        chunks: report.chunks,
+        under_replicated: report.under_replicated,
+        over_replicated: report.over_replicated,
+        only_one_copy: report.only_one_copy,
+        missing: report.missing,
+        corrupt: report.corrupt,
+        pending_copies: report.pending_copies,
+        pending_deletions: report.pending_deletions,
+        open_files: report.open_files,
+        nodes,
+    }
+}
+
+fn shown_node(node: &NodeReport) -> ShownNode<'_> {
+    let sum = |of: fn(&ShownVolume<'_>) -> u64, volumes: &[ShownVolume<'_>]| volumes.iter().map(of).sum();
+    let volumes: Vec<ShownVolume<'_>> = node
+        .volumes
+        .iter()
+        .map(|volume| ShownVolume {
+            id: volume.id.to_string(),
+            path: &volume.path,
+            failed: volume.failed,
+            capacity: volume.capacity,
+            used: volume.used,
+            available: volume.available,
+            replicas: volume.replicas,
+        })
+        .collect();
+    ShownNode {
+        id: node.node.id.to_string(),
+        address: node.node.address(),
+        http_port: node.node.http_port,
+        location: &node.node.location,
+        state: match node.state {
+            NodeState::Live => "live",
+            NodeState::Stale => "stale",
+            NodeState::Dead => "dead",
+        },
+        reported: node.reported,
+        last_heartbeat_ms: u64::try_from(node.silent.as_millis()).unwrap_or(u64::MAX),
+        capacity: sum(|volume| volume.capacity, &volumes),
+        used: sum(|volume| volume.used, &volumes),
+        available: sum(|volume| volume.available, &volumes),
+        replicas: node.replicas,
+        active_writes: node.active_writes,
+        active_reads: node.active_reads,
+        active_copies: node.active_copies,
+        version: &node.version,
+        volumes,
+    }
+}
+
+fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format: Format) -> Outcome {
+    let live = nodes.iter().filter(|node| node.state == "live");
+    let sum = |of: fn(&ShownNode<'_>) -> u64| size::human(live.clone().map(of).sum());
+    let rows = [
+        ("Cluster:", report.cluster.to_string()),
+        (
+            "NameNode:",
+            format!("version {}, {}", report.version, super::safemode::sentence(&report.safe_mode)),
+        ),
+        (
+            "Space:",
+            format!(
+                "{} used, {} available of {}",
+                sum(|node| node.used),
+                sum(|node| node.available),
+                sum(|node| node.capacity)
+            ),
+        ),
+        (
+            "Namespace:",
+            format!(
+                "{} files ({} open), {} directories, {} chunks",
+                report.files, report.open_files, report.directories, report.chunks
+            ),
+        ),
+        (
+            "Chunks:",
+            format!(
+                "{} under-replicated ({} with one copy), {} over-replicated, {} missing, {} corrupt",
+                report.under_replicated,
+                report.only_one_copy,
+                report.over_replicated,
+                report.missing,
+                report.corrupt
+            ),
+        ),
+        ("Pending:", format!("{} copies, {} deletions", report.pending_copies, report.pending_deletions)),
+        ("DataNodes:", format!("{} live of {}", live.clone().count(), nodes.len())),
+    ];
+    let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    out.line(&table(Vec::new(), rows, &[]))?;
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let mut header = vec!["NODE", "STATE", "CAPACITY", "USED", "AVAILABLE", "REPLICAS", "HEARTBEAT"];
+    if format == Format::Wide {
+        header.extend(["ID", "LOCATION", "VOLUMES", "WRITES", "READS", "COPIES", "VERSION"]);
+    }
+    let rows = nodes.iter().map(|node| row(node, format)).collect();
+    out.line("")?;
+    out.line(&table(header, rows, &[2, 3, 4, 5, 6, 9, 10, 11, 12]))
+}
+
+fn row(node: &ShownNode<'_>, format: Format) -> Vec<String> {
+    let failed = node.volumes.iter().filter(|volume| volume.failed).count();
+    let mut cells = vec![
+        node.address.clone(),
+        if node.reported { node.state.to_owned() } else { format!("{}, not reported", node.state) },
+        size::human(node.capacity),
+        size::human(node.used),
+        size::human(node.available),
+        node.replicas.to_string(),
+        format!("{:.1} s ago", node.last_heartbeat_ms as f64 / 1_000.0),
+    ];
+    if format == Format::Wide {
+        let volumes = node.volumes.len();
+        cells.extend([
+            node.id.clone(),
+            node.location.to_owned(),
+            if failed == 0 { volumes.to_string() } else { format!("{volumes} ({failed} failed)") },
+            node.active_writes.to_string(),
+            node.active_reads.to_string(),
+            node.active_copies.to_string(),
+            node.version.to_owned(),
+        ]);
+    }
+    cells
+}

@@ -1,0 +1,331 @@
+//! Patterns in remote paths: `*`, `?`, `[a-z]`, `{one,two}`, `**`, and `\` before a character that is meant as it is.
+//!
+//! As in a shell, a leading dot of a name must be matched by a dot, so that the temporary files of transfers under way
+//! stay out of sight.
+
+use std::collections::BTreeMap;
+
+use dfs_types::{FileStatus, FsError, FsPath};
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::exit::{Failure, Outcome};
+
+/// Most alternatives that the braces of one pattern may stand for.
+const MAX_ALTERNATIVES: usize = 4_096;
+
+/// What matching needs to know of a file system.
+pub(crate) trait Tree {
+    /// The status of a path, `None` if there is none.
+    async fn status(&self, path: &FsPath) -> Outcome<Option<FileStatus>>;
+    /// Names and statuses of a directory's entries.
+    async fn entries(&self, path: &FsPath) -> Outcome<Vec<(String, FileStatus)>>;
+}
+
+/// One part of a pattern's path.
+#[derive(Debug, Clone)]
+enum Part {
+    Literal(String),
+    Pattern {
+        matcher: GlobMatcher,
+        dotted: bool,
+    },
+    /// `**`: any number of directories.
+    Deep,
+}
+
+/// A path someone typed: with the alternatives of its braces, each cut into parts.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    text: String,
+    alternatives: Vec<Vec<Part>>,
+}
+
+impl Pattern {
+    /// Reads a path or pattern.
+    pub(crate) fn parse(text: &str) -> Outcome<Self> {
+        let text = text.to_owned();
+        let alternatives = expand_braces(&text)?
+            .iter()
+            .map(|alternative| {
+                // Checks length and form; what is left between the slashes are parts.
+                let path = remote_path(alternative)?;
+                path.parts().map(part).collect()
+            })
+            .collect::<Outcome<_>>()?;
+        Ok(Self { text, alternatives })
+    }
+
+    /// Everything that matches, sorted by path. Nothing is the error "not found".
+    pub(crate) async fn expand(&self, tree: &impl Tree) -> Outcome<Vec<(FsPath, FileStatus)>> {
+        let mut found = BTreeMap::new();
+        for parts in &self.alternatives {
+            expand_one(tree, parts, &mut found).await?;
+        }
+        if found.is_empty() {
+            return Err(FsError::not_found(&self.text).into());
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// A remote path as typed: absolute, a trailing slash is fine.
+pub(crate) fn remote_path(text: &str) -> Outcome<FsPath> {
+    let trimmed = text.trim_end_matches('/');
+    Ok(FsPath::parse(if trimmed.is_empty() && !text.is_empty() { "/" } else { trimmed })?)
+}
+
+/// A pattern for names, as `find --name` takes it.
+pub(crate) fn name_matcher(pattern: &str) -> Outcome<GlobMatcher> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
+    let glob = glob.map_err(|error| Failure::Usage(format!("pattern '{pattern}': {}", error.kind())))?;
+    Ok(glob.compile_matcher())
+}
+
+fn part(text: &str) -> Outcome<Part> {
+    if text == "**" {
+        return Ok(Part::Deep);
+    }
+    if text.contains(['*', '?', '[']) {
+        return Ok(Part::Pattern { matcher: name_matcher(text)?, dotted: text.starts_with('.') });
+    }
+    let mut literal = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        literal.push(if character == '\\' { characters.next().unwrap_or('\\') } else { character });
+    }
+    Ok(Part::Literal(literal))
+}
+
+/// `/a/{b,c/d}` is `/a/b` and `/a/c/d`. Braces without a comma, or without their partner, mean themselves.
+fn expand_braces(text: &str) -> Outcome<Vec<String>> {
+    let (mut done, mut todo) = (Vec::new(), vec![text.to_owned()]);
+    while let Some(text) = todo.pop() {
+        if done.len() + todo.len() > MAX_ALTERNATIVES {
+            return Err(Failure::Usage(format!(
+                "the braces stand for more than {MAX_ALTERNATIVES} paths: name fewer at once"
+            )));
+        }
+        match first_braces(&text) {
+            None => done.push(text),
+            Some((before, choices, after)) => {
+                todo.extend(choices.iter().rev().map(|choice| format!("{before}{choice}{after}")));
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The text before, the choices in, and the text after the first pair of braces that has a comma.
+fn first_braces(text: &str) -> Option<(&str, Vec<&str>, &str)> {
+    let mut open: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '{' => open.push((at, Vec::new())),
+            ',' => {
+                if let Some((_, commas)) = open.last_mut() {
+                    commas.push(at);
+                }
+            }
+            '}' => {
+                let Some((start, commas)) = open.pop() else { continue };
+                if commas.is_empty() {
+                    continue;
+                }
+                let mut choices = Vec::new();
+                let mut from = start + 1;
+                for comma in commas.into_iter().chain([at]) {
+                    choices.push(text.get(from..comma)?);
+                    from = comma + 1;
+                }
+                return Some((text.get(..start)?, choices, text.get(at + 1..)?));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+async fn expand_one(tree: &impl Tree, parts: &[Part], found: &mut BTreeMap<FsPath, FileStatus>) -> Outcome {
+    // Everything up to the first real pattern is one path, asked for once.
+    let literals = parts.iter().take_while(|part| matches!(part, Part::Literal(_))).count();
+    let (head, rest) = parts.split_at(literals);
+    let mut start = FsPath::root();
+    for part in head {
+        if let Part::Literal(name) = part {
+            start = start.join(name)?;
+        }
+    }
+    let Some(status) = tree.status(&start).await? else { return Ok(()) };
+    let mut todo = vec![(start, status, rest)];
+    while let Some((path, status, rest)) = todo.pop() {
+        let Some((part, after)) = rest.split_first() else {
+            found.insert(path, status);
+            continue;
+        };
+        if !status.is_directory() {
+            if matches!(part, Part::Deep) {
+                todo.push((path, status, after));
+            }
+            continue;
+        }
+        match part {
+            Part::Literal(name) => {
+                let path = path.join(name)?;
+                if let Some(status) = tree.status(&path).await? {
+                    todo.push((path, status, after));
+                }
+            }
+            Part::Pattern { matcher, dotted } => {
+                for (name, status) in tree.entries(&path).await? {
+                    if matcher.is_match(&name) && (*dotted || !name.starts_with('.')) {
+                        todo.push((path.join(&name)?, status, after));
+                    }
+                }
+            }
+            Part::Deep => {
+                for (name, status) in tree.entries(&path).await? {
+                    let visible = !name.starts_with('.');
+                    // A file ends the descent: it matches if nothing is asked for after the `**`.
+                    if visible && (status.is_directory() || after.is_empty()) {
+                        todo.push((path.join(&name)?, status, rest));
+                    }
+                }
+                todo.push((path, status, after));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_types::{FileKind, InodeId, Millis, Mode};
+
+    use super::*;
+
+    /// A file system of paths; those that end with a slash are directories.
+    struct Paths(&'static [&'static str]);
+
+    fn entry(kind: FileKind) -> FileStatus {
+        FileStatus {
+            inode: InodeId(1),
+            kind,
+            owner: String::new(),
+            group: String::new(),
+            mode: Mode::FILE,
+            mtime: Millis(0),
+            atime: Millis(0),
+            length: 0,
+            replication: 1,
+            chunk_size: 1,
+            children: 0,
+            open: false,
+        }
+    }
+
+    impl Paths {
+        fn all(&self) -> impl Iterator<Item = (FsPath, FileStatus)> {
+            self.0.iter().map(|text| {
+                let kind = if text.ends_with('/') { FileKind::Directory } else { FileKind::File };
+                (remote_path(text).unwrap(), entry(kind))
+            })
+        }
+    }
+
+    impl Tree for Paths {
+        async fn status(&self, path: &FsPath) -> Outcome<Option<FileStatus>> {
+            if path.is_root() {
+                return Ok(Some(entry(FileKind::Directory)));
+            }
+            Ok(self.all().find(|(known, _)| known == path).map(|(_, status)| status))
+        }
+
+        async fn entries(&self, path: &FsPath) -> Outcome<Vec<(String, FileStatus)>> {
+            Ok(self
+                .all()
+                .filter(|(known, _)| known.parent().as_ref() == Some(path))
+                .map(|(known, status)| (known.name().unwrap().to_owned(), status))
+                .collect())
+        }
+    }
+
+    const TREE: Paths = Paths(&[
+        "/logs/",
+        "/logs/2024/",
+        "/logs/2024/a.log",
+        "/logs/2024/b.txt",
+        "/logs/2025/",
+        "/logs/2025/a.log",
+        "/logs/.hidden",
+        "/data",
+        "/data[1]",
+        "/odd*name",
+    ]);
+
+    async fn matches(pattern: &str) -> Vec<String> {
+        match Pattern::parse(pattern).unwrap().expand(&TREE).await {
+            Ok(found) => found.into_iter().map(|(path, _)| path.to_string()).collect(),
+            Err(failure) => {
+                assert_eq!(failure.status(), 3, "{failure:?}");
+                Vec::new()
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn patterns_match_as_in_a_shell() {
+        for (pattern, expected) in [
+            ("/", vec!["/"]),
+            ("/data", vec!["/data"]),
+            ("/logs/", vec!["/logs"]),
+            ("/none", vec![]),
+            ("/*", vec!["/data", "/data[1]", "/logs", "/odd*name"]),
+            ("/logs/*", vec!["/logs/2024", "/logs/2025"]),
+            ("/logs/.*", vec!["/logs/.hidden"]),
+            ("/logs/202[0-4]/?.log", vec!["/logs/2024/a.log"]),
+            ("/logs/*/a.log", vec!["/logs/2024/a.log", "/logs/2025/a.log"]),
+            ("/logs/{2024/b,2025/a}.*", vec!["/logs/2024/b.txt", "/logs/2025/a.log"]),
+            ("/logs/**/a.log", vec!["/logs/2024/a.log", "/logs/2025/a.log"]),
+            ("/**/*.txt", vec!["/logs/2024/b.txt"]),
+            ("/logs/**/2024", vec!["/logs/2024"]),
+            ("/odd\\*name", vec!["/odd*name"]),
+            ("/data/*", vec![]),
+            ("/logs/2024/*/x", vec![]),
+        ] {
+            assert_eq!(matches(pattern).await, expected, "{pattern}");
+        }
+        assert_eq!(
+            matches("/logs/2024/**").await,
+            ["/logs/2024", "/logs/2024/a.log", "/logs/2024/b.txt"],
+            "everything at and below"
+        );
+    }
+
+    #[test]
+    fn braces_are_expanded() {
+        for (text, expected) in [
+            ("/a", vec!["/a"]),
+            ("/{a,b}", vec!["/a", "/b"]),
+            ("/{a,b{c,d}}", vec!["/a", "/bc", "/bd"]),
+            ("/{a}", vec!["/{a}"]),
+            ("/{a,b", vec!["/{a,b"]),
+            ("/a,b}", vec!["/a,b}"]),
+        ] {
+            let mut found = expand_braces(text).unwrap();
+            found.sort();
+            found.dedup();
+            assert_eq!(found, expected, "{text}");
+        }
+        assert!(expand_braces(&"{a,b}".repeat(20)).is_err());
+    }
+
+    #[test]
+    fn wrong_paths_and_patterns_are_refused() {
+        for text in ["", "a", "/a//b", "/a/../b", "/[a"] {
+            assert_eq!(Pattern::parse(text).unwrap_err().status(), 2, "{text}");
+        }
+    }
+}

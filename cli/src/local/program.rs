@@ -1,0 +1,98 @@
+//! This very program as a child process, as a person would call it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use dfs_types::names::{ENV_LOG, ENV_NAMENODE, ENV_USER};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use crate::exit::{Failure, Outcome};
+
+/// Longest that one call may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Most bytes of output that are kept of a call.
+const MAX_OUTPUT: u64 = 64 << 20;
+
+/// The program and the cluster it is to use.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    path: PathBuf,
+    namenode: String,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Exit status; `None` if a signal ended it.
+    pub(crate) status: Option<i32>,
+    /// What it wrote to standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub(crate) stderr: String,
+}
+
+impl Program {
+    /// This program for the cluster at `namenode`.
+    pub(crate) fn new(namenode: &str) -> Outcome<Self> {
+        let path = std::env::current_exe()
+            .map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
+        Ok(Self { path, namenode: namenode.to_owned() })
+    }
+
+    /// Starts it with all its streams piped. It is killed when the returned child is dropped.
+    pub(crate) fn spawn(&self, arguments: &[String]) -> Result<Child, String> {
+        Command::new(&self.path)
+            .args(arguments)
+            .env(ENV_NAMENODE, &self.namenode)
+            .env_remove(ENV_USER)
+            .env_remove(ENV_LOG)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", self.path.display()))
+    }
+
+    /// Runs it to its end with `input` as standard input.
+    pub(crate) async fn run(&self, arguments: &[String], input: &[u8]) -> Result<Ended, String> {
+        let mut child = self.spawn(arguments)?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read its input is not wrong for that.
+                let _ = stdin.write_all(input).await;
+            }
+        };
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let ended = async {
+            let take_output = async {
+                match stdout {
+                    Some(stdout) => stdout.take(MAX_OUTPUT).read_to_end(&mut output).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            let take_errors = async {
+                match stderr {
+                    Some(stderr) => stderr.take(MAX_OUTPUT).read_to_end(&mut errors).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            let ((), output, errors) = tokio::join!(feed, take_output, take_errors);
+            output.and(errors)?;
+            child.wait().await
+        };
+        let line = arguments.join(" ");
+        let status = tokio::time::timeout(PATIENCE, ended)
+            .await
+            .map_err(|_| format!("'dfs {line}' did not end within {PATIENCE:?}"))?
+            .map_err(|error| format!("'dfs {line}': {error}"))?;
+        Ok(Ended {
+            status: status.code(),
+            stdout: output,
+            stderr: String::from_utf8_lossy(&errors).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Looking around in the cluster: statuses, patterns, trees.
+
+use std::pin::pin;
+
+use dfs_client::Dfs;
+use dfs_types::{ErrorCode, FileStatus, FsPath};
+use futures_util::TryStreamExt;
+
+use crate::exit::{Failures, Outcome};
+use crate::glob::{Pattern, Tree};
+
+impl Tree for Dfs {
+    async fn status(&self, path: &FsPath) -> Outcome<Option<FileStatus>> {
+        status(self, path).await
+    }
+
+    async fn entries(&self, path: &FsPath) -> Outcome<Vec<(String, FileStatus)>> {
+        entries(self, path).await
+    }
+}
+
+/// The status of a path, `None` if there is none.
+pub(crate) async fn status(dfs: &Dfs, path: &FsPath) -> Outcome<Option<FileStatus>> {
+    match dfs.stat(path).await {
+        Ok(status) => Ok(Some(status)),
+        // A path below a file does not exist either.
+        Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::NotADirectory) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A directory's entries by name.
+pub(crate) async fn entries(dfs: &Dfs, path: &FsPath) -> Outcome<Vec<(String, FileStatus)>> {
+    let mut entries = pin!(dfs.list(path));
+    let mut all = Vec::new();
+    while let Some(entry) = entries.try_next().await? {
+        all.push((entry.name, entry.status));
+    }
+    Ok(all)
+}
+
+/// What a path or pattern means; nothing is an error.
+pub(crate) async fn expand(dfs: &Dfs, text: &str) -> Outcome<Vec<(FsPath, FileStatus)>> {
+    Pattern::parse(text)?.expand(dfs).await
+}
+
+/// What several paths and patterns mean; those that mean nothing are noted as failures.
+pub(crate) async fn expand_all(
+    dfs: &Dfs,
+    texts: &[String],
+    failures: &mut Failures,
+) -> Outcome<Vec<(FsPath, FileStatus)>> {
+    let mut all = Vec::new();
+    for text in texts {
+        all.extend(failures.keep(expand(dfs, text).await)?.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+/// Goes through a tree, each directory before what is in it, in the order of names.
+///
+/// Holds the entries of the directories on the way down, not the tree.
+pub(crate) struct Walk {
+    dfs: Dfs,
+    stack: Vec<(FsPath, FileStatus)>,
+    /// The directory that was handed out last, not yet listed.
+    descend: Option<FsPath>,
+}
+
+impl Walk {
+    /// Starts at `path`, which comes first.
+    pub(crate) fn new(dfs: &Dfs, path: FsPath, status: FileStatus) -> Self {
+        Self { dfs: dfs.clone(), stack: vec![(path, status)], descend: None }
+    }
+
+    /// The next entry; after an error the walk goes on beside the directory that could not be listed.
+    pub(crate) async fn next(&mut self) -> Option<Outcome<(FsPath, FileStatus)>> {
+        if let Some(directory) = self.descend.take()
+            && let Err(failure) = self.push_entries(&directory).await
+        {
+            return Some(Err(failure));
+        }
+        let (path, status) = self.stack.pop()?;
+        if status.is_directory() {
+            self.descend = Some(path.clone());
+        }
+        Some(Ok((path, status)))
+    }
+
+    /// Does not go into the directory that came last.
+    pub(crate) fn skip(&mut self) {
+        self.descend = None;
+    }
+
+    async fn push_entries(&mut self, directory: &FsPath) -> Outcome {
+        for (name, status) in entries(&self.dfs, directory).await?.into_iter().rev() {
+            self.stack.push((directory.join(&name)?, status));
+        }
+        Ok(())
+    }
+}
+
+/// The entries at and below `path` that `recursive` asks for, in order; for commands that change one after the other.
+pub(crate) async fn for_each<F>(
+    dfs: &Dfs,
+    (path, status): (FsPath, FileStatus),
+    recursive: bool,
+    failures: &mut Failures,
+    mut change: F,
+) -> Outcome
+where
+    F: AsyncFnMut(&FsPath, &FileStatus) -> Outcome,
+{
+    if !recursive {
+        let outcome = change(&path, &status).await;
+        return failures.keep(outcome).map(drop);
+    }
+    let mut walk = Walk::new(dfs, path, status);
+    while let Some(next) = walk.next().await {
+        if let Some((path, status)) = failures.keep(next)? {
+            let outcome = change(&path, &status).await;
+            failures.keep(outcome)?;
+        }
+    }
+    Ok(())
+}

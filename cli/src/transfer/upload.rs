@@ -1,0 +1,166 @@
+//! One file into the cluster.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use dfs_client::{CreateOptions, Dfs, FileWriter};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Millis, Mode};
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::target::exists_already;
+use super::{PIECES, READ_BYTES, hidden_name};
+use crate::exit::{Failure, Outcome};
+use crate::remote;
+
+/// Where the bytes come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A local file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+    /// A file of the cluster.
+    Remote(FsPath),
+}
+
+/// Attributes that the copy takes over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Preserved {
+    pub(crate) mode: Mode,
+    pub(crate) mtime: Millis,
+    pub(crate) atime: Millis,
+}
+
+/// How files are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) dfs: Dfs,
+    /// Replication, chunk size, durability; the rest is this module's.
+    pub(crate) create: CreateOptions,
+    /// Replace an existing file.
+    pub(crate) force: bool,
+    pub(crate) progress: Progress,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Upload {
+    /// Copies `source` to the file `target`: under a hidden name first, so that nobody sees half a file, and only a
+    /// complete one replaces what was there.
+    pub(crate) async fn run(&self, source: Source, target: &FsPath, preserved: Option<Preserved>) -> Outcome {
+        match remote::status(&self.dfs, target).await? {
+            Some(status) if status.is_directory() => {
+                let message = format!("{target} is a directory: it can't be replaced by a file");
+                return Err(FsError::new(ErrorCode::IsADirectory, message).into());
+            }
+            Some(_) if !self.force => return Err(exists_already(target)),
+            Some(_) | None => {}
+        }
+        let (Some(directory), Some(name)) = (target.parent(), target.name()) else {
+            return Err(Failure::Usage("the root directory can't be a file".to_owned()));
+        };
+        let hidden = directory.join(&hidden_name(name, random()))?;
+        let bytes = self.open(source).await?;
+        let mut options = self.create.clone();
+        if let Some(preserved) = preserved {
+            options.mode = preserved.mode;
+        }
+        let writer = self.dfs.create(&hidden, options).await?;
+        let written = tokio::select! {
+            written = self.write(bytes, writer) => written,
+            () = self.stop.cancelled() => Err(Failure::Interrupted),
+        };
+        let outcome = match written {
+            Ok(()) => self.publish(&hidden, target, preserved).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = outcome {
+            // The first failure is the one to tell.
+            let _ = self.dfs.delete(&hidden, false).await;
+            return Err(failure);
+        }
+        self.progress.file();
+        Ok(())
+    }
+
+    /// Writes a whole file and closes it.
+    async fn write(&self, mut bytes: BoxStream<'static, Outcome<Bytes>>, mut writer: FileWriter) -> Outcome {
+        while let Some(piece) = bytes.next().await {
+            let piece = piece?;
+            let length = piece.len();
+            writer.write_bytes(piece).await?;
+            self.progress.bytes(length);
+        }
+        writer.close().await?;
+        Ok(())
+    }
+
+    /// Gives a complete file its attributes and its name.
+    async fn publish(&self, hidden: &FsPath, target: &FsPath, preserved: Option<Preserved>) -> Outcome {
+        if let Some(Preserved { mode, mtime, atime }) = preserved {
+            self.dfs.set_mode(hidden, mode).await?;
+            self.dfs.set_times(hidden, Some(mtime), Some(atime)).await?;
+        }
+        self.dfs.rename(hidden, target, self.force).await.map_err(|error| match error.code {
+            ErrorCode::AlreadyExists => exists_already(target),
+            _ => error.into(),
+        })
+    }
+
+    async fn open(&self, source: Source) -> Outcome<BoxStream<'static, Outcome<Bytes>>> {
+        Ok(match source {
+            Source::File(path) => read_in_background(path, |path| File::open(path)),
+            Source::Stdin => read_in_background(PathBuf::from("standard input"), |_| Ok(io::stdin().lock())),
+            Source::Remote(path) => {
+                let reader = self.dfs.open(&path).await?;
+                reader
+                    .stream(0..reader.len())
+                    .map(|piece: FsResult<Bytes>| piece.map_err(Failure::from))
+                    .boxed()
+            }
+        })
+    }
+}
+
+/// Reads on a thread of its own, a few pieces ahead of whoever takes them.
+fn read_in_background<R: Read>(
+    path: PathBuf,
+    open: impl FnOnce(&Path) -> io::Result<R> + Send + 'static,
+) -> BoxStream<'static, Outcome<Bytes>> {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut source = match open(&path) {
+            Ok(source) => source,
+            Err(error) => {
+                // Nobody listens: nobody needs to know.
+                let _ = sender.blocking_send(Err(Failure::file(&path, &error)));
+                return;
+            }
+        };
+        loop {
+            let mut piece = Vec::with_capacity(READ_BYTES);
+            let outcome = match source.by_ref().take(READ_BYTES as u64).read_to_end(&mut piece) {
+                Ok(0) => return,
+                Ok(_) => Ok(Bytes::from(piece)),
+                Err(error) => Err(Failure::file(&path, &error)),
+            };
+            let failed = outcome.is_err();
+            if sender.blocking_send(outcome).is_err() || failed {
+                return;
+            }
+        }
+    });
+    futures_util::stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    })
+    .boxed()
+}
+
+/// 64 random bits.
+fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}

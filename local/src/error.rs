@@ -1,0 +1,118 @@
+//! What can go wrong with a local cluster.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dfs_types::FsError;
+
+use crate::record::Daemon;
+
+/// Result with [`LocalError`].
+pub type Result<T> = std::result::Result<T, LocalError>;
+
+/// Why an operation on a local cluster failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Reading or writing a file of the data directory failed.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried: `read`, `create` …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `cluster.json` or `addresses.json` does not say what it should.
+    #[error("{path} is damaged: stop the cluster's processes by hand and remove the file")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The record was written by another version of this program.
+    #[error(
+        "{path} has format version {found}, this program knows {known}: use the program that started the cluster"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What this program writes.
+        known: u32,
+    },
+    /// A daemon's program is not there.
+    #[error(
+        "the program '{name}' is not in {directory}: build it with 'cargo build --bins' or name its folder"
+    )]
+    NoProgram {
+        /// Name of the executable.
+        name: &'static str,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// A process could not be started, watched or signalled.
+    #[error("cannot {action} {daemon}")]
+    Process {
+        /// What was tried.
+        action: &'static str,
+        /// Which daemon.
+        daemon: Daemon,
+        /// Why.
+        source: io::Error,
+    },
+    /// A process ended by itself while the cluster was waited for.
+    #[error("{daemon} ended by itself; the end of {log}:\n{tail}")]
+    Died {
+        /// Which daemon.
+        daemon: Daemon,
+        /// Its log file.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// The deadline passed.
+    #[error("{what} within {within:?}; the end of {log}:\n{tail}")]
+    NotReady {
+        /// What did not come about, as the start of a sentence.
+        what: String,
+        /// How long it was waited for.
+        within: Duration,
+        /// The log file of the process that is behind.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// A process went on after SIGKILL.
+    #[error("{0} (pid {1}) does not end, not even by SIGKILL: look at it with 'ps'")]
+    Unkillable(Daemon, u32),
+    /// The daemon is not part of this cluster, or does not run.
+    #[error("{0} does not run")]
+    NotRunning(Daemon),
+    /// Another process works on the same data directory.
+    #[error("another command works on {0}: try again when it is done")]
+    Locked(PathBuf),
+    /// A port number would be beyond 65535.
+    #[error("{0} DataNodes from port {1} on need port numbers above 65535: use a lower port")]
+    Ports(u16, u16),
+    /// The directory has no cluster in it.
+    #[error("{0} holds no local cluster (there is no cluster.json)")]
+    NoCluster(PathBuf),
+    /// The directory may not be removed while processes use it.
+    #[error("the cluster in {0} runs: stop it first with 'dfs local down'")]
+    StillRuns(PathBuf),
+    /// The NameNode refused or did not answer.
+    #[error("the NameNode at {address} does not answer as it should")]
+    Client {
+        /// Its address.
+        address: String,
+        /// What it said.
+        source: FsError,
+    },
+    /// A task of this process was lost.
+    #[error("a background task of this process failed")]
+    Task(#[from] tokio::task::JoinError),
+}

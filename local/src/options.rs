@@ -1,0 +1,140 @@
+//! How a local cluster is to be.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT, NAMENODE_HTTP_PORT, NAMENODE_PORT};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{LocalError, Result};
+
+/// Most DataNodes of a local cluster: more say nothing new on one machine.
+pub const MAX_DATANODES: u16 = 64;
+
+/// Which ports the daemons listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Whatever is free. A NameNode that comes back takes its former port again, for its DataNodes' sake.
+    Free,
+    /// The well-known ones, all moved by the same distance so that the NameNode's is this one.
+    From(u16),
+}
+
+/// gRPC and HTTP port of one daemon; zero: any free one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct PortPair {
+    pub(crate) rpc: u16,
+    pub(crate) http: u16,
+}
+
+impl Ports {
+    pub(crate) fn namenode(self) -> Result<PortPair> {
+        match self {
+            Self::Free => Ok(PortPair::default()),
+            Self::From(first) => {
+                Ok(PortPair { rpc: first, http: moved(NAMENODE_HTTP_PORT.into(), first, 0)? })
+            }
+        }
+    }
+
+    /// The ports of the DataNode with this number, counted from 1.
+    pub(crate) fn datanode(self, number: u16) -> Result<PortPair> {
+        let Self::From(first) = self else { return Ok(PortPair::default()) };
+        let index = u32::from(number.saturating_sub(1));
+        // The row of HTTP ports runs into the NameNode's after six DataNodes: step over it.
+        let mut http = u32::from(DATANODE_HTTP_PORT) + index;
+        if http >= u32::from(NAMENODE_HTTP_PORT) {
+            http += 1;
+        }
+        Ok(PortPair {
+            rpc: moved(u32::from(DATANODE_PORT) + index, first, number)?,
+            http: moved(http, first, number)?,
+        })
+    }
+}
+
+fn moved(port: u32, first: u16, datanodes: u16) -> Result<u16> {
+    (port + u32::from(first))
+        .checked_sub(NAMENODE_PORT.into())
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0)
+        .ok_or(LocalError::Ports(datanodes, first))
+}
+
+/// How long the daemons live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// They outlive this process and its terminal: each has a process group of its own.
+    Detached,
+    /// They belong to this process's group and get what a terminal or test runner sends to it.
+    Scoped,
+}
+
+/// What [`LocalCluster::up`](crate::LocalCluster::up) is to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Ports of daemons that are started; those that run keep theirs.
+    pub ports: Ports,
+    /// DataNodes, at most [`MAX_DATANODES`].
+    pub datanodes: u16,
+    /// Volumes of each DataNode, at least 1.
+    pub volumes: u16,
+    /// Further arguments for the NameNode, such as `--dead-after 5s`.
+    pub namenode_args: Vec<String>,
+    /// Further arguments for every DataNode.
+    pub datanode_args: Vec<String>,
+    /// How long to wait until every DataNode is live and safe mode is off.
+    pub ready_within: Duration,
+    /// How long the daemons live.
+    pub lifetime: Lifetime,
+    /// Folder of the daemons' programs; `None`: beside this program, or in the folder above it (test programs).
+    pub bin_dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ports: Ports::Free,
+            datanodes: 3,
+            volumes: 1,
+            namenode_args: Vec::new(),
+            datanode_args: Vec::new(),
+            ready_within: Duration::from_secs(60),
+            lifetime: Lifetime::Detached,
+            bin_dir: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn default_ports_are_the_documented_ones() {
+        let ports = Ports::From(NAMENODE_PORT);
+        assert_eq!(ports.namenode().unwrap(), PortPair { rpc: 9_000, http: 9_870 });
+        assert_eq!(ports.datanode(1).unwrap(), PortPair { rpc: 9_001, http: 9_864 });
+        assert_eq!(ports.datanode(3).unwrap(), PortPair { rpc: 9_003, http: 9_866 });
+    }
+
+    #[test]
+    fn no_two_daemons_share_a_port() {
+        let ports = Ports::From(20_000);
+        let mut seen = BTreeSet::new();
+        for pair in
+            std::iter::once(ports.namenode()).chain((1..=MAX_DATANODES).map(|number| ports.datanode(number)))
+        {
+            let pair = pair.unwrap();
+            assert!(seen.insert(pair.rpc) && seen.insert(pair.http), "{pair:?} is taken");
+        }
+    }
+
+    #[test]
+    fn ports_out_of_range_are_refused() {
+        assert!(Ports::From(65_000).namenode().is_err());
+        assert!(Ports::From(65_535).datanode(1).is_err());
+    }
+}

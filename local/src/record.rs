@@ -1,0 +1,313 @@
+//! What is remembered of a local cluster, and where everything lies.
+//!
+//! ```text
+//! DATA/cluster.json            this record
+//! DATA/cluster.lock            locked while a command changes the cluster
+//! DATA/namenode/               the NameNode's directory
+//! DATA/datanode-1/             volume of the first DataNode (further ones: datanode-1/volume-2 …)
+//! DATA/logs/namenode.log …     what the processes wrote
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{LocalError, Result};
+use crate::options::PortPair;
+use crate::process::Identity;
+
+/// Version of `cluster.json`.
+const VERSION: u32 = 1;
+/// Lines of a log that an error shows.
+const TAIL_LINES: usize = 15;
+/// Bytes of a log that are read for them.
+const TAIL_BYTES: u64 = 16 << 10;
+/// How long a command waits for another one to finish with the same directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(90);
+
+/// One process of a local cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Daemon {
+    /// The NameNode.
+    NameNode,
+    /// A DataNode by its number, from 1.
+    DataNode(u16),
+}
+
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameNode => f.pad("namenode"),
+            Self::DataNode(number) => f.pad(&format!("datanode-{number}")),
+        }
+    }
+}
+
+impl FromStr for Daemon {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = text.strip_prefix("datanode-").and_then(|number| number.parse().ok());
+        match (text, number) {
+            ("namenode", _) => Ok(Self::NameNode),
+            (_, Some(number)) if number > 0 => Ok(Self::DataNode(number)),
+            _ => Err(format!("'{text}' is no daemon: use namenode, datanode-1, datanode-2 …")),
+        }
+    }
+}
+
+impl TryFrom<String> for Daemon {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Daemon> for String {
+    fn from(daemon: Daemon) -> Self {
+        daemon.to_string()
+    }
+}
+
+/// Where a daemon listens, `HOST:PORT` each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Addresses {
+    pub(crate) rpc: String,
+    pub(crate) http: String,
+}
+
+/// One daemon: how it is started and, if it was, what runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) ports: PortPair,
+    pub(crate) volumes: u16,
+    pub(crate) args: Vec<String>,
+    pub(crate) process: Option<Identity>,
+    pub(crate) addresses: Option<Addresses>,
+    /// Where this run's lines begin in the log file.
+    pub(crate) log_start: u64,
+}
+
+impl Record {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.process.as_ref().is_some_and(Identity::is_alive)
+    }
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Cluster {
+    version: u32,
+    pub(crate) daemons: BTreeMap<Daemon, Record>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { version: VERSION, daemons: BTreeMap::new() }
+    }
+}
+
+/// The data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`, which is made absolute: daemons may have another working directory.
+    pub(crate) fn new(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(file_error("resolve", root))?;
+        Ok(Self { root })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn directory(&self, daemon: Daemon) -> PathBuf {
+        self.root.join(daemon.to_string())
+    }
+
+    /// The directories a DataNode stores chunks in.
+    pub(crate) fn volumes(&self, daemon: Daemon, count: u16) -> Vec<PathBuf> {
+        let directory = self.directory(daemon);
+        match count {
+            0 | 1 => vec![directory],
+            _ => (1..=count).map(|number| directory.join(format!("volume-{number}"))).collect(),
+        }
+    }
+
+    pub(crate) fn log(&self, daemon: Daemon) -> PathBuf {
+        self.root.join("logs").join(format!("{daemon}.log"))
+    }
+
+    fn record(&self) -> PathBuf {
+        self.root.join("cluster.json")
+    }
+
+    /// Whether a cluster was ever started here.
+    pub(crate) fn exists(&self) -> bool {
+        self.record().exists()
+    }
+
+    /// The record, or an empty one if there is none yet.
+    pub(crate) fn load(&self) -> Result<Cluster> {
+        let path = self.record();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cluster::default()),
+            Err(source) => return Err(LocalError::File { action: "read", path, source }),
+        };
+        let cluster: Cluster = serde_json::from_str(&text)
+            .map_err(|source| LocalError::Damaged { path: path.clone(), source })?;
+        if cluster.version != VERSION {
+            return Err(LocalError::Version { path, found: cluster.version, known: VERSION });
+        }
+        Ok(cluster)
+    }
+
+    /// Replaces the record as a whole: a crash leaves the old one or the new one.
+    pub(crate) fn save(&self, cluster: &Cluster) -> Result<()> {
+        let path = self.record();
+        let text = serde_json::to_string_pretty(cluster)
+            .map_err(|source| LocalError::Damaged { path: path.clone(), source })?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.root).map_err(file_error("write", &path))?;
+        io::Write::write_all(&mut file, text.as_bytes()).map_err(file_error("write", &path))?;
+        file.persist(&path).map_err(|error| LocalError::File {
+            action: "replace",
+            path,
+            source: error.error,
+        })?;
+        Ok(())
+    }
+
+    /// Makes the directory and takes the right to change the cluster; it ends with the returned file.
+    ///
+    /// It is a lock between processes, held while an `up` waits for its daemons.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.root.join("cluster.lock");
+        fs::create_dir_all(&self.root).map_err(file_error("create", &self.root))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(file_error("open", &path))?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) => return Err(LocalError::Locked(self.root.clone())),
+                Err(error) => return Err(LocalError::File { action: "lock", path, source: error.into() }),
+            }
+        }
+    }
+
+    /// The last lines a daemon wrote since byte `start` of its log.
+    pub(crate) fn log_tail(&self, daemon: Daemon, start: u64) -> String {
+        read_tail(&self.log(daemon), start)
+            .unwrap_or_else(|error| format!("  (the log can't be read: {error})"))
+    }
+}
+
+fn read_tail(path: &Path, start: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let end = file.metadata()?.len();
+    file.seek(SeekFrom::Start(start.max(end.saturating_sub(TAIL_BYTES)).min(end)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    if shown.is_empty() {
+        return Ok("  (it is empty)".to_owned());
+    }
+    Ok(shown.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))
+}
+
+/// For `map_err`: names the file and what was tried.
+pub(crate) fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LocalError {
+    let path = path.to_owned();
+    move |source| LocalError::File { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            ports: PortPair { rpc: 1, http: 2 },
+            volumes: 1,
+            args: vec!["--x".to_owned()],
+            process: Identity::of(std::process::id()).ok(),
+            addresses: None,
+            log_start: 0,
+        }
+    }
+
+    #[test]
+    fn names_of_daemons_are_read_back() {
+        for daemon in [Daemon::NameNode, Daemon::DataNode(1), Daemon::DataNode(17)] {
+            assert_eq!(daemon.to_string().parse(), Ok(daemon));
+        }
+        for text in ["", "datanode", "datanode-", "datanode-0", "datanode--1", "NameNode"] {
+            assert!(text.parse::<Daemon>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_record_survives_and_a_strange_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path()).unwrap();
+        assert!(!layout.exists());
+        let mut cluster = layout.load().unwrap();
+        cluster.daemons.insert(Daemon::DataNode(2), record());
+        layout.save(&cluster).unwrap();
+        let again = layout.load().unwrap();
+        assert!(again.daemons[&Daemon::DataNode(2)].is_alive());
+
+        cluster.version = VERSION + 1;
+        layout.save(&cluster).unwrap();
+        assert!(matches!(layout.load(), Err(LocalError::Version { .. })));
+        fs::write(layout.record(), "{").unwrap();
+        assert!(matches!(layout.load(), Err(LocalError::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_lock_excludes_a_second_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path()).unwrap();
+        let held = layout.lock().unwrap();
+        let second = OpenOptions::new().write(true).open(folder.path().join("cluster.lock")).unwrap();
+        assert_eq!(flock(&second, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        drop(held);
+        assert_eq!(flock(&second, FlockOperation::NonBlockingLockExclusive), Ok(()));
+    }
+
+    #[test]
+    fn a_tail_shows_only_the_last_lines_of_this_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "old\n").unwrap();
+        assert!(read_tail(&path, 4).unwrap().contains("empty"));
+        let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        fs::write(&path, format!("old\n{lines}")).unwrap();
+        let tail = read_tail(&path, 4).unwrap();
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("line 99"));
+    }
+}

@@ -1,0 +1,47 @@
+//! A cluster that ends with its owner.
+
+use std::ops::Deref;
+
+use crate::cluster::LocalCluster;
+use crate::error::{LocalError, Result};
+use crate::options::{Lifetime, Options, Ports};
+
+/// A [`LocalCluster`] in a temporary directory on free ports. Dropping it kills exactly its processes and removes the
+/// directory.
+#[derive(Debug)]
+pub struct TestCluster {
+    // Fields are dropped after `drop` ran: the processes are gone before the directory goes.
+    cluster: LocalCluster,
+    _folder: tempfile::TempDir,
+}
+
+impl TestCluster {
+    /// Starts a cluster and waits until it is ready. Ports and lifetime of `options` are not looked at.
+    pub async fn start(options: Options) -> Result<Self> {
+        let folder = tokio::task::spawn_blocking(tempfile::tempdir).await?.map_err(|source| {
+            LocalError::File { action: "create a directory in", path: std::env::temp_dir(), source }
+        })?;
+        let options = Options { ports: Ports::Free, lifetime: Lifetime::Scoped, ..options };
+        let cluster = LocalCluster::new(folder.path(), &options)?;
+        let this = Self { cluster, _folder: folder };
+        this.cluster.up(&options).await?;
+        Ok(this)
+    }
+}
+
+impl Deref for TestCluster {
+    type Target = LocalCluster;
+
+    fn deref(&self) -> &LocalCluster {
+        &self.cluster
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        if let Err(error) = self.cluster.kill_all() {
+            // Nothing else can be done here, and a process that stays must not stay unseen.
+            eprintln!("the local cluster's processes could not be stopped: {error}");
+        }
+    }
+}
