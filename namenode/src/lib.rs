@@ -1,1 +1,20 @@
-//! Under construction.
+//! The NameNode of the file system.
+//!
+//! ```text
+//!  gRPC ─ serve ─> api ──propose(Edit)──> store (one writer: batch → COMMIT+fsync)
+//!                   │                        │ Change              │ answer, only now
+//!                   │<── locate, choose ──> engine (one task owns core::Cluster)
+//! ```
+//!
+//! * [`config`] reads the command line, [`run`] starts and stops the process and is the only place that spawns;
+//! * [`serve`] turns wire messages into calls of [`api::Namenode`], the one door for all protocols;
+//! * [`engine`] owns the chunk map and its decisions, [`store`] the namespace;
+//! * [`metrics`] names everything that is counted.
+
+pub mod api;
+pub mod config;
+pub mod engine;
+pub mod metrics;
+pub mod run;
+pub mod serve;
+pub mod store;

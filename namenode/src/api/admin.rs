@@ -1,0 +1,341 @@
+//! What administrators ask.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dfs_namenode_core::{Cluster, Event, NodeView, SafeModeView, Totals};
+use dfs_types::{Caller, ChunkId, ClusterId, FileStatus, FsPath, FsResult, GenStamp};
+use futures_util::stream::{BoxStream, StreamExt, try_unfold};
+use tracing::info;
+
+use super::{Namenode, Node, resolve};
+use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
+
+/// Most chunks of a file in one entry of a check; a larger file has several entries.
+const FSCK_CHUNKS: usize = 1_000;
+/// Most files the walk reads at once.
+const FSCK_FILES: usize = 1_000;
+
+/// Capacity and health of the whole, in bytes and numbers of chunks and nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FsStats {
+    /// Bytes of all volumes.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+    /// Bytes that new replicas may take.
+    pub remaining: u64,
+    /// Chunks with too few good replicas.
+    pub under_replicated: u64,
+    /// Chunks of which no replica is known.
+    pub missing: u64,
+    /// Chunks of which only bad replicas are known.
+    pub corrupt: u64,
+    /// All chunks.
+    pub chunks: u64,
+    /// Nodes that are not dead.
+    pub live_nodes: u64,
+    /// Nodes that count as gone.
+    pub dead_nodes: u64,
+}
+
+/// Everything about the cluster's state.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Whether changes are refused, and until when.
+    pub safe_mode: SafeModeView,
+    /// Every known node.
+    pub nodes: Vec<NodeView>,
+    /// Chunks, bytes and pending work.
+    pub totals: Totals,
+    /// What the namespace holds.
+    pub counts: Counts,
+}
+
+/// What to do about safe mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SafeModeAction {
+    /// Only tell.
+    Get,
+    /// Switch it on.
+    Enter,
+    /// Switch it off.
+    Leave,
+}
+
+/// One part of a check's result.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    /// A file, or a part of one with very many chunks.
+    File(FsckFile),
+    /// The sum over everything; the last finding.
+    Summary(FsckSummary),
+}
+
+/// What a check found of one file.
+#[derive(Debug, Clone)]
+pub struct FsckFile {
+    /// Where it is.
+    pub path: FsPath,
+    /// Its attributes.
+    pub status: FileStatus,
+    /// Its chunks, at most some thousand; further ones come in further entries of the same path.
+    pub chunks: Vec<FsckChunk>,
+}
+
+/// What a check found of one chunk.
+#[derive(Debug, Clone)]
+pub struct FsckChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub generation: GenStamp,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Replicas wanted.
+    pub expected: u32,
+    /// Nodes with a good replica.
+    pub nodes: Vec<Node>,
+    /// Known bad replicas.
+    pub corrupt: u32,
+    /// Whether it is being written.
+    pub under_construction: bool,
+}
+
+/// The sum over everything checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FsckSummary {
+    /// Files.
+    pub files: u64,
+    /// Directories, the one asked for included.
+    pub directories: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Chunks with fewer good replicas than wanted, but at least one.
+    pub under_replicated: u64,
+    /// Chunks with more good replicas than wanted.
+    pub over_replicated: u64,
+    /// Chunks of which no replica is known.
+    pub missing: u64,
+    /// Chunks of which only bad replicas are known.
+    pub corrupt: u64,
+    /// Files being written.
+    pub open_files: u64,
+    /// Good replicas.
+    pub replicas: u64,
+}
+
+impl FsckSummary {
+    /// Whether every complete chunk has a good replica.
+    pub fn is_healthy(&self) -> bool {
+        self.missing == 0 && self.corrupt == 0
+    }
+
+    fn count(&mut self, chunk: &FsckChunk) {
+        let good = chunk.nodes.len() as u64;
+        let expected = u64::from(chunk.expected);
+        self.chunks += 1;
+        self.replicas += good;
+        if chunk.under_construction {
+            return;
+        }
+        self.missing += u64::from(good == 0 && chunk.corrupt == 0);
+        self.corrupt += u64::from(good == 0 && chunk.corrupt > 0);
+        self.under_replicated += u64::from(good > 0 && good < expected);
+        self.over_replicated += u64::from(good > expected);
+    }
+}
+
+impl Namenode {
+    /// Capacity and health of the whole.
+    pub async fn fs_stats(&self) -> FsResult<FsStats> {
+        self.engine
+            .with(|turn| {
+                let totals = turn.cluster.totals(turn.now);
+                FsStats {
+                    capacity: totals.capacity,
+                    used: totals.used,
+                    remaining: totals.available,
+                    under_replicated: totals.under_replicated,
+                    missing: totals.missing,
+                    corrupt: totals.corrupt,
+                    chunks: totals.chunks,
+                    live_nodes: totals.live_nodes + totals.stale_nodes,
+                    dead_nodes: totals.dead_nodes,
+                }
+            })
+            .await
+    }
+
+    /// Everything about the cluster's state.
+    pub async fn report(&self) -> FsResult<Report> {
+        let counts = self.store.counts();
+        let cluster = self.cluster;
+        self.engine
+            .with(move |turn| Report {
+                cluster,
+                safe_mode: turn.cluster.safe_mode(),
+                nodes: turn.cluster.nodes(turn.now),
+                totals: turn.cluster.totals(turn.now),
+                counts,
+            })
+            .await
+    }
+
+    /// Whether the store can take edits; the error says why not.
+    pub fn health(&self) -> Result<(), String> {
+        self.store.health()
+    }
+
+    /// Tells or switches safe mode; switching is for superusers.
+    pub async fn safe_mode(&self, caller: &Caller, action: SafeModeAction) -> FsResult<SafeModeView> {
+        let switch = match action {
+            SafeModeAction::Get => None,
+            SafeModeAction::Enter => Some(true),
+            SafeModeAction::Leave => Some(false),
+        };
+        if let Some(on) = switch {
+            self.check_superuser(caller)?;
+            info!(on, user = caller.user, "safe mode switched");
+        }
+        self.engine
+            .with(move |turn| {
+                if let Some(on) = switch {
+                    turn.apply(Event::SafeModeSet { on });
+                }
+                turn.cluster.safe_mode()
+            })
+            .await
+    }
+
+    /// Bytes, files and directories at and below a path.
+    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<Summary> {
+        self.store.content_summary(caller, path).await
+    }
+
+    /// Checks every file at and below a path. Findings are made as they are taken. The caller needs the right to
+    /// list every directory met.
+    pub fn fsck(self: Arc<Self>, caller: Caller, path: FsPath) -> BoxStream<'static, FsResult<Finding>> {
+        let check = Fsck {
+            namenode: self,
+            caller,
+            path,
+            page: Page::After(None),
+            walked: VecDeque::new(),
+            ready: VecDeque::new(),
+            summary: FsckSummary::default(),
+        };
+        let findings = try_unfold(Some(check), |check| async move {
+            let Some(mut check) = check else { return Ok(None) };
+            match check.next_file().await? {
+                Some(file) => Ok(Some((Finding::File(file), Some(check)))),
+                None => Ok(Some((Finding::Summary(check.summary().await?), None))),
+            }
+        });
+        findings.boxed()
+    }
+}
+
+/// A check under way.
+struct Fsck {
+    namenode: Arc<Namenode>,
+    caller: Caller,
+    path: FsPath,
+    page: Page,
+    /// Files met but not looked up yet; those with very many chunks in parts.
+    walked: VecDeque<WalkedFile>,
+    ready: VecDeque<FsckFile>,
+    summary: FsckSummary,
+}
+
+/// Where the walk goes on.
+enum Page {
+    After(Option<FsPath>),
+    End,
+}
+
+impl Fsck {
+    async fn next_file(&mut self) -> FsResult<Option<FsckFile>> {
+        loop {
+            if let Some(file) = self.ready.pop_front() {
+                file.chunks.iter().for_each(|chunk| self.summary.count(chunk));
+                return Ok(Some(file));
+            }
+            if !self.walked.is_empty() {
+                self.look_up().await?;
+                continue;
+            }
+            let Page::After(after) = &self.page else { return Ok(None) };
+            let store = &self.namenode.store;
+            let (files, next) =
+                store.walk_files(&self.caller, &self.path, after.as_ref(), FSCK_FILES).await?;
+            self.page = next.map_or(Page::End, |next| Page::After(Some(next)));
+            for file in files {
+                self.summary.files += 1;
+                self.summary.bytes += file.status.length;
+                self.summary.open_files += u64::from(file.status.open);
+                self.walked.extend(parts(file));
+            }
+        }
+    }
+
+    /// Asks the engine about some of the files met, in one turn.
+    async fn look_up(&mut self) -> FsResult<()> {
+        let mut chunks = 0;
+        let mut batch = Vec::new();
+        while let Some(file) =
+            self.walked.pop_front_if(|file| chunks == 0 || chunks + file.chunks.len() <= FSCK_CHUNKS)
+        {
+            chunks += file.chunks.len();
+            batch.push(file);
+        }
+        let checked: Vec<FsckFile> = self
+            .namenode
+            .engine
+            .with(move |turn| batch.into_iter().map(|file| check_file(turn.cluster, file)).collect())
+            .await?;
+        self.ready.extend(checked);
+        Ok(())
+    }
+
+    async fn summary(&self) -> FsResult<FsckSummary> {
+        let sum = self.namenode.store.content_summary(&self.caller, &self.path).await?;
+        Ok(FsckSummary { directories: sum.directories, ..self.summary })
+    }
+}
+
+/// A file in parts of at most [`FSCK_CHUNKS`] chunks; at least one.
+fn parts(file: WalkedFile) -> Vec<WalkedFile> {
+    if file.chunks.len() <= FSCK_CHUNKS {
+        return vec![file];
+    }
+    let WalkedFile { path, status, chunks } = file;
+    chunks
+        .chunks(FSCK_CHUNKS)
+        .map(|part| WalkedFile { path: path.clone(), status: status.clone(), chunks: part.to_vec() })
+        .collect()
+}
+
+fn check_file(cluster: &Cluster, file: WalkedFile) -> FsckFile {
+    let WalkedFile { path, status, chunks } = file;
+    let chunks = chunks.iter().map(|row| check_chunk(cluster, row, status.replication)).collect();
+    FsckFile { path, status, chunks }
+}
+
+fn check_chunk(cluster: &Cluster, row: &ChunkRow, expected: u32) -> FsckChunk {
+    let view = cluster.chunk(row.chunk);
+    let (good, corrupt) = view.map_or((Vec::new(), 0), |view| (view.good, view.corrupt.len()));
+    FsckChunk {
+        chunk: row.chunk,
+        generation: row.generation,
+        length: row.length.unwrap_or(row.readable),
+        expected,
+        nodes: resolve(cluster, good),
+        corrupt: corrupt as u32,
+        under_construction: row.length.is_none(),
+    }
+}

@@ -1,0 +1,162 @@
+//! [`Namenode`]: everything the NameNode can do, as typed methods; the one door for all protocols.
+//!
+//! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join what
+//! the store and the engine know. They are split by topic: [`namespace`], [`writing`], [`reading`], [`recovery`],
+//! [`cluster`] and [`admin`].
+
+pub mod admin;
+pub mod cluster;
+pub mod namespace;
+pub mod reading;
+pub mod recovery;
+pub mod writing;
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dfs_namenode_core::{Address, Cluster};
+use dfs_types::names::SUPERGROUP;
+use dfs_types::{
+    Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId, RequestId,
+};
+use tokio::sync::Semaphore;
+
+use crate::config::Settings;
+use crate::engine::Handle;
+use crate::store::Store;
+use crate::store::edit::{Edit, Outcome, Proposal};
+
+/// Full reports taken in at the same time; each may hold hundreds of megabytes until it is applied.
+const CONCURRENT_REPORTS: usize = 4;
+
+/// Who asks for a change, and which of its requests this is.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Names the request, so that a retry gets the first answer; `None` if the protocol has no such thing.
+    pub request: Option<RequestId>,
+    /// On whose behalf.
+    pub caller: Caller,
+}
+
+/// A DataNode and where it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The node.
+    pub id: NodeId,
+    /// Its present address.
+    pub address: Address,
+}
+
+/// A chunk of a file and the nodes that hold it, or shall hold it, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub generation: GenStamp,
+    /// Its position among the file's chunks.
+    pub index: u64,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its bytes; for one being written those readers may count on.
+    pub length: u64,
+    /// Best first.
+    pub nodes: Vec<Node>,
+    /// Whether its length may still change.
+    pub under_construction: bool,
+    /// Whether every known replica is bad.
+    pub corrupt: bool,
+}
+
+/// The NameNode's methods. Shared by all protocols.
+pub struct Namenode {
+    cluster: ClusterId,
+    settings: Settings,
+    superuser: String,
+    store: Store,
+    engine: Handle,
+    reports: Semaphore,
+}
+
+impl fmt::Debug for Namenode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namenode").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+impl Namenode {
+    /// A NameNode over an open store and a running engine.
+    pub fn new(settings: Settings, superuser: String, store: Store, engine: Handle) -> Self {
+        let cluster = store.cluster();
+        Self { cluster, settings, superuser, store, engine, reports: Semaphore::new(CONCURRENT_REPORTS) }
+    }
+
+    /// Proposes a change on behalf of a client.
+    async fn propose(&self, origin: Origin, edit: Edit) -> FsResult<Outcome> {
+        self.check_writable()?;
+        let Origin { request, caller } = origin;
+        self.propose_as(request, Some(caller), edit).await
+    }
+
+    /// Proposes one of the NameNode's own changes.
+    async fn propose_own(&self, edit: Edit) -> FsResult<Outcome> {
+        self.propose_as(None, None, edit).await
+    }
+
+    async fn propose_as(
+        &self,
+        request: Option<RequestId>,
+        caller: Option<Caller>,
+        edit: Edit,
+    ) -> FsResult<Outcome> {
+        self.store.propose(Proposal { request, caller, now: unix_now(), edit }).await
+    }
+
+    fn check_writable(&self) -> FsResult<()> {
+        if self.engine.safe_mode() {
+            return Err(FsError::new(
+                ErrorCode::SafeMode,
+                "the NameNode is in safe mode and takes no changes: wait until enough DataNodes have reported",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_superuser(&self, caller: &Caller) -> FsResult<()> {
+        if caller.user == self.superuser || caller.groups.iter().any(|group| group == SUPERGROUP) {
+            return Ok(());
+        }
+        Err(FsError::new(
+            ErrorCode::PermissionDenied,
+            format!(
+                "user {} may not do this: only {} and the group {SUPERGROUP} may",
+                caller.user, self.superuser
+            ),
+        ))
+    }
+
+    /// Finalized replicas a chunk of a file with this replication needs before the file may be closed.
+    fn needed_replicas(&self, replication: u32) -> usize {
+        self.settings.min_replicas.min(replication).max(1) as usize
+    }
+}
+
+/// The nodes with their present addresses; those the cluster forgot are left out.
+fn resolve(cluster: &Cluster, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Node> {
+    nodes
+        .into_iter()
+        .filter_map(|id| cluster.endpoint(id).map(|address| Node { id, address: address.clone() }))
+        .collect()
+}
+
+/// The store answered a retry with the outcome of another kind of request.
+fn reused_request(outcome: &Outcome) -> FsError {
+    FsError::invalid(format!(
+        "the request id was used before, by a request that got the answer {outcome:?}: take a new id"
+    ))
+}
+
+fn unix_now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(since.as_millis() as u64)
+}

@@ -1,0 +1,141 @@
+//! Directories, names and attributes.
+
+use dfs_types::limits::{LIST_PAGE, MAX_REPLICATION};
+use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, Millis, Mode};
+
+use super::{Namenode, Origin, reused_request};
+use crate::store::edit::{Edit, Outcome};
+
+/// What a client should know before it does anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Bytes of a chunk unless asked for otherwise.
+    pub chunk_size: u64,
+    /// Replicas of a file unless asked for otherwise.
+    pub replication: u32,
+    /// Finalized replicas a chunk needs before its file may be closed.
+    pub min_replicas: u32,
+    /// Whether changes are refused now.
+    pub safe_mode: bool,
+}
+
+impl Namenode {
+    /// Cluster id and defaults.
+    pub fn defaults(&self) -> Defaults {
+        Defaults {
+            cluster: self.cluster,
+            chunk_size: self.settings.default_chunk_size,
+            replication: self.settings.default_replication,
+            min_replicas: self.settings.min_replicas,
+            safe_mode: self.engine.safe_mode(),
+        }
+    }
+
+    /// Attributes of a file or directory.
+    pub async fn stat(&self, caller: &Caller, path: &FsPath) -> FsResult<FileStatus> {
+        self.store.stat(caller, path).await
+    }
+
+    /// A page of a directory, ordered by name, beginning after `start_after`, and whether more follow. A file lists
+    /// as itself with an empty name. `limit` 0 and those above the server's page mean the server's page.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        start_after: Option<&str>,
+        limit: usize,
+    ) -> FsResult<(Vec<(String, FileStatus)>, bool)> {
+        let limit = if limit == 0 { LIST_PAGE } else { limit.min(LIST_PAGE) };
+        self.store.list(caller, path, start_after.unwrap_or_default(), limit).await
+    }
+
+    /// Makes a directory; with `parents` also those above it, and then an existing one is fine.
+    pub async fn mkdir(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        mode: Mode,
+        parents: bool,
+    ) -> FsResult<FileStatus> {
+        match self.propose(origin, Edit::Mkdir { path, mode, parents }).await? {
+            Outcome::Status(status) => Ok(status),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives way.
+    pub async fn rename(&self, origin: Origin, from: FsPath, to: FsPath, overwrite: bool) -> FsResult<()> {
+        self.propose_done(origin, Edit::Rename { from, to, overwrite }).await
+    }
+
+    /// Removes a file or directory; answers whether there was one.
+    pub async fn delete(&self, origin: Origin, path: FsPath, recursive: bool) -> FsResult<bool> {
+        match self.propose(origin, Edit::Delete { path, recursive }).await? {
+            Outcome::Deleted(existed) => Ok(existed),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Sets how many replicas the file's chunks shall have.
+    pub async fn set_replication(&self, origin: Origin, path: FsPath, replication: u32) -> FsResult<()> {
+        check_replication(replication)?;
+        self.propose_done(origin, Edit::SetReplication { path, replication }).await
+    }
+
+    /// Sets permission bits.
+    pub async fn set_mode(&self, origin: Origin, path: FsPath, mode: Mode) -> FsResult<()> {
+        self.propose_done(origin, Edit::SetMode { path, mode }).await
+    }
+
+    /// Sets owner and group, each only if given.
+    pub async fn set_owner(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        owner: Option<String>,
+        group: Option<String>,
+    ) -> FsResult<()> {
+        for (what, name) in [("owner", &owner), ("group", &group)] {
+            if let Some(name) = name {
+                dfs_types::attributes::check_principal(what, name)?;
+            }
+        }
+        self.propose_done(origin, Edit::SetOwner { path, owner, group }).await
+    }
+
+    /// Sets times (Unix), each only if given.
+    pub async fn set_times(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        mtime: Option<Millis>,
+        atime: Option<Millis>,
+    ) -> FsResult<()> {
+        for time in [mtime, atime].into_iter().flatten() {
+            if i64::try_from(time.0).is_err() {
+                return Err(FsError::invalid(format!("the time {time} ms is out of range")));
+            }
+        }
+        self.propose_done(origin, Edit::SetTimes { path, mtime, atime }).await
+    }
+
+    /// Proposes a change that has nothing to tell.
+    pub(super) async fn propose_done(&self, origin: Origin, edit: Edit) -> FsResult<()> {
+        match self.propose(origin, edit).await? {
+            Outcome::Done => Ok(()),
+            other => Err(reused_request(&other)),
+        }
+    }
+}
+
+/// Checks a wanted number of replicas.
+pub(super) fn check_replication(replication: u32) -> FsResult<()> {
+    if replication == 0 || replication > MAX_REPLICATION {
+        return Err(FsError::invalid(format!(
+            "replication {replication} is out of range: use 1 to {MAX_REPLICATION}"
+        )));
+    }
+    Ok(())
+}

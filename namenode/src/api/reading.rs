@@ -1,0 +1,90 @@
+//! Where a file's bytes are.
+
+use dfs_namenode_core::{Cluster, Event};
+use dfs_types::{Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, Millis, NodeId};
+
+use super::{LocatedChunk, Namenode, resolve};
+use crate::store::ChunkRow;
+
+/// Most chunks in one answer; with [`LOCATED_NODES`] it keeps the answer below the message limit.
+const LOCATED_CHUNKS: usize = 20_000;
+/// Most nodes over all chunks of one answer.
+const LOCATED_NODES: usize = 100_000;
+/// Most bad replicas in one message.
+const MAX_BAD_REPLICAS: usize = 1_024;
+
+/// A replica that somebody found to be bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadReplica {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The replica's version.
+    pub generation: GenStamp,
+    /// Where it is.
+    pub node: NodeId,
+}
+
+impl Namenode {
+    /// The chunks that overlap `[offset, offset + length)` with their nodes, best first for a reader on
+    /// `reader_host`. Of a very large file the answer has the first chunks only: whoever needs more asks again from
+    /// the end of the last one.
+    pub async fn locate(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        offset: u64,
+        length: u64,
+        reader_host: Option<String>,
+    ) -> FsResult<(FileStatus, Vec<LocatedChunk>)> {
+        let (status, rows) = self.store.file(caller, path, offset, length).await?;
+        let chunks = self
+            .engine
+            .with(move |turn| {
+                let mut nodes = 0;
+                rows.into_iter()
+                    .take(LOCATED_CHUNKS)
+                    .map_while(|row| {
+                        let located = locate_chunk(turn.cluster, &row, reader_host.as_deref(), turn.now);
+                        let room = nodes < LOCATED_NODES;
+                        nodes += located.nodes.len();
+                        room.then_some(located)
+                    })
+                    .collect()
+            })
+            .await?;
+        Ok((status, chunks))
+    }
+
+    /// Readers found these replicas to be bad.
+    pub async fn report_bad_replicas(&self, replicas: Vec<BadReplica>) -> FsResult<()> {
+        if replicas.len() > MAX_BAD_REPLICAS {
+            return Err(FsError::invalid(format!(
+                "{} bad replicas in one message: at most {MAX_BAD_REPLICAS} are allowed",
+                replicas.len()
+            )));
+        }
+        self.engine
+            .with(move |turn| {
+                for BadReplica { chunk, generation, node } in replicas {
+                    turn.apply(Event::ReplicaCorrupt { chunk, generation, node });
+                }
+            })
+            .await
+    }
+}
+
+/// What the cluster knows of one of a file's chunks.
+fn locate_chunk(cluster: &Cluster, row: &ChunkRow, reader_host: Option<&str>, now: Millis) -> LocatedChunk {
+    let nodes = cluster.locate(row.chunk, reader_host, now);
+    let only_bad = || cluster.chunk(row.chunk).is_some_and(|view| !view.corrupt.is_empty());
+    LocatedChunk {
+        chunk: row.chunk,
+        generation: row.generation,
+        index: row.index,
+        offset: row.offset,
+        length: row.length.unwrap_or(row.readable),
+        under_construction: row.length.is_none(),
+        corrupt: nodes.is_empty() && only_bad(),
+        nodes: resolve(cluster, nodes),
+    }
+}

@@ -1,0 +1,146 @@
+//! Closing files whose writer is gone, and freeing what was deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_daemon::Shutdown;
+use dfs_namenode_core::Event;
+use dfs_types::attributes::check_principal;
+use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId};
+use futures_util::StreamExt;
+use futures_util::stream::{iter, unfold};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::{Namenode, reused_request};
+use crate::engine::FollowUp;
+use crate::store::edit::{Edit, Extent, Outcome};
+
+/// Follow-ups of the engine under way at the same time: they share commits.
+const CONCURRENT_FOLLOW_UPS: usize = 32;
+/// Inodes freed by one edit: a commit stays short, so that clients do not notice.
+const REAP_LIMIT: u32 = 500;
+/// Pause after a failed attempt to free what was deleted.
+const REAP_RETRY: Duration = Duration::from_secs(5);
+
+impl Namenode {
+    /// Closes a file whose writer is gone. `false` means that it is under way: ask again.
+    pub async fn recover_lease(&self, caller: &Caller, path: &FsPath, holder: &str) -> FsResult<bool> {
+        check_principal("lease holder", holder)?;
+        self.check_writable()?;
+        let status = self.store.stat(caller, path).await?;
+        if status.is_directory() {
+            return Err(dfs_types::FsError::new(
+                ErrorCode::IsADirectory,
+                format!("{path} is a directory: only a file has a lease"),
+            ));
+        }
+        if !status.open {
+            return Ok(true);
+        }
+        info!(%path, holder, "lease recovery asked for");
+        self.begin_recovery(status.inode, Some(caller.clone())).await
+    }
+
+    /// Starts the recovery of an open file unless it is under way already. Answers whether the file is closed.
+    /// `caller` must be allowed to write the file; `None` is the NameNode itself.
+    pub(super) async fn begin_recovery(&self, inode: InodeId, caller: Option<Caller>) -> FsResult<bool> {
+        if !self.engine.claim_recovery(inode).await? {
+            return Ok(false);
+        }
+        let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode }).await;
+        match begun {
+            Ok(Outcome::Recovery { closed, chunk }) => {
+                if let Some((chunk, new_generation)) = chunk {
+                    self.engine.tell(Event::RecoveryWanted { chunk, new_generation }).await?;
+                }
+                Ok(closed)
+            }
+            Ok(other) => {
+                self.engine.drop_recovery(inode).await?;
+                Err(reused_request(&other))
+            }
+            Err(error) => {
+                self.engine.drop_recovery(inode).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the recovery of a chunk; length 0 drops it. Closes the file.
+    pub(super) async fn end_recovery(
+        &self,
+        chunk: ChunkId,
+        generation: GenStamp,
+        length: u64,
+    ) -> FsResult<()> {
+        let extent = Extent { chunk, generation, length };
+        self.propose_own(Edit::CommitRecovery { extent }).await.map(|_outcome| ())
+    }
+
+    /// Starts the recoveries again that an earlier process did not finish, then performs what the engine asks for,
+    /// until a stop is requested.
+    pub async fn perform_follow_ups(
+        self: Arc<Self>,
+        interrupted: Vec<InodeId>,
+        follow_ups: mpsc::Receiver<FollowUp>,
+        shutdown: Shutdown,
+    ) {
+        let first = iter(interrupted).map(|inode| FollowUp::Interrupted { inode });
+        let then = unfold(follow_ups, |mut queue| async move { Some((queue.recv().await?, queue)) });
+        let performed =
+            first.chain(then).for_each_concurrent(CONCURRENT_FOLLOW_UPS, |follow_up| self.perform(follow_up));
+        tokio::select! {
+            () = performed => {}
+            () = shutdown.requested() => {}
+        }
+    }
+
+    async fn perform(&self, follow_up: FollowUp) {
+        let result = match &follow_up {
+            FollowUp::Expired { inode, holder } => {
+                info!(%inode, holder, "lease expired, closing the file");
+                self.begin_recovery(*inode, None).await.map(|_closed| ())
+            }
+            FollowUp::Interrupted { inode } => {
+                info!(%inode, "going on with the recovery of a file");
+                self.begin_recovery(*inode, None).await.map(|_closed| ())
+            }
+            FollowUp::NothingLeft { chunk, generation } => {
+                warn!(%chunk, "a chunk being written has no replica left, dropping it");
+                self.end_recovery(*chunk, *generation, 0).await
+            }
+        };
+        match result {
+            Ok(()) => {}
+            // The file was closed or deleted, or another recovery began, meanwhile.
+            Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::StaleChunk) => {
+                debug!(?follow_up, %error, "nothing to recover any more");
+            }
+            Err(error) => warn!(?follow_up, %error, "recovery failed, the engine asks again"),
+        }
+    }
+
+    /// Frees what was deleted, in small steps, until a stop is requested. Begins with what an earlier process left.
+    pub async fn reap_garbage(self: Arc<Self>, shutdown: Shutdown) {
+        while !shutdown.is_requested() {
+            let pause = match self.propose_own(Edit::Reap { limit: REAP_LIMIT }).await {
+                Ok(Outcome::Reaped { more: true, inodes }) => {
+                    debug!(inodes, "freed deleted inodes");
+                    continue;
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    warn!(%error, "freeing deleted files failed");
+                    Some(REAP_RETRY)
+                }
+            };
+            tokio::select! {
+                () = self.engine.garbage(), if pause.is_none() => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+}

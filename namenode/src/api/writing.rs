@@ -1,0 +1,341 @@
+//! A writer's way through a file: create, add chunks, repair the pipeline, close.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use dfs_namenode_core::{Cluster, Event, PlacementRequest};
+use dfs_types::attributes::check_principal;
+use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_PIPELINE, MIN_CHUNK_SIZE};
+use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Mode, NodeId};
+use tokio::time::Instant;
+
+use super::namespace::check_replication;
+use super::{LocatedChunk, Namenode, Node, Origin, resolve, reused_request};
+use crate::engine::Need;
+use crate::store::edit::{Edit, Extent, Outcome};
+
+/// How long closing a file waits for finalized replicas: well below the deadline of a request.
+const COMPLETE_WAIT: Duration = Duration::from_secs(20);
+/// Most nodes a request may exclude; a writer meets a handful.
+const MAX_EXCLUDED: usize = 1_024;
+
+/// What a new file shall be like. Zeros mean the server's defaults.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// Where.
+    pub path: FsPath,
+    /// Who writes.
+    pub holder: String,
+    /// Permission bits.
+    pub mode: Mode,
+    /// Replicas of each chunk.
+    pub replication: u32,
+    /// Bytes of a full chunk.
+    pub chunk_size: u64,
+    /// Whether an existing file gives way.
+    pub overwrite: bool,
+    /// Whether missing directories above it are made.
+    pub parents: bool,
+}
+
+/// An open file and the writer that says it has its lease.
+#[derive(Debug, Clone)]
+pub struct OpenedBy {
+    /// The file.
+    pub inode: InodeId,
+    /// The writer.
+    pub holder: String,
+}
+
+impl OpenedBy {
+    /// Checks the holder's name.
+    pub fn new(inode: InodeId, holder: String) -> FsResult<Self> {
+        check_principal("lease holder", &holder)?;
+        Ok(Self { inode, holder })
+    }
+}
+
+impl Namenode {
+    /// Opens a new file for writing.
+    ///
+    /// If the file exists, is open, its writer is silent for longer than the soft limit, and it may not be
+    /// overwritten, its recovery is started and the error is `RecoveryInProgress`: try again.
+    pub async fn create(&self, origin: Origin, file: NewFile) -> FsResult<FileStatus> {
+        check_principal("lease holder", &file.holder)?;
+        let replication =
+            if file.replication == 0 { self.settings.default_replication } else { file.replication };
+        check_replication(replication)?;
+        let chunk_size =
+            if file.chunk_size == 0 { self.settings.default_chunk_size } else { file.chunk_size };
+        check_chunk_size(chunk_size)?;
+        let NewFile { path, holder, mode, overwrite, parents, .. } = file;
+        let edit =
+            Edit::Create { path: path.clone(), holder, mode, replication, chunk_size, overwrite, parents };
+        let caller = origin.caller.clone();
+        let error = match self.propose(origin, edit).await {
+            Ok(Outcome::Status(status)) => return Ok(status),
+            Ok(other) => return Err(reused_request(&other)),
+            Err(error) => error,
+        };
+        let occupied = matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::LeaseConflict);
+        if overwrite || !occupied {
+            return Err(error);
+        }
+        let status = self.store.stat(&caller, &path).await?;
+        let inode = status.inode;
+        let abandoned = status.open
+            && self.engine.with(move |turn| turn.cluster.lease_expired_soft(inode, turn.now)).await?;
+        if abandoned && !self.begin_recovery(inode, None).await? {
+            return Err(FsError::new(
+                ErrorCode::RecoveryInProgress,
+                format!("{path} is being closed because its writer is gone: try again shortly"),
+            ));
+        }
+        Err(error)
+    }
+
+    /// Commits the previous chunk's length and adds the next chunk, with nodes for it. A node on `writer_host` is
+    /// preferred for the first replica.
+    pub async fn add_chunk(
+        &self,
+        origin: Origin,
+        file: OpenedBy,
+        previous: Option<Extent>,
+        exclude: Vec<NodeId>,
+        writer_host: Option<String>,
+    ) -> FsResult<LocatedChunk> {
+        self.check_writable()?;
+        check_exclude(&exclude)?;
+        let open = self.store.open_file(file.inode, &file.holder).await?;
+        let replication = open.status.replication;
+        let wish = PlacementRequest {
+            count: replication.min(MAX_PIPELINE as u32),
+            chunk_size: open.status.chunk_size,
+            writer_host,
+            existing: Vec::new(),
+            exclude,
+        };
+        let needed = self.needed_replicas(replication).min(MAX_PIPELINE);
+        let targets = self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
+
+        let OpenedBy { inode, holder } = file;
+        let outcome = self.propose(origin, Edit::AddChunk { inode, holder, previous }).await?;
+        let Outcome::ChunkAdded { chunk, generation, index, offset } = outcome else {
+            return Err(reused_request(&outcome));
+        };
+        let nodes = self
+            .engine
+            .with(move |turn| {
+                // A retry of a request that was answered before gets the pipeline it got then.
+                let earlier = turn.cluster.chunk(chunk).map(|view| view.pipeline).unwrap_or_default();
+                let pipeline = if earlier.is_empty() {
+                    turn.apply(Event::PipelineSet { chunk, nodes: targets.clone() });
+                    targets
+                } else {
+                    earlier
+                };
+                resolve(turn.cluster, pipeline)
+            })
+            .await?;
+        Ok(LocatedChunk {
+            chunk,
+            generation,
+            index,
+            offset,
+            length: 0,
+            nodes,
+            under_construction: true,
+            corrupt: false,
+        })
+    }
+
+    /// Gives back the last chunk, into which nothing acknowledged was written.
+    pub async fn abandon_chunk(&self, origin: Origin, file: OpenedBy, chunk: ChunkId) -> FsResult<()> {
+        let OpenedBy { inode, holder } = file;
+        self.propose_done(origin, Edit::AbandonChunk { inode, holder, chunk }).await
+    }
+
+    /// Records how much of an open chunk readers may count on.
+    pub async fn commit_length(&self, origin: Origin, file: OpenedBy, extent: Extent) -> FsResult<()> {
+        let OpenedBy { inode, holder } = file;
+        self.propose_done(origin, Edit::CommitLength { inode, holder, extent }).await
+    }
+
+    /// Closes the file. Waits until each of its chunks has enough finalized replicas; if that takes too long, the
+    /// error is `Unavailable` and says what lacks.
+    pub async fn complete(
+        &self,
+        origin: Origin,
+        file: OpenedBy,
+        last: Option<Extent>,
+    ) -> FsResult<FileStatus> {
+        self.check_writable()?;
+        match self.store.open_file(file.inode, &file.holder).await {
+            Ok(open) => {
+                let count = self.needed_replicas(open.status.replication);
+                let needs = open
+                    .chunks
+                    .iter()
+                    .map(|row| {
+                        let written = last.filter(|last| last.chunk == row.chunk);
+                        let generation = written.map_or(row.generation, |last| last.generation);
+                        Need { chunk: row.chunk, generation, count }
+                    })
+                    .collect();
+                self.wait_replicated(needs).await?;
+            }
+            // Not open for this writer: nothing can close it, but the store may know the answer to a first try.
+            Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::LeaseConflict) => {}
+            Err(error) => return Err(error),
+        }
+        let OpenedBy { inode, holder } = file;
+        match self.propose(origin, Edit::Complete { inode, holder, last }).await? {
+            Outcome::Status(status) => Ok(status),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    async fn wait_replicated(&self, needs: Vec<Need>) -> FsResult<()> {
+        let lacking = self.engine.wait_finalized(needs, Instant::now() + COMPLETE_WAIT).await?;
+        let Some(first) = lacking.first().copied() else { return Ok(()) };
+        let (finalized, nodes) = self
+            .engine
+            .with(move |turn| {
+                let cluster = &*turn.cluster;
+                let known = cluster.locate(first.chunk, None, turn.now);
+                let hosts: Vec<String> =
+                    resolve(cluster, known).into_iter().map(|node| node.address.host).collect();
+                (cluster.finalized(first.chunk, first.generation), hosts.join(", "))
+            })
+            .await?;
+        let place = if nodes.is_empty() { "no node".to_owned() } else { nodes };
+        Err(FsError::new(
+            ErrorCode::Unavailable,
+            format!(
+                "chunk {} has {finalized} of {} finalized replicas (on {place}), and {} chunks lack replicas: \
+                 check the DataNodes and close the file again",
+                first.chunk,
+                first.count,
+                lacking.len()
+            ),
+        ))
+    }
+
+    /// Takes a new generation stamp for a chunk whose pipeline broke.
+    pub async fn new_generation(&self, origin: Origin, file: OpenedBy, chunk: ChunkId) -> FsResult<GenStamp> {
+        let OpenedBy { inode, holder } = file;
+        match self.propose(origin, Edit::NewGeneration { inode, holder, chunk }).await? {
+            Outcome::Generation(generation) => Ok(generation),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Makes a generation stamp taken before and the remaining nodes the chunk's.
+    pub async fn update_pipeline(
+        &self,
+        origin: Origin,
+        file: OpenedBy,
+        extent: Extent,
+        nodes: Vec<NodeId>,
+    ) -> FsResult<()> {
+        let distinct: HashSet<NodeId> = nodes.iter().copied().collect();
+        if nodes.is_empty() || nodes.len() > MAX_PIPELINE || distinct.len() != nodes.len() {
+            return Err(FsError::invalid(format!(
+                "the pipeline has {} nodes, {} of them distinct: 1 to {MAX_PIPELINE} distinct ones are needed",
+                nodes.len(),
+                distinct.len()
+            )));
+        }
+        let OpenedBy { inode, holder } = file;
+        self.propose_done(origin, Edit::UpdatePipeline { inode, holder, extent }).await?;
+        self.engine.tell(Event::PipelineSet { chunk: extent.chunk, nodes }).await
+    }
+
+    /// Chooses further nodes for a pipeline that lost some: `count` or fewer, at least one.
+    pub async fn additional_nodes(
+        &self,
+        file: &OpenedBy,
+        chunk: ChunkId,
+        existing: Vec<NodeId>,
+        exclude: Vec<NodeId>,
+        count: u32,
+    ) -> FsResult<Vec<Node>> {
+        check_exclude(&exclude)?;
+        if count == 0 || existing.len().saturating_add(count as usize) > MAX_PIPELINE {
+            return Err(FsError::invalid(format!(
+                "{count} nodes beside {} are asked for: a pipeline has 1 to {MAX_PIPELINE}",
+                existing.len()
+            )));
+        }
+        let open = self.store.open_file(file.inode, &file.holder).await?;
+        if !open.chunks.iter().any(|row| row.chunk == chunk) {
+            return Err(FsError::new(
+                ErrorCode::NotFound,
+                format!("chunk {chunk} is not one of {}: ask for the file's own chunk", open.path),
+            ));
+        }
+        let wish = PlacementRequest {
+            count,
+            chunk_size: open.status.chunk_size,
+            writer_host: None,
+            existing,
+            exclude,
+        };
+        self.engine
+            .with(move |turn| {
+                choose(turn.cluster, &wish, 1, turn.now).map(|nodes| resolve(turn.cluster, nodes))
+            })
+            .await?
+    }
+
+    /// A writer is alive: all its leases are renewed.
+    pub async fn renew_lease(&self, holder: String) -> FsResult<()> {
+        check_principal("lease holder", &holder)?;
+        self.engine.tell(Event::LeaseRenewed { holder }).await
+    }
+}
+
+/// Chooses nodes; fewer than `needed` are an error.
+fn choose(
+    cluster: &mut Cluster,
+    wish: &PlacementRequest,
+    needed: usize,
+    now: dfs_types::Millis,
+) -> FsResult<Vec<NodeId>> {
+    let chosen = cluster
+        .choose_targets(wish, now)
+        .map_err(|error| FsError::new(ErrorCode::NotEnoughNodes, error.to_string()))?;
+    if chosen.len() < needed {
+        return Err(FsError::new(
+            ErrorCode::NotEnoughNodes,
+            format!(
+                "a chunk could go to {} nodes only instead of at least {needed} (of {} wanted); {} nodes are excluded \
+                 by the writer: start DataNodes or free space on them",
+                chosen.len(),
+                wish.count,
+                wish.exclude.len()
+            ),
+        ));
+    }
+    Ok(chosen)
+}
+
+fn check_exclude(exclude: &[NodeId]) -> FsResult<()> {
+    if exclude.len() > MAX_EXCLUDED {
+        return Err(FsError::invalid(format!(
+            "{} nodes are excluded: at most {MAX_EXCLUDED} may be",
+            exclude.len()
+        )));
+    }
+    Ok(())
+}
+
+fn check_chunk_size(size: u64) -> FsResult<()> {
+    let unit = BYTES_PER_CHECKSUM as u64;
+    if !(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE).contains(&size) || !size.is_multiple_of(unit) {
+        return Err(FsError::invalid(format!(
+            "chunk size {size} is not possible: use a multiple of {unit} from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! The command line and environment of the NameNode, read and checked once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dfs_types::ClusterId;
+use dfs_types::attributes::check_principal;
+use dfs_types::limits::{
+    BYTES_PER_CHECKSUM, DEAD_AFTER, DEFAULT_CHUNK_SIZE, DEFAULT_MIN_REPLICAS, DEFAULT_REPLICATION,
+    HEARTBEAT_INTERVAL, LEASE_HARD_LIMIT, LEASE_SOFT_LIMIT, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE,
+    RESTART_GRACE, STALE_AFTER,
+};
+use dfs_types::names::{NAMENODE_HTTP_PORT, NAMENODE_PORT};
+use humantime::Duration as Span;
+
+/// Longest time any limit may be set to: beyond it a typing error is likelier than a wish.
+const MAX_SPAN: Duration = Duration::from_hours(30 * 24);
+/// A heartbeat interval must be longer than this: below it a NameNode would do little else.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "dfs-namenode", version, about = "Keeps the namespace of a dfs cluster")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a formatted directory.
+    Run(Box<RunArgs>),
+    /// Make an empty namespace in a new or empty directory.
+    Format(FormatArgs),
+}
+
+/// Flags of `format`.
+#[derive(Debug, Args)]
+pub struct FormatArgs {
+    /// Directory to make the namespace in.
+    #[arg(long, value_name = "DIR", env = "DFS_NAMENODE_DIR")]
+    pub dir: PathBuf,
+    /// Id of the new cluster; random if not given.
+    #[arg(long, value_name = "UUID", env = "DFS_NAMENODE_CLUSTER_ID")]
+    pub cluster_id: Option<ClusterId>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogStyle {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Directory of the namespace.
+    #[arg(long, value_name = "DIR", env = "DFS_NAMENODE_DIR")]
+    dir: PathBuf,
+    /// Address for clients and DataNodes; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_LISTEN", default_value_t = any_host(NAMENODE_PORT))]
+    listen: String,
+    /// Address for metrics, health and status; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_HTTP", default_value_t = any_host(NAMENODE_HTTP_PORT))]
+    http: String,
+    /// Format the directory first if it is new or empty.
+    #[arg(long, env = "DFS_NAMENODE_FORMAT_IF_EMPTY")]
+    format_if_empty: bool,
+    /// Finalized replicas a chunk needs before its file may be closed.
+    #[arg(long, value_name = "N", env = "DFS_NAMENODE_MIN_REPLICAS", default_value_t = DEFAULT_MIN_REPLICAS,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPLICATION)))]
+    min_replicas: u32,
+    /// Replicas of a file whose creator does not say otherwise.
+    #[arg(long, value_name = "N", env = "DFS_NAMENODE_DEFAULT_REPLICATION", default_value_t = DEFAULT_REPLICATION,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPLICATION)))]
+    default_replication: u32,
+    /// Bytes of a chunk of a file whose creator does not say otherwise.
+    #[arg(long, value_name = "BYTES", env = "DFS_NAMENODE_DEFAULT_CHUNK_SIZE", default_value_t = DEFAULT_CHUNK_SIZE,
+          value_parser = clap::value_parser!(u64).range(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE))]
+    default_chunk_size: u64,
+    /// How often DataNodes send a heartbeat.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_HEARTBEAT_INTERVAL",
+          default_value_t = HEARTBEAT_INTERVAL.into())]
+    heartbeat_interval: Span,
+    /// Silence after which a DataNode is stale: last choice for reads, none for writes.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_STALE_AFTER", default_value_t = STALE_AFTER.into())]
+    stale_after: Span,
+    /// Silence after which a DataNode is dead and its replicas are copied elsewhere.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_DEAD_AFTER", default_value_t = DEAD_AFTER.into())]
+    dead_after: Span,
+    /// How long an announced restart of a DataNode may take before its replicas are copied elsewhere.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_RESTART_GRACE", default_value_t = RESTART_GRACE.into())]
+    restart_grace: Span,
+    /// Age of a lease after which another client may take the file over.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_LEASE_SOFT_LIMIT",
+          default_value_t = LEASE_SOFT_LIMIT.into())]
+    lease_soft_limit: Span,
+    /// Age of a lease after which the NameNode closes the file itself.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_LEASE_HARD_LIMIT",
+          default_value_t = LEASE_HARD_LIMIT.into())]
+    lease_hard_limit: Span,
+    /// User who may do anything; the operating system's user if not given.
+    #[arg(long, value_name = "NAME", env = "DFS_NAMENODE_SUPERUSER")]
+    superuser: Option<String>,
+    /// Log filter, for example `info,dfs_namenode=debug`.
+    #[arg(long, value_name = "DIRECTIVES", env = "DFS_NAMENODE_LOG")]
+    log: Option<String>,
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", env = "DFS_NAMENODE_LOG_FORMAT", default_value = "text")]
+    log_format: LogStyle,
+}
+
+fn any_host(port: u16) -> String {
+    format!("0.0.0.0:{port}")
+}
+
+/// A combination of settings that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+/// Everything `run` was told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the namespace.
+    pub dir: PathBuf,
+    /// Address for clients and DataNodes.
+    pub listen: String,
+    /// Address of the HTTP port.
+    pub http: String,
+    /// Whether to format a new or empty directory.
+    pub format_if_empty: bool,
+    /// What the API decides by.
+    pub settings: Settings,
+    /// Times by which DataNodes and leases are judged.
+    pub times: Times,
+    /// User who may do anything.
+    pub superuser: String,
+    /// Log filter.
+    pub log: Option<String>,
+    /// How log lines look.
+    pub log_style: LogStyle,
+}
+
+/// What the API decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Finalized replicas a chunk needs before its file may be closed.
+    pub min_replicas: u32,
+    /// Replicas of a file whose creator does not say otherwise.
+    pub default_replication: u32,
+    /// Bytes of a chunk of a file whose creator does not say otherwise.
+    pub default_chunk_size: u64,
+    /// How often DataNodes send a heartbeat.
+    pub heartbeat_interval: Duration,
+}
+
+/// Times by which DataNodes and leases are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Silence after which a DataNode is stale.
+    pub stale_after: Duration,
+    /// Silence after which a DataNode is dead.
+    pub dead_after: Duration,
+    /// How long an announced restart may take.
+    pub restart_grace: Duration,
+    /// Age of a lease after which another client may take the file over.
+    pub lease_soft_limit: Duration,
+    /// Age of a lease after which the NameNode closes the file itself.
+    pub lease_hard_limit: Duration,
+}
+
+impl Config {
+    /// Checks what the parser cannot see: how settings fit together.
+    pub fn new(args: RunArgs) -> Result<Self, Invalid> {
+        let settings = Settings {
+            min_replicas: args.min_replicas,
+            default_replication: args.default_replication,
+            default_chunk_size: args.default_chunk_size,
+            heartbeat_interval: *args.heartbeat_interval,
+        };
+        if !settings.default_chunk_size.is_multiple_of(BYTES_PER_CHECKSUM as u64) {
+            return Err(Invalid(format!(
+                "--default-chunk-size {} is not a multiple of {BYTES_PER_CHECKSUM}",
+                settings.default_chunk_size
+            )));
+        }
+        let times = Times {
+            stale_after: *args.stale_after,
+            dead_after: *args.dead_after,
+            restart_grace: *args.restart_grace,
+            lease_soft_limit: *args.lease_soft_limit,
+            lease_hard_limit: *args.lease_hard_limit,
+        };
+        check_order(&[
+            ("the minimum", MIN_HEARTBEAT),
+            ("--heartbeat-interval", settings.heartbeat_interval),
+            ("--stale-after", times.stale_after),
+            ("--dead-after", times.dead_after),
+            ("the maximum", MAX_SPAN),
+        ])?;
+        check_order(&[("--restart-grace", times.restart_grace), ("the maximum", MAX_SPAN)])?;
+        check_order(&[
+            ("--heartbeat-interval", settings.heartbeat_interval),
+            ("--lease-soft-limit", times.lease_soft_limit),
+            ("--lease-hard-limit", times.lease_hard_limit),
+            ("the maximum", MAX_SPAN),
+        ])?;
+        let superuser = args.superuser.unwrap_or_else(os_user);
+        check_principal("superuser", &superuser).map_err(|error| Invalid(error.message))?;
+        Ok(Self {
+            dir: args.dir,
+            listen: args.listen,
+            http: args.http,
+            format_if_empty: args.format_if_empty,
+            settings,
+            times,
+            superuser,
+            log: args.log,
+            log_style: args.log_format,
+        })
+    }
+}
+
+/// Fails unless each time is shorter than the next.
+fn check_order(times: &[(&str, Duration)]) -> Result<(), Invalid> {
+    for pair in times.windows(2) {
+        if let [(short, short_time), (long, long_time)] = pair
+            && short_time >= long_time
+        {
+            return Err(Invalid(format!(
+                "{short} ({}) must be shorter than {long} ({})",
+                Span::from(*short_time),
+                Span::from(*long_time)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Name of the user this process runs as: from the user database, else from the environment, else its number.
+fn os_user() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let database = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user_name(&database, uid).or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| format!("uid{uid}"))
+}
+
+fn user_name(database: &str, uid: u32) -> Option<String> {
+    database.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        (number == uid).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Config, String> {
+        let base = ["dfs-namenode", "run", "--dir", "d"];
+        let cli = Cli::try_parse_from(base.iter().chain(flags)).map_err(|error| error.to_string())?;
+        match cli.command {
+            Command::Run(args) => Config::new(*args).map_err(|error| error.to_string()),
+            Command::Format(_) => Err("format".to_owned()),
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.listen, "0.0.0.0:9000");
+        assert_eq!(config.settings.min_replicas, DEFAULT_MIN_REPLICAS);
+        assert_eq!(config.times.dead_after, DEAD_AFTER);
+        assert!(!config.superuser.is_empty());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_flag() {
+        for (flags, says) in [
+            (vec!["--min-replicas", "0"], "--min-replicas"),
+            (vec!["--default-chunk-size", "1000"], "multiple of 512"),
+            (vec!["--stale-after", "1s"], "--stale-after"),
+            (vec!["--dead-after", "2s"], "--dead-after"),
+            (vec!["--dead-after", "5y"], "the maximum"),
+            (vec!["--heartbeat-interval", "1ms"], "--heartbeat-interval"),
+            (vec!["--lease-hard-limit", "10s"], "--lease-hard-limit"),
+            (vec!["--superuser", "a:b"], "superuser"),
+            (vec!["--stale-after", "soon"], "--stale-after"),
+        ] {
+            let error = parse(&flags).unwrap_err();
+            assert!(error.contains(says), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn users_are_found_by_number() {
+        let database = "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+        assert_eq!(user_name(database, 1_000).as_deref(), Some("alice"));
+        assert_eq!(user_name(database, 7), None);
+    }
+}

@@ -1,0 +1,368 @@
+//! The loop around [`Cluster`]: one task owns it, everybody else sends messages.
+//!
+//! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into queues
+//! that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same inbox as
+//! questions and are put there before the client that caused them is answered, so whoever knows of a change finds
+//! the cluster knowing it too.
+
+mod waiters;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dfs_daemon::Shutdown;
+use dfs_namenode_core::{Cluster, Effect, Event};
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Millis};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tracing::{info, warn};
+
+use crate::store::edit::Change;
+pub use waiters::Need;
+use waiters::Waiters;
+
+/// Messages that may wait for the engine; the senders of more wait themselves.
+const INBOX: usize = 8_192;
+/// Follow-ups handed out but not taken yet; further ones wait inside the engine, at most one of each kind for an
+/// open file.
+const OUTBOX: usize = 256;
+/// How often time passes for the cluster.
+const TICK: Duration = Duration::from_millis(500);
+/// How often abandoned waiters are forgotten.
+const SWEEP: Duration = Duration::from_secs(5);
+/// After this time a recovery of which nothing was heard may be started once more.
+const RECOVERY_RETRY: Duration = Duration::from_mins(1);
+/// Chunks looked up in one turn of the engine: keeps a turn far below a millisecond.
+const SLICE: usize = 2_048;
+
+/// The monotonic clock of all decisions: milliseconds since the engine's channel was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Now.
+    pub fn now(self) -> Millis {
+        Millis(self.0.elapsed().as_millis() as u64)
+    }
+}
+
+/// Exclusive use of the cluster for the length of one message.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The cluster; use [`Turn::apply`] for events, so that what follows from them is performed.
+    pub cluster: &'a mut Cluster,
+    /// Now, by the engine's clock.
+    pub now: Millis,
+    effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    /// Applies an event.
+    pub fn apply(&mut self, event: Event) {
+        self.effects.extend(self.cluster.apply(event, self.now));
+    }
+}
+
+/// What the engine asks others to do, because it takes an edit of the namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FollowUp {
+    /// A writer is gone: recover its file.
+    Expired {
+        /// Which file.
+        inode: InodeId,
+        /// Whose lease.
+        holder: String,
+    },
+    /// A recovery was under way when an earlier process ended: start it again.
+    Interrupted {
+        /// Which file.
+        inode: InodeId,
+    },
+    /// A chunk's recovery found no replica: drop the chunk.
+    NothingLeft {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The recovery's generation.
+        generation: GenStamp,
+    },
+}
+
+type Job = Box<dyn for<'a> FnOnce(&mut Turn<'a>) + Send>;
+
+enum Message {
+    Changes(Vec<Change>),
+    Job(Job),
+    Wait { needs: Vec<Need>, done: oneshot::Sender<()> },
+    ClaimRecovery { inode: InodeId, claimed: oneshot::Sender<bool> },
+    DropRecovery { inode: InodeId },
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    safe_mode: AtomicBool,
+    garbage: Notify,
+}
+
+/// The way to the engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// The engine's end of the channel, until the cluster is loaded.
+#[derive(Debug)]
+pub struct Inbox {
+    messages: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+    clock: Clock,
+}
+
+/// A channel to an engine that does not run yet. Messages wait in it.
+pub fn channel() -> (Handle, Inbox) {
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let shared = Arc::new(Shared::default());
+    let inbox_end = Inbox { messages, shared: Arc::clone(&shared), clock: Clock(Instant::now()) };
+    (Handle { inbox, shared }, inbox_end)
+}
+
+impl Inbox {
+    /// The clock the engine will use.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+fn stopping() -> FsError {
+    FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly")
+}
+
+impl Handle {
+    /// Runs `job` on the cluster and answers its result. Jobs run in the order in which they were sent.
+    pub async fn with<T, F>(&self, job: F) -> FsResult<T>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&mut Turn<'a>) -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |turn| {
+            // The asker may have given up; what the job did to the cluster stands.
+            let _gone = answer.send(job(turn));
+        });
+        self.inbox.send(Message::Job(job)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
+    }
+
+    /// Applies one event.
+    pub async fn tell(&self, event: Event) -> FsResult<()> {
+        self.with(move |turn| turn.apply(event)).await
+    }
+
+    /// Hands over what the store committed. For the store's writer thread: waits while the inbox is full.
+    pub fn changed(&self, changes: Vec<Change>) {
+        if self.inbox.blocking_send(Message::Changes(changes)).is_err() {
+            // Happens only while the process stops: the chunk map is rebuilt from the database at the next start.
+            warn!("engine is gone, changes of the chunk map are dropped");
+        }
+    }
+
+    /// Whether the NameNode is in safe mode, without asking the engine.
+    pub fn safe_mode(&self) -> bool {
+        self.shared.safe_mode.load(Ordering::Acquire)
+    }
+
+    /// Waits until a deleted tree waits to be reaped.
+    pub async fn garbage(&self) {
+        self.shared.garbage.notified().await;
+    }
+
+    /// Waits until every need is met, at most until `deadline`, and answers those that are not.
+    pub async fn wait_finalized(&self, needs: Vec<Need>, deadline: Instant) -> FsResult<Vec<Need>> {
+        let lacking = self.lacking(needs).await?;
+        if lacking.is_empty() {
+            return Ok(lacking);
+        }
+        let (done, met) = oneshot::channel();
+        self.inbox.send(Message::Wait { needs: lacking.clone(), done }).await.map_err(|_| stopping())?;
+        match timeout_at(deadline, met).await {
+            Ok(Ok(())) => Ok(Vec::new()),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => self.lacking(lacking).await,
+        }
+    }
+
+    async fn lacking(&self, needs: Vec<Need>) -> FsResult<Vec<Need>> {
+        let mut lacking = Vec::new();
+        for slice in needs.chunks(SLICE) {
+            let slice = slice.to_vec();
+            let unmet = move |turn: &mut Turn<'_>| -> Vec<Need> {
+                slice.into_iter().filter(|need| !need.is_met(turn.cluster)).collect()
+            };
+            lacking.extend(self.with(unmet).await?);
+        }
+        Ok(lacking)
+    }
+
+    /// Takes the right to start the recovery of an open file; `false` while somebody else's is under way.
+    pub async fn claim_recovery(&self, inode: InodeId) -> FsResult<bool> {
+        let (claimed, answer) = oneshot::channel();
+        self.inbox.send(Message::ClaimRecovery { inode, claimed }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// Gives a claim back after the recovery could not be started.
+    pub async fn drop_recovery(&self, inode: InodeId) -> FsResult<()> {
+        self.inbox.send(Message::DropRecovery { inode }).await.map_err(|_| stopping())
+    }
+}
+
+/// The task that owns the cluster.
+#[derive(Debug)]
+pub struct Engine {
+    cluster: Cluster,
+    inbox: Inbox,
+    waiters: Waiters,
+    /// When the recovery of an open file was started; until the file is closed.
+    recoveries: HashMap<InodeId, Millis>,
+    follow_ups: VecDeque<FollowUp>,
+    queued: HashSet<FollowUp>,
+    outbox: mpsc::Sender<FollowUp>,
+}
+
+impl Engine {
+    /// An engine over a loaded cluster, and the queue of what it asks for.
+    pub fn new(cluster: Cluster, inbox: Inbox) -> (Self, mpsc::Receiver<FollowUp>) {
+        let (outbox, follow_ups) = mpsc::channel(OUTBOX);
+        inbox.shared.safe_mode.store(cluster.safe_mode().on, Ordering::Release);
+        let engine = Self {
+            cluster,
+            inbox,
+            waiters: Waiters::default(),
+            recoveries: HashMap::new(),
+            follow_ups: VecDeque::new(),
+            queued: HashSet::new(),
+            outbox,
+        };
+        (engine, follow_ups)
+    }
+
+    /// Works until `stop` is requested.
+    pub async fn run(mut self, stop: Shutdown) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let outbox = self.outbox.clone();
+        loop {
+            tokio::select! {
+                message = self.inbox.messages.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => return,
+                },
+                _ = tick.tick() => self.apply(vec![Event::Tick]),
+                _ = sweep.tick() => self.waiters.sweep(),
+                permit = outbox.reserve(), if !self.follow_ups.is_empty() => {
+                    if let (Ok(permit), Some(follow_up)) = (permit, self.follow_ups.pop_front()) {
+                        self.queued.remove(&follow_up);
+                        permit.send(follow_up);
+                    }
+                }
+                () = stop.requested() => return,
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Changes(changes) => {
+                let events = changes.into_iter().filter_map(|change| self.event(change)).collect();
+                self.apply(events);
+            }
+            Message::Job(job) => {
+                let mut turn =
+                    Turn { cluster: &mut self.cluster, now: self.inbox.clock.now(), effects: Vec::new() };
+                job(&mut turn);
+                let effects = turn.effects;
+                self.perform(effects);
+            }
+            Message::Wait { needs, done } => self.waiters.add(needs, done, &self.cluster),
+            Message::ClaimRecovery { inode, claimed } => {
+                let now = self.inbox.clock.now();
+                let free =
+                    self.recoveries.get(&inode).is_none_or(|started| now.since(*started) >= RECOVERY_RETRY);
+                if free {
+                    self.recoveries.insert(inode, now);
+                }
+                if claimed.send(free).is_err() && free {
+                    self.recoveries.remove(&inode);
+                }
+            }
+            Message::DropRecovery { inode } => {
+                self.recoveries.remove(&inode);
+            }
+        }
+    }
+
+    /// The cluster's event for a change of the store, if it has one.
+    fn event(&mut self, change: Change) -> Option<Event> {
+        match change {
+            Change::ChunkAdded { chunk, generation, inode: _, replication } => {
+                Some(Event::ChunkAdded { chunk, generation, replication })
+            }
+            Change::ChunkCommitted { chunk, generation, length } => {
+                Some(Event::ChunkCommitted { chunk, generation, length })
+            }
+            Change::GenerationChanged { chunk, generation } => {
+                Some(Event::GenerationChanged { chunk, generation })
+            }
+            Change::ChunkRemoved { chunk } => Some(Event::ChunkRemoved { chunk }),
+            Change::ReplicationChanged { chunk, replication } => {
+                Some(Event::ReplicationChanged { chunk, replication })
+            }
+            Change::LeaseTaken { inode, holder } => Some(Event::LeaseTaken { inode, holder }),
+            Change::LeaseReleased { inode } => {
+                self.recoveries.remove(&inode);
+                Some(Event::LeaseReleased { inode })
+            }
+            Change::Garbage => {
+                self.inbox.shared.garbage.notify_one();
+                None
+            }
+        }
+    }
+
+    fn apply(&mut self, events: Vec<Event>) {
+        let now = self.inbox.clock.now();
+        for event in events {
+            let effects = self.cluster.apply(event, now);
+            self.perform(effects);
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::ReplicaGained { chunk } => self.waiters.gained(chunk, &self.cluster),
+                Effect::LeaseExpired { inode, holder } => {
+                    self.follow_up(FollowUp::Expired { inode, holder });
+                }
+                Effect::NothingToRecover { chunk, new_generation } => {
+                    self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
+                }
+                Effect::NodeChanged { node, state } => info!(%node, ?state, "datanode changed"),
+                Effect::SafeModeChanged { on } => {
+                    info!(on, "safe mode changed");
+                    self.inbox.shared.safe_mode.store(on, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    fn follow_up(&mut self, follow_up: FollowUp) {
+        if self.queued.insert(follow_up.clone()) {
+            self.follow_ups.push_back(follow_up);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Names, meanings and units of everything the NameNode counts.
+
+use std::time::Duration;
+
+use dfs_namenode_core::Totals;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
+};
+
+use crate::store::{Counts, Observer};
+
+/// Upper bounds of time histograms: 50 µs to 26 s, each twice the one before.
+fn time_buckets() -> prometheus::Result<Vec<f64>> {
+    exponential_buckets(0.000_05, 2.0, 20)
+}
+
+/// The process's metrics. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    edits: IntCounter,
+    commit_edits: Histogram,
+    commit_seconds: Histogram,
+    chunks: IntGaugeVec,
+    nodes: IntGaugeVec,
+    bytes: IntGaugeVec,
+    pending: IntGaugeVec,
+    safe_mode: IntGauge,
+    files: IntGauge,
+    directories: IntGauge,
+    leases: IntGauge,
+}
+
+impl Metrics {
+    /// Registers all metrics. Fails if one of the names is taken.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            prometheus::Result::Ok(vec)
+        };
+        let gauges = |name: &str, help: &str, label: &str| {
+            let vec = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(vec.clone()))?;
+            prometheus::Result::Ok(vec)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            prometheus::Result::Ok(histogram)
+        };
+        let request_seconds = HistogramVec::new(
+            HistogramOpts::new("dfs_namenode_rpc_seconds", "Time until a request was answered.")
+                .buckets(time_buckets()?),
+            &["method"],
+        )?;
+        registry.register(Box::new(request_seconds.clone()))?;
+        let edits = IntCounter::new("dfs_namenode_edits_total", "Edits committed.")?;
+        registry.register(Box::new(edits.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "dfs_namenode_rpc_requests_total",
+                "Requests answered, by method and error code ('ok' without error).",
+                &["method", "code"],
+            )?,
+            request_seconds,
+            edits,
+            commit_edits: histogram(
+                "dfs_namenode_commit_edits",
+                "Edits that shared one commit.",
+                exponential_buckets(1.0, 2.0, 12)?,
+            )?,
+            commit_seconds: histogram(
+                "dfs_namenode_commit_seconds",
+                "Time of a commit, from its first edit until it was synced.",
+                time_buckets()?,
+            )?,
+            chunks: gauges("dfs_namenode_chunks", "Chunks by state; 'all' counts each once.", "state")?,
+            nodes: gauges("dfs_namenode_nodes", "DataNodes by state.", "state")?,
+            bytes: gauges(
+                "dfs_namenode_bytes",
+                "Bytes of the DataNodes that are not dead: 'capacity', 'used', 'available'.",
+                "kind",
+            )?,
+            pending: gauges(
+                "dfs_namenode_pending",
+                "Replicas to deal with: 'copies' and 'deletions' ordered, and 'quarantined' ones of no known chunk.",
+                "kind",
+            )?,
+            safe_mode: gauge("dfs_namenode_safe_mode", "1 in safe mode, else 0.")?,
+            files: gauge("dfs_namenode_files", "Files in the namespace.")?,
+            directories: gauge("dfs_namenode_directories", "Directories in the namespace.")?,
+            leases: gauge("dfs_namenode_leases", "Files open for writing.")?,
+        })
+    }
+
+    /// A request was answered (or dropped) after `time`.
+    pub fn rpc(&self, method: &str, code: &str, time: Duration) {
+        self.requests.with_label_values(&[method, code]).inc();
+        self.request_seconds.with_label_values(&[method]).observe(time.as_secs_f64());
+    }
+
+    /// What the cluster looks like now.
+    pub fn cluster(&self, totals: &Totals, safe_mode: bool) {
+        let set = |gauges: &IntGaugeVec, label: &str, value: u64| {
+            gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        for (state, value) in [
+            ("all", totals.chunks),
+            ("under_replicated", totals.under_replicated),
+            ("over_replicated", totals.over_replicated),
+            ("only_one_copy", totals.only_one_copy),
+            ("missing", totals.missing),
+            ("corrupt", totals.corrupt),
+        ] {
+            set(&self.chunks, state, value);
+        }
+        for (state, value) in
+            [("live", totals.live_nodes), ("stale", totals.stale_nodes), ("dead", totals.dead_nodes)]
+        {
+            set(&self.nodes, state, value);
+        }
+        set(&self.bytes, "capacity", totals.capacity);
+        set(&self.bytes, "used", totals.used);
+        set(&self.bytes, "available", totals.available);
+        set(&self.pending, "copies", totals.pending_copies);
+        set(&self.pending, "deletions", totals.pending_deletions);
+        set(&self.pending, "quarantined", totals.quarantined);
+        self.safe_mode.set(i64::from(safe_mode));
+    }
+
+    /// What the namespace holds now.
+    pub fn namespace(&self, counts: &Counts) {
+        for (gauge, value) in [
+            (&self.files, counts.files),
+            (&self.directories, counts.directories),
+            (&self.leases, counts.open_files),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn on_commit(&self, edits: usize, took: Duration) {
+        self.edits.inc_by(edits as u64);
+        self.commit_edits.observe(edits as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,162 @@
+//! The `Cluster` service.
+
+use std::sync::Arc;
+
+use dfs_namenode_core::NodeStats;
+use dfs_proto::convert::{cluster_id, node_id, replica_record, to_status};
+use dfs_proto::v1;
+use dfs_proto::v1::cluster_server::Cluster;
+use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::wire::{node, node_ids, unary, volume, wire_nodes};
+use crate::api::cluster::{Order, Reception, Registration, Sender};
+use crate::api::{Namenode, Node};
+
+/// The service over the API.
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Arc<Namenode>);
+
+type Peer = Option<String>;
+
+unary! {
+    impl Cluster {
+        register: RegisterRequest -> RegisterReply,
+        heartbeat: HeartbeatRequest -> HeartbeatReply,
+        incremental_report: IncrementalReportRequest -> ReportReply,
+        commit_recovery: CommitRecoveryRequest -> ReportReply,
+    }
+
+    async fn full_report(
+        &self,
+        request: Request<Streaming<v1::ReportPage>>,
+    ) -> Result<Response<v1::ReportReply>, Status> {
+        let mut pages = request.into_inner();
+        let mut report = None;
+        while let Some(page) = pages.message().await? {
+            let sender = sender(&page.node, &page.incarnation).map_err(to_status)?;
+            let page = records(page.replicas).map_err(to_status)?;
+            let report = match &mut report {
+                Some(report) => report,
+                none => none.insert(self.0.begin_report(sender).await.map_err(to_status)?),
+            };
+            report.add(sender, page).map_err(to_status)?;
+        }
+        let report = report.ok_or_else(|| {
+            to_status(FsError::invalid("the report has no page: send one without replicas instead"))
+        })?;
+        let reception = self.0.finish_report(report).await.map_err(to_status)?;
+        Ok(Response::new(report_reply(reception)))
+    }
+}
+
+impl Service {
+    async fn register(&self, request: v1::RegisterRequest, _: Peer) -> FsResult<v1::RegisterReply> {
+        let Node { id, address } = node(request.node)?;
+        let registration = Registration {
+            cluster: if request.cluster.is_empty() { None } else { Some(cluster_id(&request.cluster)?) },
+            sender: Sender { node: id, incarnation: incarnation(&request.incarnation)? },
+            version: request.version,
+            stats: NodeStats {
+                address,
+                volumes: request.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
+                active_writes: 0,
+                active_reads: 0,
+                active_copies: 0,
+                stopping: false,
+            },
+        };
+        let registered = self.0.register(registration).await?;
+        Ok(v1::RegisterReply {
+            cluster: registered.cluster.as_bytes().to_vec(),
+            heartbeat_interval_ms: registered.heartbeat_interval.as_millis() as u64,
+        })
+    }
+
+    async fn heartbeat(&self, request: v1::HeartbeatRequest, _: Peer) -> FsResult<v1::HeartbeatReply> {
+        let Node { id, address } = node(request.node)?;
+        let sender = Sender { node: id, incarnation: incarnation(&request.incarnation)? };
+        let stats = NodeStats {
+            address,
+            volumes: request.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
+            active_writes: request.active_writes,
+            active_reads: request.active_reads,
+            active_copies: request.active_copies,
+            stopping: request.stopping,
+        };
+        let answer = self.0.heartbeat(sender, stats).await?;
+        Ok(v1::HeartbeatReply {
+            register: answer.reception.register,
+            report: answer.reception.report,
+            commands: answer.orders.into_iter().map(command).collect(),
+        })
+    }
+
+    async fn incremental_report(
+        &self,
+        request: v1::IncrementalReportRequest,
+        _: Peer,
+    ) -> FsResult<v1::ReportReply> {
+        let sender = sender(&request.node, &request.incarnation)?;
+        let changes = request.events.into_iter().map(change).collect::<FsResult<_>>()?;
+        self.0.incremental_report(sender, changes).await.map(report_reply)
+    }
+
+    async fn commit_recovery(
+        &self,
+        request: v1::CommitRecoveryRequest,
+        _: Peer,
+    ) -> FsResult<v1::ReportReply> {
+        let sender = sender(&request.node, &request.incarnation)?;
+        let holders = node_ids(&request.holders)?;
+        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
+        self.0.commit_recovery(sender, chunk, generation, request.length, &holders).await.map(report_reply)
+    }
+}
+
+fn incarnation(bytes: &[u8]) -> FsResult<u128> {
+    let bytes: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| FsError::invalid(format!("the incarnation has {} bytes: 16 are needed", bytes.len())))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+fn sender(node: &[u8], process: &[u8]) -> FsResult<Sender> {
+    Ok(Sender { node: node_id(node)?, incarnation: incarnation(process)? })
+}
+
+fn records(wire: Vec<v1::ReplicaRecord>) -> FsResult<Vec<ReplicaRecord>> {
+    wire.into_iter().map(replica_record).collect()
+}
+
+fn change(event: v1::ReplicaEvent) -> FsResult<(ReplicaRecord, bool)> {
+    let record = event.replica.ok_or_else(|| FsError::invalid("the request lacks 'event.replica'"))?;
+    Ok((replica_record(record)?, event.deleted))
+}
+
+fn report_reply(reception: Reception) -> v1::ReportReply {
+    let Reception { register, report } = reception;
+    v1::ReportReply { register, report }
+}
+
+fn command(order: Order) -> v1::Command {
+    use v1::command::Kind;
+    let kind = match order {
+        Order::Copy { chunk, generation, length, targets } => Kind::Copy(v1::CopyCommand {
+            extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
+            targets: wire_nodes(targets),
+        }),
+        Order::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
+            replicas: replicas
+                .into_iter()
+                .map(|(chunk, generation)| v1::DeletedReplica { chunk: chunk.0, generation: generation.0 })
+                .collect(),
+        }),
+        Order::Recover { chunk, new_generation, holders } => Kind::Recover(v1::RecoverCommand {
+            chunk: chunk.0,
+            new_generation: new_generation.0,
+            holders: wire_nodes(holders),
+        }),
+    };
+    v1::Command { kind: Some(kind) }
+}

@@ -1,0 +1,152 @@
+//! What every request passes: a limit of requests under way, a deadline, and its metrics.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dfs_proto::convert::to_status;
+use dfs_types::{ErrorCode, FsError};
+use http::{Request, Response};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use crate::metrics::Metrics;
+
+/// Clients' requests under way; most of them only wait for a commit or for replicas.
+const MAX_CLIENT_REQUESTS: usize = 8_192;
+/// DataNodes' requests under way. They have their own limit: clients must not be able to make nodes look dead.
+const MAX_NODE_REQUESTS: usize = 8_192;
+/// Time until a request must be answered; a client may ask for less with `grpc-timeout`.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Time a full report may take: hundreds of pages, and it may wait for other nodes' reports.
+const REPORT_DEADLINE: Duration = Duration::from_mins(5);
+
+const CLUSTER_PREFIX: &str = "/dfs.v1.Cluster/";
+const FULL_REPORT: &str = "/dfs.v1.Cluster/FullReport";
+
+/// Puts a [`Gate`] before the services.
+#[derive(Debug, Clone)]
+pub(super) struct GateLayer {
+    metrics: Metrics,
+    clients: Arc<Semaphore>,
+    nodes: Arc<Semaphore>,
+}
+
+impl GateLayer {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            clients: Arc::new(Semaphore::new(MAX_CLIENT_REQUESTS)),
+            nodes: Arc::new(Semaphore::new(MAX_NODE_REQUESTS)),
+        }
+    }
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { layer: self.clone(), inner }
+    }
+}
+
+/// A service behind limit, deadline and metrics.
+#[derive(Debug, Clone)]
+pub(super) struct Gate<S> {
+    layer: GateLayer,
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Gate<S>
+where
+    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone takes the place of the service that was made ready, as tower's documentation asks for.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            let limit = if path.starts_with(CLUSTER_PREFIX) { layer.nodes } else { layer.clients };
+            let deadline = if path == FULL_REPORT { REPORT_DEADLINE } else { DEADLINE };
+            let mut measured = Measured { metrics: layer.metrics, path, started: Instant::now(), code: None };
+            let Ok(_place) = limit.try_acquire() else {
+                let busy = FsError::new(
+                    ErrorCode::Busy,
+                    "the NameNode has too many requests under way: try again in a moment",
+                );
+                measured.code = Some(Answered::Error(busy.code));
+                return Ok(to_status(busy).into_http());
+            };
+            let Ok(result) = timeout(deadline, inner.call(request)).await else {
+                let late = FsError::new(
+                    ErrorCode::TimedOut,
+                    format!("the NameNode did not answer within {} s: try again", deadline.as_secs()),
+                );
+                measured.code = Some(Answered::Error(late.code));
+                return Ok(to_status(late).into_http());
+            };
+            if let Ok(response) = &result {
+                measured.code = Some(answered(response));
+            }
+            result
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answered {
+    Ok,
+    Error(ErrorCode),
+    UnknownMethod,
+}
+
+/// How a request was answered, by the headers of a response that has no body.
+fn answered(response: &Response<Body>) -> Answered {
+    let Some(status) = Status::from_header_map(response.headers()) else { return Answered::Ok };
+    if status.code() == Code::Ok {
+        return Answered::Ok;
+    }
+    let error = dfs_proto::convert::from_status(&status);
+    // No method of ours answers this, so the path is not one of ours either.
+    if status.code() == Code::Unimplemented { Answered::UnknownMethod } else { Answered::Error(error.code) }
+}
+
+/// Counts a request when it is over, also when its client went away and the request was dropped.
+#[derive(Debug)]
+struct Measured {
+    metrics: Metrics,
+    path: String,
+    started: Instant,
+    code: Option<Answered>,
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let method = self.path.rsplit('/').next().unwrap_or_default();
+        let (method, code) = match self.code {
+            Some(Answered::Ok) => (method, "ok"),
+            Some(Answered::Error(code)) => (method, code.name()),
+            // A label made from a path we do not know would let anyone fill the registry.
+            Some(Answered::UnknownMethod) => ("unknown", ErrorCode::Unsupported.name()),
+            None => ("unknown", "cancelled"),
+        };
+        self.metrics.rpc(method, code, self.started.elapsed());
+    }
+}

@@ -1,0 +1,105 @@
+//! The NameNode's own pages of the HTTP port.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use dfs_namenode_core::{NodeState, NodeView};
+use serde_json::{Value, json};
+
+use crate::api::Namenode;
+use crate::api::admin::Report;
+
+/// The API once the namespace is loaded; the HTTP port answers before that.
+pub type Slot = Arc<OnceLock<Arc<Namenode>>>;
+
+/// `GET /api/v1/status`: the cluster report as JSON.
+pub fn routes(namenode: Slot) -> Router {
+    Router::new().route("/api/v1/status", get(status)).with_state(namenode)
+}
+
+async fn status(State(slot): State<Slot>) -> Response {
+    let Some(namenode) = slot.get() else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "the namespace is being loaded" }));
+    };
+    match namenode.report().await {
+        Ok(report) => answer(StatusCode::OK, &report_json(&report)),
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error.message })),
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+fn report_json(report: &Report) -> Value {
+    let Report { cluster, safe_mode, nodes, totals, counts } = report;
+    json!({
+        "cluster": cluster,
+        "version": env!("CARGO_PKG_VERSION"),
+        "safe_mode": {
+            "on": safe_mode.on,
+            "manual": safe_mode.manual,
+            "reported": safe_mode.reported,
+            "needed": safe_mode.needed,
+        },
+        "namespace": {
+            "files": counts.files,
+            "directories": counts.directories,
+            "open_files": counts.open_files,
+        },
+        "chunks": {
+            "all": totals.chunks,
+            "under_replicated": totals.under_replicated,
+            "over_replicated": totals.over_replicated,
+            "only_one_copy": totals.only_one_copy,
+            "missing": totals.missing,
+            "corrupt": totals.corrupt,
+            "pending_copies": totals.pending_copies,
+            "pending_deletions": totals.pending_deletions,
+            "quarantined": totals.quarantined,
+        },
+        "bytes": { "capacity": totals.capacity, "used": totals.used, "available": totals.available },
+        "nodes": nodes.iter().map(node_json).collect::<Vec<_>>(),
+    })
+}
+
+fn node_json(node: &NodeView) -> Value {
+    let state = match node.state {
+        NodeState::Live => "live",
+        NodeState::Stale => "stale",
+        NodeState::Dead => "dead",
+    };
+    let address = &node.address;
+    let volumes: Vec<Value> = node
+        .volumes
+        .iter()
+        .map(|volume| {
+            json!({
+                "id": volume.id,
+                "path": volume.path,
+                "failed": volume.failed,
+                "capacity": volume.capacity,
+                "used": volume.used,
+                "available": volume.available,
+                "replicas": volume.replicas,
+            })
+        })
+        .collect();
+    json!({
+        "id": node.id,
+        "host": address.host,
+        "data_port": address.data_port,
+        "http_port": address.http_port,
+        "location": address.location,
+        "state": state,
+        "silent_ms": node.silence.as_millis() as u64,
+        "version": node.version,
+        "reported": node.reported,
+        "replicas": node.replicas,
+        "volumes": volumes,
+    })
+}

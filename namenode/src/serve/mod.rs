@@ -1,0 +1,65 @@
+//! The NameNode's ports: wire messages in, [`Namenode`]'s methods, wire messages out. Wire types stop here.
+
+mod admin;
+mod cluster;
+mod gate;
+pub mod http;
+mod namespace;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_daemon::Shutdown;
+use dfs_proto::v1::admin_server::AdminServer;
+use dfs_proto::v1::cluster_server::ClusterServer;
+use dfs_proto::v1::namespace_server::NamespaceServer;
+use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::api::Namenode;
+use crate::metrics::Metrics;
+use gate::GateLayer;
+
+/// Requests under way on one connection; a client that has more waits.
+const MAX_STREAMS: u32 = 1_024;
+/// Silence after which a connection's peer is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Time it has to answer.
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// Largest set of headers of a request, in bytes.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Serves gRPC on `listener` until a stop is requested and the requests under way are answered.
+pub async fn grpc(
+    listener: TcpListener,
+    namenode: Arc<Namenode>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> Result<(), tonic::transport::Error> {
+    let namespace = NamespaceServer::new(namespace::Service(Arc::clone(&namenode)))
+        .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+    let cluster = ClusterServer::new(cluster::Service(Arc::clone(&namenode)))
+        .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+    let admin = AdminServer::new(admin::Service(namenode))
+        .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(MAX_HEADERS)
+        .layer(GateLayer::new(metrics))
+        .add_service(namespace)
+        .add_service(cluster)
+        .add_service(admin)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
+            async move { shutdown.requested().await },
+        )
+        .await
+}

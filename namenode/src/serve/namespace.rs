@@ -1,0 +1,294 @@
+//! The `Namespace` service.
+
+use std::sync::Arc;
+
+use dfs_proto::convert::{empty_as_none, node_id, path, wire_file_status};
+use dfs_proto::v1;
+use dfs_proto::v1::namespace_server::Namespace;
+use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
+
+use super::wire::{extent, node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes};
+use crate::api::Namenode;
+use crate::api::admin::FsStats;
+use crate::api::reading::BadReplica;
+use crate::api::writing::{NewFile, OpenedBy};
+use crate::store::Summary;
+
+/// The service over the API.
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Arc<Namenode>);
+
+type Peer = Option<String>;
+
+unary! {
+    impl Namespace {
+        get_defaults: GetDefaultsRequest -> GetDefaultsReply,
+        stat: StatRequest -> StatReply,
+        list: ListRequest -> ListReply,
+        locate: LocateRequest -> LocateReply,
+        content_summary: ContentSummaryRequest -> ContentSummaryReply,
+        fs_stats: FsStatsRequest -> FsStatsReply,
+        mkdir: MkdirRequest -> StatusReply,
+        rename: RenameRequest -> Empty,
+        delete: DeleteRequest -> DeleteReply,
+        set_replication: SetReplicationRequest -> Empty,
+        set_mode: SetModeRequest -> Empty,
+        set_owner: SetOwnerRequest -> Empty,
+        set_times: SetTimesRequest -> Empty,
+        create: CreateRequest -> StatusReply,
+        add_chunk: AddChunkRequest -> LocatedChunk,
+        abandon_chunk: AbandonChunkRequest -> Empty,
+        commit_length: CommitLengthRequest -> Empty,
+        complete: CompleteRequest -> StatusReply,
+        new_generation: NewGenerationRequest -> NewGenerationReply,
+        update_pipeline: UpdatePipelineRequest -> Empty,
+        additional_nodes: AdditionalNodesRequest -> AdditionalNodesReply,
+        renew_lease: RenewLeaseRequest -> Empty,
+        recover_lease: RecoverLeaseRequest -> RecoverLeaseReply,
+        report_bad_replicas: ReportBadReplicasRequest -> Empty,
+    }
+}
+
+fn status_reply(status: FileStatus) -> v1::StatusReply {
+    v1::StatusReply { status: Some(wire_file_status(status)) }
+}
+
+fn opened(inode: u64, holder: String) -> FsResult<OpenedBy> {
+    OpenedBy::new(InodeId(inode), holder)
+}
+
+/// Looking at the namespace.
+#[allow(clippy::unused_async, reason = "every method of a service has the same shape")]
+impl Service {
+    async fn get_defaults(&self, _: v1::GetDefaultsRequest, _: Peer) -> FsResult<v1::GetDefaultsReply> {
+        let defaults = self.0.defaults();
+        Ok(v1::GetDefaultsReply {
+            cluster: defaults.cluster.as_bytes().to_vec(),
+            chunk_size: defaults.chunk_size,
+            replication: defaults.replication,
+            min_replicas: defaults.min_replicas,
+            safe_mode: defaults.safe_mode,
+        })
+    }
+
+    async fn stat(&self, request: v1::StatRequest, _: Peer) -> FsResult<v1::StatReply> {
+        let caller = reader(request.context)?;
+        let status = self.0.stat(&caller, &path(&request.path)?).await?;
+        Ok(v1::StatReply { status: Some(wire_file_status(status)) })
+    }
+
+    async fn list(&self, request: v1::ListRequest, _: Peer) -> FsResult<v1::ListReply> {
+        let caller = reader(request.context)?;
+        let start_after = empty_as_none(request.start_after);
+        let (entries, more) = self
+            .0
+            .list(&caller, &path(&request.path)?, start_after.as_deref(), request.limit as usize)
+            .await?;
+        let entries = entries
+            .into_iter()
+            .map(|(name, status)| v1::DirectoryEntry { name, status: Some(wire_file_status(status)) })
+            .collect();
+        Ok(v1::ListReply { entries, more })
+    }
+
+    async fn locate(&self, request: v1::LocateRequest, peer: Peer) -> FsResult<v1::LocateReply> {
+        let caller = reader(request.context)?;
+        let path = path(&request.path)?;
+        let (status, chunks) = self.0.locate(&caller, &path, request.offset, request.length, peer).await?;
+        Ok(v1::LocateReply {
+            status: Some(wire_file_status(status)),
+            chunks: chunks.into_iter().map(wire_located).collect(),
+        })
+    }
+
+    async fn content_summary(
+        &self,
+        request: v1::ContentSummaryRequest,
+        _: Peer,
+    ) -> FsResult<v1::ContentSummaryReply> {
+        let caller = reader(request.context)?;
+        let summary = self.0.content_summary(&caller, &path(&request.path)?).await?;
+        let Summary { length, files, directories, space } = summary;
+        Ok(v1::ContentSummaryReply { length, files, directories, space })
+    }
+
+    async fn fs_stats(&self, request: v1::FsStatsRequest, _: Peer) -> FsResult<v1::FsStatsReply> {
+        reader(request.context)?;
+        let FsStats {
+            capacity,
+            used,
+            remaining,
+            under_replicated,
+            missing,
+            corrupt,
+            chunks,
+            live_nodes,
+            dead_nodes,
+        } = self.0.fs_stats().await?;
+        Ok(v1::FsStatsReply {
+            capacity,
+            used,
+            remaining,
+            under_replicated,
+            missing,
+            corrupt,
+            chunks,
+            live_nodes,
+            dead_nodes,
+        })
+    }
+}
+
+/// Changing names and attributes.
+impl Service {
+    async fn mkdir(&self, request: v1::MkdirRequest, _: Peer) -> FsResult<v1::StatusReply> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        self.0.mkdir(origin, path, Mode::new(request.mode)?, request.parents).await.map(status_reply)
+    }
+
+    async fn rename(&self, request: v1::RenameRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (from, to) = (path(&request.from)?, path(&request.to)?);
+        self.0.rename(origin(request.context)?, from, to, request.overwrite).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn delete(&self, request: v1::DeleteRequest, _: Peer) -> FsResult<v1::DeleteReply> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let existed = self.0.delete(origin, path, request.recursive).await?;
+        Ok(v1::DeleteReply { existed })
+    }
+
+    async fn set_replication(&self, request: v1::SetReplicationRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        self.0.set_replication(origin, path, request.replication).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn set_mode(&self, request: v1::SetModeRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        self.0.set_mode(origin, path, Mode::new(request.mode)?).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn set_owner(&self, request: v1::SetOwnerRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        self.0.set_owner(origin, path, request.owner, request.group).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn set_times(&self, request: v1::SetTimesRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        self.0.set_times(origin, path, request.mtime.map(Millis), request.atime.map(Millis)).await?;
+        Ok(v1::Empty {})
+    }
+}
+
+/// Writing a file.
+impl Service {
+    async fn create(&self, request: v1::CreateRequest, _: Peer) -> FsResult<v1::StatusReply> {
+        let file = NewFile {
+            path: path(&request.path)?,
+            holder: request.holder,
+            mode: Mode::new(request.mode)?,
+            replication: request.replication,
+            chunk_size: request.chunk_size,
+            overwrite: request.overwrite,
+            parents: request.parents,
+        };
+        self.0.create(origin(request.context)?, file).await.map(status_reply)
+    }
+
+    async fn add_chunk(&self, request: v1::AddChunkRequest, peer: Peer) -> FsResult<v1::LocatedChunk> {
+        let file = opened(request.inode, request.holder)?;
+        let writer_host = empty_as_none(request.writer_host).or(peer);
+        let exclude = node_ids(&request.exclude)?;
+        let previous = request.previous.map(extent);
+        let added = self.0.add_chunk(origin(request.context)?, file, previous, exclude, writer_host).await?;
+        Ok(wire_located(added))
+    }
+
+    async fn abandon_chunk(&self, request: v1::AbandonChunkRequest, _: Peer) -> FsResult<v1::Empty> {
+        let file = opened(request.inode, request.holder)?;
+        self.0.abandon_chunk(origin(request.context)?, file, ChunkId(request.chunk)).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn commit_length(&self, request: v1::CommitLengthRequest, _: Peer) -> FsResult<v1::Empty> {
+        let file = opened(request.inode, request.holder)?;
+        let extent = required_extent(request.extent, "extent")?;
+        self.0.commit_length(origin(request.context)?, file, extent).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn complete(&self, request: v1::CompleteRequest, _: Peer) -> FsResult<v1::StatusReply> {
+        let file = opened(request.inode, request.holder)?;
+        let last = request.last.map(extent);
+        self.0.complete(origin(request.context)?, file, last).await.map(status_reply)
+    }
+
+    async fn new_generation(
+        &self,
+        request: v1::NewGenerationRequest,
+        _: Peer,
+    ) -> FsResult<v1::NewGenerationReply> {
+        let file = opened(request.inode, request.holder)?;
+        let taken = self.0.new_generation(origin(request.context)?, file, ChunkId(request.chunk)).await?;
+        Ok(v1::NewGenerationReply { generation: taken.0 })
+    }
+
+    async fn update_pipeline(&self, request: v1::UpdatePipelineRequest, _: Peer) -> FsResult<v1::Empty> {
+        let file = opened(request.inode, request.holder)?;
+        let extent = required_extent(request.extent, "extent")?;
+        let nodes = node_ids(&request.nodes)?;
+        self.0.update_pipeline(origin(request.context)?, file, extent, nodes).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn additional_nodes(
+        &self,
+        request: v1::AdditionalNodesRequest,
+        _: Peer,
+    ) -> FsResult<v1::AdditionalNodesReply> {
+        reader(request.context)?;
+        let file = opened(request.inode, request.holder)?;
+        let (existing, exclude) = (node_ids(&request.existing)?, node_ids(&request.exclude)?);
+        let nodes =
+            self.0.additional_nodes(&file, ChunkId(request.chunk), existing, exclude, request.count).await?;
+        Ok(v1::AdditionalNodesReply { nodes: wire_nodes(nodes) })
+    }
+
+    async fn renew_lease(&self, request: v1::RenewLeaseRequest, _: Peer) -> FsResult<v1::Empty> {
+        reader(request.context)?;
+        self.0.renew_lease(request.holder).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn recover_lease(
+        &self,
+        request: v1::RecoverLeaseRequest,
+        _: Peer,
+    ) -> FsResult<v1::RecoverLeaseReply> {
+        let caller = reader(request.context)?;
+        let closed = self.0.recover_lease(&caller, &path(&request.path)?, &request.holder).await?;
+        Ok(v1::RecoverLeaseReply { closed })
+    }
+
+    async fn report_bad_replicas(
+        &self,
+        request: v1::ReportBadReplicasRequest,
+        _: Peer,
+    ) -> FsResult<v1::Empty> {
+        reader(request.context)?;
+        let replicas = request.replicas.into_iter().map(bad_replica).collect::<FsResult<_>>()?;
+        self.0.report_bad_replicas(replicas).await?;
+        Ok(v1::Empty {})
+    }
+}
+
+fn bad_replica(wire: v1::BadReplica) -> FsResult<BadReplica> {
+    Ok(BadReplica {
+        chunk: ChunkId(wire.chunk),
+        generation: GenStamp(wire.generation),
+        node: node_id(&wire.node)?,
+    })
+}

@@ -1,0 +1,136 @@
+//! Conversions between wire messages and the API's values.
+
+use dfs_namenode_core::{Address, Volume};
+use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::v1;
+use dfs_types::{Caller, FsError, FsResult, NodeId};
+
+use crate::api::{LocatedChunk, Node, Origin};
+use crate::store::edit::Extent;
+
+/// Implements a generated service trait by methods of the same names that take a message and its peer, and answer
+/// an [`FsResult`].
+macro_rules! unary {
+    ($(#[$attribute:meta])* impl $trait:path { $($name:ident: $request:ident -> $reply:ident,)* } $($rest:tt)*) => {
+        $(#[$attribute])*
+        #[tonic::async_trait]
+        impl $trait for Service {
+            $(
+                async fn $name(
+                    &self,
+                    request: tonic::Request<dfs_proto::v1::$request>,
+                ) -> Result<tonic::Response<dfs_proto::v1::$reply>, tonic::Status> {
+                    let peer = $crate::serve::wire::peer(&request);
+                    match Service::$name(self, request.into_inner(), peer).await {
+                        Ok(reply) => Ok(tonic::Response::new(reply)),
+                        Err(error) => Err(dfs_proto::convert::to_status(error)),
+                    }
+                }
+            )*
+            $($rest)*
+        }
+    };
+}
+pub(super) use unary;
+
+/// The peer's IP address as text, the way DataNodes write theirs.
+pub(super) fn peer<T>(request: &tonic::Request<T>) -> Option<String> {
+    request.remote_addr().map(|address| address.ip().to_canonical().to_string())
+}
+
+/// Who reads.
+pub(super) fn reader(context: Option<v1::Context>) -> FsResult<Caller> {
+    convert::context(context).map(|(_, caller)| caller)
+}
+
+/// Who changes something, by which request.
+pub(super) fn origin(context: Option<v1::Context>) -> FsResult<Origin> {
+    let (request, caller) = convert::context(context)?;
+    if request.is_none() {
+        return Err(FsError::invalid("the request lacks 'context.id', which changes need"));
+    }
+    Ok(Origin { request, caller })
+}
+
+/// A chunk with version and length.
+pub(super) fn extent(extent: v1::ChunkExtent) -> Extent {
+    let convert::Extent { chunk, generation, length } = extent.into();
+    Extent { chunk, generation, length }
+}
+
+/// A chunk with version and length that must be there.
+pub(super) fn required_extent(wire: Option<v1::ChunkExtent>, name: &str) -> FsResult<Extent> {
+    wire.map(extent).ok_or_else(|| FsError::invalid(format!("the request lacks '{name}'")))
+}
+
+/// A list of node ids.
+pub(super) fn node_ids(ids: &[Vec<u8>]) -> FsResult<Vec<NodeId>> {
+    ids.iter().map(|id| convert::node_id(id)).collect()
+}
+
+/// The message for a node.
+pub(super) fn wire_node(node: Node) -> v1::Node {
+    let Node { id, address: Address { host, data_port, http_port, location } } = node;
+    Endpoint { id, host, data_port, http_port, location }.into()
+}
+
+/// The messages for nodes.
+pub(super) fn wire_nodes(nodes: Vec<Node>) -> Vec<v1::Node> {
+    nodes.into_iter().map(wire_node).collect()
+}
+
+/// Reads where a node is.
+pub(super) fn node(wire: Option<v1::Node>) -> FsResult<Node> {
+    let wire = wire.ok_or_else(|| FsError::invalid("the request lacks 'node'"))?;
+    let Endpoint { id, host, data_port, http_port, location } = wire.try_into()?;
+    Ok(Node { id, address: Address { host, data_port, http_port, location } })
+}
+
+/// The message for a located chunk.
+pub(super) fn wire_located(located: LocatedChunk) -> v1::LocatedChunk {
+    let LocatedChunk { chunk, generation, index, offset, length, nodes, under_construction, corrupt } =
+        located;
+    v1::LocatedChunk {
+        chunk: chunk.0,
+        generation: generation.0,
+        index,
+        offset,
+        length,
+        nodes: wire_nodes(nodes),
+        under_construction,
+        corrupt,
+    }
+}
+
+/// Reads a volume's state.
+pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
+    let failed = match wire.health() {
+        v1::VolumeHealth::Healthy => false,
+        v1::VolumeHealth::Failed => true,
+        v1::VolumeHealth::Unspecified => return Err(FsError::invalid("the request lacks 'volume.health'")),
+    };
+    Ok(Volume {
+        id: convert::volume_id(&wire.id)?,
+        path: wire.path,
+        failed,
+        capacity: wire.capacity,
+        used: wire.used,
+        available: wire.available,
+        replicas: wire.replicas,
+    })
+}
+
+/// The message for a volume's state.
+pub(super) fn wire_volume(volume: Volume) -> v1::VolumeStatus {
+    let Volume { id, path, failed, capacity, used, available, replicas } = volume;
+    let health = if failed { v1::VolumeHealth::Failed } else { v1::VolumeHealth::Healthy };
+    v1::VolumeStatus {
+        id: id.as_bytes().to_vec(),
+        path,
+        health: health.into(),
+        capacity,
+        used,
+        available,
+        replicas,
+    }
+}

@@ -1,0 +1,237 @@
+//! A NameNode in this process, and DataNodes that say what a test wants.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use dfs_daemon::Shutdown;
+use dfs_namenode::api::cluster::{HeartbeatAnswer, Reception, Registered, Registration, Sender};
+use dfs_namenode::api::writing::{NewFile, OpenedBy};
+use dfs_namenode::api::{LocatedChunk, Namenode, Origin};
+use dfs_namenode::config::{Cli, Command, Config};
+use dfs_namenode::run::{Error, Running};
+use dfs_namenode::store::edit::Extent;
+use dfs_namenode_core::{Address, NodeStats, Volume};
+use dfs_types::{
+    CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
+    NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
+};
+use tokio::time::{Instant, sleep};
+
+/// Longest wait for a condition.
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) const HOLDER: &str = "writer-1";
+pub(crate) const CHUNK_SIZE: u64 = 1 << 20;
+
+/// Waits until `check` answers something.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Settings for tests: free ports, two minimum replicas, everything else as a flag.
+pub(crate) fn config(dir: &Path, flags: &[&str]) -> Config {
+    let dir = dir.to_str().unwrap();
+    let base = ["dfs-namenode", "run", "--dir", dir, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    let more = ["--format-if-empty", "--superuser", "root", "--default-chunk-size", "1048576"];
+    let cli = Cli::try_parse_from(base.iter().chain(&more).chain(flags)).unwrap();
+    let Command::Run(args) = cli.command else { panic!("not run") };
+    Config::new(*args).unwrap()
+}
+
+pub(crate) async fn start(dir: &Path, flags: &[&str]) -> Result<Running, Error> {
+    Running::start(config(dir, flags), Shutdown::new()).await
+}
+
+/// A NameNode over a new directory, out of safe mode.
+pub(crate) async fn fresh(dir: &Path, flags: &[&str]) -> Running {
+    let running = start(dir, flags).await.unwrap();
+    writable(running.namenode()).await;
+    running
+}
+
+pub(crate) async fn writable(namenode: &Namenode) {
+    until("the end of safe mode", || async { (!namenode.defaults().safe_mode).then_some(()) }).await;
+}
+
+pub(crate) fn path(text: &str) -> FsPath {
+    FsPath::parse(text).unwrap()
+}
+
+pub(crate) fn caller(user: &str) -> Caller {
+    Caller::new(user.to_owned(), vec!["staff".to_owned()]).unwrap()
+}
+
+/// A new request of root.
+pub(crate) fn origin() -> Origin {
+    static CALLS: AtomicU64 = AtomicU64::new(1);
+    let call = CallId(CALLS.fetch_add(1, Ordering::Relaxed));
+    let client = ClientId::from_bytes(&[7; 16]).unwrap();
+    Origin { request: Some(RequestId { client, call }), caller: caller("root") }
+}
+
+/// What a writer of one file does.
+pub(crate) struct Writer<'a> {
+    pub(crate) namenode: &'a Namenode,
+    pub(crate) file: OpenedBy,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) async fn create(namenode: &'a Namenode, at: &str) -> Self {
+        let status = create(namenode, at, HOLDER).await.unwrap();
+        Self { namenode, file: OpenedBy::new(status.inode, HOLDER.to_owned()).unwrap() }
+    }
+
+    pub(crate) async fn add(&self, previous: Option<Extent>) -> FsResult<LocatedChunk> {
+        self.namenode.add_chunk(origin(), self.file.clone(), previous, Vec::new(), None).await
+    }
+
+    pub(crate) async fn complete(&self, last: Option<Extent>) -> FsResult<FileStatus> {
+        self.namenode.complete(origin(), self.file.clone(), last).await
+    }
+
+    pub(crate) fn inode(&self) -> InodeId {
+        self.file.inode
+    }
+}
+
+pub(crate) async fn create(namenode: &Namenode, at: &str, holder: &str) -> FsResult<FileStatus> {
+    let file = NewFile {
+        path: path(at),
+        holder: holder.to_owned(),
+        mode: Mode::FILE,
+        replication: 3,
+        chunk_size: CHUNK_SIZE,
+        overwrite: false,
+        parents: true,
+    };
+    namenode.create(origin(), file).await
+}
+
+pub(crate) fn extent(chunk: &LocatedChunk, length: u64) -> Extent {
+    Extent { chunk: chunk.chunk, generation: chunk.generation, length }
+}
+
+/// A DataNode that only talks.
+pub(crate) struct FakeNode {
+    pub(crate) sender: Sender,
+    pub(crate) stats: NodeStats,
+    replicas: BTreeMap<ChunkId, ReplicaRecord>,
+}
+
+impl FakeNode {
+    pub(crate) fn new(number: u8) -> Self {
+        let stats = NodeStats {
+            address: Address {
+                host: format!("10.0.0.{number}"),
+                data_port: 9_001,
+                http_port: 9_864,
+                location: String::new(),
+            },
+            volumes: vec![Volume {
+                id: VolumeId::from_bytes(&[number; 16]).unwrap(),
+                path: "/data".to_owned(),
+                failed: false,
+                capacity: 100 << 30,
+                used: 0,
+                available: 90 << 30,
+                replicas: 0,
+            }],
+            active_writes: 0,
+            active_reads: 0,
+            active_copies: 0,
+            stopping: false,
+        };
+        let node = NodeId::from_bytes(&[number; 16]).unwrap();
+        Self { sender: Sender { node, incarnation: u128::from(number) }, stats, replicas: BTreeMap::new() }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.sender.node
+    }
+
+    pub(crate) async fn register(
+        &self,
+        namenode: &Namenode,
+        cluster: Option<ClusterId>,
+    ) -> FsResult<Registered> {
+        namenode
+            .register(Registration {
+                cluster,
+                sender: self.sender,
+                version: "test".to_owned(),
+                stats: self.stats.clone(),
+            })
+            .await
+    }
+
+    pub(crate) async fn heartbeat(&self, namenode: &Namenode) -> HeartbeatAnswer {
+        namenode.heartbeat(self.sender, self.stats.clone()).await.unwrap()
+    }
+
+    pub(crate) async fn report(&self, namenode: &Namenode) -> Reception {
+        let mut report = namenode.begin_report(self.sender).await.unwrap();
+        report.add(self.sender, self.replicas.values().copied().collect()).unwrap();
+        namenode.finish_report(report).await.unwrap()
+    }
+
+    /// Registers and reports all replicas.
+    pub(crate) async fn join(&self, namenode: &Namenode) {
+        self.register(namenode, None).await.unwrap();
+        assert_eq!(self.report(namenode).await, Reception::default());
+    }
+
+    /// Has a replica in this state from now on, and says so.
+    pub(crate) async fn hold(
+        &mut self,
+        namenode: &Namenode,
+        (chunk, generation): (ChunkId, GenStamp),
+        length: u64,
+        state: ReplicaState,
+    ) {
+        let record = ReplicaRecord { chunk, generation, length, state };
+        self.replicas.insert(chunk, record);
+        let reception = namenode.incremental_report(self.sender, vec![(record, false)]).await.unwrap();
+        assert!(!reception.register);
+    }
+
+    pub(crate) async fn finalize(&mut self, namenode: &Namenode, chunk: &LocatedChunk, length: u64) {
+        self.hold(namenode, (chunk.chunk, chunk.generation), length, ReplicaState::Finalized).await;
+    }
+
+    /// Is a new process with the same replicas.
+    pub(crate) fn restart(&mut self) {
+        self.sender.incarnation += 1_000;
+    }
+}
+
+/// Three nodes that registered and reported nothing.
+pub(crate) async fn nodes(namenode: &Arc<Namenode>, count: u8) -> Vec<FakeNode> {
+    let nodes: Vec<FakeNode> = (1..=count).map(FakeNode::new).collect();
+    for node in &nodes {
+        node.join(namenode).await;
+    }
+    nodes
+}
+
+/// Writes a file of one chunk on all nodes of its pipeline.
+pub(crate) async fn put(namenode: &Namenode, nodes: &mut [FakeNode], at: &str, length: u64) -> LocatedChunk {
+    let writer = Writer::create(namenode, at).await;
+    let chunk = writer.add(None).await.unwrap();
+    for node in nodes.iter_mut().filter(|node| chunk.nodes.iter().any(|target| target.id == node.id())) {
+        node.finalize(namenode, &chunk, length).await;
+    }
+    writer.complete(Some(extent(&chunk, length))).await.unwrap();
+    chunk
+}

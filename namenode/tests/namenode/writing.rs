@@ -1,0 +1,222 @@
+//! Writing files.
+
+use dfs_namenode::api::writing::NewFile;
+use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState};
+use tempfile::tempdir;
+
+use crate::support::{
+    CHUNK_SIZE, FakeNode, HOLDER, Writer, caller, create, extent, fresh, nodes, origin, path, put, start,
+    writable,
+};
+
+#[tokio::test]
+async fn a_file_of_two_chunks_is_written_and_located() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let mut nodes = nodes(namenode, 4).await;
+
+    let writer = Writer::create(namenode, "/a/b").await;
+    let first = writer.add(None).await.unwrap();
+    assert_eq!((first.nodes.len(), first.index, first.offset), (3, 0, 0));
+    for node in &mut nodes {
+        if first.nodes.iter().any(|target| target.id == node.id()) {
+            node.finalize(namenode, &first, CHUNK_SIZE).await;
+        }
+    }
+    let second = writer.add(Some(extent(&first, CHUNK_SIZE))).await.unwrap();
+    assert_eq!((second.index, second.offset), (1, CHUNK_SIZE));
+    assert!(second.generation > first.generation);
+
+    // While it is open, readers find the pipeline of the last chunk.
+    let (status, open) = namenode.locate(&caller("root"), &path("/a/b"), 0, u64::MAX, None).await.unwrap();
+    assert!(status.open);
+    let last = open.last().unwrap();
+    assert!(last.under_construction && last.nodes.len() == 3, "{last:?}");
+
+    for node in &mut nodes {
+        if second.nodes.iter().any(|target| target.id == node.id()) {
+            node.finalize(namenode, &second, 10).await;
+        }
+    }
+    let status = writer.complete(Some(extent(&second, 10))).await.unwrap();
+    assert_eq!((status.length, status.open), (CHUNK_SIZE + 10, false));
+
+    let reader = Some(second.nodes[2].address.host.clone());
+    let (_, tail) =
+        namenode.locate(&caller("root"), &path("/a/b"), CHUNK_SIZE, 1, reader.clone()).await.unwrap();
+    assert_eq!(tail.len(), 1);
+    assert_eq!((tail[0].chunk, tail[0].length, tail[0].under_construction), (second.chunk, 10, false));
+    assert_eq!(Some(tail[0].nodes[0].address.host.clone()), reader, "the reader's own host comes first");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_waits_for_the_minimum_of_replicas() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let mut nodes = nodes(namenode, 3).await;
+    let writer = Writer::create(namenode, "/f").await;
+    let chunk = writer.add(None).await.unwrap();
+    nodes[0].finalize(namenode, &chunk, 5).await;
+    // A replica that is still being written does not count.
+    nodes[1].hold(namenode, (chunk.chunk, chunk.generation), 5, ReplicaState::Rbw).await;
+
+    let mut closing = Box::pin(writer.complete(Some(extent(&chunk, 5))));
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut closing).await;
+    assert!(early.is_err(), "closed with one replica: {early:?}");
+    nodes[1].finalize(namenode, &chunk, 5).await;
+    assert!(!closing.as_mut().await.unwrap().open);
+    drop(closing);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_enough_nodes_no_chunk_is_added() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let writer = Writer::create(namenode, "/f").await;
+    let none = writer.add(None).await.unwrap_err();
+    assert_eq!(none.code, ErrorCode::NotEnoughNodes, "{none}");
+    let _one = nodes(namenode, 1).await;
+    let one = writer.add(None).await.unwrap_err();
+    assert_eq!(one.code, ErrorCode::NotEnoughNodes);
+    assert!(one.message.contains("at least 2"), "{one}");
+    let (_, chunks) = namenode.locate(&caller("root"), &path("/f"), 0, u64::MAX, None).await.unwrap();
+    assert!(chunks.is_empty(), "a refused request leaves nothing: {chunks:?}");
+
+    let _two = nodes(namenode, 2).await;
+    assert_eq!(writer.add(None).await.unwrap().nodes.len(), 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_gets_the_same_chunk_and_pipeline() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let _nodes = nodes(namenode, 12).await;
+    let writer = Writer::create(namenode, "/f").await;
+    let request = origin();
+    let first =
+        namenode.add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), None).await.unwrap();
+    for _ in 0..4 {
+        let again =
+            namenode.add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), None).await.unwrap();
+        assert_eq!(again, first);
+    }
+    // The same id for something else is the client's mistake.
+    let wrong = namenode.delete(request, path("/f"), false).await.unwrap_err();
+    assert_eq!(wrong.code, ErrorCode::InvalidArgument, "{wrong}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pipeline_is_repaired_under_a_new_generation() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let mut nodes = nodes(namenode, 4).await;
+    let writer = Writer::create(namenode, "/f").await;
+    let mut chunk = writer.add(None).await.unwrap();
+    let kept: Vec<_> = chunk.nodes.iter().take(2).map(|node| node.id).collect();
+    let lost = chunk.nodes[2].id;
+
+    let generation = namenode.new_generation(origin(), writer.file.clone(), chunk.chunk).await.unwrap();
+    let more =
+        namenode.additional_nodes(&writer.file, chunk.chunk, kept.clone(), vec![lost], 1).await.unwrap();
+    assert_eq!(more.len(), 1);
+    assert!(!kept.contains(&more[0].id) && more[0].id != lost);
+    let pipeline: Vec<_> = kept.iter().copied().chain([more[0].id]).collect();
+    chunk.generation = generation;
+    let acknowledged = extent(&chunk, 100);
+    namenode.update_pipeline(origin(), writer.file.clone(), acknowledged, pipeline.clone()).await.unwrap();
+
+    let (_, located) = namenode.locate(&caller("root"), &path("/f"), 0, u64::MAX, None).await.unwrap();
+    assert_eq!((located[0].generation, located[0].length), (generation, 100));
+    let mut seen: Vec<_> = located[0].nodes.iter().map(|node| node.id).collect();
+    let mut wanted = pipeline.clone();
+    (seen.sort(), wanted.sort());
+    assert_eq!(seen, wanted);
+
+    for node in nodes.iter_mut().filter(|node| pipeline.contains(&node.id())) {
+        node.finalize(namenode, &chunk, 200).await;
+    }
+    assert_eq!(writer.complete(Some(extent(&chunk, 200))).await.unwrap().length, 200);
+
+    let twice = vec![kept[0], kept[0]];
+    let error =
+        namenode.update_pipeline(origin(), writer.file.clone(), acknowledged, twice).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_file_can_not_be_is_refused() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let file = |replication, chunk_size, holder: &str| NewFile {
+        path: path("/f"),
+        holder: holder.to_owned(),
+        mode: Mode::FILE,
+        replication,
+        chunk_size,
+        overwrite: false,
+        parents: false,
+    };
+    for bad in
+        [file(513, 0, "h"), file(1, 1_000, "h"), file(1, 4 << 30, "h"), file(1, 0, ""), file(1, 0, "a:b")]
+    {
+        let error = namenode.create(origin(), bad.clone()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{bad:?}: {error}");
+    }
+    let status = namenode.create(origin(), file(0, 0, "h")).await.unwrap();
+    assert_eq!((status.replication, status.chunk_size), (3, 1 << 20), "zeros are the defaults");
+    let error = namenode.set_replication(origin(), path("/f"), 0).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_acknowledged_and_waits_for_reports() {
+    let dir = tempdir().unwrap();
+    let place = dir.path().join("nn");
+    let running = fresh(&place, &[]).await;
+    let mut datanodes = nodes(running.namenode(), 3).await;
+    let chunk = put(running.namenode(), &mut datanodes, "/kept", 77).await;
+    let open = Writer::create(running.namenode(), "/open").await.inode();
+    running.stop().await.unwrap();
+
+    let running = start(&place, &[]).await.unwrap();
+    let namenode = running.namenode();
+    assert!(namenode.defaults().safe_mode);
+    // Reads are served, changes are not.
+    assert_eq!(namenode.stat(&caller("root"), &path("/kept")).await.unwrap().length, 77);
+    assert_eq!(namenode.stat(&caller("root"), &path("/open")).await.unwrap().inode, open);
+    let root = FsPath::root();
+    let (entries, more) = namenode.list(&caller("root"), &root, None, 0).await.unwrap();
+    assert_eq!((entries.len(), more), (2, false));
+    let refused = create(namenode, "/new", HOLDER).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SafeMode);
+    let refused = namenode.delete(origin(), path("/kept"), false).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SafeMode);
+
+    for node in &mut datanodes {
+        node.restart();
+        assert!(node.heartbeat(namenode).await.reception.register, "the new process is not known yet");
+        node.register(namenode, Some(namenode.defaults().cluster)).await.unwrap();
+        assert!(node.heartbeat(namenode).await.reception.report, "its replicas are wanted");
+        node.report(namenode).await;
+        assert!(!node.heartbeat(namenode).await.reception.report);
+    }
+    writable(namenode).await;
+    let (_, located) = namenode.locate(&caller("root"), &path("/kept"), 0, 100, None).await.unwrap();
+    assert_eq!((located[0].chunk, located[0].nodes.len()), (chunk.chunk, 3));
+    let stranger = FakeNode::new(9);
+    assert!(stranger.heartbeat(namenode).await.reception.register);
+    create(namenode, "/new", HOLDER).await.unwrap();
+    running.stop().await.unwrap();
+}
