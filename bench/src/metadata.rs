@@ -1,0 +1,198 @@
+//! Metadata operations per second, by number of clients.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use dfs_client::{CreateOptions, Dfs};
+use dfs_types::{FsPath, Mode};
+use futures_util::TryStreamExt;
+use hdrhistogram::Histogram;
+
+use crate::limits::Limits;
+use crate::rig::Rig;
+use crate::table::{Row, Unit};
+
+/// Numbers of clients.
+const CLIENTS: [usize; 3] = [1, 8, 32];
+/// Entries of the directory that is listed.
+const LISTED: usize = 10_000;
+/// Seconds that each kind of operation is given.
+const SECONDS: f64 = 3.0;
+
+/// One kind of operation; the number tells its paths apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Mkdir,
+    Create,
+    Stat,
+    Rename,
+    Delete,
+}
+
+impl Work {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mkdir => "mkdir",
+            Self::Create => "create + close",
+            Self::Stat => "stat",
+            Self::Rename => "rename",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+fn path(text: String) -> Result<FsPath> {
+    Ok(FsPath::parse(&text)?)
+}
+
+async fn perform(dfs: &Dfs, work: Work, client: usize, number: usize, round: &str) -> Result<()> {
+    match work {
+        Work::Mkdir => {
+            dfs.mkdir(&path(format!("/bench/{round}-{client}/d{number}"))?, Mode::DIRECTORY).await?;
+        }
+        Work::Create => {
+            let file = path(format!("/bench/{round}-{client}/f{number}"))?;
+            dfs.create(&file, CreateOptions::default()).await?.close().await?;
+        }
+        Work::Stat => {
+            dfs.stat(&path(format!("/bench/{round}-{client}/f{}", number % 500))?).await?;
+        }
+        Work::Rename => {
+            let from = path(format!("/bench/{round}-{client}/f{number}"))?;
+            dfs.rename(&from, &path(format!("/bench/{round}-{client}/r{number}"))?, false).await?;
+        }
+        Work::Delete => {
+            dfs.delete(&path(format!("/bench/{round}-{client}/r{number}"))?, false).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one kind of operation with every client, `count` each or until the time is up. Returns operations of each
+/// client, time, and latencies in microseconds.
+async fn measure(
+    clients: &[Dfs],
+    work: Work,
+    counts: &[usize],
+    round: &str,
+) -> Result<(Vec<usize>, Duration, Histogram<u64>)> {
+    let start = Instant::now();
+    let deadline = start + Duration::from_secs_f64(SECONDS);
+    let mut tasks = Vec::new();
+    for (client, (dfs, count)) in clients.iter().zip(counts).enumerate() {
+        let (dfs, count, round) = (dfs.clone(), *count, round.to_owned());
+        tasks.push(tokio::spawn(async move {
+            let mut latencies = Histogram::<u64>::new(3)?;
+            let mut done = 0;
+            while done < count && Instant::now() < deadline {
+                let begin = Instant::now();
+                perform(&dfs, work, client, done, &round).await?;
+                latencies.record(begin.elapsed().as_micros() as u64)?;
+                done += 1;
+            }
+            anyhow::Ok((done, latencies))
+        }));
+    }
+    let mut done = Vec::new();
+    let mut all = Histogram::<u64>::new(3)?;
+    for task in tasks {
+        let (count, latencies) = task.await??;
+        done.push(count);
+        all.add(latencies)?;
+    }
+    Ok((done, start.elapsed(), all))
+}
+
+fn row(name: &str, clients: usize, done: usize, time: Duration, latencies: &Histogram<u64>) -> Row {
+    Row {
+        work: format!("{name}, {clients} clients"),
+        rate: done as f64 / time.as_secs_f64(),
+        unit: Unit::PerSecond,
+        seconds: time.as_secs_f64(),
+        limit: None,
+        p50_us: Some(latencies.value_at_quantile(0.5)),
+        p99_us: Some(latencies.value_at_quantile(0.99)),
+        cpu_seconds: None,
+    }
+}
+
+/// Every kind of operation at every number of clients.
+pub(crate) async fn operations(rig: &Rig, limits: &Limits) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let setup = rig.client().await?;
+    for count in CLIENTS {
+        let round = format!("n{count}");
+        let mut clients = Vec::new();
+        for client in 0..count {
+            setup.mkdir_all(&path(format!("/bench/{round}-{client}"))?, Mode::DIRECTORY).await?;
+            clients.push(rig.client().await?);
+        }
+        let unbounded = vec![usize::MAX; count];
+        let (done, time, latencies) = measure(&clients, Work::Mkdir, &unbounded, &round).await?;
+        rows.push(row(Work::Mkdir.name(), count, done.iter().sum(), time, &latencies));
+        let (created, time, latencies) = measure(&clients, Work::Create, &unbounded, &round).await?;
+        rows.push(row(Work::Create.name(), count, created.iter().sum(), time, &latencies));
+        let least = created.iter().min().copied().context("there are clients")?;
+        anyhow::ensure!(least >= 500, "a client created only {least} files: stat needs 500");
+        let (done, time, latencies) = measure(&clients, Work::Stat, &unbounded, &round).await?;
+        rows.push(row(Work::Stat.name(), count, done.iter().sum(), time, &latencies));
+        let (renamed, time, latencies) = measure(&clients, Work::Rename, &created, &round).await?;
+        rows.push(row(Work::Rename.name(), count, renamed.iter().sum(), time, &latencies));
+        let (done, time, latencies) = measure(&clients, Work::Delete, &renamed, &round).await?;
+        rows.push(row(Work::Delete.name(), count, done.iter().sum(), time, &latencies));
+    }
+    // One durable operation at a time can't be faster than one fsync.
+    for row in
+        rows.iter_mut().filter(|row| row.work.ends_with(", 1 clients") && !row.work.starts_with("stat"))
+    {
+        row.limit = Some(("one fsync each", limits.fsyncs_per_second));
+    }
+    rows.extend(list(rig, &setup).await?);
+    setup.delete(&path("/bench".to_owned())?, true).await?;
+    Ok(rows)
+}
+
+/// Lists one large directory again and again.
+async fn list(rig: &Rig, setup: &Dfs) -> Result<Vec<Row>> {
+    let directory = path("/bench/listed".to_owned())?;
+    setup.mkdir(&directory, Mode::DIRECTORY).await?;
+    let mut tasks = Vec::new();
+    for worker in 0..8 {
+        let (dfs, directory) = (setup.clone(), directory.clone());
+        tasks.push(tokio::spawn(async move {
+            for number in (worker..LISTED).step_by(8) {
+                dfs.mkdir(&directory.join(&format!("entry-{number:05}"))?, Mode::DIRECTORY).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let mut rows = Vec::new();
+    for count in CLIENTS {
+        let start = Instant::now();
+        let deadline = start + Duration::from_secs_f64(SECONDS);
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let (dfs, directory) = (rig.client().await?, directory.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut latencies = Histogram::<u64>::new(3)?;
+                while Instant::now() < deadline {
+                    let begin = Instant::now();
+                    let entries: Vec<_> = dfs.list(&directory).try_collect().await?;
+                    anyhow::ensure!(entries.len() == LISTED, "{} entries", entries.len());
+                    latencies.record(begin.elapsed().as_micros() as u64)?;
+                }
+                anyhow::Ok(latencies)
+            }));
+        }
+        let mut all = Histogram::<u64>::new(3)?;
+        for task in tasks {
+            all.add(task.await??)?;
+        }
+        let name = format!("list of {LISTED} entries");
+        rows.push(row(&name, count, all.len() as usize, start.elapsed(), &all));
+    }
+    Ok(rows)
+}
