@@ -319,9 +319,7 @@ impl Dfs {
                 async move { client.fsck(request).await }
             })
             .await?;
-        Ok(replies
-            .map(|reply| fsck_entry(reply.map_err(|status| from_status(&status))?))
-            .boxed())
+        Ok(replies.map(|reply| fsck_entry(reply.map_err(|status| from_status(&status))?)).boxed())
     }
 
     /// Tells about safe mode after switching it as `action` says.
@@ -335,8 +333,7 @@ impl Dfs {
             .inner
             .namenode
             .admin(self.inner.settings.call(), |mut client, context| {
-                let request =
-                    v1::SetSafeModeRequest { context: Some(context), action: action.into() };
+                let request = v1::SetSafeModeRequest { context: Some(context), action: action.into() };
                 async move { client.set_safe_mode(request).await }
             })
             .await?;

@@ -108,31 +108,37 @@ impl ChunkReader {
 
     /// Asks the candidates one after the other, the next one as soon as one fails or is slow; the first to deliver
     /// wins.
-    async fn race(
-        &self,
-        candidates: Vec<Endpoint>,
-    ) -> (Option<ReplicaStream>, Vec<(Endpoint, FsError)>) {
+    async fn race(&self, candidates: Vec<Endpoint>) -> (Option<ReplicaStream>, Vec<(Endpoint, FsError)>) {
         let dfs = &self.source.dfs;
         let (from, to) = (self.position - self.chunk.offset, self.end - self.chunk.offset);
         let mut waiting = candidates.into_iter().peekable();
         let mut running = FuturesUnordered::new();
-        let mut failures = Vec::new();
+        let mut failures: Vec<(Endpoint, FsError)> = Vec::new();
+        let mut asked = Vec::new();
         loop {
             if running.is_empty() {
-                match waiting.next() {
-                    Some(node) => running.push(ReplicaStream::open(dfs, &self.chunk, node, from, to)),
-                    None => return (None, failures),
-                }
+                let Some(node) = waiting.next() else { return (None, failures) };
+                asked.push(node.id);
+                running.push(ReplicaStream::open(dfs, &self.chunk, node, from, to));
             }
             let hedge = running.len() < HEDGES && waiting.peek().is_some();
             tokio::select! {
                 Some(opened) = running.next() => match opened {
-                    Ok(stream) => return (Some(stream), failures),
+                    Ok(stream) => {
+                        // One that was asked after the winner had no time to show how fast it is.
+                        asked.truncate(asked.iter().position(|id| *id == stream.node.id).unwrap_or(0));
+                        asked.retain(|id| failures.iter().all(|(node, _)| node.id != *id));
+                        for slow in asked {
+                            dfs.nodes.overtaken(slow);
+                        }
+                        return (Some(stream), failures);
+                    }
                     Err(failure) => failures.push(failure),
                 },
                 () = tokio::time::sleep(dfs.settings.hedge_after), if hedge => {
                     if let Some(node) = waiting.next() {
                         debug!(path = %self.source.path, chunk = %self.chunk.chunk, %node, "slow read, asking another replica");
+                        asked.push(node.id);
                         running.push(ReplicaStream::open(dfs, &self.chunk, node, from, to));
                     }
                 }
@@ -164,10 +170,8 @@ impl ChunkReader {
             let reported = dfs
                 .namenode
                 .namespace(Patience::steady(REPORT_PATIENCE), |mut client, context| {
-                    let request = v1::ReportBadReplicasRequest {
-                        context: Some(context),
-                        replicas: vec![bad.clone()],
-                    };
+                    let request =
+                        v1::ReportBadReplicasRequest { context: Some(context), replicas: vec![bad.clone()] };
                     async move { client.report_bad_replicas(request).await }
                 })
                 .await;

@@ -19,8 +19,10 @@ use crate::session::{Failure, Session, wire_packet};
 
 /// How long a new chunk waits for enough DataNodes: about the time one takes to restart.
 const NODES_PATIENCE: Duration = Duration::from_secs(20);
+/// Most nodes excluded from a new chunk.
+const MAX_EXCLUDED: usize = 64;
 /// Time for a node to send a started replica to another one.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
+const TRANSFER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time for a question to a DataNode.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a node to end its stream after the last acknowledgement.
@@ -80,7 +82,8 @@ pub(crate) struct ChunkWriter {
     /// Bounded by the writer's memory window.
     pub(crate) packets: mpsc::UnboundedReceiver<Packet>,
     pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) _slot: OwnedSemaphorePermit,
+    /// Given back when the chunk is finalized.
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Progress {
@@ -150,6 +153,7 @@ impl ChunkWriter {
                 Ok(()) => {
                     extent.length = pipeline.acked_bytes();
                     self.publish(extent, &pipeline, Phase::Finished);
+                    self.slot = None;
                     session.finish(GOODBYE).await;
                     return Ok(());
                 }
@@ -171,12 +175,12 @@ impl ChunkWriter {
 
     /// Allocates the chunk and sets up its pipeline, with other nodes and another chunk as long as that fails.
     async fn open(&mut self, pipeline: &mut Pipeline) -> FsResult<(Extent, Session)> {
-        let mut nodes_wait = Backoff::new(NODES_PATIENCE);
-        let mut exclude = self.file.dfs.nodes.suspects();
+        let budget = self.file.dfs.settings.transfer_budget;
+        let mut nodes_wait = Backoff::new(NODES_PATIENCE.min(budget));
+        let mut exclude = self.file.dfs.nodes.broken();
         loop {
-            exclude.extend(pipeline.failed());
-            exclude.sort_unstable();
-            exclude.dedup();
+            exclude.splice(0..0, pipeline.failed());
+            exclude.truncate(MAX_EXCLUDED);
             let chunk = match self.allocate(&exclude).await {
                 Ok(chunk) => chunk,
                 Err(error) if error.code == ErrorCode::NotEnoughNodes => {
@@ -191,14 +195,13 @@ impl ChunkWriter {
             };
             let extent = Extent { chunk: chunk.chunk, generation: chunk.generation, length: 0 };
             pipeline.allocated(chunk.nodes);
-            let failure =
-                match Session::open(&self.file, self.index, extent, pipeline.nodes(), false).await {
-                    Ok(session) => {
-                        pipeline.connected();
-                        return Ok((extent, session));
-                    }
-                    Err(failure) => failure,
-                };
+            let failure = match Session::open(&self.file, self.index, extent, pipeline.nodes(), false).await {
+                Ok(session) => {
+                    pipeline.connected();
+                    return Ok((extent, session));
+                }
+                Err(failure) => failure,
+            };
             let verdict = self.blame(pipeline, extent, &failure);
             self.abandon(extent).await?;
             if verdict == Verdict::GiveUp {
@@ -282,14 +285,16 @@ impl ChunkWriter {
                     }
                 }
                 packet = self.packets.recv(), if input_open => match packet {
-                    Some(packet) => pipeline.push(packet),
+                    Some(packet) => {
+                        if !pipeline.awaits_ack() && !pipeline.has_unsent() {
+                            waiting_since = Instant::now();
+                        }
+                        pipeline.push(packet);
+                    }
                     None => input_open = false,
                 },
                 room = outgoing.reserve(), if pipeline.has_unsent() => match room {
                     Ok(room) => {
-                        if !pipeline.awaits_ack() {
-                            waiting_since = Instant::now();
-                        }
                         if let Some((sequence, packet)) = pipeline.send() {
                             room.send(wire_packet(sequence, packet));
                         }
@@ -314,16 +319,17 @@ impl ChunkWriter {
         mut extent: Extent,
         mut failure: Failure,
     ) -> FsResult<(Extent, Session)> {
+        let deadline = Instant::now() + self.file.dfs.settings.transfer_budget;
         loop {
             extent.length = pipeline.acked_bytes();
             self.publish(extent, pipeline, Phase::Recovering);
             match self.blame(pipeline, extent, &failure) {
-                Verdict::Recover => {}
+                Verdict::Recover if Instant::now() < deadline => {}
                 Verdict::Abandon => {
                     self.abandon(extent).await?;
                     return self.open(pipeline).await;
                 }
-                Verdict::GiveUp => {
+                Verdict::Recover | Verdict::GiveUp => {
                     return Err(context(&format!("chunk {} was given up", extent.chunk), failure.error));
                 }
             }
@@ -470,10 +476,7 @@ impl WriteTarget {
     /// One call of the `Namespace` service with a writer's patience.
     pub(crate) async fn call<T, F, Fut>(&self, call: F) -> FsResult<T>
     where
-        F: FnMut(
-            v1::namespace_client::NamespaceClient<tonic::transport::Channel>,
-            v1::Context,
-        ) -> Fut,
+        F: FnMut(v1::namespace_client::NamespaceClient<tonic::transport::Channel>, v1::Context) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         self.dfs.namenode.namespace(self.dfs.settings.transfer(), call).await

@@ -114,7 +114,7 @@ impl Dfs {
             settings: Settings {
                 connect_timeout: CONNECT_TIMEOUT,
                 call_budget: Duration::from_secs(30),
-                transfer_budget: Duration::from_secs(60),
+                transfer_budget: Duration::from_mins(1),
                 ack_timeout: Duration::from_secs(30),
                 stall_timeout: Duration::from_secs(10),
                 hedge_after: Duration::from_millis(300),

@@ -26,7 +26,15 @@ pub(crate) struct DataNodes {
     connector: Arc<dyn Connector>,
     connect_timeout: Duration,
     channels: Mutex<HashMap<(NodeId, String), Channel>>,
-    suspects: Mutex<HashMap<NodeId, Instant>>,
+    suspects: Mutex<HashMap<NodeId, Suspect>>,
+}
+
+/// A node that is the last choice.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    until: Instant,
+    /// It can't be used, or the way to it; otherwise it was only slow.
+    broken: bool,
 }
 
 impl DataNodes {
@@ -43,17 +51,16 @@ impl DataNodes {
     pub(crate) async fn client(&self, node: &Endpoint) -> FsResult<ChunksClient<Channel>> {
         let key = (node.id, node.address());
         let cached = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let channel = match cached {
-            Some(channel) => channel,
-            None => {
-                let channel = dial(self.connector.as_ref(), &key.1, self.connect_timeout).await?;
-                let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-                if channels.len() >= MAX_REMEMBERED {
-                    channels.clear();
-                }
-                channels.insert(key, channel.clone());
-                channel
+        let channel = if let Some(channel) = cached {
+            channel
+        } else {
+            let channel = dial(self.connector.as_ref(), &key.1, self.connect_timeout).await?;
+            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+            if channels.len() >= MAX_REMEMBERED {
+                channels.clear();
             }
+            channels.insert(key, channel.clone());
+            channel
         };
         Ok(ChunksClient::new(channel)
             .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
@@ -87,24 +94,41 @@ impl DataNodes {
         }
         let key = (node.id, node.address());
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.suspect(node.id, true);
+    }
+
+    /// Another node answered before this one: it is the last choice for reads for a while.
+    pub(crate) fn overtaken(&self, node: NodeId) {
+        self.suspect(node, false);
+    }
+
+    fn suspect(&self, node: NodeId, broken: bool) {
         let now = Instant::now();
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        suspects.retain(|_, until| *until > now);
+        suspects.retain(|_, suspect| suspect.until > now);
         if suspects.len() < MAX_REMEMBERED {
-            suspects.insert(node.id, now + SUSPECT_FOR);
+            suspects.insert(node, Suspect { until: now + SUSPECT_FOR, broken });
         }
     }
 
-    /// The nodes that failed lately.
-    pub(crate) fn suspects(&self) -> Vec<NodeId> {
-        let now = Instant::now();
-        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        suspects.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node).collect()
+    /// The nodes that could not be used lately.
+    pub(crate) fn broken(&self) -> Vec<NodeId> {
+        self.suspects_where(|suspect| suspect.broken)
     }
 
-    /// `nodes` in their order, those that failed lately last.
+    fn suspects_where(&self, wanted: impl Fn(&Suspect) -> bool) -> Vec<NodeId> {
+        let now = Instant::now();
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects
+            .iter()
+            .filter(|(_, suspect)| suspect.until > now && wanted(suspect))
+            .map(|(node, _)| *node)
+            .collect()
+    }
+
+    /// `nodes` in their order, those that failed or were slow lately last.
     pub(crate) fn ranked(&self, nodes: &[Endpoint]) -> Vec<Endpoint> {
-        let suspects = self.suspects();
+        let suspects = self.suspects_where(|_| true);
         let mut nodes = nodes.to_vec();
         nodes.sort_by_key(|node| suspects.contains(&node.id));
         nodes

@@ -44,9 +44,8 @@ pub(crate) async fn dial(connector: &dyn Connector, address: &str, limit: Durati
         .max_frame_size(MAX_FRAME)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let unreachable = |why: String| {
-        FsError::new(ErrorCode::Unavailable, format!("{address} can't be reached: {why}"))
-    };
+    let unreachable =
+        |why: String| FsError::new(ErrorCode::Unavailable, format!("{address} can't be reached: {why}"));
     match tokio::time::timeout(limit, connector.connect(endpoint, address)).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(unreachable(root_cause(&error))),

@@ -40,7 +40,9 @@ pub(crate) fn context(context: &str, error: FsError) -> FsError {
 
 /// A server's answer lacks `what`.
 pub(crate) fn incomplete(what: &str) -> FsError {
-    FsError::internal(format!("the server's answer lacks '{what}': are client and server of the same version?"))
+    FsError::internal(format!(
+        "the server's answer lacks '{what}': are client and server of the same version?"
+    ))
 }
 
 #[cfg(test)]

@@ -47,16 +47,8 @@ impl TryFrom<v1::LocatedChunk> for LocatedChunk {
     type Error = FsError;
 
     fn try_from(chunk: v1::LocatedChunk) -> FsResult<Self> {
-        let v1::LocatedChunk {
-            chunk,
-            generation,
-            index,
-            offset,
-            length,
-            nodes,
-            under_construction,
-            corrupt,
-        } = chunk;
+        let v1::LocatedChunk { chunk, generation, index, offset, length, nodes, under_construction, corrupt } =
+            chunk;
         if offset.checked_add(length).is_none_or(|end| end > MAX_OFFSET) {
             return Err(FsError::internal(format!("chunk {chunk} lies outside of any file")));
         }
@@ -99,12 +91,7 @@ impl Dfs {
     }
 }
 
-async fn locate(
-    dfs: &Inner,
-    patience: Patience,
-    path: &FsPath,
-    range: Range<u64>,
-) -> FsResult<Locations> {
+async fn locate(dfs: &Inner, patience: Patience, path: &FsPath, range: Range<u64>) -> FsResult<Locations> {
     let offset = range.start.min(MAX_OFFSET);
     let length = range.end.min(MAX_OFFSET).saturating_sub(offset);
     let reply = dfs
@@ -159,7 +146,8 @@ impl ReadSource {
         if !refresh && let Some(chunk) = self.known(offset) {
             return Ok(chunk);
         }
-        let end = offset.saturating_add(self.chunk_size.saturating_mul(SPAN)).min(self.length.max(offset + 1));
+        let end =
+            offset.saturating_add(self.chunk_size.saturating_mul(SPAN)).min(self.length.max(offset + 1));
         let patience = self.dfs.settings.transfer();
         let located = locate(&self.dfs, patience, &self.path, offset..end).await?;
         if located.status.inode != self.inode {

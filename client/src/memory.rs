@@ -66,9 +66,9 @@ pub(crate) fn units(bytes: usize) -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct Reserved {
     /// Of its writer's window.
-    pub(crate) window: Option<OwnedSemaphorePermit>,
+    pub(crate) _window: Option<OwnedSemaphorePermit>,
     /// Of the budget all writers share.
-    pub(crate) shared: Option<OwnedSemaphorePermit>,
+    pub(crate) _shared: Option<OwnedSemaphorePermit>,
 }
 
 #[cfg(test)]

@@ -67,8 +67,7 @@ impl NameNode {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         self.call(patience, |channel, context| {
-            let client =
-                NamespaceClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+            let client = NamespaceClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
             call(client, context)
         })
         .await
@@ -138,16 +137,14 @@ impl NameNode {
         let address = self.addresses.get(target).map_or("", String::as_str);
         let left = deadline.saturating_duration_since(Instant::now());
         let cached = self.lock().get(target).cloned().flatten();
-        let channel = match cached {
-            Some(channel) => channel,
-            None => {
-                let channel =
-                    dial(self.connector.as_ref(), address, self.connect_timeout.min(left)).await?;
-                if let Some(slot) = self.lock().get_mut(target) {
-                    *slot = Some(channel.clone());
-                }
-                channel
+        let channel = if let Some(channel) = cached {
+            channel
+        } else {
+            let channel = dial(self.connector.as_ref(), address, self.connect_timeout.min(left)).await?;
+            if let Some(slot) = self.lock().get_mut(target) {
+                *slot = Some(channel.clone());
             }
+            channel
         };
         let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         match tokio::time::timeout(limit, call(channel, context.clone())).await {

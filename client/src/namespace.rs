@@ -77,9 +77,10 @@ pub(crate) fn status(status: Option<v1::FileStatus>) -> FsResult<FileStatus> {
 /// Asks the NameNode for [`Defaults`].
 pub(crate) async fn fetch_defaults(namenode: &NameNode, patience: Patience) -> FsResult<Defaults> {
     let reply = namenode
-        .namespace(patience, |mut client, _| async move {
-            client.get_defaults(v1::GetDefaultsRequest {}).await
-        })
+        .namespace(
+            patience,
+            |mut client, _| async move { client.get_defaults(v1::GetDefaultsRequest {}).await },
+        )
         .await?;
     Ok(Defaults {
         cluster: cluster_id(&reply.cluster)?,
@@ -187,11 +188,8 @@ impl Dfs {
     }
 
     async fn make_directory(&self, path: &FsPath, mode: Mode, parents: bool) -> FsResult<FileStatus> {
-        let request = ask!(
-            self,
-            mkdir,
-            MkdirRequest { path: path.to_string(), mode: mode.bits(), parents: parents }
-        );
+        let request =
+            ask!(self, mkdir, MkdirRequest { path: path.to_string(), mode: mode.bits(), parents: parents });
         status(request.await?.status)
     }
 
@@ -296,11 +294,8 @@ impl Dfs {
     /// Closes a file whose writer is gone, taking its lease. `false`: recovery is under way, ask again.
     pub async fn recover_lease(&self, path: &FsPath) -> FsResult<bool> {
         let holder = &self.inner.holder;
-        let request = ask!(
-            self,
-            recover_lease,
-            RecoverLeaseRequest { path: path.to_string(), holder: holder.clone() }
-        );
+        let request =
+            ask!(self, recover_lease, RecoverLeaseRequest { path: path.to_string(), holder: holder.clone() });
         Ok(request.await?.closed)
     }
 }

@@ -46,13 +46,7 @@ impl Dfs {
     /// ```
     pub async fn open(&self, path: &FsPath) -> FsResult<FileReader> {
         let (source, status) = ReadSource::open(Arc::clone(&self.inner), path).await?;
-        Ok(FileReader {
-            source: Arc::new(source),
-            status,
-            position: 0,
-            stream: None,
-            rest: Bytes::new(),
-        })
+        Ok(FileReader { source: Arc::new(source), status, position: 0, stream: None, rest: Bytes::new() })
     }
 }
 
@@ -170,7 +164,8 @@ impl AsyncSeek for FileReader {
             io::SeekFrom::End(by) => self.source.length.checked_add_signed(by),
             io::SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
-        let target = target.ok_or_else(|| to_io(FsError::invalid("the position to seek to is out of range")))?;
+        let target =
+            target.ok_or_else(|| to_io(FsError::invalid("the position to seek to is out of range")))?;
         let ahead = target.checked_sub(self.position).and_then(|ahead| usize::try_from(ahead).ok());
         match ahead {
             Some(ahead) if ahead <= self.rest.len() => self.rest.advance(ahead),

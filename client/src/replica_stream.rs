@@ -107,7 +107,8 @@ fn stalled(limit: Duration) -> FsError {
 /// Checks a packet that shall contain the chunk's byte `next`, and answers with its data from that byte on.
 fn check(reply: v1::ReadReply, next: u64) -> FsResult<Bytes> {
     let unit = BYTES_PER_CHECKSUM as u64;
-    let skip = next.checked_sub(reply.offset).filter(|skip| reply.offset % unit == 0 && *skip < unit);
+    let skip =
+        next.checked_sub(reply.offset).filter(|skip| reply.offset.is_multiple_of(unit) && *skip < unit);
     let skip = skip.and_then(|skip| usize::try_from(skip).ok()).filter(|skip| *skip < reply.data.len());
     let Some(skip) = skip else {
         return Err(FsError::internal(format!(
@@ -138,12 +139,9 @@ mod tests {
 
     #[test]
     fn refuses_gaps_overlaps_and_bad_sums() {
-        for (reply, next) in [
-            (reply(1_024, 512), 512),
-            (reply(0, 1_024), 512),
-            (reply(5, 512), 5),
-            (reply(512, 100), 700),
-        ] {
+        for (reply, next) in
+            [(reply(1_024, 512), 512), (reply(0, 1_024), 512), (reply(5, 512), 5), (reply(512, 100), 700)]
+        {
             assert_eq!(check(reply, next).unwrap_err().code, ErrorCode::Internal);
         }
         let bad = v1::ReadReply { checksums: Bytes::from_static(&[0; 4]), ..reply(0, 512) };

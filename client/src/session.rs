@@ -71,9 +71,9 @@ impl Session {
                 v1::write_reply::Kind::Setup(v1::SetupReply { error: Some(detail), failed }) => {
                     Err(Failure { position: Some(failed as usize), error: from_detail(&detail) })
                 }
-                v1::write_reply::Kind::Ack(_) => {
-                    Err(Failure::unknown(FsError::internal("an acknowledgement came before the setup's answer")))
-                }
+                v1::write_reply::Kind::Ack(_) => Err(Failure::unknown(FsError::internal(
+                    "an acknowledgement came before the setup's answer",
+                ))),
             }
         })
         .await;

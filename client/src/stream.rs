@@ -64,12 +64,11 @@ async fn pump(
         return Ok(());
     }
     while let Some(bytes) = reader.next().await? {
-        let room = match tokio::time::timeout(IDLE, items.reserve()).await {
-            Ok(room) => room,
-            Err(_) => {
-                reader.pause();
-                items.reserve().await
-            }
+        let room = if let Ok(room) = tokio::time::timeout(IDLE, items.reserve()).await {
+            room
+        } else {
+            reader.pause();
+            items.reserve().await
         };
         match room {
             Ok(room) => room.send(Ok(Item::Data(bytes))),
@@ -97,14 +96,9 @@ impl FileStream {
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<FsResult<Bytes>>> {
         while self.position < self.end {
-            let pump = match &mut self.current {
-                Some(pump) => pump,
-                None => {
-                    let next = self.next.take();
-                    let start = || Pump::start(Arc::clone(&self.source), self.position, self.end);
-                    self.current.insert(next.unwrap_or_else(start))
-                }
-            };
+            let (source, next) = (&self.source, &mut self.next);
+            let start = || Pump::start(Arc::clone(source), self.position, self.end);
+            let pump = self.current.get_or_insert_with(|| next.take().unwrap_or_else(start));
             match ready!(pump.items.poll_recv(cx)) {
                 Some(Ok(Item::End(end))) => pump.end = Some(end),
                 Some(Ok(Item::Data(bytes))) => {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, Mode, checksum};
@@ -27,8 +27,8 @@ use crate::namespace::status;
 use crate::pipeline::Packet;
 use crate::retry::{Backoff, Patience};
 
-/// Chunks of one file that are written or finalized at the same time.
-const CHUNKS_IN_FLIGHT: usize = 3;
+/// Chunks of one file that are written or finalized at the same time: the NameNode lets a writer recover the last two.
+const CHUNKS_IN_FLIGHT: usize = 2;
 /// Time for removing what an abandoned writer left.
 const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -82,7 +82,6 @@ struct ChunkHandle {
     length: u64,
     _task: AbortOnDropHandle<()>,
 }
-
 
 /// What to do with the bytes in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,7 +216,7 @@ impl FileWriter {
                 poll_fn(|cx| self.poll_send(cx, packet.clone(), Seal::Full)).await?;
             } else {
                 let written = poll_fn(|cx| self.poll_copy(cx, &bytes)).await?;
-                bytes.split_to(written);
+                bytes.advance(written);
             }
         }
         Ok(())
@@ -356,7 +355,7 @@ impl FileWriter {
     /// Gives `data`, which begins at the buffer's offset, to the chunk's task.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: Bytes, seal: Seal) -> Poll<FsResult<()>> {
         ready!(self.poll_reserve(cx, data.len()))?;
-        let memory = Reserved { window: self.held_window.take(), shared: self.held_shared.take() };
+        let memory = Reserved { _window: self.held_window.take(), _shared: self.held_shared.take() };
         let offset = self.buffer_offset;
         let end = offset + data.len() as u64;
         let tail = data.slice(data.len() - data.len() % BYTES_PER_CHECKSUM..);
@@ -416,7 +415,7 @@ impl FileWriter {
                 .map(|chunk| Previous { progress: chunk.progress.clone(), length: chunk.length }),
             packets: receiver,
             progress: sender,
-            _slot: slot,
+            slot: Some(slot),
         };
         self.chunks.push_back(ChunkHandle {
             packets,
@@ -450,10 +449,7 @@ impl FileWriter {
 }
 
 /// Waits for all chunks and closes the file.
-async fn complete(
-    file: Arc<WriteTarget>,
-    chunks: Vec<watch::Receiver<Progress>>,
-) -> FsResult<FileStatus> {
+async fn complete(file: Arc<WriteTarget>, chunks: Vec<watch::Receiver<Progress>>) -> FsResult<FileStatus> {
     let mut last = None;
     for mut progress in chunks {
         last = file.wait(&mut progress, |progress| progress.phase == Phase::Finished).await?.extent;
@@ -505,8 +501,7 @@ async fn remove_unfinished(file: &WriteTarget) -> FsResult<()> {
     }
     namenode
         .namespace(patience, |mut client, context| {
-            let request =
-                v1::DeleteRequest { context: Some(context), path: path.clone(), recursive: false };
+            let request = v1::DeleteRequest { context: Some(context), path: path.clone(), recursive: false };
             async move { client.delete(request).await }
         })
         .await

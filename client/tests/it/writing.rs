@@ -1,0 +1,201 @@
+//! Writing without failures.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dfs_client::CreateOptions;
+use dfs_types::limits::LEASE_RENEW_INTERVAL;
+use dfs_types::{ErrorCode, FsError};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::datanode::Faults;
+use crate::fake::{CHUNK, Cluster, content, path};
+
+#[tokio::test]
+async fn what_is_written_is_stored_on_every_node() {
+    let cluster = Cluster::start(4).await;
+    let dfs = cluster.connect().await;
+    for length in [0, 1, 511, 512, 513, CHUNK as usize - 1, CHUNK as usize, CHUNK as usize + 1, 3_500_000] {
+        let name = format!("/{length}");
+        let data = content(length);
+        let mut writer = dfs.create(&path(&name), CreateOptions::default()).await.unwrap();
+        writer.write_all(&data).await.unwrap();
+        let status = writer.close().await.unwrap();
+        assert_eq!((status.length, status.open), (length as u64, false));
+        cluster.assert_stored(&name, &data, 3);
+    }
+}
+
+#[tokio::test]
+async fn whole_packets_are_sent_without_a_copy_and_mix_with_small_writes() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let data = Bytes::from(content(5_000_000));
+    let mut writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    writer.write_bytes(data.slice(..3_000_000)).await.unwrap();
+    writer.write_all(&data[3_000_000..3_000_100]).await.unwrap();
+    writer.write_bytes(data.slice(3_000_100..)).await.unwrap();
+    writer.shutdown().await.unwrap();
+    assert_eq!(writer.write(b"x").await.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    cluster.assert_stored("/a", &data, 3);
+}
+
+#[tokio::test]
+async fn tiny_and_odd_chunks_work() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    for chunk_size in [512, 1_000, 1_536] {
+        let name = format!("/{chunk_size}");
+        let options = CreateOptions { chunk_size: Some(chunk_size), ..CreateOptions::default() };
+        let data = content(20_000);
+        let mut writer = dfs.create(&path(&name), options).await.unwrap();
+        for part in data.chunks(333) {
+            writer.write_all(part).await.unwrap();
+        }
+        writer.close().await.unwrap();
+        assert_eq!(cluster.file(&name).unwrap().chunks.len(), 20_000_usize.div_ceil(chunk_size as usize));
+        cluster.assert_stored(&name, &data, 3);
+    }
+}
+
+#[tokio::test]
+async fn flushed_bytes_can_be_read_while_the_file_is_open() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let data = content(2_500_000);
+    let mut writer = dfs.create(&path("/log"), CreateOptions::default()).await.unwrap();
+    let mut written = 0;
+    for until in [100, 700, 1_024, 5_000, CHUNK as usize, CHUNK as usize + 3, 2_400_000] {
+        writer.write_all(&data[written..until]).await.unwrap();
+        if until % 2 == 0 {
+            writer.hsync().await.unwrap();
+        }
+        writer.hflush().await.unwrap();
+        written = until;
+        let reader = dfs.open(&path("/log")).await.unwrap();
+        assert_eq!(reader.len(), until as u64);
+        assert!(reader.read_all().await.unwrap() == data[..until]);
+    }
+    writer.write_all(&data[written..]).await.unwrap();
+    writer.close().await.unwrap();
+    cluster.assert_stored("/log", &data, 3);
+}
+
+#[tokio::test]
+async fn an_aborted_writer_leaves_no_file() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let mut writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    writer.write_all(&content(2_000_000)).await.unwrap();
+    writer.abort().await.unwrap();
+    assert!(cluster.file("/a").is_none());
+}
+
+#[tokio::test]
+async fn a_dropped_writer_leaves_no_file_but_a_flushed_one_does() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let mut kept = dfs.create(&path("/kept"), CreateOptions::default()).await.unwrap();
+    kept.write_all(b"important").await.unwrap();
+    kept.hflush().await.unwrap();
+    drop(kept);
+    let mut lost = dfs.create(&path("/lost"), CreateOptions::default()).await.unwrap();
+    lost.write_all(b"nothing").await.unwrap();
+    drop(lost);
+    let gone = async {
+        while cluster.file("/lost").is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the file is removed");
+    assert!(cluster.file("/kept").unwrap().open);
+}
+
+/// Writes until the writer does not take any more for a while; answers how much it took.
+async fn fill(writer: &mut dfs_client::FileWriter, most: usize) -> usize {
+    let part = vec![1; 256 << 10];
+    let mut taken = 0;
+    while taken < most {
+        match tokio::time::timeout(Duration::from_millis(400), writer.write_all(&part)).await {
+            Ok(written) => written.unwrap(),
+            Err(_) => break,
+        }
+        taken += part.len();
+    }
+    taken
+}
+
+#[tokio::test]
+async fn unacknowledged_data_is_bounded_per_writer_and_over_all() {
+    let cluster = Cluster::start(3).await;
+    cluster.set(0, Faults { mute: true, ..Faults::default() });
+    let dfs = cluster.connect().await;
+    let mut writers = Vec::new();
+    for index in 0..8 {
+        let options = CreateOptions { chunk_size: Some(64 << 20), ..CreateOptions::default() };
+        writers.push(dfs.create(&path(&format!("/{index}")), options).await.unwrap());
+    }
+    let taken = futures_util::future::join_all(writers.iter_mut().map(|writer| fill(writer, 64 << 20))).await;
+    let total: usize = taken.iter().sum();
+    assert!(taken.iter().all(|taken| *taken <= 17 << 20), "{taken:?}");
+    assert!((80 << 20..101 << 20).contains(&total), "{total}");
+}
+
+#[tokio::test]
+async fn an_io_error_carries_the_code() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let mut writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    cluster.names.lock().unwrap().files.clear();
+    writer.write_all(b"x").await.unwrap();
+    let error = writer.shutdown().await.unwrap_err();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<FsError>()).unwrap();
+    assert_eq!(inner.code, ErrorCode::LeaseConflict);
+    assert!(inner.message.contains("/a"), "{inner}");
+}
+
+#[tokio::test]
+async fn a_pause_of_the_writer_is_no_failure() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.builder().ack_timeout(Duration::from_millis(100)).connect().await.unwrap();
+    for round in 0..10 {
+        let name = format!("/{round}");
+        let mut writer = dfs.create(&path(&name), CreateOptions::default()).await.unwrap();
+        writer.write_all(b"before").await.unwrap();
+        writer.hflush().await.unwrap();
+        let generation = cluster.file(&name).unwrap().chunks[0].generation;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        writer.write_all(b", after").await.unwrap();
+        writer.close().await.unwrap();
+        cluster.assert_stored(&name, b"before, after", 3);
+        assert_eq!(cluster.file(&name).unwrap().chunks[0].generation, generation, "no recovery");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_renewed_while_a_file_is_open_and_not_after() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let renewals = || cluster.names.lock().unwrap().renewals;
+    let pass = async || {
+        tokio::time::pause();
+        tokio::time::advance(LEASE_RENEW_INTERVAL + Duration::from_secs(1)).await;
+        tokio::time::resume();
+    };
+    let writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    // The renewal's task notes the time when it first runs.
+    tokio::task::yield_now().await;
+    pass().await;
+    let renewed = async {
+        while renewals() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), renewed).await.expect("the lease is renewed");
+    writer.close().await.unwrap();
+    let before = renewals();
+    pass().await;
+    // A renewal under way would be there before the answer to this later call.
+    assert!(dfs.exists(&path("/a")).await.unwrap());
+    assert_eq!(renewals(), before);
+}
