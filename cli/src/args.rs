@@ -25,7 +25,7 @@ Exit status: 0 done; 1 failed, in part or as a whole; 2 wrong command line; 3 no
 /// `dfs` as it is typed.
 #[derive(Debug, Parser)]
 #[command(name = "dfs", version, about = "Works with the files of a dfs cluster", after_help = EXAMPLES)]
-#[command(disable_help_subcommand = true, propagate_version = true)]
+#[command(propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

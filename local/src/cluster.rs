@@ -194,10 +194,7 @@ impl LocalCluster {
     pub async fn wait_ready(&self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         loop {
-            let behind = match self.what_is_missing().await? {
-                None => return Ok(()),
-                Some(behind) => behind,
-            };
+            let Some(behind) = self.what_is_missing().await? else { return Ok(()) };
             if Instant::now() >= deadline {
                 return self.blocking(move |this| Err(this.not_ready(behind, within))).await;
             }

@@ -99,7 +99,7 @@ impl Default for Options {
             volumes: 1,
             namenode_args: Vec::new(),
             datanode_args: Vec::new(),
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_mins(1),
             lifetime: Lifetime::Detached,
             bin_dir: None,
         }

@@ -304,7 +304,7 @@ mod tests {
         let path = folder.path().join("log");
         fs::write(&path, "old\n").unwrap();
         assert!(read_tail(&path, 4).unwrap().contains("empty"));
-        let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let lines = (0..100).map(|line| format!("line {line}\n")).collect::<Vec<_>>().concat();
         fs::write(&path, format!("old\n{lines}")).unwrap();
         let tail = read_tail(&path, 4).unwrap();
         assert_eq!(tail.lines().count(), TAIL_LINES);

@@ -184,7 +184,7 @@ mod tests {
         let path = FsPath::parse("/a/b.log").unwrap();
         let none = || Conditions { name: None, kind: None, size: None, newer: None, older: None };
         let holds = |conditions: Conditions| conditions.hold(&path, &status, Millis(70_000));
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert!(holds(none()));
         assert!(holds(Conditions { name: Some(name_matcher("*.log").unwrap()), ..none() }));
         assert!(!holds(Conditions { name: Some(name_matcher("*.txt").unwrap()), ..none() }));

@@ -31,7 +31,8 @@ struct Info<'a> {
 
 #[derive(Serialize)]
 struct Chunk<'a> {
-    chunk: u64,
+    #[serde(rename = "chunk")]
+    id: u64,
     generation: u64,
     index: u64,
     offset: u64,
@@ -104,7 +105,7 @@ fn chunk(chunk: &LocatedChunk) -> Chunk<'_> {
         (false, false, false) => "complete",
     };
     Chunk {
-        chunk: chunk.chunk.0,
+        id: chunk.chunk.0,
         generation: chunk.generation.0,
         index: chunk.index,
         offset: chunk.offset,
@@ -146,7 +147,7 @@ fn print(out: &mut Out, info: &Info<'_>, format: Format) -> Outcome {
         });
         vec![
             chunk.index.to_string(),
-            chunk.chunk.to_string(),
+            chunk.id.to_string(),
             chunk.generation.to_string(),
             chunk.offset.to_string(),
             chunk.length.to_string(),

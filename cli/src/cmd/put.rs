@@ -140,7 +140,7 @@ impl Args {
                 let message = format!("{} is a folder: add -r to copy it", source.display());
                 return Err(FsError::new(ErrorCode::IsADirectory, message).into());
             }
-            return self.put_tree(upload, source, &self.tree_root(source, target)?, failures).await;
+            return self.put_tree(upload, source, &Self::tree_root(source, target)?, failures).await;
         }
         if !metadata.is_file() {
             print_error("put", &format!("{}: skipped, it is no regular file", source.display()));
@@ -152,7 +152,7 @@ impl Args {
     }
 
     /// Where the folder `source` goes. `.` and the like have no name of their own: what is in them goes into the target.
-    fn tree_root(&self, source: &Path, target: &RemoteTarget) -> Outcome<FsPath> {
+    fn tree_root(source: &Path, target: &RemoteTarget) -> Outcome<FsPath> {
         match (target, utf8_name(source)?) {
             (RemoteTarget::As(path, Some(_)), _) => {
                 let message = format!("{path} is a file: the folder {} can't replace it", source.display());

@@ -25,7 +25,7 @@ const VICTIM: Daemon = Daemon::DataNode(2);
 /// Size of the large file, at least.
 const LARGE_BYTES: u64 = 256 << 20;
 /// How long the copies that replace the lost ones may take.
-const REPLICATION_PATIENCE: Duration = Duration::from_secs(300);
+const REPLICATION_PATIENCE: Duration = Duration::from_mins(5);
 /// How often the progress of copying is looked at.
 const POLL: Duration = Duration::from_millis(250);
 

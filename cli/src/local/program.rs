@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use crate::exit::{Failure, Outcome};
 
 /// Longest that one call may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Most bytes of output that are kept of a call.
 const MAX_OUTPUT: u64 = 64 << 20;
 

@@ -111,7 +111,8 @@ pub(crate) fn utf8_name(path: &Path) -> Result<Option<&str>, Failure> {
 }
 
 fn not_utf8(path: &Path) -> Failure {
-    Failure::Other(format!("{path:?}: the name is not UTF-8, which the cluster needs: rename the file"))
+    let shown = path.as_os_str().as_encoded_bytes().escape_ascii();
+    Failure::Other(format!("{shown}: the name is not UTF-8, which the cluster needs: rename the file"))
 }
 
 #[cfg(test)]
@@ -165,6 +166,6 @@ mod tests {
         let (entries, skipped, failed) = collect(root);
         assert_eq!(entries, ["/", "good"]);
         assert!(skipped.len() == 1 && skipped[0].contains("a socket"), "{skipped:?}");
-        assert!(failed.len() == 1 && failed[0].contains("caf\\xE9"), "{failed:?}");
+        assert!(failed.len() == 1 && failed[0].contains("caf\\xe9"), "{failed:?}");
     }
 }

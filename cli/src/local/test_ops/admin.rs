@@ -55,7 +55,8 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
     })
     .await?;
     run.check("help has examples", async {
-        contains(&ops.ok("--help").await?, "Examples:")?;
+        contains(&ops.ok("help").await?, "Examples:")?;
+        contains(&ops.ok("help put").await?, "Examples:")?;
         contains(&ops.ok("put --help").await?, "Examples:")?;
         contains(&ops.ok("ls --help").await?, "Examples:")
     })
