@@ -1,1 +1,35 @@
-//! Under construction.
+//! The DataNode: volumes, replicas and the data path.
+//!
+//! ```text
+//!  serve::data ──> session::{write,read} ──> store ──> volume::{writer,reader} on disk_pool threads
+//!                        │ peer                │ index, claims
+//!                        v                     v reports
+//!                  next DataNode           reporter ──> namenode        commands <── orders
+//! ```
+//!
+//! * `volume` knows files and one directory each: formats, rules of packets, the scan at start. It blocks.
+//! * `store` is the one door to all replicas: it owns the index, says who may change a replica, and reports changes.
+//! * `session` moves packets, independent of the wire; `wire`, `serve`, `peer` and `namenode` are the only modules that
+//!   know gRPC messages.
+//! * `run` starts every long-running task and stops them in order.
+
+mod commands;
+pub mod config;
+mod crc_combine;
+mod disk_pool;
+mod metrics;
+mod namenode;
+mod peer;
+mod recovery;
+mod reporter;
+mod reports;
+pub mod run;
+mod scrub;
+mod serve;
+mod session;
+mod store;
+mod volume;
+mod wire;
+
+pub use config::Config;
+pub use run::DataNode;

@@ -1,0 +1,167 @@
+//! Everything that can be configured, in one place: flags, environment, defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
+
+/// Longest topology path, in bytes.
+const MAX_LOCATION_BYTES: usize = 255;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings of a DataNode, as flags or environment variables.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Directory that holds replicas; give it again for each further disk
+    #[arg(
+        long = "volume",
+        env = "DFS_DATANODE_VOLUME",
+        value_name = "DIR",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub volumes: Vec<PathBuf>,
+    /// NameNode to report to; give it again, or a list, for several
+    #[arg(
+        long = "namenode",
+        env = "DFS_DATANODE_NAMENODE",
+        value_name = "HOST:PORT",
+        required = true,
+        value_delimiter = ',',
+        value_parser = parse_host_port
+    )]
+    pub namenodes: Vec<String>,
+    /// Address of the data port
+    #[arg(long, env = "DFS_DATANODE_LISTEN", value_name = "HOST:PORT",
+        default_value_t = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), DATANODE_PORT))]
+    pub listen: SocketAddr,
+    /// Address of the HTTP port (metrics, health)
+    #[arg(long, env = "DFS_DATANODE_HTTP", value_name = "HOST:PORT",
+        default_value_t = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), DATANODE_HTTP_PORT))]
+    pub http: SocketAddr,
+    /// Name or address under which clients and other DataNodes reach this node [default: the data port's address, or
+    /// the host name if that is unspecified]
+    #[arg(long, env = "DFS_DATANODE_ADVERTISE_HOST", value_name = "HOST")]
+    pub advertise_host: Option<String>,
+    /// Where this node is, for placing replicas apart
+    #[arg(long, env = "DFS_DATANODE_LOCATION", value_name = "/ZONE/RACK", default_value = "", value_parser = parse_location)]
+    pub location: String,
+    /// Bytes to leave free on each volume (with k, m, g, t for powers of 1024) [default: 5 %, at most 1g]
+    #[arg(long, env = "DFS_DATANODE_RESERVE", value_name = "BYTES", value_parser = parse_bytes)]
+    pub reserve: Option<u64>,
+    /// Bytes a second that the scrubber reads to find damaged replicas; 0 for no scrubbing
+    #[arg(long, env = "DFS_DATANODE_SCRUB_RATE", value_name = "BYTES", default_value = "8m", value_parser = parse_bytes)]
+    pub scrub_rate: u64,
+    /// How often the scrubber reads each replica
+    #[arg(long, env = "DFS_DATANODE_SCRUB_INTERVAL", value_name = "DURATION", default_value = "7d",
+        value_parser = humantime::parse_duration)]
+    pub scrub_interval: Duration,
+    /// Threads that read and write each volume
+    #[arg(long, env = "DFS_DATANODE_THREADS_PER_VOLUME", value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads_per_volume: u16,
+    /// How often to tell the NameNode that this node is alive [default: as the NameNode likes]
+    #[arg(long, env = "DFS_DATANODE_HEARTBEAT_INTERVAL", value_name = "DURATION", value_parser = parse_interval)]
+    pub heartbeat_interval: Option<Duration>,
+    /// What to log, for example 'info' or 'info,dfs_datanode=debug' [default: info]
+    #[arg(long, env = "DFS_DATANODE_LOG", value_name = "DIRECTIVES")]
+    pub log: Option<String>,
+    /// How log lines look
+    #[arg(long, env = "DFS_DATANODE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+fn parse_host_port(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) if text.len() <= 300 => Ok(text.to_owned()),
+        Some(_) | None => Err("write HOST:PORT, for example namenode:9000".to_owned()),
+    }
+}
+
+fn parse_location(text: &str) -> Result<String, String> {
+    let fits = text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//"));
+    if fits && text.len() <= MAX_LOCATION_BYTES {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("write /zone/rack, at most {MAX_LOCATION_BYTES} bytes"))
+    }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, shift) = match lower.char_indices().last() {
+        Some((at, 'k')) => (&lower[..at], 10),
+        Some((at, 'm')) => (&lower[..at], 20),
+        Some((at, 'g')) => (&lower[..at], 30),
+        Some((at, 't')) => (&lower[..at], 40),
+        Some(_) | None => (lower.as_str(), 0),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    number.ok_or_else(|| "write a number of bytes, for example 8m or 1048576".to_owned())
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(50)..=Duration::from_secs(30)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("use 50ms to 30s".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
+        Command::try_parse_from([&["x"], flags].concat()).map(|command| command.config)
+    }
+
+    #[test]
+    fn defaults_and_lists() {
+        let config = parse(&["--volume", "/a", "--volume", "/b", "--namenode", "n0:1,n1:2"]).unwrap();
+        assert_eq!(config.volumes, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.namenodes, ["n0:1", "n1:2"]);
+        assert_eq!((config.scrub_rate, config.reserve), (8 << 20, None));
+        assert_eq!(config.listen.port(), DATANODE_PORT);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let good = ["--volume", "/a", "--namenode", "n:1"];
+        for bad in [
+            ["--reserve", "lots"],
+            ["--reserve", "99999999t"],
+            ["--location", "rack"],
+            ["--location", "/a//b"],
+            ["--namenode", "nowhere"],
+            ["--heartbeat-interval", "1ms"],
+            ["--threads-per-volume", "0"],
+            ["--listen", "9001"],
+        ] {
+            assert!(parse(&[&good[..], &bad[..]].concat()).is_err(), "{bad:?}");
+        }
+        assert!(parse(&["--namenode", "n:1"]).is_err(), "a volume is needed");
+        assert_eq!(parse_bytes("3K"), Ok(3_072));
+    }
+}

@@ -1,0 +1,314 @@
+//! One NameNode as this node sees it: the calls of the `Cluster` service with their deadlines.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::v1;
+use dfs_proto::v1::cluster_client::ClusterClient;
+use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE, REPORT_PAGE};
+use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
+use futures_util::stream;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::commands::Order;
+use crate::recovery::Agreement;
+use crate::reports::Change;
+use crate::store::{Store, VolumeState};
+
+/// Deadline of short calls.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// Deadline of a full report, which may have millions of lines.
+const FULL_REPORT_LIMIT: Duration = Duration::from_mins(2);
+/// How often a recovery's outcome is told again if the answer is lost.
+const COMMIT_TRIES: usize = 3;
+/// As [`CALL_LIMIT`], for a silent connection.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// Who speaks.
+#[derive(Debug, Clone)]
+pub(crate) struct Speaker {
+    /// Where this node is and what it is.
+    pub(crate) endpoint: Endpoint,
+    /// This process.
+    pub(crate) incarnation: [u8; 16],
+}
+
+/// What a heartbeat tells besides who speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    /// The volumes.
+    pub(crate) volumes: Vec<VolumeState>,
+    /// Write sessions under way.
+    pub(crate) writes: u32,
+    /// Read sessions under way.
+    pub(crate) reads: u32,
+    /// Copies being sent.
+    pub(crate) copies: u32,
+    /// The process is stopping cleanly.
+    pub(crate) stopping: bool,
+}
+
+/// What a NameNode wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Wishes {
+    /// It does not know this process.
+    pub(crate) register: bool,
+    /// It wants a full report.
+    pub(crate) report: bool,
+    /// It has orders; an error stands for one that cannot be understood.
+    pub(crate) orders: Vec<FsResult<Order>>,
+}
+
+/// What a NameNode answers to the first words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    /// The cluster.
+    pub(crate) cluster: ClusterId,
+    /// How often it wants heartbeats.
+    pub(crate) heartbeat_interval: Duration,
+}
+
+/// A NameNode.
+#[derive(Debug)]
+pub(crate) struct Namenode {
+    address: String,
+    client: ClusterClient<Channel>,
+    speaker: Speaker,
+}
+
+impl fmt::Display for Namenode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+fn volume_message(state: &VolumeState) -> v1::VolumeStatus {
+    let VolumeState { id, path, failed, capacity, used, available, replicas } = state;
+    let health = if *failed { v1::VolumeHealth::Failed } else { v1::VolumeHealth::Healthy };
+    v1::VolumeStatus {
+        id: id.as_bytes().to_vec(),
+        path: path.to_string_lossy().into_owned(),
+        health: health.into(),
+        capacity: *capacity,
+        used: *used,
+        available: *available,
+        replicas: *replicas,
+    }
+}
+
+fn order(command: v1::Command) -> FsResult<Order> {
+    let endpoints = |nodes: Vec<v1::Node>| {
+        if nodes.len() > MAX_PIPELINE {
+            return Err(FsError::invalid("a command names too many nodes"));
+        }
+        nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<Vec<_>>>()
+    };
+    match command.kind {
+        Some(v1::command::Kind::Copy(copy)) => {
+            let extent = copy.extent.ok_or_else(|| FsError::invalid("a copy command lacks its chunk"))?;
+            let (chunk, generation) = (ChunkId(extent.chunk), GenStamp(extent.generation));
+            Ok(Order::Copy { chunk, generation, targets: endpoints(copy.targets)? })
+        }
+        Some(v1::command::Kind::Delete(delete)) => {
+            let replicas = delete.replicas.iter();
+            let replicas = replicas.map(|replica| (ChunkId(replica.chunk), GenStamp(replica.generation)));
+            Ok(Order::Delete(replicas.collect()))
+        }
+        Some(v1::command::Kind::Recover(recover)) => Ok(Order::Recover {
+            chunk: ChunkId(recover.chunk),
+            new_generation: GenStamp(recover.new_generation),
+            holders: endpoints(recover.holders)?,
+        }),
+        None => Err(FsError::invalid("a command is empty or unknown to this version")),
+    }
+}
+
+fn timed<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+fn wishes(reply: v1::ReportReply) -> Wishes {
+    let v1::ReportReply { register, report } = reply;
+    Wishes { register, report, orders: Vec::new() }
+}
+
+impl Namenode {
+    /// The NameNode at `address`; connects when first needed.
+    pub(crate) fn new(address: &str, speaker: Speaker) -> FsResult<Self> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|_| FsError::invalid(format!("'{address}' is no NameNode address: write HOST:PORT")))?;
+        let (interval, limit) = KEEP_ALIVE;
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(interval)
+            .keep_alive_timeout(limit)
+            .connect_lazy();
+        let client = ClusterClient::new(channel).max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+        Ok(Self { address: address.to_owned(), client, speaker })
+    }
+
+    /// Waits for the answer, at most `limit`: the server may be there and yet not answer.
+    async fn call<T, F>(&self, limit: Duration, call: F) -> FsResult<T>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(convert::from_status(&status)),
+            Err(_) => Err(FsError::new(
+                ErrorCode::TimedOut,
+                format!("NameNode {} does not answer within {limit:?}", self.address),
+            )),
+        }
+    }
+
+    fn node(&self) -> Vec<u8> {
+        self.speaker.endpoint.id.as_bytes().to_vec()
+    }
+
+    fn incarnation(&self) -> Vec<u8> {
+        self.speaker.incarnation.to_vec()
+    }
+
+    /// The first words. Without a cluster the node asks to join the NameNode's.
+    pub(crate) async fn register(
+        &self,
+        cluster: Option<ClusterId>,
+        volumes: &[VolumeState],
+    ) -> FsResult<Welcome> {
+        let message = v1::RegisterRequest {
+            cluster: cluster.map_or_else(Vec::new, |cluster| cluster.as_bytes().to_vec()),
+            node: Some(self.speaker.endpoint.clone().into()),
+            incarnation: self.incarnation(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            volumes: volumes.iter().map(volume_message).collect(),
+        };
+        let mut client = self.client.clone();
+        let reply = self.call(CALL_LIMIT, client.register(timed(message, CALL_LIMIT))).await?;
+        let theirs = convert::cluster_id(&reply.cluster)?;
+        match cluster {
+            Some(ours) if ours != theirs => Err(FsError::new(
+                ErrorCode::WrongCluster,
+                format!("NameNode {self} leads cluster {theirs}, but this node's volumes belong to {ours}"),
+            )),
+            Some(_) | None => Ok(Welcome {
+                cluster: theirs,
+                heartbeat_interval: Duration::from_millis(reply.heartbeat_interval_ms),
+            }),
+        }
+    }
+
+    /// Says that this node is alive.
+    pub(crate) async fn heartbeat(&self, pulse: &Pulse) -> FsResult<Wishes> {
+        let Pulse { volumes, writes, reads, copies, stopping } = pulse;
+        let message = v1::HeartbeatRequest {
+            node: Some(self.speaker.endpoint.clone().into()),
+            incarnation: self.incarnation(),
+            volumes: volumes.iter().map(volume_message).collect(),
+            active_writes: *writes,
+            active_reads: *reads,
+            active_copies: *copies,
+            stopping: *stopping,
+        };
+        let mut client = self.client.clone();
+        let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
+        let v1::HeartbeatReply { register, report, commands } = reply;
+        Ok(Wishes { register, report, orders: commands.into_iter().map(order).collect() })
+    }
+
+    /// Tells of every replica.
+    pub(crate) async fn full_report(&self, store: Arc<Store>) -> FsResult<Wishes> {
+        let (node, incarnation) = (self.node(), self.incarnation());
+        // At least one page goes out, even without a replica.
+        let pages = stream::unfold(Some(None), move |after: Option<Option<ChunkId>>| {
+            let next = after.map(|after| {
+                let records = store.page(after, REPORT_PAGE);
+                let last = records.last().filter(|_| records.len() == REPORT_PAGE);
+                let goes_on = last.map(|record| Some(record.chunk));
+                let replicas = records.into_iter().map(convert::wire_replica_record).collect();
+                let (node, incarnation) = (node.clone(), incarnation.clone());
+                (v1::ReportPage { node, incarnation, replicas }, goes_on)
+            });
+            std::future::ready(next)
+        });
+        let mut client = self.client.clone();
+        let reply = client.full_report(timed(pages, FULL_REPORT_LIMIT));
+        Ok(wishes(self.call(FULL_REPORT_LIMIT, reply).await?))
+    }
+
+    /// Tells of changes, in order.
+    pub(crate) async fn incremental_report(&self, changes: &[Change]) -> FsResult<Wishes> {
+        let events = changes.iter().map(|change| v1::ReplicaEvent {
+            replica: Some(convert::wire_replica_record(change.replica)),
+            deleted: change.deleted,
+        });
+        let message = v1::IncrementalReportRequest {
+            node: self.node(),
+            incarnation: self.incarnation(),
+            events: events.collect(),
+        };
+        let mut client = self.client.clone();
+        let reply = client.incremental_report(timed(message, CALL_LIMIT));
+        Ok(wishes(self.call(CALL_LIMIT, reply).await?))
+    }
+
+    /// Tells what the holders of a chunk agreed on.
+    pub(crate) async fn commit_recovery(
+        &self,
+        chunk: ChunkId,
+        new_generation: GenStamp,
+        agreement: &Agreement,
+    ) -> FsResult<()> {
+        let message = v1::CommitRecoveryRequest {
+            node: self.node(),
+            incarnation: self.incarnation(),
+            chunk: chunk.0,
+            new_generation: new_generation.0,
+            length: agreement.length,
+            holders: agreement.holders.iter().map(|node: &NodeId| node.as_bytes().to_vec()).collect(),
+        };
+        let mut tries = 0;
+        loop {
+            let mut client = self.client.clone();
+            let reply = client.commit_recovery(timed(message.clone(), CALL_LIMIT));
+            tries += 1;
+            match self.call(CALL_LIMIT, reply).await {
+                Err(error) if error.code.is_transient() && tries < COMMIT_TRIES => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                reply => return reply.map(|_| ()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_commands_are_refused() {
+        let many = vec![v1::Node::default(); MAX_PIPELINE + 1];
+        for command in [
+            v1::Command { kind: None },
+            v1::Command {
+                kind: Some(v1::command::Kind::Copy(v1::CopyCommand { extent: None, targets: vec![] })),
+            },
+            v1::Command {
+                kind: Some(v1::command::Kind::Recover(v1::RecoverCommand {
+                    chunk: 1,
+                    new_generation: 2,
+                    holders: many,
+                })),
+            },
+        ] {
+            assert_eq!(order(command).unwrap_err().code, ErrorCode::InvalidArgument);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The two loops that keep one NameNode informed.
+//!
+//! The report loop owns the order of everything that is told of replicas: it registers, sends full and incremental
+//! reports, and never two at once. The heartbeat loop only says that the node is alive, so that a long report does not
+//! make it look dead, and takes orders in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dfs_daemon::{Readiness, Shutdown};
+use dfs_types::limits::HEARTBEAT_INTERVAL;
+use dfs_types::{ErrorCode, FsError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::commands::Inbox;
+use crate::metrics::{Metrics, result_label};
+use crate::namenode::{Namenode, Pulse, Wishes};
+use crate::reports::Queue;
+use crate::store::Store;
+
+/// First and longest pause before something that failed is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Heartbeat intervals that are taken from a NameNode.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
+
+/// Pauses that double up to a limit, each shortened at random by up to a half, so that many nodes do not come at once.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    /// Begins with the shortest.
+    pub(crate) fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// The next pause; `random` shortens it.
+    pub(crate) fn next(&mut self, random: u32) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(BACKOFF.1);
+        pause.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
+    }
+}
+
+/// What keeps one NameNode informed.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    /// The NameNode.
+    pub(crate) namenode: Arc<Namenode>,
+    /// What it has to be told.
+    pub(crate) queue: Arc<Queue>,
+    /// This node's replicas.
+    pub(crate) store: Arc<Store>,
+    /// Where its orders go.
+    pub(crate) inbox: Inbox,
+    /// Heartbeat interval, if it is not left to the NameNode.
+    pub(crate) interval: Option<Duration>,
+    /// Set when the NameNode knows all replicas.
+    pub(crate) readiness: Readiness,
+    /// Whether the process is stopping.
+    pub(crate) shutdown: Shutdown,
+    /// Told of errors that end the process.
+    pub(crate) fatal: mpsc::Sender<FsError>,
+    /// The metrics.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Reporter {
+    /// Keeps the NameNode informed; never ends by itself but after an error that ends the process.
+    pub(crate) async fn run(self) {
+        let interval = AtomicU64::new(self.interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
+        tokio::select! {
+            () = self.report(&interval) => {}
+            () = self.beat(&interval) => {}
+        }
+    }
+
+    /// Notes what the NameNode wants.
+    fn heed(&self, wishes: Wishes) {
+        if wishes.report {
+            self.queue.want_full();
+        }
+        if wishes.register {
+            self.queue.set_registered(false);
+        }
+        for order in wishes.orders {
+            match order {
+                Ok(order) => self.inbox.take(&self.namenode, order),
+                Err(error) => warn!(namenode = %self.namenode, %error, "an order is not understood"),
+            }
+        }
+    }
+
+    /// Notes an error. Answers whether it ends the process.
+    fn is_fatal(&self, what: &'static str, error: FsError) -> bool {
+        if error.code == ErrorCode::WrongCluster {
+            // A full channel means that the process is ending already.
+            let _ = self.fatal.try_send(error);
+            return true;
+        }
+        if error.code == ErrorCode::NotRegistered {
+            self.queue.set_registered(false);
+        }
+        warn!(namenode = %self.namenode, %error, what, "namenode not reached or not willing");
+        false
+    }
+
+    async fn report(&self, interval: &AtomicU64) {
+        let mut backoff = Backoff::new();
+        loop {
+            let failure = if self.queue.is_registered() {
+                self.report_once().await
+            } else {
+                self.register(interval).await
+            };
+            match failure {
+                Ok(()) => backoff = Backoff::new(),
+                Err((what, error)) => {
+                    if self.is_fatal(what, error) {
+                        return;
+                    }
+                    sleep(backoff.next(rand::random())).await;
+                }
+            }
+        }
+    }
+
+    async fn register(&self, interval: &AtomicU64) -> Result<(), (&'static str, FsError)> {
+        let registered = self.namenode.register(Some(self.store.cluster), &self.store.volume_states()).await;
+        let welcome = registered.map_err(|error| ("registration", error))?;
+        info!(namenode = %self.namenode, node = %self.store.node, "registered");
+        if self.interval.is_none() && INTERVALS.contains(&welcome.heartbeat_interval) {
+            interval.store(welcome.heartbeat_interval.as_millis() as u64, Ordering::Relaxed);
+        }
+        // It has forgotten what an earlier process told.
+        self.queue.want_full();
+        self.queue.set_registered(true);
+        Ok(())
+    }
+
+    /// Sends what waits, or waits until something does.
+    async fn report_once(&self) -> Result<(), (&'static str, FsError)> {
+        let (batch, full) = self.queue.take();
+        if batch.changes.is_empty() && !full {
+            // Whoever waits for an empty batch has been overtaken by a full report.
+            batch.accepted();
+            self.queue.woken().await;
+            return Ok(());
+        }
+        let (kind, told) = if full {
+            ("full", self.namenode.full_report(Arc::clone(&self.store)).await)
+        } else {
+            ("incremental", self.namenode.incremental_report(&batch.changes).await)
+        };
+        self.metrics.reports.with_label_values(&[kind, result_label(&told)]).inc();
+        match told {
+            Ok(wishes) => {
+                if wishes.register {
+                    self.queue.put_back(batch, full);
+                } else {
+                    batch.accepted();
+                    if full {
+                        self.readiness.ready();
+                    }
+                }
+                self.heed(wishes);
+                Ok(())
+            }
+            Err(error) => {
+                self.queue.put_back(batch, full);
+                Err(("report", error))
+            }
+        }
+    }
+
+    async fn beat(&self, interval: &AtomicU64) {
+        let mut told_of_stop = false;
+        loop {
+            let next = Instant::now() + Duration::from_millis(interval.load(Ordering::Relaxed));
+            if self.queue.is_registered() {
+                let pulse = self.pulse();
+                told_of_stop |= pulse.stopping;
+                let reply = self.namenode.heartbeat(&pulse).await;
+                self.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
+                match reply {
+                    Ok(wishes) => self.heed(wishes),
+                    Err(error) => {
+                        if self.is_fatal("heartbeat", error) {
+                            return;
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep_until(next) => {}
+                // The NameNode should know at once.
+                () = self.shutdown.requested(), if !told_of_stop => {
+                    if !self.queue.is_registered() {
+                        sleep_until(next).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn pulse(&self) -> Pulse {
+        let active =
+            |kind| u32::try_from(self.metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
+        Pulse {
+            volumes: self.store.volume_states(),
+            writes: active("write"),
+            reads: active("read"),
+            copies: active("copy"),
+            stopping: self.shutdown.is_requested(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_limit() {
+        let mut backoff = Backoff::new();
+        let pauses: Vec<_> = (0..8).map(|_| backoff.next(0).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(Backoff::new().next(u32::MAX).as_millis(), 50);
+    }
+}

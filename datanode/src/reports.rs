@@ -1,0 +1,228 @@
+//! Changes of replicas on their way to the NameNodes: one queue for each, in the order the changes happened.
+//!
+//! Whoever changes the index pushes the change while it holds the index's lock. So a full report, which reads the index
+//! after it emptied the queue, covers every change it took out, and every later one follows it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dfs_types::ReplicaRecord;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+/// Changes that may wait for an unreachable NameNode before they are dropped in favour of a full report.
+const MAX_WAITING: usize = 100_000;
+
+/// A replica came or changed, or (`deleted`) went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// The replica.
+    pub(crate) replica: ReplicaRecord,
+    /// It is gone.
+    pub(crate) deleted: bool,
+}
+
+/// Everything a queue held at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In order.
+    pub(crate) changes: Vec<Change>,
+    /// Told when the NameNode knows the changes.
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    /// The NameNode knows the changes.
+    pub(crate) fn accepted(self) {
+        for waiter in self.waiters {
+            // Whoever waited may have gone; the NameNode knows all the same.
+            let _ = waiter.send(());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batch: Batch,
+    full: bool,
+    registered: bool,
+}
+
+/// The changes that one NameNode has not been told of.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+impl Queue {
+    fn with<T>(&self, with: impl FnOnce(&mut Waiting) -> T) -> T {
+        with(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn push(&self, change: Change, waiter: Option<oneshot::Sender<()>>) {
+        self.with(|waiting| {
+            // A full report will tell of it anyway.
+            if !waiting.full {
+                waiting.batch.changes.push(change);
+            }
+            if waiting.batch.changes.len() > MAX_WAITING {
+                waiting.batch.changes = Vec::new();
+                waiting.full = true;
+            }
+            waiting.batch.waiters.retain(|waiter| !waiter.is_closed());
+            waiting.batch.waiters.extend(waiter);
+        });
+        self.wake.notify_one();
+    }
+
+    /// Asks for a full report.
+    pub(crate) fn want_full(&self) {
+        self.with(|waiting| waiting.full = true);
+        self.wake.notify_one();
+    }
+
+    /// Notes whether the NameNode knows this process.
+    pub(crate) fn set_registered(&self, registered: bool) {
+        self.with(|waiting| waiting.registered = registered);
+        self.wake.notify_one();
+    }
+
+    /// Whether the NameNode knows this process.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.with(|waiting| waiting.registered)
+    }
+
+    /// Takes everything out; `true` if a full report is to be sent instead of the changes.
+    pub(crate) fn take(&self) -> (Batch, bool) {
+        self.with(|waiting| (std::mem::take(&mut waiting.batch), std::mem::take(&mut waiting.full)))
+    }
+
+    /// Puts back what could not be sent, ahead of what came since.
+    pub(crate) fn put_back(&self, mut batch: Batch, full: bool) {
+        self.with(|waiting| {
+            let later = std::mem::take(&mut waiting.batch);
+            batch.changes.extend(later.changes);
+            batch.waiters.extend(later.waiters);
+            waiting.batch = batch;
+            waiting.full |= full;
+            if waiting.full {
+                waiting.batch.changes = Vec::new();
+            }
+        });
+    }
+
+    /// Waits until there may be something to do.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// The queues of all NameNodes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    queues: Arc<Vec<Arc<Queue>>>,
+}
+
+/// A change that the NameNodes are being told of.
+#[derive(Debug)]
+pub(crate) struct Told(Vec<oneshot::Receiver<()>>);
+
+impl Told {
+    /// Waits until the NameNodes know, at most `limit`. Answers whether they do. The change stays queued either way.
+    pub(crate) async fn wait(self, limit: Duration) -> bool {
+        timeout(limit, futures_util::future::join_all(self.0)).await.is_ok()
+    }
+}
+
+impl Reports {
+    /// Queues for this many NameNodes.
+    pub(crate) fn new(namenodes: usize) -> Self {
+        Self { queues: Arc::new((0..namenodes).map(|_| Arc::default()).collect()) }
+    }
+
+    /// The queue of each NameNode.
+    pub(crate) fn queues(&self) -> &[Arc<Queue>] {
+        &self.queues
+    }
+
+    /// Tells every NameNode of a change, soon.
+    pub(crate) fn push(&self, change: Change) {
+        for queue in self.queues.iter() {
+            queue.push(change, None);
+        }
+    }
+
+    /// The same, for someone who wants to know when they have been told. Those that do not know this process are not
+    /// waited for as long as another one does.
+    pub(crate) fn push_awaited(&self, change: Change) -> Told {
+        let none = !self.queues.iter().any(|queue| queue.is_registered());
+        let told = self.queues.iter().filter_map(|queue| {
+            let (waiter, told) = oneshot::channel();
+            let waits = none || queue.is_registered();
+            queue.push(change, waits.then_some(waiter));
+            waits.then_some(told)
+        });
+        Told(told.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_types::{ChunkId, GenStamp, ReplicaState};
+
+    use super::*;
+
+    fn change(chunk: u64) -> Change {
+        let replica = ReplicaRecord {
+            chunk: ChunkId(chunk),
+            generation: GenStamp(1),
+            length: 1,
+            state: ReplicaState::Finalized,
+        };
+        Change { replica, deleted: false }
+    }
+
+    fn chunks(batch: &Batch) -> Vec<u64> {
+        batch.changes.iter().map(|change| change.replica.chunk.0).collect()
+    }
+
+    #[test]
+    fn what_is_put_back_stays_in_order() {
+        let reports = Reports::new(1);
+        let queue = &reports.queues()[0];
+        reports.push(change(1));
+        let (batch, full) = queue.take();
+        reports.push(change(2));
+        queue.put_back(batch, full);
+        let (batch, full) = queue.take();
+        assert_eq!((chunks(&batch), full), (vec![1, 2], false));
+    }
+
+    #[test]
+    fn too_many_changes_become_a_full_report() {
+        let reports = Reports::new(1);
+        for chunk in 0..=MAX_WAITING as u64 + 5 {
+            reports.push(change(chunk));
+        }
+        let (batch, full) = reports.queues()[0].take();
+        assert_eq!((batch.changes.len(), full), (0, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_when_told_or_late() {
+        let reports = Reports::new(2);
+        let [first, second] = [&reports.queues()[0], &reports.queues()[1]];
+        first.set_registered(true);
+        let told = reports.push_awaited(change(1));
+        assert_eq!(chunks(&second.take().0), [1], "the other one is told too, only not waited for");
+        let (batch, _) = first.take();
+        first.put_back(batch, false);
+        first.take().0.accepted();
+        assert!(told.wait(Duration::from_secs(1)).await);
+
+        let late = reports.push_awaited(change(2));
+        assert!(!late.wait(Duration::from_secs(1)).await);
+        assert_eq!(chunks(&first.take().0), [2]);
+    }
+}

@@ -1,0 +1,434 @@
+//! Putting a DataNode together: the only place that starts its long-running tasks, and that stops them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_daemon::{Admin, Readiness, Shutdown};
+use dfs_proto::convert::Endpoint;
+use dfs_types::limits::HEARTBEAT_INTERVAL;
+use dfs_types::{ClusterId, ErrorCode, FsError, NodeId, VolumeId};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::commands;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::namenode::{Namenode, Speaker};
+use crate::peer::Peers;
+use crate::reporter::{Backoff, Reporter};
+use crate::reports::Reports;
+use crate::scrub;
+use crate::serve::data;
+use crate::session::write::Context;
+use crate::store::Store;
+use crate::volume::Volume;
+use crate::volume::layout::{self, Directory, Identity, common_owner};
+
+/// How long sessions may go on after a stop was asked for.
+const SESSION_GRACE: Duration = Duration::from_secs(5);
+/// How long they may take to end when they are told to.
+const SESSION_END: Duration = Duration::from_secs(5);
+/// How long the last report and heartbeat may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// File in the first volume that tells where the process listens.
+const ADDRESSES: &str = "addresses.json";
+
+/// Why a DataNode does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address} for {what}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Which port it is.
+        what: &'static str,
+        /// What to do about it.
+        reason: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A volume cannot be used.
+    #[error("{0}")]
+    Volume(String),
+    /// A setting is wrong, or the NameNode refuses this node for good.
+    #[error(transparent)]
+    Refused(#[from] FsError),
+    /// The metrics cannot be registered.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The file with the addresses cannot be written.
+    #[error("cannot write {path}")]
+    Addresses {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The data port broke.
+    #[error("the data port failed")]
+    Serve(#[from] tonic::transport::Error),
+    /// A task of the process ended where it should not: a bug.
+    #[error("a task of the process broke off")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl From<layout::Error> for Error {
+    fn from(error: layout::Error) -> Self {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+        Self::Volume(format!("{error}{cause}"))
+    }
+}
+
+/// A DataNode that listens.
+#[derive(Debug)]
+pub struct DataNode {
+    data: SocketAddr,
+    http: SocketAddr,
+    ended: JoinHandle<Result<(), Error>>,
+}
+
+/// Volumes that could not be opened.
+type Lost = Vec<(VolumeId, PathBuf)>;
+/// Directories that are locked, with whose they are, and the others.
+type Found = (Vec<(Directory, Option<Identity>)>, Lost);
+
+impl DataNode {
+    /// Listens, locks the volumes and starts working until `shutdown` is requested. Where it listens is written to
+    /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when a NameNode knows all its replicas.
+    pub async fn start(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
+        let metrics = Arc::new(Metrics::register(&registry)?);
+        let paths = config.volumes.clone();
+        let (directories, lost) = tokio::task::spawn_blocking(move || lock_all(&paths)).await??;
+        let identities: Vec<_> = directories
+            .iter()
+            .map(|(directory, identity)| (directory.path().to_owned(), *identity))
+            .collect();
+        let owner = common_owner(&identities, None)?;
+        let data = listen(config.listen, "data", "--listen").await?;
+        let http = listen(config.http, "HTTP", "--http").await?;
+        let (data_address, http_address) = (local(&data, "data")?, local(&http, "HTTP")?);
+        let first = directories.first().map(|(directory, _)| directory.path().join(ADDRESSES));
+        let addresses = first.ok_or_else(|| Error::Volume("no volume can be used".to_owned()))?;
+        write_addresses(addresses.clone(), data_address, http_address).await?;
+        info!(data = %data_address, http = %http_address, "listening");
+
+        let readiness = Readiness::default();
+        readiness.waiting("not every replica is known to a NameNode yet");
+        let admin = Admin::new(registry, readiness.clone());
+        let stop_admin = shutdown.clone();
+        let admin = tokio::spawn(async move {
+            if let Err(error) = admin.serve(http, stop_admin).await {
+                error!(%error, "the HTTP port failed");
+            }
+        });
+        let (cluster, node) = owner.unzip();
+        let node = node.unwrap_or_else(NodeId::random);
+        let endpoint = Endpoint {
+            id: node,
+            host: config.advertise_host.clone().unwrap_or_else(|| default_host(data_address)),
+            data_port: data_address.port(),
+            http_port: http_address.port(),
+            location: config.location.clone(),
+        };
+        let speaker = Speaker { endpoint, incarnation: *uuid::Uuid::new_v4().as_bytes() };
+        let namenodes = config
+            .namenodes
+            .iter()
+            .map(|address| Namenode::new(address, speaker.clone()).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let node = Node { config, metrics, readiness, shutdown, namenodes, id: node, cluster };
+        let ended = tokio::spawn(async move {
+            let result = node.run(data, directories, lost).await;
+            admin.abort();
+            // The next process writes its own; a file that lies is worse than none.
+            if let Err(error) = remove(addresses).await {
+                warn!(%error, "addresses.json could not be removed");
+            }
+            result
+        });
+        Ok(Self { data: data_address, http: http_address, ended })
+    }
+
+    /// Where the data port is.
+    pub fn data_address(&self) -> SocketAddr {
+        self.data
+    }
+
+    /// Where the HTTP port is.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Waits until the node has stopped, cleanly or because it cannot go on.
+    pub async fn ended(self) -> Result<(), Error> {
+        self.ended.await?
+    }
+}
+
+/// Locks all volumes. One with an I/O error costs only itself, as long as there is another; anything else is a mistake
+/// that somebody has to look at.
+fn lock_all(paths: &[PathBuf]) -> Result<Found, layout::Error> {
+    let mut directories = Vec::new();
+    let mut lost = Vec::new();
+    let mut failure = None;
+    for path in paths {
+        let locked = Directory::lock(path).and_then(|directory| {
+            let identity = directory.identity()?;
+            Ok((directory, identity))
+        });
+        match locked {
+            Ok(locked) => directories.push(locked),
+            Err(error @ layout::Error::Io { .. }) => {
+                error!(volume = %path.display(), %error, "volume is out of use");
+                lost.push((VolumeId::random(), path.clone()));
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failure {
+        Some(error) if directories.is_empty() => Err(error),
+        Some(_) | None => Ok((directories, lost)),
+    }
+}
+
+async fn listen(address: SocketAddr, what: &'static str, flag: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let reason = if source.kind() == io::ErrorKind::AddrInUse {
+            format!("the port is in use: stop the other process or choose another {flag}")
+        } else {
+            format!("choose another {flag}")
+        };
+        Error::Listen { address, what, reason, source }
+    })
+}
+
+fn local(listener: &TcpListener, what: &'static str) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|source| Error::Listen {
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        what,
+        reason: "its own address is unknown".to_owned(),
+        source,
+    })
+}
+
+fn default_host(data: SocketAddr) -> String {
+    if data.ip().is_unspecified() {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    } else {
+        data.ip().to_string()
+    }
+}
+
+async fn write_addresses(path: PathBuf, data: SocketAddr, http: SocketAddr) -> Result<(), Error> {
+    let json = serde_json::json!({
+        "data": data.to_string(),
+        "http": http.to_string(),
+        "pid": std::process::id(),
+    });
+    let failed = {
+        let path = path.clone();
+        move |source| Error::Addresses { path, source }
+    };
+    let write = move || -> io::Result<()> {
+        let temporary = path.with_extension("json.tmp");
+        std::fs::write(&temporary, format!("{json}\n"))?;
+        std::fs::rename(&temporary, &path)
+    };
+    tokio::task::spawn_blocking(write).await?.map_err(failed)
+}
+
+async fn remove(path: PathBuf) -> io::Result<()> {
+    tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await.map_err(io::Error::other)?
+}
+
+/// A DataNode on its way from locked directories to a clean end.
+struct Node {
+    config: Config,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    namenodes: Vec<Arc<Namenode>>,
+    id: NodeId,
+    cluster: Option<ClusterId>,
+}
+
+impl Node {
+    async fn run(
+        self,
+        listener: TcpListener,
+        directories: Vec<(Directory, Option<Identity>)>,
+        lost: Lost,
+    ) -> Result<(), Error> {
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => match self.join().await? {
+                Some(cluster) => cluster,
+                None => return Ok(()),
+            },
+        };
+        let (node, reserve, threads) =
+            (self.id, self.config.reserve, usize::from(self.config.threads_per_volume));
+        let opened = tokio::task::spawn_blocking(move || {
+            open_all(directories, lost, Identity::new(cluster, node), reserve, threads)
+        });
+        let (volumes, lost) = opened.await??;
+        let reports = Reports::new(self.namenodes.len());
+        let metrics = Arc::clone(&self.metrics);
+        let store = Store::open(cluster, node, volumes, lost, reports.clone(), metrics).await;
+        info!(%cluster, %node, "serving");
+        let result = self.serve(listener, Arc::clone(&store), reports).await;
+        store.close().await;
+        result
+    }
+
+    /// Asks the NameNodes which cluster this new node is to join. `None` if a stop is requested first.
+    async fn join(&self) -> Result<Option<ClusterId>, Error> {
+        let mut backoff = Backoff::new();
+        loop {
+            for namenode in &self.namenodes {
+                match namenode.register(None, &[]).await {
+                    Ok(welcome) => return Ok(Some(welcome.cluster)),
+                    Err(error) if error.code == ErrorCode::WrongCluster => return Err(error.into()),
+                    Err(error) => warn!(%namenode, %error, "cannot join yet"),
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.next(rand::random())) => {}
+                () = self.shutdown.requested() => return Ok(None),
+            }
+        }
+    }
+
+    async fn serve(&self, listener: TcpListener, store: Arc<Store>, reports: Reports) -> Result<(), Error> {
+        let (fatal, mut ends) = mpsc::channel(1);
+        let cancel = CancellationToken::new();
+        let context = Context {
+            store: Arc::clone(&store),
+            peers: Arc::new(Peers::default()),
+            metrics: Arc::clone(&self.metrics),
+            cancel: cancel.clone(),
+        };
+        let (inbox, worker) = commands::queues();
+        // The first account of space goes with the registration.
+        store.refresh().await;
+
+        let mut server = tokio::spawn(data::serve(listener, context.clone(), self.shutdown.clone()));
+        let mut reporters = JoinSet::new();
+        for (namenode, queue) in self.namenodes.iter().zip(reports.queues()) {
+            let reporter = Reporter {
+                namenode: Arc::clone(namenode),
+                queue: Arc::clone(queue),
+                store: Arc::clone(&store),
+                inbox: inbox.clone(),
+                interval: self.config.heartbeat_interval,
+                readiness: self.readiness.clone(),
+                shutdown: self.shutdown.clone(),
+                fatal: fatal.clone(),
+                metrics: Arc::clone(&self.metrics),
+            };
+            reporters.spawn(reporter.run());
+        }
+        let mut background = JoinSet::new();
+        background.spawn(worker.run(context));
+        let refreshed = Arc::clone(&store);
+        let every = self.config.heartbeat_interval.unwrap_or(HEARTBEAT_INTERVAL);
+        background.spawn(async move {
+            let mut ticks = interval(every);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                refreshed.refresh().await;
+            }
+        });
+        if self.config.scrub_rate > 0 {
+            let (rate, interval) = (self.config.scrub_rate, self.config.scrub_interval);
+            background.spawn(scrub::run(store, Arc::clone(&self.metrics), rate, interval));
+        }
+
+        let result = tokio::select! {
+            // The server ends too when a stop is requested.
+            biased;
+            () = self.shutdown.requested() => Ok(()),
+            Some(error) = ends.recv() => Err(Error::Refused(error)),
+            ended = &mut server => return self.broken_off(ended),
+        };
+        self.stop(server, background, reporters, &cancel).await;
+        result
+    }
+
+    /// The data port ended without being asked to.
+    fn broken_off(
+        &self,
+        ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        self.shutdown.request();
+        Ok(ended??)
+    }
+
+    /// Stops in order: no new sessions, those under way end, their replicas are reported, and then silence.
+    async fn stop(
+        &self,
+        mut server: JoinHandle<Result<(), tonic::transport::Error>>,
+        mut background: JoinSet<()>,
+        mut reporters: JoinSet<()>,
+        cancel: &CancellationToken,
+    ) {
+        self.readiness.waiting("stopping");
+        self.shutdown.request();
+        background.shutdown().await;
+        let in_time = self.shutdown.finish(SESSION_GRACE).await;
+        cancel.cancel();
+        if !in_time {
+            self.shutdown.finish(SESSION_END).await;
+        }
+        // Readers and idle connections do not hold the process up.
+        if timeout(FAREWELL, &mut server).await.is_err() {
+            server.abort();
+        }
+        reporters.shutdown().await;
+        info!("stopped");
+    }
+}
+
+/// Formats what is not formatted and takes everything into use.
+fn open_all(
+    directories: Vec<(Directory, Option<Identity>)>,
+    mut lost: Lost,
+    owner: Identity,
+    reserve: Option<u64>,
+    threads: usize,
+) -> Result<(Vec<Volume>, Lost), Error> {
+    let mut volumes = Vec::new();
+    for (directory, identity) in directories {
+        let path: &Path = directory.path();
+        let identity = if let Some(identity) = identity {
+            identity
+        } else {
+            let new = Identity::new(owner.cluster_id, owner.node_id);
+            directory.format(new)?;
+            info!(volume = %path.display(), cluster = %new.cluster_id, node = %new.node_id, "volume formatted");
+            new
+        };
+        let path = path.to_owned();
+        match Volume::open(directory, identity, reserve, threads) {
+            Ok(volume) => volumes.push(volume),
+            Err(source) => {
+                error!(volume = %path.display(), error = %source, "volume is out of use");
+                lost.push((identity.volume_id, path));
+            }
+        }
+    }
+    Ok((volumes, lost))
+}

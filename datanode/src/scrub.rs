@@ -1,0 +1,74 @@
+//! The scrubber: reads every replica again and again, slowly, and reports those that do not match their checksums.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_types::{ChunkId, GenStamp};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::debug;
+
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::volume::Error;
+use crate::volume::reader::split;
+
+/// Bytes read at once; a multiple of 512.
+const PIECE_BYTES: u64 = 512 << 10;
+/// Replicas chosen at once: new ones wait for no more than these.
+const BATCH: usize = 256;
+/// Longest pause between looks for something to do.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Reads replicas without end, at most `rate` bytes a second, each one once per `interval`.
+pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, interval: Duration) {
+    let mut pace = Pace { rate, next: Instant::now() };
+    loop {
+        let due = store.due_for_verification(interval, BATCH);
+        if due.is_empty() {
+            sleep(interval.min(IDLE)).await;
+        }
+        for (chunk, generation) in due {
+            match verify(&store, &metrics, chunk, generation, &mut pace).await {
+                Ok(()) => {}
+                Err(Error::Corrupt { .. }) => {
+                    metrics.checksum_failures.with_label_values(&["scrub"]).inc();
+                }
+                // It went away or changed; it comes again if it is still there.
+                Err(error) => debug!(%chunk, %generation, %error, "replica not verified"),
+            }
+            store.mark_verified(chunk, generation);
+        }
+    }
+}
+
+/// Spreads reads over time.
+struct Pace {
+    rate: u64,
+    next: Instant,
+}
+
+impl Pace {
+    /// Waits until `bytes` more may be read.
+    async fn take(&mut self, bytes: u64) {
+        sleep_until(self.next).await;
+        let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        self.next = Instant::now() + cost;
+    }
+}
+
+async fn verify(
+    store: &Arc<Store>,
+    metrics: &Metrics,
+    chunk: ChunkId,
+    generation: GenStamp,
+    pace: &mut Pace,
+) -> Result<(), Error> {
+    let reader = Arc::new(store.reader(chunk, generation).await?);
+    for range in split(reader.length(), 0, 0, PIECE_BYTES) {
+        let bytes = range.end - range.start;
+        pace.take(bytes).await;
+        store.read_with(&reader, move |reader| reader.read_verified(range)).await?;
+        metrics.scrubbed_bytes.inc_by(bytes);
+    }
+    Ok(())
+}

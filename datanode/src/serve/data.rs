@@ -1,0 +1,246 @@
+//! The gRPC service `Chunks`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_daemon::Shutdown;
+use dfs_proto::convert::{self, to_status};
+use dfs_proto::v1;
+use dfs_proto::v1::chunks_server::{Chunks, ChunksServer};
+use dfs_types::limits::{DATA_STREAM_WINDOW, MAX_DATA_MESSAGE_BYTES};
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
+use futures_util::stream::{Stream, StreamExt};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::peer::{self, FRAME_BYTES, Sending};
+use crate::session::read::{self, Wanted};
+use crate::session::write::{self, Context};
+use crate::session::{Failure, Reply, Stage};
+use crate::wire;
+
+/// Write and read sessions at once; each may hold some packets in memory.
+const MAX_SESSIONS: usize = 1_024;
+/// Of these, reads for copies, which thus leave the disks to readers.
+const MAX_BACKGROUND: usize = 16;
+/// Streams at once on one connection.
+const MAX_STREAMS: u32 = 128;
+/// Flow control window of a connection: never smaller than those of its streams together. Otherwise streams whose
+/// packets wait for other nodes could fill it and block the very ones these wait for, around a circle of nodes.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * DATA_STREAM_WINDOW;
+/// Replies that may wait for a slow receiver.
+const REPLIES: usize = 64;
+/// How long the first message may be on its way.
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// Silence on a busy connection after which its peer is asked for a sign of life, and how long that may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    context: Context,
+    shutdown: Shutdown,
+    sessions: Arc<Semaphore>,
+    background: Arc<Semaphore>,
+}
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Serves the data port until a stop is requested and the streams under way have ended.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    context: Context,
+    shutdown: Shutdown,
+) -> Result<(), tonic::transport::Error> {
+    let service = Service {
+        context,
+        shutdown: shutdown.clone(),
+        sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+        background: Arc::new(Semaphore::new(MAX_BACKGROUND)),
+    };
+    let chunks = ChunksServer::new(service)
+        .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES);
+    let (interval, limit) = KEEP_ALIVE;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(interval));
+    Server::builder()
+        .initial_stream_window_size(DATA_STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(FRAME_BYTES)
+        .http2_keepalive_interval(Some(interval))
+        .http2_keepalive_timeout(Some(limit))
+        .add_service(chunks)
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.requested().await })
+        .await
+}
+
+fn permit(semaphore: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Status> {
+    Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
+        to_status(FsError::new(
+            ErrorCode::Busy,
+            format!("too many {what} at once: try again or ask another node"),
+        ))
+    })
+}
+
+fn status(error: impl Into<FsError>) -> Status {
+    to_status(error.into())
+}
+
+impl Service {
+    /// Checks that the request is meant for this node.
+    fn meant_for_me(&self, cluster: &[u8], target: &[u8]) -> FsResult<()> {
+        write::check_target(&self.context.store, convert::cluster_id(cluster)?, convert::node_id(target)?)
+    }
+}
+
+/// The replies, once the first message has come and the session is under way.
+async fn session(context: Context, mut requests: Streaming<v1::WriteRequest>, replies: mpsc::Sender<Reply>) {
+    let first = match timeout(HEADER_LIMIT, requests.message()).await {
+        Ok(Ok(Some(v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) }))) => {
+            wire::read_header(header)
+        }
+        Ok(Ok(_)) => Err(FsError::invalid("the first message is no header")),
+        Ok(Err(status)) => Err(convert::from_status(&status)),
+        Err(_) => Err(FsError::new(ErrorCode::TimedOut, "the header did not come in time")),
+    };
+    match first {
+        Ok(header) => {
+            let packets = requests.map(|request| match request {
+                Ok(request) => wire::read_packet(request),
+                Err(status) => Err(convert::from_status(&status)),
+            });
+            write::run(&context, header, packets, replies).await;
+        }
+        Err(error) => {
+            // A sender that is gone needs no answer.
+            let _ = replies.send(Reply::Setup(Err(Failure::here(error)))).await;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Chunks for Service {
+    type WriteStream = Boxed<v1::WriteReply>;
+    type ReadStream = Boxed<v1::ReadReply>;
+
+    async fn write(
+        &self,
+        request: Request<Streaming<v1::WriteRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
+        let permit = permit(&self.sessions, "sessions")?;
+        let (replies, queue) = mpsc::channel(REPLIES);
+        let context = self.context.clone();
+        // A task of its own, so that what the session began is brought to an end even if the sender disappears.
+        self.shutdown.spawn(async move {
+            session(context, request.into_inner(), replies).await;
+            drop(permit);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue).map(|reply| Ok(wire::reply_message(reply))))))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let background = request.background.then(|| permit(&self.background, "copies")).transpose()?;
+        let permits = (permit(&self.sessions, "sessions")?, background);
+        let wanted = Wanted {
+            chunk: ChunkId(request.chunk),
+            generation: GenStamp(request.generation),
+            offset: request.offset,
+            length: request.length,
+            packet_bytes: request.packet_bytes.into(),
+        };
+        let (store, metrics) = (Arc::clone(&self.context.store), Arc::clone(&self.context.metrics));
+        let (readable, pieces) = read::open(store, metrics, wanted, permits).await.map_err(status)?;
+        let mut pieces = Box::pin(pieces);
+        // The first message tells how much there is, even if nothing of it is wanted.
+        let first = match pieces.next().await {
+            Some(piece) => piece.map(|piece| read_reply(piece, readable)),
+            None => Ok(v1::ReadReply { readable, ..v1::ReadReply::default() }),
+        };
+        let first = first.map_err(status)?;
+        let rest = pieces.map(|piece| piece.map(|piece| read_reply(piece, 0)).map_err(status));
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest))))
+    }
+
+    async fn get_replica(
+        &self,
+        request: Request<v1::GetReplicaRequest>,
+    ) -> Result<Response<v1::GetReplicaReply>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let record = self.context.store.record(ChunkId(request.chunk)).map_err(status)?;
+        Ok(Response::new(v1::GetReplicaReply { replica: Some(convert::wire_replica_record(record)) }))
+    }
+
+    async fn checksum(
+        &self,
+        request: Request<v1::ChecksumRequest>,
+    ) -> Result<Response<v1::ChecksumReply>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let store = &self.context.store;
+        let chunk = ChunkId(request.chunk);
+        let reader = store.reader(chunk, GenStamp(request.generation)).await.map_err(status)?;
+        let length = if request.length == 0 { reader.length() } else { request.length };
+        if length > reader.length() {
+            let why = format!("chunk {chunk} has {} bytes here, fewer than {length}", reader.length());
+            return Err(status(FsError::new(ErrorCode::StaleChunk, why)));
+        }
+        let crc32c =
+            store.read_with(&Arc::new(reader), move |reader| reader.crc(length)).await.map_err(status)?;
+        Ok(Response::new(v1::ChecksumReply { crc32c, length }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::TransferReply>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let _permit = permit(&self.sessions, "sessions")?;
+        let sending = Sending {
+            chunk: ChunkId(request.chunk),
+            generation: GenStamp(request.generation),
+            new_generation: GenStamp(request.new_generation),
+            stage: Stage::Transfer,
+            targets: wire::endpoints(request.to).map_err(status)?,
+        };
+        let length = peer::send(&self.context, sending).await.map_err(status)?;
+        Ok(Response::new(v1::TransferReply { length }))
+    }
+
+    async fn prepare_recovery(
+        &self,
+        request: Request<v1::PrepareRecoveryRequest>,
+    ) -> Result<Response<v1::PrepareRecoveryReply>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
+        let replica = self.context.store.prepare_recovery(chunk, generation).await.map_err(status)?;
+        Ok(Response::new(v1::PrepareRecoveryReply { replica: replica.map(convert::wire_replica_record) }))
+    }
+
+    async fn finish_recovery(
+        &self,
+        request: Request<v1::FinishRecoveryRequest>,
+    ) -> Result<Response<v1::FinishRecoveryReply>, Status> {
+        let request = request.into_inner();
+        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
+        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
+        self.context.store.finish_recovery(chunk, generation, request.length).await.map_err(status)?;
+        Ok(Response::new(v1::FinishRecoveryReply {}))
+    }
+}
+
+fn read_reply(piece: crate::volume::reader::Piece, readable: u64) -> v1::ReadReply {
+    v1::ReadReply { offset: piece.offset, data: piece.data, checksums: piece.checksums, readable }
+}

@@ -1,0 +1,72 @@
+//! A read session: a replica's bytes as packets, with read-ahead.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dfs_types::limits::{MAX_PACKET_BYTES, PACKET_BYTES};
+use dfs_types::{ChunkId, FsError, FsResult, GenStamp};
+use futures_util::stream::{self, Stream, StreamExt};
+
+use crate::metrics::{Active, Metrics};
+use crate::store::Store;
+use crate::volume::reader::{Piece, split};
+
+/// Packets read ahead of the one that is being sent: enough that the disk and the network work at the same time.
+const READ_AHEAD: usize = 2;
+
+/// Which bytes are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The chunk.
+    pub(crate) chunk: ChunkId,
+    /// The oldest generation that will do.
+    pub(crate) generation: GenStamp,
+    /// The first byte.
+    pub(crate) offset: u64,
+    /// How many; zero: to the end.
+    pub(crate) length: u64,
+    /// Bytes of a packet; zero: as the server likes.
+    pub(crate) packet_bytes: u64,
+}
+
+/// Opens a replica. Answers how many bytes of it can be read, and those that are wanted, in whole checksum units. `held`
+/// is kept until the stream ends.
+pub(crate) async fn open<H: Send + 'static>(
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    wanted: Wanted,
+    held: H,
+) -> FsResult<(u64, impl Stream<Item = FsResult<Piece>> + Send + 'static)> {
+    let Wanted { chunk, generation, offset, length, packet_bytes } = wanted;
+    let reader = Arc::new(store.reader(chunk, generation).await?);
+    let readable = reader.length();
+    if offset > readable {
+        return Err(FsError::invalid(format!(
+            "byte {offset} is asked for, but chunk {chunk} has {readable} bytes"
+        )));
+    }
+    let packet = match packet_bytes {
+        0 => PACKET_BYTES as u64,
+        wish => wish.min(MAX_PACKET_BYTES as u64),
+    };
+    let active = Active::count(&metrics, "read");
+    let pieces = stream::iter(split(readable, offset, length, packet)).map(move |range| {
+        let _counted = (&active, &held);
+        let (store, reader, metrics) = (Arc::clone(&store), Arc::clone(&reader), Arc::clone(&metrics));
+        async move {
+            let start = Instant::now();
+            let piece = store.read_with(&reader, move |reader| reader.read(range)).await?;
+            metrics.read_seconds.observe(start.elapsed().as_secs_f64());
+            metrics.read_bytes.inc_by(piece.data.len() as u64);
+            metrics.packets_read.inc();
+            Ok(piece)
+        }
+    });
+    // After an error nothing more of this replica is worth sending.
+    let pieces = pieces.buffered(READ_AHEAD).scan(false, |failed, piece: FsResult<Piece>| {
+        let goes_on = !*failed;
+        *failed = piece.is_err();
+        std::future::ready(goes_on.then_some(piece))
+    });
+    Ok((readable, pieces))
+}

@@ -1,0 +1,390 @@
+//! The replicas of this node: the one door to volumes and index for sessions, commands, reports and the scrubber.
+//!
+//! The index is locked for moments only and never across an await; disk work runs on the volumes' threads. Whoever
+//! changes a replica's files holds its [`Claim`](write::Claim), so that no two do so at once.
+
+mod recovery;
+pub(crate) mod write;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dfs_types::{ChunkId, ClusterId, GenStamp, NodeId, ReplicaRecord, VolumeId};
+use futures_util::future::join_all;
+use tracing::{error, info, warn};
+
+use crate::disk_pool::Stopped;
+use crate::metrics::Metrics;
+use crate::reports::{Change, Reports};
+use crate::volume::index::{Index, Replica, State};
+use crate::volume::reader::Reader;
+use crate::volume::scan::{Found, scan};
+use crate::volume::space::stored_bytes;
+use crate::volume::writer::Readable;
+use crate::volume::{Error, Volume, is_device_error};
+
+/// How long the NameNodes may take to learn of a finalized replica before its writer is answered all the same: the
+/// bytes are durable by then, and the report stays queued.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// State of a volume, as heartbeats and metrics tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeState {
+    /// The volume.
+    pub(crate) id: VolumeId,
+    /// Its directory.
+    pub(crate) path: PathBuf,
+    /// It was taken out of use.
+    pub(crate) failed: bool,
+    /// Bytes of the file system.
+    pub(crate) capacity: u64,
+    /// Bytes of replicas.
+    pub(crate) used: u64,
+    /// Bytes that new replicas may take.
+    pub(crate) available: u64,
+    /// Number of replicas.
+    pub(crate) replicas: u64,
+}
+
+/// All replicas of this node.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// The cluster the node belongs to.
+    pub(crate) cluster: ClusterId,
+    /// This node.
+    pub(crate) node: NodeId,
+    volumes: Vec<Arc<Volume>>,
+    /// Volumes that could not even be opened.
+    lost: Vec<(VolumeId, PathBuf)>,
+    index: Mutex<Index>,
+    reports: Reports,
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+impl Store {
+    /// Walks all volumes, in parallel, and takes them into use. One that cannot be read is out of use at once.
+    pub(crate) async fn open(
+        cluster: ClusterId,
+        node: NodeId,
+        volumes: Vec<Volume>,
+        lost: Vec<(VolumeId, PathBuf)>,
+        reports: Reports,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let volumes: Vec<Arc<Volume>> = volumes.into_iter().map(Arc::new).collect();
+        let scans = volumes.iter().map(|volume| {
+            let on = Arc::clone(volume);
+            volume.pool.run(move || scan(&on))
+        });
+        let scans = join_all(scans).await;
+        let mut index = Index::default();
+        for (number, (volume, scanned)) in volumes.iter().zip(scans).enumerate() {
+            match scanned {
+                Ok(Ok(found)) => {
+                    info!(volume = %volume.path.display(), replicas = found.len(), "volume scanned");
+                    adopt(&mut index, number as u16, volume, found);
+                }
+                Ok(Err(source)) => {
+                    error!(volume = %volume.path.display(), error = %source, "volume cannot be scanned");
+                    volume.fail(source.to_string());
+                }
+                Err(Stopped) => {
+                    error!(volume = %volume.path.display(), "volume cannot be scanned");
+                    volume.fail("its scan was cut off".to_owned());
+                }
+            }
+        }
+        let index = Mutex::new(index);
+        Arc::new(Self { cluster, node, volumes, lost, index, reports, metrics, started: Instant::now() })
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn volume(&self, number: u16) -> &Arc<Volume> {
+        &self.volumes[usize::from(number)]
+    }
+
+    /// What a report would say of a chunk's replica.
+    pub(crate) fn record(&self, chunk: ChunkId) -> Result<ReplicaRecord, Error> {
+        self.index().get(chunk).and_then(|replica| replica.record(chunk)).ok_or(Error::NotFound(chunk))
+    }
+
+    /// Lines of a full report after `after`, at most `limit`, by chunk.
+    pub(crate) fn page(&self, after: Option<ChunkId>, limit: usize) -> Vec<ReplicaRecord> {
+        self.index().page(after, limit)
+    }
+
+    /// Opens a replica of at least this generation for reading.
+    pub(crate) async fn reader(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        generation: GenStamp,
+    ) -> Result<Reader, Error> {
+        let mut before = None;
+        loop {
+            let (replica, tail) = {
+                let index = self.index();
+                let replica = *index.get(chunk).ok_or(Error::NotFound(chunk))?;
+                (replica, index.open(chunk).and_then(|open| open.tail))
+            };
+            let finalized = match replica.state {
+                State::Incoming => return Err(Error::NotFound(chunk)),
+                State::Corrupt => {
+                    return Err(Error::Corrupt { chunk, why: "this was found earlier".to_owned() });
+                }
+                State::Rbw | State::Rwr => false,
+                State::Finalized => true,
+            };
+            if replica.generation < generation {
+                return Err(Error::Stale { chunk, here: replica.generation, asked: generation });
+            }
+            let volume = Arc::clone(self.volume(replica.volume));
+            let on = Arc::clone(&volume);
+            let readable = Readable { length: replica.length, tail };
+            let opened = volume.run(chunk, move || {
+                let paths = on.replica(replica.place, chunk, replica.generation);
+                Reader::open(on, &paths, chunk, replica.generation, readable, finalized)
+            });
+            let at = (replica.place, replica.generation);
+            match opened.await {
+                Ok(reader) => return Ok(reader),
+                // It may have moved between the look into the index and the opening.
+                Err(_) if before != Some(at) => before = Some(at),
+                Err(error) => return Err(self.examine(chunk, replica.generation, &volume, error).await),
+            }
+        }
+    }
+
+    /// Runs `job` with an open replica on its volume's threads. Damage that the job finds is noted and reported.
+    pub(crate) async fn read_with<T, F>(&self, reader: &Arc<Reader>, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    {
+        let with = Arc::clone(reader);
+        match reader.volume().run(reader.chunk, move || job(&with)).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.examine(reader.chunk, reader.generation, reader.volume(), error).await),
+        }
+    }
+
+    /// Finds out what an error means for the replica and for its volume: damage is reported, and a volume that no
+    /// longer works is taken out of use. Answers with the error.
+    async fn examine(
+        &self,
+        chunk: ChunkId,
+        generation: GenStamp,
+        volume: &Arc<Volume>,
+        error: Error,
+    ) -> Error {
+        match &error {
+            Error::Corrupt { why, .. } => self.mark_corrupt(chunk, generation, why),
+            Error::Io { source, writing, .. } => {
+                let on = Arc::clone(volume);
+                let failure = match volume.pool.run(move || on.probe()).await {
+                    Ok(Err(probe)) => Some(probe.to_string()),
+                    Ok(Ok(())) if *writing && is_device_error(source) => Some(source.to_string()),
+                    Ok(Ok(())) | Err(Stopped) => None,
+                };
+                match failure {
+                    Some(why) => self.fail_volume(volume, why),
+                    None => self.mark_corrupt(chunk, generation, &error.to_string()),
+                }
+            }
+            Error::NotFound(_)
+            | Error::Stale { .. }
+            | Error::Unfit { .. }
+            | Error::Exists { .. }
+            | Error::NoSpace(_)
+            | Error::Full(_)
+            | Error::DamagedPacket { .. }
+            | Error::BadPacket { .. }
+            | Error::Held(_)
+            | Error::Promised { .. }
+            | Error::OutOfUse(_) => {}
+        }
+        error
+    }
+
+    /// Notes and reports that a replica is damaged. One that has a writer is the writer's to judge.
+    pub(crate) fn mark_corrupt(&self, chunk: ChunkId, generation: GenStamp, why: &str) {
+        let mut index = self.index();
+        let written = index.open(chunk).is_some_and(|open| open.writer.is_some());
+        let Some(replica) = index.get_mut(chunk) else { return };
+        match replica.state {
+            State::Rbw if written => return,
+            State::Incoming | State::Corrupt => return,
+            State::Rbw | State::Rwr | State::Finalized => {}
+        }
+        if replica.generation == generation {
+            warn!(%chunk, %generation, reason = why, "replica is corrupt");
+            replica.state = State::Corrupt;
+            let record = replica.record(chunk);
+            self.push(record, false);
+        }
+    }
+
+    /// Must be called while the index is locked, so that the order of reports is that of the changes.
+    fn push(&self, record: Option<ReplicaRecord>, deleted: bool) {
+        if let Some(replica) = record {
+            self.reports.push(Change { replica, deleted });
+        }
+    }
+
+    /// Takes a volume out of use and reports its replicas as gone.
+    fn fail_volume(&self, volume: &Arc<Volume>, why: String) {
+        let Some(number) = self.volumes.iter().position(|other| Arc::ptr_eq(other, volume)) else { return };
+        error!(volume = %volume.path.display(), reason = %why, "volume failed and is out of use");
+        if !volume.fail(why) {
+            return;
+        }
+        let mut index = self.index();
+        for chunk in index.on_volume(number as u16) {
+            if let Some(slot) = index.open(chunk).and_then(|open| open.writer.as_ref()) {
+                slot.stop.cancel();
+            }
+            let record = index.remove(chunk).and_then(|replica| replica.record(chunk));
+            self.push(record, true);
+        }
+    }
+
+    /// Asks every volume for its free space; one that is gone is taken out of use.
+    pub(crate) async fn refresh(&self) {
+        let refreshed = self.volumes.iter().filter(|volume| !volume.has_failed()).map(|volume| async move {
+            let on = Arc::clone(volume);
+            if let Ok(Err(source)) = volume.pool.run(move || on.refresh()).await {
+                self.fail_volume(volume, source.to_string());
+            }
+        });
+        join_all(refreshed).await;
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        for state in self.volume_states() {
+            let path = state.path.to_string_lossy();
+            let bytes = |kind, value| {
+                self.metrics.volume_bytes.with_label_values(&[&*path, kind]).set(count(value));
+            };
+            bytes("capacity", state.capacity);
+            bytes("used", state.used);
+            bytes("available", state.available);
+            self.metrics.volume_failed.with_label_values(&[&*path]).set(i64::from(state.failed));
+            self.metrics.replicas.with_label_values(&[&*path]).set(count(state.replicas));
+        }
+    }
+
+    /// State of each volume.
+    pub(crate) fn volume_states(&self) -> Vec<VolumeState> {
+        let failed = |id, path| VolumeState {
+            id,
+            path,
+            failed: true,
+            capacity: 0,
+            used: 0,
+            available: 0,
+            replicas: 0,
+        };
+        let lost = self.lost.iter().map(|(id, path)| failed(*id, path.clone()));
+        let index = self.index();
+        let here = self.volumes.iter().enumerate().map(|(number, volume)| {
+            if volume.has_failed() {
+                return failed(volume.id, volume.path.clone());
+            }
+            let (capacity, used, available) =
+                volume.space(|space| (space.capacity, space.used, space.available()));
+            VolumeState {
+                id: volume.id,
+                path: volume.path.clone(),
+                failed: false,
+                capacity,
+                used,
+                available,
+                replicas: index.count(number as u16),
+            }
+        });
+        here.chain(lost).collect()
+    }
+
+    /// Deletes exactly this version of a replica. Without it nothing is to be done.
+    pub(crate) async fn delete(self: &Arc<Self>, chunk: ChunkId, generation: GenStamp) -> Result<(), Error> {
+        let exact = |replica: &Replica, _promised: GenStamp| {
+            if replica.generation == generation && replica.state != State::Incoming {
+                Ok(())
+            } else {
+                Err(Error::Stale { chunk, here: replica.generation, asked: generation })
+            }
+        };
+        let (claim, replica) = match self.claim(chunk, exact).await {
+            Ok(claimed) => claimed,
+            Err(Error::NotFound(_) | Error::Stale { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let volume = Arc::clone(self.volume(replica.volume));
+        // From here on nobody reads it; it is reported as gone when its bytes are.
+        self.index().remove(chunk);
+        let on = Arc::clone(&volume);
+        let removed = volume.run(chunk, move || {
+            let paths = on.replica(replica.place, chunk, generation);
+            paths.remove().map_err(on.write_error("remove a replica"))?;
+            on.space(|space| space.removed(stored_bytes(replica.length)));
+            drop(claim);
+            Ok(())
+        });
+        let removed = removed.await;
+        {
+            let _ordered = self.index();
+            self.push(replica.record(chunk), true);
+        }
+        match removed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.examine(chunk, generation, &volume, error).await),
+        }
+    }
+
+    /// Seconds since the process started, the clock of [`Replica::verified`].
+    fn now(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// The replicas that the scrubber should look at next: never yet, or not for `interval`.
+    pub(crate) fn due_for_verification(&self, interval: Duration, limit: usize) -> Vec<(ChunkId, GenStamp)> {
+        let due = self.now().saturating_sub(interval.as_secs() as u32);
+        let index = self.index();
+        let (total, verified) = index.verified_count();
+        self.metrics.scrub_total.set(total as i64);
+        self.metrics.scrub_verified.set(verified as i64);
+        index.due_for_verification(due, limit)
+    }
+
+    /// Notes that a replica's checksums were looked at.
+    pub(crate) fn mark_verified(&self, chunk: ChunkId, generation: GenStamp) {
+        let now = self.now();
+        if let Some(replica) = self.index().get_mut(chunk)
+            && replica.generation == generation
+        {
+            replica.verified = Some(now);
+        }
+    }
+
+    /// Ends the volumes' threads when what was submitted is done.
+    pub(crate) async fn close(&self) {
+        join_all(self.volumes.iter().map(|volume| volume.pool.close())).await;
+    }
+}
+
+/// Takes what a scan found into the index.
+fn adopt(index: &mut Index, number: u16, volume: &Volume, found: Vec<Found>) {
+    for Found { chunk, generation, place, length, state } in found {
+        if let Some(other) = index.get(chunk) {
+            warn!(%chunk, %generation, other = %other.generation, "chunk has two replicas on this node");
+            if other.generation >= generation {
+                continue;
+            }
+        }
+        volume.space(|space| space.used += stored_bytes(length));
+        let replica = Replica { volume: number, generation, length, state, place, verified: None };
+        index.insert(chunk, replica);
+    }
+}

@@ -1,0 +1,400 @@
+//! Creating, continuing and finishing replicas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_types::{ChunkId, GenStamp, InodeId};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{REPORT_LIMIT, Store};
+use crate::reports::Change;
+use crate::volume::index::{Replica, Slot, State};
+use crate::volume::layout::Place;
+use crate::volume::replica_file::Header;
+use crate::volume::space::{choose, stored_bytes};
+use crate::volume::writer::{Files, Packet, Progress, Readable};
+use crate::volume::{Error, Reservation, Volume};
+
+/// How long a session that was told to stop may take: what it does meanwhile is at most one fsync.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The right to change a replica's files; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    store: Arc<Store>,
+    chunk: ChunkId,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut index = self.store.index();
+        let writer = index.open(self.chunk).and_then(|open| open.writer.as_ref());
+        if writer.is_some_and(|writer| Arc::ptr_eq(writer, &self.slot)) {
+            let open = index.open_mut(self.chunk);
+            open.writer = None;
+            let promised = open.promised > GenStamp(0);
+            match index.get(self.chunk).map(|replica| replica.state) {
+                // A copy that was not completed is worth nothing; its files go at the next start at the latest.
+                Some(State::Incoming) => drop(index.remove(self.chunk)),
+                Some(State::Finalized | State::Corrupt | State::Rwr) if !promised => index.close(self.chunk),
+                Some(State::Finalized | State::Corrupt | State::Rwr | State::Rbw) | None => {}
+            }
+        }
+        drop(index);
+        self.slot.released.cancel();
+    }
+}
+
+/// A replica to be created.
+#[derive(Debug, Clone)]
+pub(crate) struct NewReplica {
+    /// The chunk.
+    pub(crate) chunk: ChunkId,
+    /// Its generation.
+    pub(crate) generation: GenStamp,
+    /// The file.
+    pub(crate) inode: InodeId,
+    /// Which of the file's chunks this is.
+    pub(crate) index: u64,
+    /// The file's path.
+    pub(crate) path: String,
+    /// Bytes at most.
+    pub(crate) chunk_size: u64,
+    /// Another DataNode sends it: nobody is told of it before it is complete.
+    pub(crate) copy: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    // In this order: the files are closed before somebody else may open them.
+    files: Files,
+    _claim: Claim,
+}
+
+/// A replica being written by one session.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// Absent only after a disk job was lost.
+    held: Option<Box<Held>>,
+    store: Arc<Store>,
+    volume: Arc<Volume>,
+    slot: Arc<Slot>,
+    chunk: ChunkId,
+    generation: GenStamp,
+}
+
+impl Store {
+    /// Waits until nobody writes the replica and takes the right to do so, if `allowed` (which is told of promised
+    /// generations) says that this is right; before that nobody is disturbed.
+    pub(super) async fn claim<F>(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        allowed: F,
+    ) -> Result<(Claim, Replica), Error>
+    where
+        F: Fn(&Replica, GenStamp) -> Result<(), Error>,
+    {
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            let writer = {
+                let mut index = self.index();
+                let replica = *index.get(chunk).ok_or(Error::NotFound(chunk))?;
+                allowed(&replica, index.open(chunk).map_or(GenStamp(0), |open| open.promised))?;
+                let open = index.open_mut(chunk);
+                if let Some(writer) = &open.writer {
+                    writer.stop.cancel();
+                    Arc::clone(writer)
+                } else {
+                    let slot = Arc::new(Slot::default());
+                    open.writer = Some(Arc::clone(&slot));
+                    return Ok((Claim { store: Arc::clone(self), chunk, slot }, replica));
+                }
+            };
+            if timeout_at(deadline, writer.released.cancelled()).await.is_err() {
+                return Err(Error::Held(chunk));
+            }
+        }
+    }
+
+    /// Makes way for a new replica: an older one that never was complete is stale since the NameNode gave the chunk
+    /// a new generation, and goes.
+    async fn supersede(self: &Arc<Self>, chunk: ChunkId, generation: GenStamp) -> Result<(), Error> {
+        let old = {
+            let index = self.index();
+            let Some(old) = index.get(chunk).copied() else { return Ok(()) };
+            let promised = index.open(chunk).map_or(GenStamp(0), |open| open.promised);
+            if promised > generation {
+                return Err(Error::Promised { chunk, promised });
+            }
+            old
+        };
+        match old.state {
+            State::Rbw | State::Rwr if old.generation < generation => {
+                self.delete(chunk, old.generation).await
+            }
+            State::Rbw | State::Rwr | State::Incoming | State::Finalized | State::Corrupt => {
+                Err(Error::Exists { chunk, generation: old.generation })
+            }
+        }
+    }
+
+    /// Chooses a volume and promises room on it.
+    fn reserve(&self, bytes: u64) -> Result<(u16, Reservation), Error> {
+        let mut available: Vec<u64> = self
+            .volumes
+            .iter()
+            .map(|volume| if volume.has_failed() { 0 } else { volume.space(|space| space.available()) })
+            .collect();
+        while let Some(number) = choose(&available, bytes, rand::random()) {
+            if let Some(reservation) = Reservation::take(&self.volumes[number], bytes) {
+                return Ok((number as u16, reservation));
+            }
+            // Somebody else was faster.
+            available[number] = 0;
+        }
+        Err(Error::NoSpace(bytes))
+    }
+
+    /// Creates a replica and its files.
+    pub(crate) async fn create(self: &Arc<Self>, new: NewReplica) -> Result<Writer, Error> {
+        let NewReplica { chunk, generation, inode, index: number_in_file, path, chunk_size, copy } = new;
+        self.supersede(chunk, generation).await?;
+        let (number, reservation) = self.reserve(stored_bytes(chunk_size))?;
+        let volume = Arc::clone(self.volume(number));
+        let (place, state) = if copy { (Place::Tmp, State::Incoming) } else { (Place::Rbw, State::Rbw) };
+        let slot = Arc::new(Slot::default());
+        {
+            let mut index = self.index();
+            if let Some(other) = index.get(chunk) {
+                return Err(Error::Exists { chunk, generation: other.generation });
+            }
+            let replica = Replica { volume: number, generation, length: 0, state, place, verified: None };
+            index.insert(chunk, replica);
+            index.open_mut(chunk).writer = Some(Arc::clone(&slot));
+            self.push(replica.record(chunk), false);
+        }
+        let claim = Claim { store: Arc::clone(self), chunk, slot: Arc::clone(&slot) };
+        let header = Header {
+            cluster: self.cluster,
+            chunk,
+            generation,
+            inode,
+            index: number_in_file,
+            path,
+            length: None,
+        };
+        let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
+        let created = volume.run(chunk, move || {
+            let files = Files::create(on, place, header, chunk_size, reservation, metrics)?;
+            Ok(Box::new(Held { files, _claim: claim }))
+        });
+        match created.await {
+            Ok(held) => {
+                let store = Arc::clone(self);
+                Ok(Writer { held: Some(held), store, volume, slot, chunk, generation })
+            }
+            Err(error) => {
+                {
+                    let mut index = self.index();
+                    if index.get(chunk).is_some_and(|replica| replica.generation == generation) {
+                        let removed = index.remove(chunk);
+                        self.push(removed.and_then(|replica| replica.record(chunk)), true);
+                    }
+                }
+                Err(self.examine(chunk, generation, &volume, error).await)
+            }
+        }
+    }
+
+    /// Goes on with a replica whose pipeline broke, under a new generation.
+    pub(crate) async fn reopen(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        generation: GenStamp,
+        min_length: u64,
+        chunk_size: u64,
+    ) -> Result<Writer, Error> {
+        let allowed = |replica: &Replica, promised: GenStamp| {
+            if promised > generation {
+                return Err(Error::Promised { chunk, promised });
+            }
+            let stale = Error::Stale { chunk, here: replica.generation, asked: generation };
+            match replica.state {
+                State::Incoming => return Err(Error::NotFound(chunk)),
+                State::Corrupt => {
+                    return Err(Error::Corrupt { chunk, why: "this was found earlier".to_owned() });
+                }
+                State::Finalized if generation <= replica.generation => return Err(stale),
+                State::Rbw | State::Rwr if generation < replica.generation => return Err(stale),
+                State::Finalized | State::Rbw | State::Rwr => {}
+            }
+            if replica.length < min_length || replica.length > chunk_size {
+                let why = format!("its replica has {} of {min_length} acknowledged bytes", replica.length);
+                return Err(Error::Unfit { chunk, why });
+            }
+            Ok(())
+        };
+        let (claim, replica) = self.claim(chunk, allowed).await?;
+        let progress = Progress::recover(replica.length, min_length, chunk_size);
+        self.open_claimed(claim, replica, generation, progress, chunk_size).await
+    }
+
+    /// Opens the files of a claimed replica under a new generation.
+    pub(super) async fn open_claimed(
+        self: &Arc<Self>,
+        claim: Claim,
+        replica: Replica,
+        generation: GenStamp,
+        progress: Progress,
+        chunk_size: u64,
+    ) -> Result<Writer, Error> {
+        let chunk = claim.chunk;
+        let slot = Arc::clone(&claim.slot);
+        let volume = Arc::clone(self.volume(replica.volume));
+        let more = stored_bytes(chunk_size).saturating_sub(stored_bytes(replica.length));
+        let reservation = Reservation::take(&volume, more).ok_or(Error::NoSpace(more))?;
+        let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
+        let old = (replica.place, replica.generation);
+        let opened = volume.run(chunk, move || {
+            let files = Files::reopen(on, chunk, old, generation, progress, reservation, metrics)?;
+            Ok(Box::new(Held { files, _claim: claim }))
+        });
+        let held = match opened.await {
+            Ok(held) => held,
+            Err(error) => return Err(self.examine(chunk, replica.generation, &volume, error).await),
+        };
+        {
+            let mut index = self.index();
+            let entry = index.get_mut(chunk).ok_or(Error::OutOfUse(chunk))?;
+            entry.generation = generation;
+            entry.state = State::Rbw;
+            entry.place = Place::Rbw;
+            entry.verified = None;
+            let record = entry.record(chunk);
+            index.open_mut(chunk).tail = held.files.readable().tail;
+            self.push(record, false);
+        }
+        Ok(Writer { held: Some(held), store: Arc::clone(self), volume, slot, chunk, generation })
+    }
+}
+
+impl Writer {
+    /// Cancelled when somebody else wants the replica.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.slot.stop.clone()
+    }
+
+    /// Whether it has no byte.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.files.readable().length == 0)
+    }
+
+    /// Runs `job` with the open files on the volume's threads.
+    async fn with<T, F>(&mut self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Files) -> Result<T, Error> + Send + 'static,
+    {
+        let mut held = self.held.take().ok_or(Error::OutOfUse(self.chunk))?;
+        let done = self.volume.run(self.chunk, move || {
+            let result = job(&mut held.files);
+            Ok((held, result))
+        });
+        let (held, result) = done.await?;
+        self.held = Some(held);
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.store.examine(self.chunk, self.generation, &self.volume, error).await),
+        }
+    }
+
+    /// Writes packets in order up to the first that fails. Answers how many were written, and the error.
+    pub(crate) async fn write(&mut self, packets: Vec<Packet>, sync: bool) -> (usize, Result<(), Error>) {
+        let written = self.with(move |files| {
+            let mut done = 0;
+            for packet in &packets {
+                if let Err(error) = files.write(packet, sync) {
+                    return Ok((done, Err(error), files.readable()));
+                }
+                done += 1;
+            }
+            Ok((done, Ok(()), files.readable()))
+        });
+        match written.await {
+            Ok((done, result, readable)) => {
+                self.publish(readable);
+                match result {
+                    Ok(()) => (done, Ok(())),
+                    Err(error) => {
+                        let examined =
+                            self.store.examine(self.chunk, self.generation, &self.volume, error).await;
+                        (done, Err(examined))
+                    }
+                }
+            }
+            Err(error) => (0, Err(error)),
+        }
+    }
+
+    /// Lets readers see what is written.
+    fn publish(&self, readable: Readable) {
+        let mut index = self.store.index();
+        if let Some(replica) = index.get_mut(self.chunk) {
+            replica.length = readable.length;
+            index.open_mut(self.chunk).tail = readable.tail;
+        }
+    }
+
+    /// Cuts the replica to `length` bytes.
+    pub(super) async fn cut(&mut self, length: u64) -> Result<(), Error> {
+        let readable = self.with(move |files| files.cut(length).map(|()| files.readable())).await?;
+        self.publish(readable);
+        Ok(())
+    }
+
+    /// Completes the replica, reports it, and waits (within limits) until the NameNodes know.
+    pub(crate) async fn finalize(&mut self, sync: bool) -> Result<(), Error> {
+        self.with(move |files| files.finalize(sync)).await?;
+        self.settle(State::Finalized, Place::Current).await
+    }
+
+    /// Completes a copy that stays open for its writer to come.
+    pub(crate) async fn keep_open(&mut self, sync: bool) -> Result<(), Error> {
+        self.with(move |files| files.keep_open(sync)).await?;
+        self.settle(State::Rbw, Place::Rbw).await
+    }
+
+    async fn settle(&mut self, state: State, place: Place) -> Result<(), Error> {
+        let held = self.held.take();
+        let told = {
+            let mut index = self.store.index();
+            let entry = index.get_mut(self.chunk).ok_or(Error::OutOfUse(self.chunk))?;
+            entry.state = state;
+            entry.place = place;
+            let record = entry.record(self.chunk);
+            if state == State::Finalized {
+                index.close(self.chunk);
+            }
+            record.map(|replica| self.store.reports.push_awaited(Change { replica, deleted: false }))
+        };
+        // Whoever waits for this replica need not wait for the NameNode too.
+        drop(held);
+        if let Some(told) = told
+            && !told.wait(REPORT_LIMIT).await
+        {
+            tracing::warn!(chunk = %self.chunk, "no NameNode took the report of the replica in time");
+        }
+        Ok(())
+    }
+
+    /// Removes a replica that is worth nothing: empty, or an incomplete copy.
+    pub(crate) async fn remove(mut self) -> Result<(), Error> {
+        self.with(|files| files.remove()).await?;
+        let mut index = self.store.index();
+        let removed = index.remove(self.chunk);
+        self.store.push(removed.and_then(|replica| replica.record(self.chunk)), true);
+        Ok(())
+    }
+}

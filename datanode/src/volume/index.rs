@@ -1,0 +1,236 @@
+//! What is known of every replica of the node. Plain state: no I/O, no clock; the store locks it for moments.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use dfs_types::limits::CHECKSUM_BYTES;
+use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState};
+use tokio_util::sync::CancellationToken;
+
+use super::layout::Place;
+
+/// State of a replica here. As [`ReplicaState`], and one more that no one else is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A copy that is coming in from another DataNode.
+    Incoming,
+    /// Being written, or its writer went away.
+    Rbw,
+    /// Was being written when the process stopped.
+    Rwr,
+    /// Complete.
+    Finalized,
+    /// Found damaged.
+    Corrupt,
+}
+
+/// One replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replica {
+    /// Which of the node's volumes has it.
+    pub(crate) volume: u16,
+    /// Its generation.
+    pub(crate) generation: GenStamp,
+    /// Bytes that are written and can be read.
+    pub(crate) length: u64,
+    /// Its state.
+    pub(crate) state: State,
+    /// Where its files are.
+    pub(crate) place: Place,
+    /// Seconds since the process started when its checksums were last found good; `None` before.
+    pub(crate) verified: Option<u32>,
+}
+
+impl Replica {
+    /// The line of a report about it; `None` for one that is not reported.
+    pub(crate) fn record(&self, chunk: ChunkId) -> Option<ReplicaRecord> {
+        let state = match self.state {
+            State::Incoming => return None,
+            State::Rbw => ReplicaState::Rbw,
+            State::Rwr => ReplicaState::Rwr,
+            State::Finalized => ReplicaState::Finalized,
+            State::Corrupt => ReplicaState::Corrupt,
+        };
+        Some(ReplicaRecord { chunk, generation: self.generation, length: self.length, state })
+    }
+}
+
+/// The right to write one replica, as the index and the session share it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Asks the session to let go.
+    pub(crate) stop: CancellationToken,
+    /// The session has let go.
+    pub(crate) released: CancellationToken,
+}
+
+/// What is known of a replica beyond its place and length while it can change.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    /// Checksum of the odd bytes at the end, if the length is no multiple of 512. The file may already have one over
+    /// more bytes.
+    pub(crate) tail: Option<[u8; CHECKSUM_BYTES]>,
+    /// Who writes it now.
+    pub(crate) writer: Option<Arc<Slot>>,
+    /// Generation of the highest recovery that has begun; sessions with a lower one are refused.
+    pub(crate) promised: GenStamp,
+}
+
+/// All replicas of the node, at most one of each chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    replicas: BTreeMap<ChunkId, Replica>,
+    open: HashMap<ChunkId, Open>,
+    /// Number of replicas on each volume.
+    counts: HashMap<u16, u64>,
+}
+
+impl Index {
+    /// The replica of a chunk.
+    pub(crate) fn get(&self, chunk: ChunkId) -> Option<&Replica> {
+        self.replicas.get(&chunk)
+    }
+
+    /// The replica of a chunk, to be changed.
+    pub(crate) fn get_mut(&mut self, chunk: ChunkId) -> Option<&mut Replica> {
+        self.replicas.get_mut(&chunk)
+    }
+
+    /// Adds or replaces a replica.
+    pub(crate) fn insert(&mut self, chunk: ChunkId, replica: Replica) {
+        *self.counts.entry(replica.volume).or_default() += 1;
+        if let Some(old) = self.replicas.insert(chunk, replica) {
+            self.uncount(old.volume);
+        }
+    }
+
+    fn uncount(&mut self, volume: u16) {
+        if let Some(count) = self.counts.get_mut(&volume) {
+            *count -= 1;
+        }
+    }
+
+    /// Number of replicas on a volume.
+    pub(crate) fn count(&self, volume: u16) -> u64 {
+        self.counts.get(&volume).copied().unwrap_or(0)
+    }
+
+    /// Forgets a replica and whatever was promised about it.
+    pub(crate) fn remove(&mut self, chunk: ChunkId) -> Option<Replica> {
+        self.open.remove(&chunk);
+        let removed = self.replicas.remove(&chunk);
+        if let Some(replica) = &removed {
+            self.uncount(replica.volume);
+        }
+        removed
+    }
+
+    /// What is known of a replica that can change; nothing for most.
+    pub(crate) fn open(&self, chunk: ChunkId) -> Option<&Open> {
+        self.open.get(&chunk)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn open_mut(&mut self, chunk: ChunkId) -> &mut Open {
+        self.open.entry(chunk).or_default()
+    }
+
+    /// Forgets what is only known of replicas that can change.
+    pub(crate) fn close(&mut self, chunk: ChunkId) {
+        self.open.remove(&chunk);
+    }
+
+    /// Lines of a full report after `after`, at most `limit`, by chunk.
+    pub(crate) fn page(&self, after: Option<ChunkId>, limit: usize) -> Vec<ReplicaRecord> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let replicas = self.replicas.range((from, Bound::Unbounded));
+        replicas.filter_map(|(chunk, replica)| replica.record(*chunk)).take(limit).collect()
+    }
+
+    /// The chunks that `volume` holds.
+    pub(crate) fn on_volume(&self, volume: u16) -> Vec<ChunkId> {
+        self.replicas
+            .iter()
+            .filter(|(_, replica)| replica.volume == volume)
+            .map(|(chunk, _)| *chunk)
+            .collect()
+    }
+
+    /// The replicas whose checksums should be looked at next, at most `limit`: of those never looked at the newest
+    /// first (they had the least time to prove themselves), then those last looked at before `due`, longest ago first.
+    pub(crate) fn due_for_verification(&self, due: u32, limit: usize) -> Vec<(ChunkId, GenStamp)> {
+        let waits = |replica: &&Replica| {
+            replica.state == State::Finalized && replica.verified.is_none_or(|at| at < due)
+        };
+        let ranks = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| waits(replica))
+            .map(|(chunk, replica)| (replica.verified, std::cmp::Reverse(replica.generation), *chunk));
+        let mut ranks: Vec<_> = ranks.collect();
+        if ranks.len() > limit {
+            ranks.select_nth_unstable(limit);
+            ranks.truncate(limit);
+        }
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, generation, chunk)| (chunk, generation.0)).collect()
+    }
+
+    /// How many finalized replicas there are, and how many of them were verified since the process started.
+    pub(crate) fn verified_count(&self) -> (u64, u64) {
+        let finalized = self.replicas.values().filter(|replica| replica.state == State::Finalized);
+        finalized.fold((0, 0), |(all, verified), replica| {
+            (all + 1, verified + u64::from(replica.verified.is_some()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(generation: u64, state: State, verified: Option<u32>) -> Replica {
+        Replica {
+            volume: 0,
+            generation: GenStamp(generation),
+            length: 1,
+            state,
+            place: Place::Current,
+            verified,
+        }
+    }
+
+    #[test]
+    fn pages_are_sorted_and_leave_out_what_comes_in() {
+        let mut index = Index::default();
+        for chunk in [5, 3, 9, 7] {
+            index.insert(ChunkId(chunk), replica(1, State::Finalized, None));
+        }
+        index.insert(ChunkId(4), replica(1, State::Incoming, None));
+        let chunks = |after, limit| -> Vec<u64> {
+            index.page(after, limit).iter().map(|record| record.chunk.0).collect()
+        };
+        assert_eq!(chunks(None, 2), [3, 5]);
+        assert_eq!(chunks(Some(ChunkId(5)), 2), [7, 9]);
+        assert_eq!(chunks(Some(ChunkId(9)), 2), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn the_newest_unverified_comes_first_then_the_longest_ago() {
+        let mut index = Index::default();
+        index.insert(ChunkId(1), replica(10, State::Finalized, Some(50)));
+        index.insert(ChunkId(2), replica(11, State::Finalized, None));
+        index.insert(ChunkId(3), replica(12, State::Finalized, None));
+        index.insert(ChunkId(4), replica(13, State::Rbw, None));
+        index.insert(ChunkId(5), replica(14, State::Corrupt, None));
+        index.insert(ChunkId(6), replica(15, State::Finalized, Some(40)));
+        let order = |due, limit| -> Vec<u64> {
+            index.due_for_verification(due, limit).iter().map(|(chunk, _)| chunk.0).collect()
+        };
+        assert_eq!(order(100, 10), [3, 2, 6, 1]);
+        assert_eq!(order(100, 3), [3, 2, 6]);
+        assert_eq!(order(45, 10), [3, 2, 6]);
+        assert_eq!(index.verified_count(), (4, 2));
+    }
+}

@@ -1,0 +1,242 @@
+//! The walk over a volume at start: which replicas are there, and what the last crash tore.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+
+use dfs_types::checksum::{checksum_length, crc32c};
+use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE, MAX_PATH_BYTES};
+use dfs_types::{ChunkId, GenStamp};
+use tracing::{info, warn};
+
+use super::index::State;
+use super::layout::Place;
+use super::replica_file::{DATA_SUFFIX, Header, SUMS_SUFFIX, parse_name, read_up_to, sum_position};
+use super::{ReplicaPaths, Volume};
+
+/// Bytes of data read at once when a torn replica is checked; a multiple of 512.
+const CHECK_BYTES: usize = 1 << 20;
+/// Size of the smallest header, and the step of its possible sizes (see `replica_file`).
+const HEADER_STEP: u64 = 128;
+
+/// A replica found on the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The chunk.
+    pub(crate) chunk: ChunkId,
+    /// Its generation.
+    pub(crate) generation: GenStamp,
+    /// Where its files are.
+    pub(crate) place: Place,
+    /// Bytes of data.
+    pub(crate) length: u64,
+    /// [`State::Finalized`], [`State::Rwr`] or [`State::Corrupt`].
+    pub(crate) state: State,
+}
+
+/// Sizes of the two files of one replica, as far as they exist.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sizes {
+    data: Option<u64>,
+    sums: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Orphan {
+    chunk: ChunkId,
+    generation: GenStamp,
+    place: Place,
+    size: u64,
+}
+
+/// Walks the volume. Copies that were coming in are removed, torn replicas are cut to what their checksums prove, and
+/// whatever does not fit together is found to be corrupt. Blocks.
+pub(crate) fn scan(volume: &Volume) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let (mut lone_data, mut lone_sums) = (Vec::new(), BTreeMap::new());
+    for (place, directory) in volume.directories() {
+        let mut replicas = BTreeMap::<(ChunkId, GenStamp), Sizes>::new();
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if place == Place::Tmp {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            let name = entry.file_name();
+            let Some((chunk, generation, suffix)) = name.to_str().and_then(parse_name) else {
+                warn!(path = %entry.path().display(), "unknown file among the replicas");
+                continue;
+            };
+            let sizes = replicas.entry((chunk, generation)).or_default();
+            match suffix {
+                DATA_SUFFIX => sizes.data = Some(entry.metadata()?.len()),
+                SUMS_SUFFIX => sizes.sums = Some(entry.metadata()?.len()),
+                _ => warn!(path = %entry.path().display(), "unknown file among the replicas"),
+            }
+        }
+        for ((chunk, generation), sizes) in replicas {
+            let orphan = |size| Orphan { chunk, generation, place, size };
+            match sizes {
+                Sizes { data: Some(data), sums: Some(sums) } => {
+                    found.push(judge(volume, place, chunk, generation, data, sums)?);
+                }
+                Sizes { data: Some(data), sums: None } => lone_data.push(orphan(data)),
+                Sizes { data: None, sums: Some(sums) } => {
+                    lone_sums.insert(chunk, orphan(sums));
+                }
+                Sizes { data: None, sums: None } => {}
+            }
+        }
+    }
+    reunite(volume, lone_data, lone_sums, &mut found)?;
+    Ok(found)
+}
+
+/// A crash between the two renames of a replica leaves its checksums ahead of its data: they go back beside the data.
+/// Checksums whose data is nowhere are what a crash leaves of a creation or a deletion.
+fn reunite(
+    volume: &Volume,
+    lone_data: Vec<Orphan>,
+    mut lone_sums: BTreeMap<ChunkId, Orphan>,
+    found: &mut Vec<Found>,
+) -> io::Result<()> {
+    for Orphan { chunk, generation, place, size } in lone_data {
+        let here = volume.replica(place, chunk, generation);
+        if let Some(sums) = lone_sums.remove(&chunk) {
+            info!(%chunk, %generation, "a move of the replica was interrupted and is taken back");
+            fs::rename(volume.replica(sums.place, chunk, sums.generation).sums, &here.sums)?;
+            found.push(judge(volume, place, chunk, generation, size, sums.size)?);
+        } else {
+            warn!(%chunk, %generation, "the replica has no checksums");
+            found.push(Found { chunk, generation, place, length: size, state: State::Corrupt });
+        }
+    }
+    for Orphan { chunk, generation, place, .. } in lone_sums.into_values() {
+        info!(%chunk, %generation, "checksums without data are removed");
+        fs::remove_file(volume.replica(place, chunk, generation).sums)?;
+    }
+    Ok(())
+}
+
+fn judge(
+    volume: &Volume,
+    place: Place,
+    chunk: ChunkId,
+    generation: GenStamp,
+    data: u64,
+    sums: u64,
+) -> io::Result<Found> {
+    let (length, state) = match place {
+        Place::Current if fits(data, sums) => (data, State::Finalized),
+        Place::Current => (data, State::Corrupt),
+        Place::Rbw | Place::Tmp => match salvage(&volume.replica(place, chunk, generation), chunk, data)? {
+            Some(length) => (length, State::Rwr),
+            None => (data, State::Corrupt),
+        },
+    };
+    if state == State::Corrupt {
+        warn!(%chunk, %generation, data, sums, "the replica is damaged");
+    }
+    Ok(Found { chunk, generation, place, length, state })
+}
+
+/// Whether the sizes can belong together. The header's own statement is checked whenever the replica is opened; here
+/// that would cost a seek for each replica.
+fn fits(data: u64, sums: u64) -> bool {
+    let largest = (HEADER_STEP + MAX_PATH_BYTES as u64).next_multiple_of(HEADER_STEP);
+    data <= MAX_CHUNK_SIZE
+        && sums
+            .checked_sub(checksum_length(data))
+            .is_some_and(|header| header % HEADER_STEP == 0 && (HEADER_STEP..=largest).contains(&header))
+}
+
+/// Cuts a torn replica to the bytes that its checksums prove, and answers how many they are; `None` if not even its
+/// header is readable.
+fn salvage(paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option<u64>> {
+    let data = File::options().read(true).write(true).open(&paths.data)?;
+    let sums = File::options().read(true).write(true).open(&paths.sums)?;
+    let Ok(header) = Header::read(&sums)? else { return Ok(None) };
+    if header.chunk != chunk || size > MAX_CHUNK_SIZE {
+        return Ok(None);
+    }
+    let length = proven_length(&data, &sums, header.size() as u64, size)?;
+    data.set_len(length)?;
+    sums.set_len(header.size() as u64 + checksum_length(length))?;
+    Ok(Some(length))
+}
+
+/// Bytes of `data`, at most `size`, that match their checksums from the start on.
+fn proven_length(data: &File, sums: &File, header: u64, size: u64) -> io::Result<u64> {
+    let mut proven = 0;
+    while proven < size {
+        let bytes = read_up_to(data, proven, CHECK_BYTES)?;
+        let wanted = checksum_length(bytes.len() as u64) as usize;
+        let stored = read_up_to(sums, sum_position(header, proven), wanted)?;
+        let units = bytes.chunks(BYTES_PER_CHECKSUM).zip(stored.chunks_exact(CHECKSUM_BYTES));
+        let before = proven;
+        for (unit, sum) in units {
+            if crc32c(unit).to_be_bytes() == sum {
+                proven += unit.len() as u64;
+                continue;
+            }
+            // A flushed tail that was about to grow: its data is longer than its checksum says.
+            let prefix = (1..unit.len()).rev().find(|length| crc32c(&unit[..*length]).to_be_bytes() == sum);
+            return Ok(proven + prefix.unwrap_or(0) as u64);
+        }
+        if proven - before < CHECK_BYTES as u64 {
+            break;
+        }
+    }
+    Ok(proven)
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_types::checksum;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn files(data: &[u8], sums: &[u8]) -> (File, File) {
+        let file = |bytes: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, bytes).unwrap();
+            file
+        };
+        (file(data), file(sums))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_proven_ends_before_the_damage(length in 1_usize..5_000, bad in 0_usize..5_000, cut in 0_usize..40) {
+            prop_assume!(bad < length);
+            let mut data: Vec<u8> = (0..length).map(|byte| (byte * 31 % 251) as u8).collect();
+            let sums = checksum::compute(&data);
+            let kept = sums.len().saturating_sub(cut);
+            data[bad] ^= 0x40;
+            let (data_file, sums_file) = files(&data, &sums[..kept]);
+            let proven = proven_length(&data_file, &sums_file, 0, length as u64).unwrap() as usize;
+            let expected = (bad / BYTES_PER_CHECKSUM).min(kept / CHECKSUM_BYTES) * BYTES_PER_CHECKSUM;
+            prop_assert_eq!(proven, expected);
+        }
+    }
+
+    #[test]
+    fn a_tail_that_was_growing_keeps_what_was_flushed() {
+        let data: Vec<u8> = (0..1_024).map(|byte| (byte % 251) as u8).collect();
+        let (data_file, sums_file) = files(&data, &checksum::compute(&data[..700]));
+        assert_eq!(proven_length(&data_file, &sums_file, 0, 1_024).unwrap(), 700);
+    }
+
+    #[test]
+    fn sizes_that_cannot_belong_together_are_found() {
+        assert!(fits(1_000, 128 + 8));
+        assert!(fits(0, 128));
+        for (data, sums) in
+            [(1_000, 128 + 4), (1_000, 8), (1_000, 0), (1_000, 130 + 8), (0, 0), (u64::MAX, 128)]
+        {
+            assert!(!fits(data, sums), "{data} {sums}");
+        }
+    }
+}
