@@ -25,6 +25,8 @@ const MAX_EXCLUDED: usize = 64;
 const TRANSFER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time for a question to a DataNode.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of the writer after which it says that it is alive: DataNodes take it for gone after a minute.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Time for a node to end its stream after the last acknowledgement.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -269,6 +271,7 @@ impl ChunkWriter {
         let mut waiting_since = Instant::now();
         let mut input_open = true;
         loop {
+            let idle = !pipeline.awaits_ack() && !pipeline.has_unsent();
             let patience = if pipeline.awaits_sync() { limit * 2 } else { limit };
             tokio::select! {
                 acked = session.ack() => {
@@ -286,7 +289,7 @@ impl ChunkWriter {
                 }
                 packet = self.packets.recv(), if input_open => match packet {
                     Some(packet) => {
-                        if !pipeline.awaits_ack() && !pipeline.has_unsent() {
+                        if idle {
                             waiting_since = Instant::now();
                         }
                         pipeline.push(packet);
@@ -301,9 +304,11 @@ impl ChunkWriter {
                     }
                     Err(_) => return Err(last_words(session).await),
                 },
-                () = tokio::time::sleep_until(waiting_since + patience),
-                    if pipeline.awaits_ack() || pipeline.has_unsent() =>
-                {
+                () = tokio::time::sleep_until(waiting_since + SIGN_OF_LIFE), if idle => {
+                    waiting_since = Instant::now();
+                    pipeline.push_sign_of_life();
+                }
+                () = tokio::time::sleep_until(waiting_since + patience), if !idle => {
                     let text = format!("nothing was acknowledged for {patience:?}");
                     return Err(Failure::unknown(FsError::new(ErrorCode::TimedOut, text)));
                 }

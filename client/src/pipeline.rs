@@ -34,6 +34,8 @@ pub(crate) struct Packet {
     pub(crate) flush: bool,
     /// It shall be on disk when acknowledged.
     pub(crate) sync: bool,
+    /// It only says that the writer is alive.
+    pub(crate) sign_of_life: bool,
     /// Given back when this packet is dropped.
     pub(crate) _memory: Reserved,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Pipeline {
     sent: usize,
     /// Sequence number of the queue's head on the present stream.
     head: u64,
+    /// Where the last packet ends.
+    end: u64,
     acked_bytes: u64,
     acked_packets: u64,
     streaming: bool,
@@ -105,7 +109,7 @@ impl Pipeline {
         self.acked_bytes
     }
 
-    /// Packets acknowledged so far, over all streams.
+    /// Packets acknowledged so far, over all streams, without signs of life.
     pub(crate) fn acked_packets(&self) -> u64 {
         self.acked_packets
     }
@@ -132,7 +136,13 @@ impl Pipeline {
 
     /// A packet to send after those before it.
     pub(crate) fn push(&mut self, packet: Packet) {
+        self.end = packet.end();
         self.queue.push_back(packet);
+    }
+
+    /// An empty packet, for a writer that has had nothing to say for a while.
+    pub(crate) fn push_sign_of_life(&mut self) {
+        self.push(Packet { offset: self.end, sign_of_life: true, ..Packet::default() });
     }
 
     /// Takes the next packet to send, with its sequence number on the present stream.
@@ -156,7 +166,7 @@ impl Pipeline {
         };
         self.sent -= 1;
         self.head += 1;
-        self.acked_packets += 1;
+        self.acked_packets += u64::from(!packet.sign_of_life);
         self.acked_bytes = self.acked_bytes.max(packet.end());
         self.failures = 0;
         Ok(if packet.last { Acked::Finished } else { Acked::Progress })
@@ -327,6 +337,17 @@ mod tests {
         pipeline.connected();
         assert_eq!(send_all(&mut pipeline), [(0, 0)]);
         assert_eq!(pipeline.ack(0), Ok(Acked::Finished));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_acknowledged_but_not_counted() {
+        let mut pipeline = streaming(1);
+        pipeline.push(packet(0, 700, false));
+        pipeline.push_sign_of_life();
+        assert_eq!(send_all(&mut pipeline), [(0, 0), (1, 700)]);
+        pipeline.ack(0).unwrap();
+        assert_eq!(pipeline.ack(1), Ok(Acked::Progress));
+        assert_eq!((pipeline.acked_packets(), pipeline.acked_bytes()), (1, 700));
     }
 
     #[test]

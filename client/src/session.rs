@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, Extent, from_detail, from_status};
 use dfs_proto::v1;
-use dfs_types::limits::BYTES_PER_CHECKSUM;
+use dfs_types::limits::{BYTES_PER_CHECKSUM, CONNECT_TIMEOUT};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,8 +15,6 @@ use crate::pipeline::Packet;
 
 /// Packets between the state machine and the connection.
 const OUTGOING: usize = 2;
-/// Time for setting up one pipeline; every node dials the next one.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A failure and the position in the pipeline of the node that failed, if known.
 #[derive(Debug)]
@@ -53,7 +51,10 @@ impl Session {
             let error = FsError::new(ErrorCode::NotEnoughNodes, "the pipeline has no node");
             return Err(Failure::unknown(error));
         };
-        let opened = tokio::time::timeout(SETUP_TIMEOUT, async {
+        // Every node dials the next one and waits for it a little less long, so that the one that waits for the failed
+        // node says which it is.
+        let limit = CONNECT_TIMEOUT * 2 * nodes.len() as u32;
+        let opened = tokio::time::timeout(limit, async {
             let mut client = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
             let (outgoing, requests) = mpsc::channel(OUTGOING);
             let header = header(file, index, extent, first, downstream, recover);
@@ -78,7 +79,7 @@ impl Session {
         })
         .await;
         let result = opened.unwrap_or_else(|_| {
-            let text = format!("the pipeline was not set up within {SETUP_TIMEOUT:?}");
+            let text = format!("the pipeline was not set up within {limit:?}");
             Err(Failure::unknown(FsError::new(ErrorCode::TimedOut, text)))
         });
         if let Err(failure) = &result

@@ -370,6 +370,7 @@ impl FileWriter {
             last: (full && !separate) || (seal == Seal::Last && !full),
             flush: seal != Seal::Full,
             sync: seal == Seal::Sync,
+            sign_of_life: false,
             _memory: memory,
         };
         self.push(packet, end)?;

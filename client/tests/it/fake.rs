@@ -10,8 +10,8 @@ use dfs_proto::convert::{Endpoint, to_status};
 use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsError, FsPath, NodeId};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::datanode::{DataNode, Faults, Node, Replica, serve};
@@ -118,7 +118,7 @@ impl Cluster {
         tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
             tonic::transport::Server::builder()
                 .add_service(v1::namespace_server::NamespaceServer::new(service))
-                .serve_with_incoming(TcpListenerStream::new(listener))
+                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
                 .await
                 .unwrap();
         })));

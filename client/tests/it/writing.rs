@@ -172,20 +172,43 @@ async fn a_pause_of_the_writer_is_no_failure() {
     }
 }
 
+/// Lets the clock jump a little further than `time`.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time + Duration::from_secs(1)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn an_idle_writer_says_that_it_is_alive() {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.connect().await;
+    let mut writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    writer.write_all(b"odd").await.unwrap();
+    writer.hflush().await.unwrap();
+    pass(Duration::from_secs(20)).await;
+    let said = async {
+        while *cluster.nodes[2].packets.lock().unwrap() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), said).await.expect("an empty packet comes");
+    writer.write_all(b" end").await.unwrap();
+    writer.hflush().await.unwrap();
+    assert_eq!(dfs.open(&path("/a")).await.unwrap().read_all().await.unwrap(), "odd end");
+    writer.close().await.unwrap();
+    cluster.assert_stored("/a", b"odd end", 3);
+}
+
 #[tokio::test]
 async fn leases_are_renewed_while_a_file_is_open_and_not_after() {
     let cluster = Cluster::start(3).await;
     let dfs = cluster.connect().await;
     let renewals = || cluster.names.lock().unwrap().renewals;
-    let pass = async || {
-        tokio::time::pause();
-        tokio::time::advance(LEASE_RENEW_INTERVAL + Duration::from_secs(1)).await;
-        tokio::time::resume();
-    };
     let writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
     // The renewal's task notes the time when it first runs.
     tokio::task::yield_now().await;
-    pass().await;
+    pass(LEASE_RENEW_INTERVAL).await;
     let renewed = async {
         while renewals() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -194,7 +217,7 @@ async fn leases_are_renewed_while_a_file_is_open_and_not_after() {
     tokio::time::timeout(Duration::from_secs(5), renewed).await.expect("the lease is renewed");
     writer.close().await.unwrap();
     let before = renewals();
-    pass().await;
+    pass(LEASE_RENEW_INTERVAL).await;
     // A renewal under way would be there before the answer to this later call.
     assert!(dfs.exists(&path("/a")).await.unwrap());
     assert_eq!(renewals(), before);
