@@ -343,11 +343,14 @@ impl LocalCluster {
     fn note_addresses(&self, daemon: Daemon) -> Result<bool> {
         let mut cluster = self.layout.load()?;
         let record = cluster.daemons.get_mut(&daemon).ok_or(LocalError::NotRunning(daemon))?;
-        let directory = match daemon {
-            Daemon::NameNode => self.layout.directory(daemon),
-            Daemon::DataNode(_) => self.layout.volumes(daemon, record.volumes).swap_remove(0),
+        let directories = match daemon {
+            Daemon::NameNode => vec![self.layout.directory(daemon)],
+            // In the first volume that can be used.
+            Daemon::DataNode(_) => self.layout.volumes(daemon, record.volumes),
         };
-        let path = directory.join("addresses.json");
+        let mut paths = directories.into_iter().map(|directory| directory.join("addresses.json"));
+        let first = paths.next().unwrap_or_default();
+        let path = if first.exists() { first } else { paths.find(|path| path.exists()).unwrap_or(first) };
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let addresses: Addresses =

@@ -82,6 +82,8 @@ impl From<Daemon> for String {
 /// Where a daemon listens, `HOST:PORT` each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Addresses {
+    /// The NameNode's `addresses.json` says `rpc`, a DataNode's `data`.
+    #[serde(alias = "data")]
     pub(crate) rpc: String,
     pub(crate) http: String,
 }
