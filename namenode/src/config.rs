@@ -64,10 +64,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "DFS_NAMENODE_DIR")]
     dir: PathBuf,
     /// Address for clients and DataNodes; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_LISTEN", default_value_t = any_host(NAMENODE_PORT))]
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_LISTEN",
+          default_value_t = any_host(NAMENODE_PORT))]
     listen: String,
     /// Address for metrics, health and status; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_HTTP", default_value_t = any_host(NAMENODE_HTTP_PORT))]
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_HTTP",
+          default_value_t = any_host(NAMENODE_HTTP_PORT))]
     http: String,
     /// Format the directory first if it is new or empty.
     #[arg(long, env = "DFS_NAMENODE_FORMAT_IF_EMPTY")]
@@ -77,11 +79,13 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPLICATION)))]
     min_replicas: u32,
     /// Replicas of a file whose creator does not say otherwise.
-    #[arg(long, value_name = "N", env = "DFS_NAMENODE_DEFAULT_REPLICATION", default_value_t = DEFAULT_REPLICATION,
+    #[arg(long, value_name = "N", env = "DFS_NAMENODE_DEFAULT_REPLICATION",
+          default_value_t = DEFAULT_REPLICATION,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPLICATION)))]
     default_replication: u32,
     /// Bytes of a chunk of a file whose creator does not say otherwise.
-    #[arg(long, value_name = "BYTES", env = "DFS_NAMENODE_DEFAULT_CHUNK_SIZE", default_value_t = DEFAULT_CHUNK_SIZE,
+    #[arg(long, value_name = "BYTES", env = "DFS_NAMENODE_DEFAULT_CHUNK_SIZE",
+          default_value_t = DEFAULT_CHUNK_SIZE,
           value_parser = clap::value_parser!(u64).range(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE))]
     default_chunk_size: u64,
     /// How often DataNodes send a heartbeat.
@@ -95,7 +99,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_DEAD_AFTER", default_value_t = DEAD_AFTER.into())]
     dead_after: Span,
     /// How long an announced restart of a DataNode may take before its replicas are copied elsewhere.
-    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_RESTART_GRACE", default_value_t = RESTART_GRACE.into())]
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_RESTART_GRACE",
+          default_value_t = RESTART_GRACE.into())]
     restart_grace: Span,
     /// Age of a lease after which another client may take the file over.
     #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_LEASE_SOFT_LIMIT",

@@ -6,7 +6,7 @@
 //!                   │<── locate, choose ──> engine (one task owns core::Cluster)
 //! ```
 //!
-//! * [`config`] reads the command line, [`run`] starts and stops the process and is the only place that spawns;
+//! * [`config`] reads the command line, [`run`] starts and stops the process and alone spawns;
 //! * [`serve`] turns wire messages into calls of [`api::Namenode`], the one door for all protocols;
 //! * [`engine`] owns the chunk map and its decisions, [`store`] the namespace;
 //! * [`metrics`] names everything that is counted.

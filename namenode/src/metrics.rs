@@ -91,7 +91,7 @@ impl Metrics {
             )?,
             pending: gauges(
                 "dfs_namenode_pending",
-                "Replicas to deal with: 'copies' and 'deletions' ordered, and 'quarantined' ones of no known chunk.",
+                "Replicas: 'copies' and 'deletions' ordered, 'quarantined' ones of no known chunk.",
                 "kind",
             )?,
             safe_mode: gauge("dfs_namenode_safe_mode", "1 in safe mode, else 0.")?,

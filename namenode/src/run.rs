@@ -1,8 +1,8 @@
 //! Starting and stopping the NameNode; the only place that spawns.
 //!
-//! Start: listen on both ports (so that a port in use is found before the directory is touched), lock and open the
-//! directory, load the chunk map, start the engine, serve. Stop: accept no more, answer what is under way, close the
-//! store, stop the engine.
+//! Start: listen on both ports (so that a port in use is found before the directory is touched), lock and
+//! open the directory, load the chunk map, start the engine, serve. Stop: accept no more, answer what is
+//! under way, close the store, stop the engine.
 
 use std::fs;
 use std::io::{self, Write};
@@ -188,7 +188,7 @@ impl Running {
 
         let engine_stop = Shutdown::new();
         let (engine, follow_ups) = Engine::new(cluster, inbox);
-        engine_stop.spawn(engine.run(engine_stop.clone()));
+        spawn_engine(engine, &engine_stop, &shutdown, &failure);
         let namenode = Arc::new(Namenode::new(settings, superuser, store, handle));
         shutdown.spawn(Arc::clone(&namenode).perform_follow_ups(interrupted, follow_ups, shutdown.clone()));
         shutdown.spawn(Arc::clone(&namenode).reap_garbage(shutdown.clone()));
@@ -198,8 +198,13 @@ impl Running {
         let server = serve::grpc(rpc, Arc::clone(&namenode), metrics, shutdown.clone());
         spawn_server(&shutdown, &failure, "the RPC port", server);
         let running = Self { addresses, dir, namenode, readiness, shutdown, engine_stop, failure };
-        running.write_addresses().await?;
-        info!(cluster = %running.namenode.defaults().cluster, rpc = %running.addresses.rpc, http = %running.addresses.http, "serving");
+        if let Err(error) = running.write_addresses().await {
+            // What went wrong while stopping matters less than why it has to.
+            let _stopped = running.stop().await;
+            return Err(error);
+        }
+        let Addresses { rpc, http, pid: _ } = running.addresses;
+        info!(cluster = %running.namenode.defaults().cluster, %rpc, %http, "serving");
         Ok(running)
     }
 
@@ -218,11 +223,8 @@ impl Running {
         let Self { addresses: _, dir, namenode, readiness, shutdown, engine_stop, failure } = self;
         readiness.waiting("stopping");
         shutdown.finish(STOP_LIMIT).await;
-        let path = dir.join(ADDRESSES_FILE);
         let closed = tokio::task::spawn_blocking(move || {
-            if let Err(error) = fs::remove_file(&path) {
-                warn!(path = %path.display(), %error, "removing the addresses failed");
-            }
+            remove_addresses(&dir);
             // Ends the store: nobody else has it any more, unless a request did not end in time.
             drop(namenode);
         })
@@ -265,6 +267,16 @@ fn write_atomically(path: &Path, addresses: &Addresses) -> io::Result<()> {
     fs::rename(&draft, path)
 }
 
+fn remove_addresses(dir: &Path) {
+    let path = dir.join(ADDRESSES_FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(path = %path.display(), %error, "removing the addresses failed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
 async fn listen(address: &str, flag: &'static str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::InUse { address: address.to_owned(), flag },
@@ -293,6 +305,20 @@ fn spawn_server<E>(
     });
 }
 
+/// Runs the engine; if it dies, the process stops, because nobody would decide anything any more.
+fn spawn_engine(engine: Engine, engine_stop: &Shutdown, shutdown: &Shutdown, failure: &Failure) {
+    let running = tokio::spawn(engine.run(engine_stop.clone()));
+    let (stop, failure) = (shutdown.clone(), Arc::clone(failure));
+    engine_stop.spawn(async move {
+        if let Err(panic) = running.await {
+            error!(error = %panic, "the engine died");
+            // Only the first failure is the cause.
+            let _second = failure.set(Error::Process(panic.into()));
+            stop.request();
+        }
+    });
+}
+
 struct Opened {
     store: Store,
     cluster: Cluster,
@@ -307,6 +333,8 @@ fn open(config: &Config, sink: engine::Handle, metrics: Metrics, clock: Clock) -
     } else {
         Directory::open(&config.dir)?
     };
+    // A process that was killed left them; nobody may take them for ours before both ports serve.
+    remove_addresses(&config.dir);
     let readers = std::thread::available_parallelism().map_or(*READERS.start(), usize::from);
     let options = store::Options {
         superuser: config.superuser.clone(),

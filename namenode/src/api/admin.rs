@@ -217,8 +217,8 @@ impl Namenode {
         self.store.content_summary(caller, path).await
     }
 
-    /// Checks every file at and below a path. Findings are made as they are taken. The caller needs the right to
-    /// list every directory met.
+    /// Checks every file at and below a path. Findings are made as they are taken. The caller needs the right
+    /// to list every directory met.
     pub fn fsck(self: Arc<Self>, caller: Caller, path: FsPath) -> BoxStream<'static, FsResult<Finding>> {
         let check = Fsck {
             namenode: self,

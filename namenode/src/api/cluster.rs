@@ -146,7 +146,8 @@ impl Namenode {
         check_text("version", &version)?;
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
-        info!(%node, host = stats.address.host, port = stats.address.data_port, version, "datanode registers");
+        let (host, port) = (&stats.address.host, stats.address.data_port);
+        info!(%node, host, port, version, "datanode registers");
         self.engine.tell(Event::Registered { node, incarnation, version, stats }).await?;
         Ok(Registered { cluster: self.cluster, heartbeat_interval: self.settings.heartbeat_interval })
     }
@@ -203,8 +204,8 @@ impl Namenode {
         self.if_current(node, incarnation, Event::ReplicasChanged { node, changes }).await
     }
 
-    /// The recovery of a chunk is done: `holders` finalized it under the new generation with this length. Without
-    /// holders no replica had a byte, and the chunk is dropped.
+    /// The recovery of a chunk is done: `holders` finalized it under the new generation with this length.
+    /// Without holders no replica had a byte, and the chunk is dropped.
     pub async fn commit_recovery(
         &self,
         sender: Sender,

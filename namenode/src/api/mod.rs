@@ -1,8 +1,8 @@
 //! [`Namenode`]: everything the NameNode can do, as typed methods; the one door for all protocols.
 //!
-//! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join what
-//! the store and the engine know. They are split by topic: [`namespace`], [`writing`], [`reading`], [`recovery`],
-//! [`cluster`] and [`admin`].
+//! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
+//! what the store and the engine know. They are split by topic: [`namespace`], [`writing`], [`reading`],
+//! [`recovery`], [`cluster`] and [`admin`].
 
 pub mod admin;
 pub mod cluster;

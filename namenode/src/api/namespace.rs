@@ -38,8 +38,9 @@ impl Namenode {
         self.store.stat(caller, path).await
     }
 
-    /// A page of a directory, ordered by name, beginning after `start_after`, and whether more follow. A file lists
-    /// as itself with an empty name. `limit` 0 and those above the server's page mean the server's page.
+    /// A page of a directory, ordered by name, beginning after `start_after`, and whether more follow. A file
+    /// lists as itself with an empty name. `limit` 0 and those above the server's page mean the server's
+    /// page.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -65,7 +66,8 @@ impl Namenode {
         }
     }
 
-    /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives way.
+    /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives
+    /// way.
     pub async fn rename(&self, origin: Origin, from: FsPath, to: FsPath, overwrite: bool) -> FsResult<()> {
         self.propose_done(origin, Edit::Rename { from, to, overwrite }).await
     }

@@ -26,8 +26,8 @@ pub struct BadReplica {
 
 impl Namenode {
     /// The chunks that overlap `[offset, offset + length)` with their nodes, best first for a reader on
-    /// `reader_host`. Of a very large file the answer has the first chunks only: whoever needs more asks again from
-    /// the end of the last one.
+    /// `reader_host`. Of a very large file the answer has the first chunks only: whoever needs more asks
+    /// again from the end of the last one.
     pub async fn locate(
         &self,
         caller: &Caller,

@@ -43,8 +43,8 @@ impl Namenode {
         self.begin_recovery(status.inode, Some(caller.clone())).await
     }
 
-    /// Starts the recovery of an open file unless it is under way already. Answers whether the file is closed.
-    /// `caller` must be allowed to write the file; `None` is the NameNode itself.
+    /// Starts the recovery of an open file unless it is under way already. Answers whether the file is
+    /// closed. `caller` must be allowed to write the file; `None` is the NameNode itself.
     pub(super) async fn begin_recovery(&self, inode: InodeId, caller: Option<Caller>) -> FsResult<bool> {
         if !self.engine.claim_recovery(inode).await? {
             return Ok(false);
@@ -79,8 +79,8 @@ impl Namenode {
         self.propose_own(Edit::CommitRecovery { extent }).await.map(|_outcome| ())
     }
 
-    /// Starts the recoveries again that an earlier process did not finish, then performs what the engine asks for,
-    /// until a stop is requested.
+    /// Starts the recoveries again that an earlier process did not finish, then performs what the engine asks
+    /// for, until a stop is requested.
     pub async fn perform_follow_ups(
         self: Arc<Self>,
         interrupted: Vec<InodeId>,
@@ -122,7 +122,8 @@ impl Namenode {
         }
     }
 
-    /// Frees what was deleted, in small steps, until a stop is requested. Begins with what an earlier process left.
+    /// Frees what was deleted, in small steps, until a stop is requested. Begins with what an earlier process
+    /// left.
     pub async fn reap_garbage(self: Arc<Self>, shutdown: Shutdown) {
         while !shutdown.is_requested() {
             let pause = match self.propose_own(Edit::Reap { limit: REAP_LIMIT }).await {

@@ -94,8 +94,8 @@ impl Namenode {
         Err(error)
     }
 
-    /// Commits the previous chunk's length and adds the next chunk, with nodes for it. A node on `writer_host` is
-    /// preferred for the first replica.
+    /// Commits the previous chunk's length and adds the next chunk, with nodes for it. A node on
+    /// `writer_host` is preferred for the first replica.
     pub async fn add_chunk(
         &self,
         origin: Origin,
@@ -161,8 +161,8 @@ impl Namenode {
         self.propose_done(origin, Edit::CommitLength { inode, holder, extent }).await
     }
 
-    /// Closes the file. Waits until each of its chunks has enough finalized replicas; if that takes too long, the
-    /// error is `Unavailable` and says what lacks.
+    /// Closes the file. Waits until each of its chunks has enough finalized replicas; if that takes too long,
+    /// the error is `Unavailable` and says what lacks.
     pub async fn complete(
         &self,
         origin: Origin,
@@ -184,7 +184,8 @@ impl Namenode {
                     .collect();
                 self.wait_replicated(needs).await?;
             }
-            // Not open for this writer: nothing can close it, but the store may know the answer to a first try.
+            // Not open for this writer: nothing can close it, but the store may know the answer to a first
+            // try.
             Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::LeaseConflict) => {}
             Err(error) => return Err(error),
         }
@@ -309,8 +310,8 @@ fn choose(
         return Err(FsError::new(
             ErrorCode::NotEnoughNodes,
             format!(
-                "a chunk could go to {} nodes only instead of at least {needed} (of {} wanted); {} nodes are excluded \
-                 by the writer: start DataNodes or free space on them",
+                "a chunk could go to {} nodes only instead of at least {needed} (of {} wanted); {} nodes are \
+                 excluded by the writer: start DataNodes or free space on them",
                 chosen.len(),
                 wish.count,
                 wish.exclude.len()
@@ -334,7 +335,8 @@ fn check_chunk_size(size: u64) -> FsResult<()> {
     let unit = BYTES_PER_CHECKSUM as u64;
     if !(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE).contains(&size) || !size.is_multiple_of(unit) {
         return Err(FsError::invalid(format!(
-            "chunk size {size} is not possible: use a multiple of {unit} from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}"
+            "chunk size {size} is not possible: use a multiple of {unit} from {MIN_CHUNK_SIZE} to \
+             {MAX_CHUNK_SIZE}"
         )));
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! The loop around [`Cluster`]: one task owns it, everybody else sends messages.
 //!
-//! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into queues
-//! that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same inbox as
-//! questions and are put there before the client that caused them is answered, so whoever knows of a change finds
-//! the cluster knowing it too.
+//! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into
+//! queues that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same
+//! inbox as questions and are put there before the client that caused them is answered, so whoever knows of a
+//! change finds the cluster knowing it too.
 
 mod waiters;
 
@@ -25,8 +25,8 @@ use waiters::Waiters;
 
 /// Messages that may wait for the engine; the senders of more wait themselves.
 const INBOX: usize = 8_192;
-/// Follow-ups handed out but not taken yet; further ones wait inside the engine, at most one of each kind for an
-/// open file.
+/// Follow-ups handed out but not taken yet; further ones wait inside the engine, at most one of each kind for
+/// an open file.
 const OUTBOX: usize = 256;
 /// How often time passes for the cluster.
 const TICK: Duration = Duration::from_millis(500);
@@ -89,7 +89,10 @@ pub enum FollowUp {
     },
 }
 
-type Job = Box<dyn for<'a> FnOnce(&mut Turn<'a>) + Send>;
+/// Works on the cluster; what it answers is called after everything that follows from it is performed, so
+/// that whoever asked finds it done.
+type Job = Box<dyn for<'a> FnOnce(&mut Turn<'a>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce() + Send>;
 
 enum Message {
     Changes(Vec<Change>),
@@ -148,8 +151,11 @@ impl Handle {
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |turn| {
-            // The asker may have given up; what the job did to the cluster stands.
-            let _gone = answer.send(job(turn));
+            let result = job(turn);
+            Box::new(move || {
+                // The asker may have given up; what the job did to the cluster stands.
+                let _gone = answer.send(result);
+            })
         });
         self.inbox.send(Message::Job(job)).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())
@@ -163,7 +169,8 @@ impl Handle {
     /// Hands over what the store committed. For the store's writer thread: waits while the inbox is full.
     pub fn changed(&self, changes: Vec<Change>) {
         if self.inbox.blocking_send(Message::Changes(changes)).is_err() {
-            // Happens only while the process stops: the chunk map is rebuilt from the database at the next start.
+            // Happens only while the process stops: the chunk map is rebuilt from the database at the next
+            // start.
             warn!("engine is gone, changes of the chunk map are dropped");
         }
     }
@@ -235,7 +242,6 @@ impl Engine {
     /// An engine over a loaded cluster, and the queue of what it asks for.
     pub fn new(cluster: Cluster, inbox: Inbox) -> (Self, mpsc::Receiver<FollowUp>) {
         let (outbox, follow_ups) = mpsc::channel(OUTBOX);
-        inbox.shared.safe_mode.store(cluster.safe_mode().on, Ordering::Release);
         let engine = Self {
             cluster,
             inbox,
@@ -245,6 +251,7 @@ impl Engine {
             queued: HashSet::new(),
             outbox,
         };
+        engine.publish_safe_mode();
         (engine, follow_ups)
     }
 
@@ -283,9 +290,10 @@ impl Engine {
             Message::Job(job) => {
                 let mut turn =
                     Turn { cluster: &mut self.cluster, now: self.inbox.clock.now(), effects: Vec::new() };
-                job(&mut turn);
+                let reply = job(&mut turn);
                 let effects = turn.effects;
                 self.perform(effects);
+                reply();
             }
             Message::Wait { needs, done } => self.waiters.add(needs, done, &self.cluster),
             Message::ClaimRecovery { inode, claimed } => {
@@ -352,12 +360,16 @@ impl Engine {
                     self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
                 }
                 Effect::NodeChanged { node, state } => info!(%node, ?state, "datanode changed"),
-                Effect::SafeModeChanged { on } => {
-                    info!(on, "safe mode changed");
-                    self.inbox.shared.safe_mode.store(on, Ordering::Release);
-                }
+                Effect::SafeModeChanged { on } => info!(on, "safe mode changed"),
             }
         }
+        self.publish_safe_mode();
+    }
+
+    /// Tells everyone by the cluster's word: effects tell of changes only, and some happen before the first
+    /// of them.
+    fn publish_safe_mode(&self) {
+        self.inbox.shared.safe_mode.store(self.cluster.safe_mode().on, Ordering::Release);
     }
 
     fn follow_up(&mut self, follow_up: FollowUp) {

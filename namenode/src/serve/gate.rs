@@ -19,7 +19,8 @@ use crate::metrics::Metrics;
 
 /// Clients' requests under way; most of them only wait for a commit or for replicas.
 const MAX_CLIENT_REQUESTS: usize = 8_192;
-/// DataNodes' requests under way. They have their own limit: clients must not be able to make nodes look dead.
+/// DataNodes' requests under way. They have their own limit: clients must not be able to make nodes look
+/// dead.
 const MAX_NODE_REQUESTS: usize = 8_192;
 /// Time until a request must be answered; a client may ask for less with `grpc-timeout`.
 const DEADLINE: Duration = Duration::from_secs(30);

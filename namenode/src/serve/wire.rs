@@ -8,11 +8,10 @@ use dfs_types::{Caller, FsError, FsResult, NodeId};
 use crate::api::{LocatedChunk, Node, Origin};
 use crate::store::edit::Extent;
 
-/// Implements a generated service trait by methods of the same names that take a message and its peer, and answer
-/// an [`FsResult`].
+/// Implements a generated service trait by methods of the same names that take a message and its peer, and
+/// answer an [`FsResult`].
 macro_rules! unary {
-    ($(#[$attribute:meta])* impl $trait:path { $($name:ident: $request:ident -> $reply:ident,)* } $($rest:tt)*) => {
-        $(#[$attribute])*
+    (impl $trait:path { $($name:ident: $request:ident -> $reply:ident,)* } $($rest:tt)*) => {
         #[tonic::async_trait]
         impl $trait for Service {
             $(

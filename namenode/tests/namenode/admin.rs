@@ -1,6 +1,5 @@
 //! Reports, checks, safe mode, and the HTTP port.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dfs_namenode::api::Namenode;
@@ -8,19 +7,8 @@ use dfs_namenode::api::admin::{Finding, FsckFile, FsckSummary, SafeModeAction};
 use dfs_types::{ErrorCode, FsPath};
 use futures_util::StreamExt;
 use tempfile::tempdir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::support::{Writer, caller, create, fresh, nodes, origin, path, put, until};
-
-async fn get(address: SocketAddr, page: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
+use crate::support::{Writer, caller, create, fresh, get, nodes, origin, path, put, until};
 
 async fn fsck(namenode: &Arc<Namenode>, at: &FsPath) -> (Vec<FsckFile>, FsckSummary) {
     let findings: Vec<_> = Arc::clone(namenode).fsck(caller("root"), at.clone()).collect().await;

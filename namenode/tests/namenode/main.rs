@@ -1,5 +1,11 @@
 //! The whole NameNode over a real directory, with DataNodes that only talk.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its support functions"
+)]
+
 mod admin;
 mod cluster;
 mod process;

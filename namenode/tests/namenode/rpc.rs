@@ -14,12 +14,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::fresh;
+use crate::support::{fresh, get};
 
 async fn channel(address: SocketAddr) -> Channel {
     Endpoint::try_from(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the field it is for is optional")]
 fn context(call: u64) -> Option<v1::Context> {
     Some(v1::Context {
         id: Some(v1::RequestId { client: vec![3; 16], call }),
@@ -61,6 +62,16 @@ async fn the_namespace_is_served() {
     assert_eq!(code(client.stat(stat("/none")).await), ErrorCode::NotFound);
     let delete = v1::DeleteRequest { context: context(2), path: "/a".into(), recursive: false };
     assert_eq!(code(client.delete(delete).await), ErrorCode::NotEmpty);
+
+    let metrics = get(running.addresses().http, "/metrics").await;
+    for line in [
+        "dfs_namenode_rpc_requests_total{code=\"ok\",method=\"Mkdir\"} 2",
+        "dfs_namenode_rpc_requests_total{code=\"not_found\",method=\"Stat\"} 1",
+        "dfs_namenode_rpc_requests_total{code=\"not_empty\",method=\"Delete\"} 1",
+        "dfs_namenode_rpc_seconds_count{method=\"List\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
 
     let mut admin = AdminClient::new(channel(running.addresses().rpc).await);
     let report = admin.report(v1::ReportRequest { context: context(0) }).await.unwrap().into_inner();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,8 @@ use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
     NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 /// Longest wait for a condition.
@@ -52,6 +55,16 @@ pub(crate) fn config(dir: &Path, flags: &[&str]) -> Config {
 
 pub(crate) async fn start(dir: &Path, flags: &[&str]) -> Result<Running, Error> {
     Running::start(config(dir, flags), Shutdown::new()).await
+}
+
+/// A page of the HTTP port, with its headers.
+pub(crate) async fn get(address: SocketAddr, page: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// A NameNode over a new directory, out of safe mode.
@@ -216,7 +229,7 @@ impl FakeNode {
     }
 }
 
-/// Three nodes that registered and reported nothing.
+/// Nodes that registered and have no replica.
 pub(crate) async fn nodes(namenode: &Arc<Namenode>, count: u8) -> Vec<FakeNode> {
     let nodes: Vec<FakeNode> = (1..=count).map(FakeNode::new).collect();
     for node in &nodes {

@@ -69,6 +69,8 @@ async fn closing_waits_for_the_minimum_of_replicas() {
     nodes[1].finalize(namenode, &chunk, 5).await;
     assert!(!closing.as_mut().await.unwrap().open);
     drop(closing);
+    // A writer that did not get the answer closes once more, as a retry or anew.
+    assert!(!writer.complete(Some(extent(&chunk, 5))).await.unwrap().open);
     running.stop().await.unwrap();
 }
 
@@ -138,7 +140,8 @@ async fn a_pipeline_is_repaired_under_a_new_generation() {
     assert_eq!((located[0].generation, located[0].length), (generation, 100));
     let mut seen: Vec<_> = located[0].nodes.iter().map(|node| node.id).collect();
     let mut wanted = pipeline.clone();
-    (seen.sort(), wanted.sort());
+    seen.sort();
+    wanted.sort();
     assert_eq!(seen, wanted);
 
     for node in nodes.iter_mut().filter(|node| pipeline.contains(&node.id())) {
