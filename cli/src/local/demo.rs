@@ -92,22 +92,32 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     steps.call(&program, &["get", "-r", "/demo", &out_text]).await?;
     compare(&mut steps, &out, &tree, large_digest).await?;
 
-    steps
+    let lost = steps
         .step(&format!("kill -9 {VICTIM}, without a warning"), async {
+            let lost = replicas_of_victim(&cluster).await?;
             cluster.kill(VICTIM).await?;
+            Ok((lost, Some(format!("it held {lost} replicas"))))
+        })
+        .await?;
+    let at_once = folder.path().join("at-once.bin");
+    steps.call(&program, &["get", "/demo/large.bin", &at_once.display().to_string()]).await?;
+    steps
+        .step("compare it with its checksum", async {
+            if blocking(move || digest(&at_once)).await? != large_digest {
+                return Err(Failure::Other("what came back differs from what was stored".to_owned()));
+            }
             Ok(((), None))
+        })
+        .await?;
+    steps
+        .step("wait until every chunk has three replicas again", async {
+            heal(&cluster).await?;
+            Ok(((), Some(format!("{lost} replicas were made anew on the other DataNodes"))))
         })
         .await?;
     blocking(move || fs::remove_dir_all(&out)).await?;
     steps.call(&program, &["get", "-r", "/demo", &out_text]).await?;
     compare(&mut steps, &folder.path().join("back"), &tree, large_digest).await?;
-
-    steps
-        .step("wait until every chunk has three replicas again", async {
-            let copied = heal(&cluster).await?;
-            Ok(((), Some(format!("{copied} chunks had lost a replica"))))
-        })
-        .await?;
     steps.call(&program, &["fsck", "/"]).await?;
     steps
         .step("stop the cluster and remove its files", async {
@@ -184,31 +194,41 @@ async fn compare(steps: &mut Steps, back: &Path, tree: &Digests, large: [u8; 32]
         .await
 }
 
-/// Watches the cluster until it has noticed the loss and made up for it; answers how many chunks had lost a replica.
-async fn heal(cluster: &TestCluster) -> Outcome<u64> {
+/// How many replicas are on the DataNode that will be killed.
+async fn replicas_of_victim(cluster: &TestCluster) -> Outcome<u64> {
+    let daemons = cluster.status().await?;
+    let address =
+        daemons.into_iter().find(|status| status.daemon == VICTIM).and_then(|status| status.address);
+    let report = cluster.client().await?.report().await?;
+    let node = report.nodes.into_iter().find(|node| Some(node.node.address()) == address);
+    node.map(|node| node.replicas)
+        .ok_or_else(|| Failure::Other(format!("the NameNode does not know {VICTIM}: see 'dfs report'")))
+}
+
+/// Watches the cluster until it has noticed the loss and made up for it.
+async fn heal(cluster: &TestCluster) -> Outcome {
     let client = cluster.client().await?;
     let deadline = Instant::now() + REPLICATION_PATIENCE;
-    let (mut most, mut shown) = (0, None);
+    let mut shown = String::new();
     loop {
         let report = client.report().await?;
         let noticed = report.nodes.iter().any(|node| node.state == NodeState::Dead);
-        most = most.max(report.under_replicated);
-        let line = match (noticed, report.under_replicated) {
-            (false, _) => "the NameNode waits whether the DataNode comes back".to_owned(),
-            (true, left) => format!("{left} of {most} chunks have too few replicas"),
+        let left = report.under_replicated;
+        let line = if noticed {
+            format!("{left} of {} chunks have too few replicas", report.chunks)
+        } else {
+            "the NameNode waits whether the DataNode comes back".to_owned()
         };
-        if shown.as_ref() != Some(&line) {
+        if shown != line {
             show_progress(&line)?;
-            shown = Some(line);
+            shown = line;
         }
-        if noticed && most > 0 && report.under_replicated == 0 && report.pending_copies == 0 {
-            show_progress("")?;
-            return Ok(most);
+        if noticed && left == 0 && report.pending_copies == 0 {
+            return show_progress("");
         }
         if Instant::now() >= deadline {
             return Err(Failure::Other(format!(
-                "{} chunks still have too few replicas after {REPLICATION_PATIENCE:?}",
-                report.under_replicated
+                "{left} chunks still have too few replicas after {REPLICATION_PATIENCE:?}"
             )));
         }
         tokio::time::sleep(POLL).await;
