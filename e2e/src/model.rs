@@ -53,6 +53,9 @@ impl Model {
     pub fn apply(&mut self, operation: &Operation) -> Result<bool, ErrorCode> {
         match operation {
             Operation::Create(path) => {
+                if self.entries.get(path) == Some(&Entry::Directory) {
+                    return Err(ErrorCode::IsADirectory);
+                }
                 self.check_free(path)?;
                 self.entries.insert(path.clone(), Entry::File);
                 Ok(true)
@@ -63,8 +66,10 @@ impl Model {
                 Ok(true)
             }
             Operation::Rename(from, to) => {
-                let kind = *self.entries.get(from).ok_or(ErrorCode::NotFound)?;
-                if kind == Entry::Directory && to.starts_with(from) && to != from {
+                if !self.entries.contains_key(from) {
+                    return Err(ErrorCode::NotFound);
+                }
+                if to.starts_with(from) && to != from {
                     return Err(ErrorCode::InvalidArgument);
                 }
                 if from == to {
@@ -83,6 +88,9 @@ impl Model {
                 Ok(true)
             }
             Operation::Delete(path) => {
+                if path.parent().is_some_and(|parent| self.entries.get(&parent) == Some(&Entry::File)) {
+                    return Err(ErrorCode::NotADirectory);
+                }
                 let before = self.entries.len();
                 self.entries.retain(|entry, _| !entry.starts_with(path));
                 Ok(self.entries.len() < before)
@@ -113,6 +121,8 @@ mod tests {
         assert_eq!(paths, ["/c", "/c/b", "/c/b/f"]);
         let below = Operation::Rename(path("/c/b"), path("/c/b/x"));
         assert_eq!(model.apply(&below), Err(ErrorCode::InvalidArgument));
-        assert_eq!(model.apply(&Operation::Create(path("/c/b/f/x"))), Err(ErrorCode::NotADirectory));
+        for below_a_file in [Operation::Create(path("/c/b/f/x")), Operation::Delete(path("/c/b/f/x"))] {
+            assert_eq!(model.apply(&below_a_file), Err(ErrorCode::NotADirectory));
+        }
     }
 }

@@ -98,6 +98,11 @@ pub enum LocalError {
     /// A port number would be beyond 65535.
     #[error("{0} DataNodes from port {1} on need port numbers above 65535: use a lower port")]
     Ports(u16, u16),
+    /// Every port that free ones are taken from is in use.
+    #[error(
+        "no port from 12000 to 31999 is free: stop something that listens there, or choose ports yourself"
+    )]
+    NoFreePort,
     /// The directory has no cluster in it.
     #[error("{0} holds no local cluster (there is no cluster.json)")]
     NoCluster(PathBuf),

@@ -1,5 +1,8 @@
 //! How a local cluster is to be.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use crate::error::{LocalError, Result};
 
 /// Most DataNodes of a local cluster: more say nothing new on one machine.
 pub const MAX_DATANODES: u16 = 64;
+
+/// Where free ports are looked for: below Linux's range for outgoing connections (`ip_local_port_range`, from 32768).
+const FREE_PORTS: Range<u16> = 12_000..32_000;
 
 /// Which ports the daemons listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +36,7 @@ pub(crate) struct PortPair {
 impl Ports {
     pub(crate) fn namenode(self) -> Result<PortPair> {
         match self {
-            Self::Free => Ok(PortPair::default()),
+            Self::Free => Ok(PortPair { rpc: free_port()?, http: free_port()? }),
             Self::From(first) => {
                 Ok(PortPair { rpc: first, http: moved(NAMENODE_HTTP_PORT.into(), first, 0)? })
             }
@@ -51,6 +57,18 @@ impl Ports {
             http: moved(http, first, number)?,
         })
     }
+}
+
+/// A port that nobody listens on, outside the range the kernel takes for outgoing connections: while a NameNode is
+/// down, one of its clients that tries to connect again and again could otherwise be given the NameNode's own port
+/// and keep it.
+fn free_port() -> Result<u16> {
+    let length = u64::from(FREE_PORTS.end - FREE_PORTS.start);
+    let first = RandomState::new().build_hasher().finish();
+    (0..length)
+        .map(|step| FREE_PORTS.start + (first.wrapping_add(step) % length) as u16)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or(LocalError::NoFreePort)
 }
 
 fn moved(port: u32, first: u16, datanodes: u16) -> Result<u16> {

@@ -126,7 +126,8 @@ async fn a_tree_of_real_files_survives_a_killed_datanode() -> Result<()> {
         let dfs = dfs.clone();
         async move {
             let data = read_local(file.clone()).await?;
-            let mut writer = dfs.create(&remote(&file)?, CreateOptions::default()).await?;
+            let options = CreateOptions { parents: true, ..CreateOptions::default() };
+            let mut writer = dfs.create(&remote(&file)?, options).await?;
             writer.write_all(&data).await?;
             writer.close().await.with_context(|| format!("closing {}", file.display()))?;
             Ok(())

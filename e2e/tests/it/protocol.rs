@@ -32,7 +32,10 @@ async fn exchange(address: &str, bytes: &[u8]) -> Result<Vec<u8>> {
 
 async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let answer = String::from_utf8(exchange(address, request.as_bytes()).await?)?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.context("no end of the answer")??;
     let status = answer.split(' ').nth(1).context("a status line")?.parse()?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     Ok((status, body))
