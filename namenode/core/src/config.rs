@@ -56,7 +56,7 @@ impl Default for Config {
             report_grace: Duration::from_secs(15),
             // Ticks come twice a second.
             stall_after: Duration::from_secs(3),
-            forget_after: Duration::from_secs(24 * 3_600),
+            forget_after: Duration::from_hours(24),
             min_replicas: limits::DEFAULT_MIN_REPLICAS,
             safe_mode_threshold: limits::SAFE_MODE_THRESHOLD,
             // Two full chunks at a time leave room for clients; small chunks would otherwise wait for heartbeats.
@@ -68,7 +68,7 @@ impl Default for Config {
             lease_soft_limit: limits::LEASE_SOFT_LIMIT,
             lease_hard_limit: limits::LEASE_HARD_LIMIT,
             delete_batch: 1_000,
-            delete_retry: Duration::from_secs(60),
+            delete_retry: Duration::from_mins(1),
         }
     }
 }

@@ -9,6 +9,7 @@ use dfs_types::{ChunkId, GenStamp, Millis};
 
 use crate::chunk_map::{Chunk, Odd, Verdict};
 use crate::cluster::Cluster;
+use crate::node::Node;
 use crate::node_list::NodeIndex;
 use crate::topology::spread;
 
@@ -46,7 +47,7 @@ impl Cluster {
 
     /// Good replicas that can be relied on when others are deleted.
     fn reliable(&self, chunk: &Chunk) -> Vec<NodeIndex> {
-        let reliable = |index: &NodeIndex| self.nodes.get(*index).is_some_and(|node| node.is_reliable());
+        let reliable = |index: &NodeIndex| self.nodes.get(*index).is_some_and(Node::is_reliable);
         chunk.good().iter().copied().filter(reliable).collect()
     }
 
@@ -97,7 +98,7 @@ impl Cluster {
         let rank = |index: &NodeIndex| {
             let others = nodes.iter().filter(|other| *other != index);
             let places = others.filter_map(|other| self.nodes.get(*other)).map(|node| node.place);
-            let free = self.nodes.get(*index).map_or(0, |node| node.free_share());
+            let free = self.nodes.get(*index).map_or(0, Node::free_share);
             (spread(places), Reverse(free), *index)
         };
         nodes.iter().copied().max_by_key(rank)

@@ -121,7 +121,7 @@ impl Leases {
 mod tests {
     use super::*;
 
-    const HARD: Duration = Duration::from_secs(300);
+    const HARD: Duration = Duration::from_mins(5);
 
     fn at(seconds: u64) -> Millis {
         Millis(seconds * 1_000)

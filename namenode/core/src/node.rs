@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn deletions_are_told_in_batches_and_again_when_overdue() {
-        let retry = Duration::from_secs(60);
+        let retry = Duration::from_mins(1);
         let mut deletions = Deletions::default();
         (0..5).for_each(|id| deletions.add(ChunkId(id), GenStamp(1)));
         assert_eq!(deletions.tell(3, retry, Millis(0)).len(), 3);

@@ -79,7 +79,9 @@ impl NodeList {
             }
         };
         *self = Self::default();
-        kept.into_iter().for_each(|node| self.push(node));
+        for node in kept {
+            self.push(node);
+        }
         true
     }
 }

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::Event;
-    use crate::test_support::{Rig, node_id, stats};
+    use crate::test_support::{Rig, node_id, number, stats};
 
     fn request(count: u32) -> PlacementRequest {
         PlacementRequest { count, chunk_size: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
@@ -191,7 +191,7 @@ mod tests {
                 rig.join(n, stats);
             }
             let chosen = rig.cluster.choose_targets(&request(4), rig.now).unwrap();
-            let numbers: Vec<u16> = chosen.iter().map(|id| rig.number(*id)).collect();
+            let numbers: Vec<u16> = chosen.iter().map(|id| number(*id)).collect();
             let distinct = |by: u16| numbers.iter().map(|n| n / by).collect::<BTreeSet<_>>().len();
             assert_eq!((distinct(2), distinct(4), distinct(8)), (4, 4, 2), "{numbers:?}");
         }
@@ -316,7 +316,7 @@ mod tests {
                 rig.join(n as u16, stats);
             }
             let fit_hosts: BTreeSet<u16> =
-                fit.iter().map(|id| hosts[usize::from(rig.number(*id))]).collect();
+                fit.iter().map(|id| hosts[usize::from(number(*id))]).collect();
             match rig.cluster.choose_targets(&wanted, rig.now) {
                 Ok(chosen) => {
                     let distinct: BTreeSet<_> = chosen.iter().copied().collect();
@@ -324,7 +324,7 @@ mod tests {
                     prop_assert!(distinct.is_subset(&fit));
                     prop_assert_eq!(chosen.len(), fit.len().min(count as usize));
                     let on: BTreeSet<u16> =
-                        chosen.iter().map(|id| hosts[usize::from(rig.number(*id))]).collect();
+                        chosen.iter().map(|id| hosts[usize::from(number(*id))]).collect();
                     prop_assert_eq!(on.len(), fit_hosts.len().min(count as usize));
                 }
                 Err(_) => prop_assert!(fit.is_empty()),

@@ -9,6 +9,7 @@ use dfs_types::{ChunkId, GenStamp, Millis, ReplicaState};
 
 use crate::chunk_map::{Chunk, Odd, Verdict};
 use crate::cluster::Cluster;
+use crate::node::Node;
 use crate::node_list::NodeIndex;
 use crate::{Command, Effect, NodeState};
 
@@ -65,7 +66,7 @@ impl Cluster {
         let Some(recovery) = self.recoveries.get(&id) else {
             return;
         };
-        let usable = |index: NodeIndex| self.nodes.get(index).is_some_and(|node| node.is_usable());
+        let usable = |index: NodeIndex| self.nodes.get(index).is_some_and(Node::is_usable);
         let asked = |since: Millis| now.since(since) < timeout;
         if recovery.primary.is_some_and(|(node, since)| usable(node) && asked(since)) {
             return;
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::Event;
-    use crate::test_support::{GENERATION, Rig, node_id, record};
+    use crate::test_support::{GENERATION, Rig, node_id, number, record};
 
     const NEW: GenStamp = GenStamp(GENERATION.0 + 5);
 
@@ -194,7 +195,7 @@ mod tests {
             commands.into_iter().find_map(|command| match command {
                 Command::Recover { new_generation, holders, .. } => {
                     assert_eq!(new_generation, NEW);
-                    let mut holders: Vec<u16> = holders.iter().map(|id: &NodeId| rig.number(*id)).collect();
+                    let mut holders: Vec<u16> = holders.iter().map(|id: &NodeId| number(*id)).collect();
                     holders.sort_unstable();
                     Some((n, holders))
                 }
@@ -226,7 +227,7 @@ mod tests {
         rig.run(Duration::from_secs(31), &all);
         assert_eq!(ordered(&mut rig), Some((1, vec![0, 1])), "a new round");
         rig.commit_as(10, NEW);
-        rig.run(Duration::from_secs(60), &all);
+        rig.run(Duration::from_mins(1), &all);
         assert_eq!(ordered(&mut rig), None);
         rig.check();
     }
@@ -268,7 +269,7 @@ mod tests {
         let given_up = Effect::NothingToRecover { chunk: ChunkId(10), new_generation: NEW };
         assert_eq!(effects.iter().filter(|effect| **effect == given_up).count(), 1);
         rig.apply(Event::ChunkRemoved { chunk: ChunkId(10) });
-        assert_eq!(rig.run(Duration::from_secs(60), &[0, 1]), []);
+        assert_eq!(rig.run(Duration::from_mins(1), &[0, 1]), []);
         rig.check();
     }
 

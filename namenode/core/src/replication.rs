@@ -273,7 +273,8 @@ impl Cluster {
     /// Nodes that can receive a copy of a chunk they have nothing of.
     fn copy_targets(&self, taken: &[NodeIndex], bytes: u64, now: Millis) -> Vec<Candidate> {
         let fit = self.nodes.iter().filter(|(index, node)| {
-            node.is_usable() && !taken.contains(index) && node.receiving.has_room(bytes, &self.config)
+            // One that has not reported yet may well have the chunk.
+            node.is_reliable() && !taken.contains(index) && node.receiving.has_room(bytes, &self.config)
         });
         let candidates = fit.map(|(index, node)| Candidate {
             node: index,
@@ -320,7 +321,7 @@ mod tests {
     use dfs_types::ReplicaState;
 
     use super::*;
-    use crate::test_support::{LENGTH, Rig, node_id, record};
+    use crate::test_support::{LENGTH, Rig, node_id, number, record};
     use crate::{Command, Config};
 
     #[test]
@@ -338,7 +339,7 @@ mod tests {
         let commands = rig.cluster.take_commands(node_id(n), rig.now);
         let copies = commands.into_iter().filter_map(|command| match command {
             Command::Copy { chunk, targets, .. } => {
-                Some((chunk.0, targets.iter().map(|id| rig.number(*id)).collect()))
+                Some((chunk.0, targets.iter().map(|id| number(*id)).collect()))
             }
             Command::Delete { .. } | Command::Recover { .. } => None,
         });
@@ -439,7 +440,7 @@ mod tests {
         assert_eq!(rig.cluster.totals(rig.now).dead_nodes, 3);
         assert_eq!(copies(&mut rig, 0).iter().map(|copy| copy.0).collect::<Vec<_>>(), [11]);
         assert_eq!(copies(&mut rig, 1), []);
-        rig.run(Duration::from_secs(120), &alive);
+        rig.run(Duration::from_mins(2), &alive);
         let planned: Vec<_> = copies(&mut rig, 0).into_iter().chain(copies(&mut rig, 1)).collect();
         assert!(planned.iter().any(|copy| copy.0 == 10), "{planned:?}");
         rig.check();

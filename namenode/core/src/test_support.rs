@@ -16,6 +16,11 @@ pub(crate) fn node_id(n: u16) -> NodeId {
     NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
 }
 
+/// The number of a node.
+pub(crate) fn number(id: NodeId) -> u16 {
+    u16::try_from(u128::from_be_bytes(*id.as_bytes())).unwrap()
+}
+
 /// An idle node with one large empty volume on a host of its own.
 pub(crate) fn stats(n: u16) -> NodeStats {
     let volume = VolumeId::from_bytes(node_id(n).as_bytes()).unwrap();
@@ -170,11 +175,6 @@ impl Rig {
             effects.extend(self.apply(Event::Tick));
         }
         effects
-    }
-
-    /// The number of a node.
-    pub(crate) fn number(&self, id: NodeId) -> u16 {
-        (0..1_000).find(|n| node_id(*n) == id).unwrap()
     }
 
     /// No rule is broken.

@@ -204,9 +204,6 @@ impl Cluster {
             ..Totals::default()
         };
         for (_, node) in self.nodes.iter() {
-            totals.pending_copies += u64::from(node.sending.count);
-            totals.pending_deletions += node.deletions.len() as u64;
-            totals.quarantined += node.quarantined.len() as u64;
             match self.nodes.state_at(node, &self.config, now) {
                 NodeState::Live => totals.live_nodes += 1,
                 NodeState::Stale => totals.stale_nodes += 1,
@@ -215,6 +212,9 @@ impl Cluster {
                     continue;
                 }
             }
+            totals.pending_copies += u64::from(node.sending.count);
+            totals.pending_deletions += node.deletions.len() as u64;
+            totals.quarantined += node.quarantined.len() as u64;
             for volume in node.stats.volumes.iter().filter(|volume| !volume.failed) {
                 totals.capacity = totals.capacity.saturating_add(volume.capacity);
                 totals.used = totals.used.saturating_add(volume.used);
@@ -252,7 +252,7 @@ fn readable_while_open(map: &ChunkMap, id: ChunkId) -> Vec<NodeIndex> {
 mod tests {
     use super::*;
     use crate::Event;
-    use crate::test_support::{LENGTH, Rig, node_id, record, stats};
+    use crate::test_support::{LENGTH, Rig, node_id, number, record, stats};
 
     #[test]
     fn reading_is_best_from_live_then_near_then_idle_nodes() {
@@ -267,7 +267,7 @@ mod tests {
         }
         let located = |host: &str| {
             let nodes = rig.cluster.locate(ChunkId(10), Some(host), rig.now);
-            nodes.iter().map(|id| rig.number(*id)).collect::<Vec<_>>()
+            nodes.iter().map(|id| number(*id)).collect::<Vec<_>>()
         };
         assert_eq!(located("nowhere"), [1, 3, 2, 0]);
         assert_eq!(located(&stats(2).address.host), [2, 1, 3, 0]);
@@ -281,7 +281,7 @@ mod tests {
         rig.changed(0, record(10, ReplicaState::Corrupt));
         rig.changed(1, record(10, ReplicaState::Rbw));
         let mut located: Vec<u16> =
-            rig.cluster.locate(ChunkId(10), None, rig.now).iter().map(|id| rig.number(*id)).collect();
+            rig.cluster.locate(ChunkId(10), None, rig.now).iter().map(|id| number(*id)).collect();
         located.sort_unstable();
         assert_eq!(located, [1, 2]);
         let view = rig.cluster.chunk(ChunkId(10)).unwrap();
@@ -319,7 +319,7 @@ mod tests {
         let mut rig = Rig::with_nodes(0);
         rig.apply(Event::LeaseTaken { inode: InodeId(1), holder: "a".into() });
         assert!(!rig.cluster.lease_expired_soft(InodeId(1), rig.now.plus(Duration::from_secs(59))));
-        assert!(rig.cluster.lease_expired_soft(InodeId(1), rig.now.plus(Duration::from_secs(60))));
+        assert!(rig.cluster.lease_expired_soft(InodeId(1), rig.now.plus(Duration::from_mins(1))));
         assert!(rig.cluster.lease_expired_soft(InodeId(2), rig.now), "nobody writes it");
     }
 }

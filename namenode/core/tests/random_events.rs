@@ -1,0 +1,187 @@
+//! Whatever happens in whatever order, no rule is ever broken and no last good replica is ordered to be deleted.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::time::Duration;
+
+use dfs_namenode_core::{Address, Cluster, Command, Config, Event, NodeStats, Volume};
+use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use proptest::prelude::*;
+
+const NODES: u8 = 6;
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
+}
+
+fn stats(n: u8, stopping: bool) -> NodeStats {
+    NodeStats {
+        address: Address {
+            host: format!("host-{}", n / 2),
+            data_port: 1,
+            http_port: 2,
+            location: format!("/z/{}", n / 3),
+        },
+        volumes: vec![Volume {
+            id: VolumeId::from_bytes(node(n).as_bytes()).unwrap(),
+            path: "/data".into(),
+            failed: false,
+            capacity: 1 << 30,
+            used: 0,
+            available: 1 << 30,
+            replicas: 0,
+        }],
+        active_writes: 0,
+        active_reads: u32::from(n),
+        active_copies: 0,
+        stopping,
+    }
+}
+
+fn a_node() -> impl Strategy<Value = NodeId> {
+    (0..NODES).prop_map(node)
+}
+
+fn a_chunk() -> impl Strategy<Value = ChunkId> {
+    (1_u64..8).prop_map(ChunkId)
+}
+
+fn a_generation() -> impl Strategy<Value = GenStamp> {
+    prop_oneof![6 => Just(2_u64), 1 => Just(1), 1 => Just(3)].prop_map(GenStamp)
+}
+
+fn a_length() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => Just(10_u64), 1 => Just(9)]
+}
+
+fn a_replica() -> impl Strategy<Value = ReplicaRecord> {
+    let state = prop_oneof![
+        6 => Just(ReplicaState::Finalized),
+        1 => Just(ReplicaState::Rbw),
+        1 => Just(ReplicaState::Rwr),
+        1 => Just(ReplicaState::Corrupt),
+    ];
+    // Ids from 8 on are of no chunk.
+    (1_u64..10, a_generation(), a_length(), state).prop_map(|(chunk, generation, length, state)| {
+        ReplicaRecord { chunk: ChunkId(chunk), generation, length, state }
+    })
+}
+
+/// What is done to the cluster.
+#[derive(Debug, Clone)]
+enum Step {
+    Event(Event),
+    Wait(u64),
+    HeartbeatReply(NodeId),
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let event =
+        prop_oneof![
+            (0..NODES, 1_u128..3, any::<bool>()).prop_map(|(n, incarnation, stopping)| Event::Registered {
+                node: node(n),
+                incarnation,
+                version: "1".into(),
+                stats: stats(n, stopping),
+            }),
+            (0..NODES, 0_u8..8)
+                .prop_map(|(n, calm)| Event::HeartbeatSeen { node: node(n), stats: stats(n, calm == 0) }),
+            (a_node(), prop::collection::vec(a_replica(), 0..8))
+                .prop_map(|(node, replicas)| Event::FullReport { node, replicas }),
+            (a_node(), prop::collection::vec((a_replica(), prop::bool::weighted(0.2)), 1..4))
+                .prop_map(|(node, changes)| Event::ReplicasChanged { node, changes }),
+            (a_chunk(), a_generation(), a_node())
+                .prop_map(|(chunk, generation, node)| Event::ReplicaCorrupt { chunk, generation, node }),
+            (a_chunk(), 1_u32..4).prop_map(|(chunk, replication)| Event::ChunkAdded {
+                chunk,
+                generation: GenStamp(2),
+                replication
+            }),
+            (a_chunk(), a_generation(), a_length())
+                .prop_map(|(chunk, generation, length)| Event::ChunkCommitted { chunk, generation, length }),
+            (a_chunk(), a_generation())
+                .prop_map(|(chunk, generation)| Event::GenerationChanged { chunk, generation }),
+            a_chunk().prop_map(|chunk| Event::ChunkRemoved { chunk }),
+            (a_chunk(), 1_u32..5)
+                .prop_map(|(chunk, replication)| Event::ReplicationChanged { chunk, replication }),
+            (a_chunk(), prop::collection::vec(a_node(), 0..3))
+                .prop_map(|(chunk, nodes)| Event::PipelineSet { chunk, nodes }),
+            (0_u64..4, "[ab]")
+                .prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),
+            "[ab]".prop_map(|holder| Event::LeaseRenewed { holder }),
+            (0_u64..4).prop_map(|inode| Event::LeaseReleased { inode: InodeId(inode) }),
+            a_chunk().prop_map(|chunk| Event::RecoveryWanted { chunk, new_generation: GenStamp(3) }),
+            prop::bool::weighted(0.3).prop_map(|on| Event::SafeModeSet { on }),
+        ];
+    prop_oneof![
+        12 => event.prop_map(Step::Event),
+        4 => (1_u64..8).prop_map(Step::Wait),
+        3 => a_node().prop_map(Step::HeartbeatReply),
+    ]
+}
+
+/// Committed chunks of which an order deletes replicas keep enough good ones.
+fn check_orders(cluster: &Cluster, orders: &[Command], config: &Config) -> Result<(), TestCaseError> {
+    for order in orders {
+        let Command::Delete { replicas } = order else {
+            continue;
+        };
+        prop_assert!(replicas.len() <= config.delete_batch);
+        for (id, _) in replicas {
+            if let Some(chunk) = cluster.chunk(*id) {
+                let floor = config.min_replicas.min(chunk.replication) as usize;
+                prop_assert!(chunk.length.is_some() && chunk.good.len() >= floor, "{id}: {chunk:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_rule_is_ever_broken(
+        seed in any::<u64>(),
+        joined in 0..=NODES,
+        steps in prop::collection::vec(a_step(), 1..150),
+    ) {
+        // Short times and tight limits, so that they are met within a few steps.
+        let config = Config {
+            restart_grace: Duration::from_secs(30),
+            forget_after: Duration::from_mins(1),
+            max_copies_per_node: 2,
+            max_copy_bytes_per_node: 25,
+            lease_hard_limit: Duration::from_secs(20),
+            delete_batch: 2,
+            delete_retry: Duration::from_secs(10),
+            ..Config::default()
+        };
+        let mut now = Millis(5_000);
+        let mut cluster = Cluster::new(config.clone(), seed, now);
+        cluster.loaded(now);
+        for n in 0..joined {
+            let (node, version) = (node(n), "1".to_owned());
+            cluster.apply(Event::Registered { node, incarnation: 1, version, stats: stats(n, false) }, now);
+            cluster.apply(Event::FullReport { node, replicas: vec![] }, now);
+        }
+        for step in steps {
+            match step.clone() {
+                Step::Event(event) => {
+                    cluster.apply(event, now);
+                }
+                Step::Wait(seconds) => {
+                    for _ in 0..2 * seconds {
+                        now = now.plus(Duration::from_millis(500));
+                        cluster.apply(Event::Tick, now);
+                    }
+                }
+                Step::HeartbeatReply(node) => {
+                    let orders = cluster.take_commands(node, now);
+                    check_orders(&cluster, &orders, &config)?;
+                }
+            }
+            prop_assert_eq!(cluster.violations(), Vec::<String>::new(), "after {:?}", step);
+        }
+    }
+}
