@@ -13,6 +13,7 @@ use dfs_types::limits::HEARTBEAT_INTERVAL;
 use dfs_types::{ErrorCode, FsError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::commands::Inbox;
@@ -61,6 +62,8 @@ pub(crate) struct Reporter {
     pub(crate) readiness: Readiness,
     /// Whether the process is stopping.
     pub(crate) shutdown: Shutdown,
+    /// Cancelled when nothing more will change: the last report and heartbeat are due.
+    pub(crate) end: CancellationToken,
     /// Told of errors that end the process.
     pub(crate) fatal: mpsc::Sender<FsError>,
     /// The metrics.
@@ -68,12 +71,28 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Keeps the NameNode informed; never ends by itself but after an error that ends the process.
+    /// Keeps the NameNode informed until the end, or an error that ends the process.
     pub(crate) async fn run(self) {
         let interval = AtomicU64::new(self.interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
         tokio::select! {
             () = self.report(&interval) => {}
             () = self.beat(&interval) => {}
+            () = self.end.cancelled() => self.farewell().await,
+        }
+    }
+
+    /// Tells what is left to tell, and that this process is gone on purpose.
+    async fn farewell(&self) {
+        if !self.queue.is_registered() {
+            return;
+        }
+        let (batch, full) = self.queue.take();
+        if !batch.changes.is_empty() && !full {
+            let told = self.namenode.incremental_report(&batch.changes).await;
+            self.metrics.reports.with_label_values(&["incremental", result_label(&told)]).inc();
+        }
+        if let Err(error) = self.namenode.heartbeat(&self.pulse()).await {
+            warn!(namenode = %self.namenode, %error, "namenode does not know of the stop");
         }
     }
 

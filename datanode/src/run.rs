@@ -313,7 +313,7 @@ impl Node {
 
     async fn serve(&self, listener: TcpListener, store: Arc<Store>, reports: Reports) -> Result<(), Error> {
         let (fatal, mut ends) = mpsc::channel(1);
-        let cancel = CancellationToken::new();
+        let (cancel, end) = (CancellationToken::new(), CancellationToken::new());
         let context = Context {
             store: Arc::clone(&store),
             peers: Arc::new(Peers::default()),
@@ -335,6 +335,7 @@ impl Node {
                 interval: self.config.heartbeat_interval,
                 readiness: self.readiness.clone(),
                 shutdown: self.shutdown.clone(),
+                end: end.clone(),
                 fatal: fatal.clone(),
                 metrics: Arc::clone(&self.metrics),
             };
@@ -364,7 +365,7 @@ impl Node {
             Some(error) = ends.recv() => Err(Error::Refused(error)),
             ended = &mut server => return self.broken_off(ended),
         };
-        self.stop(server, background, reporters, &cancel).await;
+        self.stop(server, background, reporters, &cancel, &end).await;
         result
     }
 
@@ -384,6 +385,7 @@ impl Node {
         mut background: JoinSet<()>,
         mut reporters: JoinSet<()>,
         cancel: &CancellationToken,
+        end: &CancellationToken,
     ) {
         self.readiness.waiting("stopping");
         self.shutdown.request();
@@ -396,6 +398,11 @@ impl Node {
         // Readers and idle connections do not hold the process up.
         if timeout(FAREWELL, &mut server).await.is_err() {
             server.abort();
+        }
+        end.cancel();
+        let farewells = async { while reporters.join_next().await.is_some() {} };
+        if timeout(FAREWELL, farewells).await.is_err() {
+            warn!("a NameNode does not take the farewell in time");
         }
         reporters.shutdown().await;
         info!("stopped");

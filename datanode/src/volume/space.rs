@@ -80,7 +80,8 @@ pub(crate) fn choose(available: &[u64], needed: u64, random: u64) -> Option<usiz
     if total == 0 {
         return None;
     }
-    let mut point = (u128::from(random) * total) >> 64;
+    // 32 bits of chance are enough, and the product cannot overflow.
+    let mut point = (u128::from(random >> 32) * total) >> 32;
     available.iter().position(|bytes| {
         let weight = weight(*bytes);
         let here = point < weight;

@@ -1,0 +1,11 @@
+//! Real DataNodes in this process, a fake NameNode, and clients that speak the wire protocol.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod damage;
+mod lifecycle;
+mod orders;
+mod pipeline;
+mod refusals;
+mod wire;
