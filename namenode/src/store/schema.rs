@@ -6,7 +6,8 @@
 //! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
 //! lease    one row a file being written.
-//! retry    outcomes of requests, by (client, call), for retries.
+//! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
+//!          edits changes one page of it; found by (client, call).
 //! counter  next ids and stamps, numbers of files and directories; written once a transaction.
 //! ```
 //!
@@ -30,11 +31,11 @@ const APPLICATION: i64 = 0x6466_736e;
 const WRITER_CACHE_KIB: i64 = 64 << 10;
 /// Page cache of each reader, in KiB.
 const READER_CACHE_KIB: i64 = 16 << 10;
-/// Pages in the log after which a commit copies them into the database (32 MiB): large, as hot pages are then
+/// Pages in the log after which a commit copies them into the database (64 MiB): large, as hot pages are then
 /// copied once for many commits.
-const CHECKPOINT_PAGES: i64 = 8 << 10;
-/// Bytes the log file keeps after a checkpoint.
-const LOG_KEEPS_BYTES: i64 = 64 << 20;
+const CHECKPOINT_PAGES: i64 = 16 << 10;
+/// Bytes the log file keeps after a checkpoint: all of it, as overwriting syncs faster than appending.
+const LOG_KEEPS_BYTES: i64 = 128 << 20;
 /// How long a connection waits for another one's lock; only checkpoints and start-up ever hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept by a connection; there are about fifty in this module.
@@ -76,13 +77,13 @@ CREATE TABLE lease (
     holder TEXT NOT NULL
 );
 CREATE TABLE retry (
+    number INTEGER PRIMARY KEY,
     client BLOB NOT NULL,
     call INTEGER NOT NULL,
     at INTEGER NOT NULL,
-    outcome BLOB NOT NULL,
-    PRIMARY KEY (client, call)
-) WITHOUT ROWID;
-CREATE INDEX retry_at ON retry (at);
+    outcome BLOB NOT NULL
+);
+CREATE UNIQUE INDEX retry_request ON retry (client, call);
 CREATE TABLE counter (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL

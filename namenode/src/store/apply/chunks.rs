@@ -284,7 +284,7 @@ impl Step<'_> {
         match chunk.length {
             None => self.set_length(&file, chunk.start + readable)?,
             Some(length) => {
-                self.emit(Change::ChunkCommitted { chunk: chunk.id, generation: extent.generation, length })
+                self.emit(Change::ChunkCommitted { chunk: chunk.id, generation: extent.generation, length });
             }
         }
         Ok(Outcome::Done)

@@ -24,6 +24,8 @@ pub(crate) struct Counters {
     pub garbage: u64,
     /// Edits that changed something.
     pub edits: u64,
+    /// Number of the next outcome kept for retries.
+    pub next_outcome: u64,
 }
 
 impl Default for Counters {
@@ -38,14 +40,24 @@ impl Default for Counters {
             open_files: 0,
             garbage: 0,
             edits: 0,
+            next_outcome: 1,
         }
     }
 }
 
 impl Counters {
-    fn named(&mut self) -> [(&'static str, &mut u64); 8] {
-        let Self { next_inode, next_chunk, next_generation, files, directories, open_files, garbage, edits } =
-            self;
+    fn named(&mut self) -> [(&'static str, &mut u64); 9] {
+        let Self {
+            next_inode,
+            next_chunk,
+            next_generation,
+            files,
+            directories,
+            open_files,
+            garbage,
+            edits,
+            next_outcome,
+        } = self;
         [
             ("next_inode", next_inode),
             ("next_chunk", next_chunk),
@@ -55,6 +67,7 @@ impl Counters {
             ("open_files", open_files),
             ("garbage", garbage),
             ("edits", edits),
+            ("next_outcome", next_outcome),
         ]
     }
 

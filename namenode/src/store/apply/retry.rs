@@ -55,9 +55,11 @@ impl Step<'_> {
     pub(super) fn keep_for_retries(&mut self, request: RequestId, outcome: &Outcome) -> Result<(), Stop> {
         let bytes = postcard::to_stdvec(outcome)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let number = self.counters.next_outcome;
+        self.counters.next_outcome += 1;
         self.write(
-            "INSERT INTO retry (client, call, at, outcome) VALUES (?1, ?2, ?3, ?4)",
-            (request.client.as_bytes(), request.call.0 as i64, self.now.0 as i64, bytes),
+            "INSERT INTO retry (number, client, call, at, outcome) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (number as i64, request.client.as_bytes(), request.call.0 as i64, self.now.0 as i64, bytes),
         )?;
         Ok(())
     }
@@ -69,8 +71,9 @@ impl Step<'_> {
         }
         let oldest_kept = self.now.0.saturating_sub(RETRY_TTL.as_millis() as u64);
         self.write(
-            "DELETE FROM retry WHERE (client, call) IN \
-             (SELECT client, call FROM retry WHERE at < ?1 ORDER BY at, client, call LIMIT ?2)",
+            // The oldest are at the front, so only they are looked at.
+            "DELETE FROM retry WHERE number IN \
+             (SELECT number FROM (SELECT number, at FROM retry ORDER BY number LIMIT ?2) WHERE at < ?1)",
             (oldest_kept as i64, PURGE_LIMIT),
         )?;
         Ok(())

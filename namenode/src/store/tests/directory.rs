@@ -110,10 +110,6 @@ fn damage_is_named() {
     says(&path, &["namespace.db is missing"]);
 }
 
-fn open_store(path: &Path) -> Result<Store, crate::store::Error> {
-    Store::open(Directory::open(path).unwrap(), options(), Box::new(|_| {}))
-}
-
 #[test]
 fn a_database_that_is_none_or_another_ones_is_refused() {
     let (_home, path) = formatted();
@@ -122,7 +118,10 @@ fn a_database_that_is_none_or_another_ones_is_refused() {
         let connection = rusqlite::Connection::open(&database).unwrap();
         connection.pragma_update(None, pragma, value).unwrap();
     };
-    let refused = || open_store(&path).err().unwrap();
+    let refused = || {
+        let opened = Store::open(Directory::open(&path).unwrap(), options(), Box::new(|_| {}));
+        opened.err().expect("the database is not ours")
+    };
     set("user_version", 2);
     assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Version { found: 2 })));
     set("application_id", 5);

@@ -190,6 +190,9 @@ fn recovery_takes_the_file_from_its_writer() {
     let taken = Change::LeaseTaken { inode, holder: RECOVERY_HOLDER.into() };
     assert_eq!(fixture.take_changes(), [taken]);
     assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 50)))), LeaseConflict);
+    let holder = RECOVERY_HOLDER.to_owned();
+    let pretender = Edit::Complete { inode, holder, last: Some(extent(FIRST, 0, 50)) };
+    assert_eq!(fixture.code(pretender), LeaseConflict, "nobody can call himself that");
     let commit = |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length) };
     assert_eq!(fixture.code(commit(1, 60)), StaleChunk, "an older attempt");
     assert_eq!(fixture.code(commit(2, 1_025)), InvalidArgument);
