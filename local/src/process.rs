@@ -85,7 +85,8 @@ impl Identity {
     /// A handle of exactly this process, or `None` if it is gone.
     ///
     /// The handle is taken first and the start time compared afterwards: if it fits, the process had the pid before
-    /// and after, so the handle is its.
+    /// and after, so the handle is its. A corpse counts: the first thread of a killed process may be one while others
+    /// still hold its ports and locks, and only the handle tells when all are gone.
     fn handle(&self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         let handle = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -93,15 +94,18 @@ impl Identity {
             Err(Errno::SRCH) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(self.stat().map(|_| handle))
+        Ok(self.identified().map(|_| handle))
+    }
+
+    /// The stat of the process that has the pid if it is this one, be it a corpse.
+    fn identified(&self) -> Option<Stat> {
+        let stat = Stat::read(self.pid).ok()?;
+        (stat.start == self.start && boot_id().ok()? == self.boot).then_some(stat)
     }
 
     /// The process's stat if it is this one and not a corpse; a corpse of a child of ours is buried.
     fn stat(&self) -> Option<Stat> {
-        let stat = Stat::read(self.pid).ok()?;
-        if stat.start != self.start || boot_id().ok()? != self.boot {
-            return None;
-        }
+        let stat = self.identified()?;
         if matches!(stat.state, 'Z' | 'X') {
             self.reap();
             return None;

@@ -22,14 +22,17 @@ use crate::transfer::progress::Progress;
 A file appears under its name when it is complete, never before.
 
 Examples:
-  dfs get /docs/report.pdf             into the working folder
+  dfs get /docs/report.pdf .           into the working folder
   dfs get '/logs/*.log' ./logs         what matches, into an existing folder
   dfs get -r /home/ann .               a directory with everything in it
   dfs get /backup.tar - | tar x        to a pipe")]
 pub(crate) struct Args {
-    /// Files, directories or patterns; then the local target ('-' is standard output).
-    #[arg(value_name = "REMOTE... LOCAL", required = true, num_args = 2..)]
-    paths: Vec<String>,
+    /// Files, directories or patterns.
+    #[arg(value_name = "REMOTE", required = true)]
+    sources: Vec<String>,
+    /// A new name, or an existing folder; '-' is standard output.
+    #[arg(value_name = "LOCAL")]
+    target: PathBuf,
     /// Copy directories with everything in them.
     #[arg(short, long, short_alias = 'R')]
     recursive: bool,
@@ -46,19 +49,16 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let Some((target, sources)) = self.paths.split_last() else {
-            return Err(Failure::Usage("name what to copy and where to".to_owned()));
-        };
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("get");
-        let sources = remote::expand_all(&dfs, sources, &mut failures).await?;
-        if target == "-" {
+        let sources = remote::expand_all(&dfs, &self.sources, &mut failures).await?;
+        if self.target == Path::new("-") {
             let sources = sources.into_iter();
             context.until_stop(super::cat::write_all(&dfs, sources, &mut failures)).await?;
             return failures.finish();
         }
-        let target = PathBuf::from(target);
-        let into = local_target(&target, sources.len() > 1).await?;
+        let target = &self.target;
+        let into = local_target(target, sources.len() > 1).await?;
         let progress = Progress::new(true);
         let download = Arc::new(Download {
             dfs,

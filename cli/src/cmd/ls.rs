@@ -1,11 +1,14 @@
 //! `dfs ls`.
 
+use std::pin::pin;
+
 use clap::ArgAction;
 use dfs_client::Dfs;
 use dfs_types::{FileStatus, FsPath};
+use futures_util::StreamExt;
 
 use crate::args::{Context, Format};
-use crate::exit::{Failures, Outcome};
+use crate::exit::{Failure, Failures, Outcome};
 use crate::output::{Entry, List, kind_and_mode, minute};
 use crate::{remote, size};
 
@@ -66,9 +69,12 @@ impl Args {
             } else if self.recursive {
                 self.tree(&dfs, &mut list, format, (path, status), &mut failures).await?;
             } else {
-                let entries = failures.keep(remote::entries(&dfs, &path).await)?;
-                for (name, status) in entries.unwrap_or_default() {
-                    self.print(&mut list, format, &name, &path.join(&name)?, &status)?;
+                let mut entries = pin!(dfs.list(&path));
+                while let Some(entry) = entries.next().await {
+                    if let Some(entry) = failures.keep(entry.map_err(Failure::from))? {
+                        let below = path.join(&entry.name)?;
+                        self.print(&mut list, format, &entry.name, &below, &entry.status)?;
+                    }
                 }
             }
         }

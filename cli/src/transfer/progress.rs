@@ -20,8 +20,9 @@ impl Progress {
     /// A bar if a person looks at standard error and `wanted`.
     pub(crate) fn new(wanted: bool) -> Self {
         let bar = if wanted && stderr_is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        // Fits 80 columns; what does not is cut off.
         let template =
-            "{bar:30} {bytes:>11} of {total_bytes:<11} {binary_bytes_per_sec:>13}  ETA {eta:<4} {msg}";
+            "{bar:20} {bytes:>10} of {total_bytes:<10} {binary_bytes_per_sec:>12} ETA {eta:<3} {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
