@@ -297,8 +297,8 @@ mod tests {
         rig.run(Duration::from_secs(16), &[1 - told]);
         rig.beat(&[told]);
         rig.report(told, vec![record(10, ReplicaState::Finalized)]);
-        rig.run(Duration::from_secs(1), &[0, 1]);
         assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(1 - told)]);
+        rig.run(Duration::from_secs(1), &[0, 1]);
         assert_eq!(deleted(&mut rig, 1 - told), [0_u64; 0]);
         rig.check();
     }

@@ -61,6 +61,12 @@ impl Cluster {
         if chunk.length().is_none() && !chunk.good().is_empty() {
             found.push(format!("chunk {id} is open and has good replicas"));
         }
+        for index in chunk.good() {
+            let ordered = self.nodes.get(*index).and_then(|node| node.deletions.generation(id));
+            if ordered == Some(chunk.generation) {
+                found.push(format!("chunk {id} counts the replica that node {} is to delete", index.0));
+            }
+        }
         for odd in self.map.odd(id) {
             let verdict = chunk.judge(odd.generation, odd.length, odd.state);
             if verdict == Verdict::Good && !odd.doomed {
