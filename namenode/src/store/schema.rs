@@ -11,6 +11,9 @@
 //! counter  next ids and stamps, numbers of files and directories; written once a transaction.
 //! ```
 //!
+//! Statements that run often take a number of rows instead of binding it to `LIMIT`: SQLite plans a statement anew
+//! whenever such a parameter is bound.
+//!
 //! Numbers are unsigned 64-bit values stored as SQLite's signed ones with the same bits. Names compare by bytes.
 
 use std::path::Path;

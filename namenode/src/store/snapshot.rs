@@ -84,9 +84,10 @@ impl<'a> Snapshot<'a> {
             .prepare_cached(concat!(
                 "SELECT ",
                 inode_columns!(),
-                " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
+                " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name"
             ))?
-            .query_map((directory.0 as i64, start_after, limit as i64), Inode::from_row)?
+            .query_map((directory.0 as i64, start_after), Inode::from_row)?
+            .take(limit)
             .collect::<rusqlite::Result<_>>()?;
         Ok(entries)
     }

@@ -81,9 +81,10 @@ impl Step<'_> {
             .prepare_cached(concat!(
                 "SELECT ",
                 inode_columns!(),
-                " FROM inode WHERE parent = ?1 ORDER BY name LIMIT ?2"
+                " FROM inode WHERE parent = ?1 ORDER BY name"
             ))?
-            .query_map((parent.0 as i64, limit), Inode::from_row)?
+            .query_map([parent.0 as i64], Inode::from_row)?
+            .take(limit as usize)
             .collect::<rusqlite::Result<_>>()?;
         Ok(rows)
     }

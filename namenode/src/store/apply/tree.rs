@@ -155,8 +155,9 @@ impl Step<'_> {
     pub(super) fn remove_chunks(&mut self, inode: InodeId, limit: u64) -> Result<bool, Stop> {
         let last: Vec<(u64, ChunkId)> = self
             .connection
-            .prepare_cached("SELECT idx, id FROM chunk WHERE inode = ?1 ORDER BY idx DESC LIMIT ?2")?
-            .query_map((inode.0 as i64, limit as i64), |row| Ok((number(row, 0)?, ChunkId(number(row, 1)?))))?
+            .prepare_cached("SELECT idx, id FROM chunk WHERE inode = ?1 ORDER BY idx DESC")?
+            .query_map([inode.0 as i64], |row| Ok((number(row, 0)?, ChunkId(number(row, 1)?))))?
+            .take(limit as usize)
             .collect::<rusqlite::Result<_>>()?;
         let Some(&(lowest, _)) = last.last() else {
             return Ok(true);
