@@ -132,7 +132,9 @@ where
         }
     };
     if replies.send(Reply::Setup(Ok(()))).await.is_err() {
-        discard(writer).await;
+        if !matches!(stage, Stage::Recover { .. }) {
+            discard(writer).await;
+        }
         return;
     }
     let session = Session { context, header: &header, stop: writer.stop() };
@@ -235,10 +237,10 @@ impl Session<'_> {
             result
         };
         let (result, (writer, complete)) = tokio::join!(network, self.write(writer, disk, &end));
+        // What a client has begun stays, even without a byte: it may go on under the next generation.
         let useless = match self.header.stage {
             Stage::Copy | Stage::Transfer => true,
-            Stage::Create => writer.is_empty(),
-            Stage::Recover { .. } => false,
+            Stage::Create | Stage::Recover { .. } => false,
         };
         if !complete && useless {
             discard(writer).await;

@@ -286,11 +286,6 @@ impl Writer {
         self.slot.stop.clone()
     }
 
-    /// Whether it has no byte.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.files.readable().length == 0)
-    }
-
     /// Runs `job` with the open files on the volume's threads.
     async fn with<T, F>(&mut self, job: F) -> Result<T, Error>
     where

@@ -150,6 +150,34 @@ async fn mistakes_end_the_process_with_one_sentence() {
 }
 
 #[tokio::test]
+async fn the_process_stops_cleanly_on_sigterm() {
+    let namenode = FakeNamenode::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dfs-datanode"))
+        .arg("run")
+        .env("DFS_DATANODE_VOLUME", dir.path())
+        .env("DFS_DATANODE_NAMENODE", namenode.address.to_string())
+        .env("DFS_DATANODE_LISTEN", "127.0.0.1:0")
+        .env("DFS_DATANODE_HTTP", "127.0.0.1:0")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the process is known", || namenode.with(|known| !known.reported.is_empty())).await;
+    assert!(dir.path().join("addresses.json").exists());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut status = None;
+    until("the process has ended", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert_eq!(status.unwrap().code(), Some(0));
+    assert!(!dir.path().join("addresses.json").exists());
+    assert!(namenode.with(|known| known.heartbeats.values().all(|heartbeat| heartbeat.stopping)));
+}
+
+#[tokio::test]
 async fn volumes_of_two_nodes_are_not_mixed() {
     let (namenode, mut nodes) = cluster(2).await;
     for node in &mut nodes {

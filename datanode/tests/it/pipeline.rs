@@ -144,6 +144,25 @@ async fn a_dead_node_is_named_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_pipeline_that_breaks_before_its_first_byte_goes_on_too() {
+    let (namenode, mut nodes) = cluster(2).await;
+    let mut writing =
+        Writing::open(&nodes[0], header(namenode.cluster, &[&nodes[0], &nodes[1]], 1)).await.unwrap();
+    nodes[1].kill();
+    // An empty packet, so that nothing is written here either.
+    let (_, failed) = writing.put(packet(0, 0, &[])).await.unwrap_err();
+    assert_eq!(failed, 1);
+    let recover = v1::WriteHeader {
+        generation: GENERATION + 1,
+        stage: v1::WriteStage::Recover.into(),
+        ..header(namenode.cluster, &[&nodes[0]], 1)
+    };
+    let data = bytes(10_000);
+    Writing::open(&nodes[0], recover).await.unwrap().finish(0, 0, &data, 4_096).await.unwrap();
+    assert_eq!(read(namenode.cluster, &nodes[0], 1).await.unwrap(), data);
+}
+
+#[tokio::test]
 async fn a_new_session_takes_the_replica_over_from_one_that_hangs() {
     let (namenode, nodes) = cluster(1).await;
     let data = bytes(2 << 20);
