@@ -70,6 +70,14 @@ impl Cache {
         Epoch(self.epoch.load(Ordering::SeqCst))
     }
 
+    /// Runs `read`, which gets several entries; `None` if a commit began or ended meanwhile, as then they need not
+    /// belong to one state.
+    pub(crate) fn in_one_state<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
+        let before = self.epoch();
+        let result = read();
+        (self.epoch() == before).then_some(result)
+    }
+
     /// What is cached of an entry.
     pub(crate) fn get(&self, parent: InodeId, name: &str) -> Option<Arc<Inode>> {
         self.entries.get(&KeyRef { parent, name })
@@ -110,5 +118,58 @@ pub(crate) struct Fence<'a> {
 impl Drop for Fence<'_> {
     fn drop(&mut self) {
         self.cache.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::inode::{ABOVE_ROOT, Inode};
+    use dfs_types::{FileKind, Millis, Mode};
+
+    fn root() -> Vec<Arc<Inode>> {
+        vec![Arc::new(Inode {
+            parent: ABOVE_ROOT,
+            name: String::new(),
+            id: InodeId::ROOT,
+            kind: FileKind::Directory,
+            owner: String::new(),
+            group: String::new(),
+            mode: Mode::DIRECTORY,
+            mtime: Millis(0),
+            atime: Millis(0),
+            replication: 0,
+            chunk_size: 0,
+            length: 0,
+            children: 0,
+            open: false,
+        })]
+    }
+
+    #[test]
+    fn a_walk_that_a_commit_crosses_counts_for_nothing() {
+        let cache = Cache::new(10);
+        assert_eq!(cache.in_one_state(|| 5), Some(5));
+        assert_eq!(cache.in_one_state(|| drop(cache.fence(&[]))), None);
+        let mut fence = None;
+        assert_eq!(cache.in_one_state(|| fence = Some(cache.fence(&[]))), None);
+        assert_eq!(cache.in_one_state(|| 5), Some(5), "while a commit runs");
+        assert_eq!(cache.in_one_state(|| fence = None), None);
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_is_not_kept_after_it() {
+        let cache = Cache::new(10);
+        let before = cache.epoch();
+        let fence = cache.fence(&[]);
+        let during = cache.epoch();
+        cache.insert(before, root());
+        cache.insert(during, root());
+        drop(fence);
+        cache.insert(before, root());
+        cache.insert(during, root());
+        assert!(cache.get(ABOVE_ROOT, "").is_none());
+        cache.insert(cache.epoch(), root());
+        assert!(cache.get(ABOVE_ROOT, "").is_some());
     }
 }

@@ -233,14 +233,10 @@ impl Store {
     fn cached_stat(&self, caller: &Caller, path: &FsPath) -> Option<FsResult<FileStatus>> {
         let cache = &self.shared.cache;
         let authority = Authority { caller: Some(caller), superuser: &self.shared.superuser };
-        let epoch = cache.epoch();
-        let answer = resolve(path, authority, |parent, name| {
-            cache.get(parent, name).map(Some).ok_or(NotCached::Missing)
-        })
-        .and_then(|found| Ok(found.existing()?.status()));
-        if cache.epoch() != epoch {
-            return None;
-        }
+        let answer = cache.in_one_state(|| {
+            let lookup = |parent, name: &str| cache.get(parent, name).map(Some).ok_or(NotCached::Missing);
+            resolve(path, authority, lookup).and_then(|found| Ok(found.existing()?.status()))
+        })?;
         match answer {
             Ok(status) => Some(Ok(status)),
             Err(NotCached::Refused(error)) => Some(Err(error)),
