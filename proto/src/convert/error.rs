@@ -72,7 +72,7 @@ pub fn from_status(status: &Status) -> FsError {
         source = cause.source();
     }
     if message.is_empty() {
-        message = status.code().description().to_owned();
+        status.code().description().clone_into(&mut message);
     }
     FsError::new(code, message)
 }
