@@ -30,7 +30,7 @@ const NODES: u8 = 3;
 /// Bytes of each file.
 const LENGTH: u64 = 4_096;
 /// Time within which a NameNode with a million files must answer; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[derive(Deserialize)]
 struct Addresses {
@@ -77,7 +77,7 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
         self::report(&address, cluster, node, &replicas).await?;
     }
     wait_writable(&dfs).await?;
-    let seconds = (report.elapsed() - fetched).as_secs_f64();
+    let seconds = report.elapsed().saturating_sub(fetched).as_secs_f64();
     figure(format!("full reports of {NODES} DataNodes until safe mode is off"), seconds, "s");
     let usage = process::usage(pid)?;
     figure(

@@ -31,7 +31,7 @@ impl Rig {
         let shared_memory = Path::new("/dev/shm");
         let memory =
             if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory)? } else { tempfile::tempdir()? };
-        let options = Options { ready_within: Duration::from_secs(60), ..Options::default() };
+        let options = Options { ready_within: Duration::from_mins(1), ..Options::default() };
         let cluster = LocalCluster::new(&root.path().join("cluster"), &options)?;
         cluster.up(&options).await?;
         Ok(Self { cluster, disk, memory, _root: root })

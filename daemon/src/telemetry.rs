@@ -19,7 +19,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directives are not understood.
-    #[error("the log filter '{directives}' is not understood: write for example 'info' or 'info,dfs_datanode=debug'")]
+    #[error(
+        "the log filter '{directives}' is not understood: write for example 'info' or 'info,dfs_datanode=debug'"
+    )]
     Filter {
         /// What was given.
         directives: String,

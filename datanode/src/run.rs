@@ -233,7 +233,7 @@ fn default_host(data: SocketAddr) -> String {
 
 async fn write_addresses(path: PathBuf, data: SocketAddr, http: SocketAddr) -> Result<(), Error> {
     let json = serde_json::json!({
-        "data": data.to_string(),
+        "rpc": data.to_string(),
         "http": http.to_string(),
         "pid": std::process::id(),
     });

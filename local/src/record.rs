@@ -79,11 +79,9 @@ impl From<Daemon> for String {
     }
 }
 
-/// Where a daemon listens, `HOST:PORT` each.
+/// Where a daemon listens, `HOST:PORT` each, as its `addresses.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    /// The NameNode's `addresses.json` says `rpc`, a DataNode's `data`.
-    #[serde(alias = "data")]
     pub(crate) rpc: String,
     pub(crate) http: String,
 }

@@ -27,7 +27,7 @@ async fn a_node_tells_where_it_is_while_it_runs() {
     let node = &mut nodes[0];
     let file = node.volumes[0].join("addresses.json");
     let addresses: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(addresses["data"], node.data.to_string());
+    assert_eq!(addresses["rpc"], node.data.to_string());
     assert_eq!(addresses["http"], node.http.to_string());
     assert_eq!(addresses["pid"], std::process::id());
     let deadline = Instant::now() + Duration::from_secs(10);

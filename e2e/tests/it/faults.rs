@@ -17,7 +17,7 @@ use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Recovery is quick here because nodes are declared dead quickly; the rest is margin for slow machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn quick() -> Options {
     let namenode_args = ["--heartbeat-interval", "200ms", "--stale-after", "1s", "--dead-after", "3s"]

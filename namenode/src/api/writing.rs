@@ -106,11 +106,11 @@ impl Namenode {
     ) -> FsResult<LocatedChunk> {
         self.check_writable()?;
         check_exclude(&exclude)?;
-        let open = self.store.open_file(file.inode, &file.holder).await?;
-        let replication = open.status.replication;
+        let open = self.store.open_status(file.inode, &file.holder).await?;
+        let replication = open.replication;
         let wish = PlacementRequest {
             count: replication.min(MAX_PIPELINE as u32),
-            chunk_size: open.status.chunk_size,
+            chunk_size: open.chunk_size,
             writer_host,
             existing: Vec::new(),
             exclude,

@@ -277,6 +277,12 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.open_file(inode, &holder)).await
     }
 
+    /// The status of the file that `holder` writes, without reading its chunks; errors as of [`Store::open_file`].
+    pub async fn open_status(&self, inode: InodeId, holder: &str) -> FsResult<FileStatus> {
+        let holder = holder.to_owned();
+        self.shared.readers.run(move |snapshot| snapshot.held(inode, &holder).map(|file| file.status())).await
+    }
+
     /// The file a chunk belongs to, and its number there. The file may be in a deleted tree.
     pub async fn chunk_owner(&self, chunk: ChunkId) -> FsResult<Option<(InodeId, u64)>> {
         self.shared.readers.run(move |snapshot| snapshot.chunk_owner(chunk)).await

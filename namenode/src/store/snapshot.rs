@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::access::{Access, Authority};
 use super::chunk::{Chunk, chunk_columns};
-use super::inode::{Inode, inode_columns, path_of};
+use super::inode::{Inode, inode_columns, is_attached, path_of};
 use super::lease;
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
@@ -106,11 +106,20 @@ impl<'a> Snapshot<'a> {
         Ok((file.status(), self.chunks_between(file, offset, offset.saturating_add(length))?))
     }
 
+    /// The file in the namespace that `holder` has open.
+    pub(crate) fn held(&self, id: InodeId, holder: &str) -> Result<Inode, Stop> {
+        let file = Inode::by_id(self.connection, id)?.ok_or_else(|| lease::gone(id))?;
+        if !is_attached(self.connection, &file)? {
+            return Err(lease::gone(id).into());
+        }
+        lease::check(id, holder, lease::holder(self.connection, id)?.as_deref())?;
+        Ok(file)
+    }
+
     /// The file that `holder` writes, with all its chunks.
     pub(crate) fn open_file(&self, id: InodeId, holder: &str) -> Result<OpenFile, Stop> {
-        let file = Inode::by_id(self.connection, id)?.ok_or_else(|| lease::gone(id))?;
+        let file = self.held(id, holder)?;
         let path = path_of(self.connection, &file)?.ok_or_else(|| lease::gone(id))?;
-        lease::check(id, holder, lease::holder(self.connection, id)?.as_deref())?;
         Ok(OpenFile { status: file.status(), path, chunks: self.chunks(id)? })
     }
 

@@ -146,11 +146,7 @@ pub struct Extent {
 
 impl From<v1::ChunkExtent> for Extent {
     fn from(extent: v1::ChunkExtent) -> Self {
-        Self {
-            chunk: ChunkId(extent.chunk),
-            generation: GenStamp(extent.generation),
-            length: extent.length,
-        }
+        Self { chunk: ChunkId(extent.chunk), generation: GenStamp(extent.generation), length: extent.length }
     }
 }
 
