@@ -188,6 +188,7 @@ impl ChunkWriter {
                 Err(error) if error.code == ErrorCode::NotEnoughNodes => {
                     // Better a node that failed before than none.
                     exclude.clear();
+                    pipeline.forgive();
                     if nodes_wait.pause().await {
                         continue;
                     }

@@ -210,6 +210,12 @@ impl Pipeline {
         Verdict::Recover
     }
 
+    /// Nothing but the nodes that failed is left: they may be chosen again.
+    pub(crate) fn forgive(&mut self) {
+        self.dropped.clear();
+        self.failures = 0;
+    }
+
     /// These nodes have a copy of what is acknowledged and join at the end.
     pub(crate) fn join(&mut self, nodes: Vec<Endpoint>) {
         self.dropped.retain(|dropped| !nodes.iter().any(|node| node.id == dropped.id));

@@ -41,6 +41,25 @@ async fn a_node_that_refuses_setup_is_replaced() {
 }
 
 #[tokio::test]
+async fn nodes_that_failed_are_tried_again_when_no_others_are_left() {
+    let cluster = Cluster::start(2).await;
+    cluster.set(1, Faults { refuse_setup: true, ..Faults::default() });
+    let dfs = cluster.connect().await;
+    let data = content(LENGTH);
+    let writing = async {
+        let writer = write(&dfs, &data).await;
+        writer.close().await.unwrap();
+    };
+    let restarting = async {
+        // Long enough to be refused a few times, as by a DataNode that restarts.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        cluster.set(1, Faults::default());
+    };
+    tokio::join!(writing, restarting);
+    cluster.assert_stored("/a", &data, 2);
+}
+
+#[tokio::test]
 async fn a_dead_node_is_replaced_at_setup() {
     for node in 0..3 {
         survives(node, Faults { dead: true, ..Faults::default() }, 4, 3).await;

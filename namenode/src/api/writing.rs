@@ -249,7 +249,15 @@ impl Namenode {
         }
         let OpenedBy { inode, holder } = file;
         self.propose_done(origin, Edit::UpdatePipeline { inode, holder, extent }).await?;
-        self.engine.tell(Event::PipelineSet { chunk: extent.chunk, nodes }).await
+        self.engine
+            .with(move |turn| {
+                // A late retry of an earlier request is answered, but must not bring its nodes back.
+                let chunk = turn.cluster.chunk(extent.chunk);
+                if chunk.is_some_and(|view| view.generation == extent.generation) {
+                    turn.apply(Event::PipelineSet { chunk: extent.chunk, nodes });
+                }
+            })
+            .await
     }
 
     /// Chooses further nodes for a pipeline that lost some: `count` or fewer, at least one.

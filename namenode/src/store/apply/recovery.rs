@@ -66,6 +66,15 @@ impl Step<'_> {
             ))
             .into());
         }
+        // What was acknowledged may still be on a node that is away: the file stays open until it is back.
+        if extent.length < chunk.readable {
+            return Err(stale(format!(
+                "readers count on {} bytes of chunk {}, the recovery found only {}: start the DataNodes that have \
+                 the rest",
+                chunk.readable, chunk.id, extent.length
+            ))
+            .into());
+        }
 
         if extent.length == 0 {
             self.remove_last(&file, &chunk)?;

@@ -564,6 +564,9 @@ impl Model {
                 if extent.length > 1_024 {
                     return Err(InvalidArgument);
                 }
+                if extent.length < chunk.readable {
+                    return Err(StaleChunk);
+                }
                 chunk.generation = extent.generation;
                 (chunk.length, chunk.readable, chunk.recovery) = (Some(extent.length), extent.length, None);
                 if extent.length == 0 {

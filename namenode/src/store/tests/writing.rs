@@ -196,6 +196,9 @@ fn recovery_takes_the_file_from_its_writer() {
     let commit = |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length) };
     assert_eq!(fixture.code(commit(1, 60)), StaleChunk, "an older attempt");
     assert_eq!(fixture.code(commit(2, 1_025)), InvalidArgument);
+    for lost in [0, 49] {
+        assert_eq!(fixture.code(commit(2, lost)), StaleChunk, "50 bytes were acknowledged");
+    }
     fixture.ok(commit(2, 60));
     let generation = GenStamp(GEN.0 + 2);
     assert_eq!(
