@@ -1,6 +1,8 @@
-//! What every long-running process needs: logs, the HTTP port with health and metrics, and a clean stop.
+//! What every long-running process needs: logs, the HTTP port with health and metrics, room for open files, and a clean
+//! stop.
 
 pub mod admin;
+pub mod limits;
 pub mod shutdown;
 pub mod telemetry;
 

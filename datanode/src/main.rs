@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use dfs_daemon::{LogFormat, Shutdown, telemetry};
+use dfs_daemon::{LogFormat, Shutdown, limits, telemetry};
 use dfs_datanode::{Config, DataNode, config};
 
 /// Stores chunks of files and serves them
@@ -39,6 +39,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         config::LogFormat::Json => LogFormat::Json,
     };
     telemetry::init(config.log.as_deref(), format)?;
+    limits::raise_open_files();
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("cannot watch for signals")?;
     let node = DataNode::start(config, prometheus::Registry::new(), shutdown).await?;
