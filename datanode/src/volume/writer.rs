@@ -140,6 +140,8 @@ pub(crate) struct Files {
     reservation: Reservation,
     /// Bytes from here on were not yet pushed towards the disk.
     pushed: u64,
+    /// The names of the files are durable; until then a power cut takes even synced bytes away.
+    named: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -176,11 +178,14 @@ impl Files {
             tail: None,
             reservation,
             pushed: 0,
+            named: false,
             metrics,
         })
     }
 
-    /// Opens the files of a replica that exists under `old` and goes on as `generation` among those being written.
+    /// Opens the files of a replica that exists under `old` and goes on as `generation` among those being written. The
+    /// new names are durable: once the NameNode has committed the generation, a replica that a power cut brings back
+    /// under the old one is stale.
     pub(crate) fn reopen(
         volume: Arc<Volume>,
         chunk: ChunkId,
@@ -197,9 +202,13 @@ impl Files {
             before.rename(&paths).map_err(volume.write_error("move a replica"))?;
         }
         let back = Arc::clone(&volume);
-        let opened = Self::open_moved(volume, chunk, generation, &paths, progress, reservation, metrics);
-        if moves && opened.is_err() {
-            paths.rename(&before).map_err(back.write_error("move a replica back"))?;
+        let mut opened = Self::open_moved(volume, chunk, generation, &paths, progress, reservation, metrics);
+        if moves {
+            // Last, so that what is moved back was never made durable.
+            opened = opened.and_then(|mut files| files.sync_names().map(|()| files));
+            if opened.is_err() {
+                paths.rename(&before).map_err(back.write_error("move a replica back"))?;
+            }
         }
         opened
     }
@@ -236,6 +245,7 @@ impl Files {
             tail: None,
             reservation,
             pushed: progress.length,
+            named: false,
             metrics,
         };
         files.tail = files.prove_tail(progress.length)?;
@@ -289,6 +299,9 @@ impl Files {
         self.progress.end = Some(end);
         if packet.sync {
             self.sync()?;
+            if !self.named {
+                self.sync_names()?;
+            }
         } else if sync {
             self.push(end);
         }
@@ -389,6 +402,14 @@ impl Files {
         Ok(())
     }
 
+    /// Makes the names of the files durable.
+    fn sync_names(&mut self) -> Result<(), Error> {
+        let directory = self.volume.replica(self.place, self.chunk, self.generation).directory;
+        sync_directory(&directory).map_err(self.volume.write_error("sync a directory"))?;
+        self.named = true;
+        Ok(())
+    }
+
     /// Writes the final header and moves the replica among the finalized ones, durably if `sync`.
     pub(crate) fn finalize(&mut self, sync: bool) -> Result<(), Error> {
         let length = self.progress.length;
@@ -414,10 +435,8 @@ impl Files {
         let to = self.volume.replica(place, self.chunk, self.generation);
         from.rename(&to).map_err(self.volume.write_error("move a replica"))?;
         self.place = place;
-        if sync {
-            sync_directory(&to.directory).map_err(self.volume.write_error("sync a directory"))?;
-        }
-        Ok(())
+        self.named = false;
+        if sync { self.sync_names() } else { Ok(()) }
     }
 
     /// Removes the files.
