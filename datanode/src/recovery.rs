@@ -27,8 +27,9 @@ struct Choice {
 
 /// Chooses as HDFS does. Only the newest generation counts: what was acknowledged under it is in each of its replicas.
 /// A finalized replica's length is the chunk's; without one, everything acknowledged is in every replica that was being
-/// written, so the shortest of them has it all; replicas that waited since a restart count only among themselves.
-/// `None`: there is no usable replica.
+/// written, so the shortest of them has it all. Replicas that waited since a restart count only among themselves: a
+/// crash may have taken acknowledged bytes from some of them, while the writer's own checksums prove each one's length
+/// from its first byte on, so the longest are right. `None`: there is no usable replica.
 fn choose(replicas: &[ReplicaRecord]) -> Option<Choice> {
     let usable = |replica: &&ReplicaRecord| replica.state != ReplicaState::Corrupt;
     let generation = replicas.iter().filter(usable).map(|replica| replica.generation).max()?;
@@ -45,10 +46,13 @@ fn choose(replicas: &[ReplicaRecord]) -> Option<Choice> {
             complete.filter(|(_, replica)| replica.length == length).map(|(position, _)| position).collect();
         return Some(Choice { length, participants });
     }
-    [ReplicaState::Rbw, ReplicaState::Rwr].into_iter().find_map(|state| {
-        let length = current(state).map(|(_, replica)| replica.length).min()?;
-        Some(Choice { length, participants: current(state).map(|(position, _)| position).collect() })
-    })
+    if let Some(length) = current(ReplicaState::Rbw).map(|(_, replica)| replica.length).min() {
+        let participants = current(ReplicaState::Rbw).map(|(position, _)| position).collect();
+        return Some(Choice { length, participants });
+    }
+    let length = current(ReplicaState::Rwr).map(|(_, replica)| replica.length).max()?;
+    let longest = current(ReplicaState::Rwr).filter(|(_, replica)| replica.length == length);
+    Some(Choice { length, participants: longest.map(|(position, _)| position).collect() })
 }
 
 /// Stops the writers at all holders, agrees on the length, and finalizes the replicas under the new generation.
@@ -161,12 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn the_best_state_decides_and_then_the_least_length() {
+    fn the_best_state_decides_and_then_the_length() {
         check(&[], None);
         check(&[(1, 9, Corrupt)], None);
         check(&[(1, 9, Rbw), (1, 7, Rbw), (1, 8, Rbw)], Some((7, &[0, 1, 2])));
         check(&[(1, 9, Rbw), (1, 7, Rwr)], Some((9, &[0])));
-        check(&[(1, 9, Rwr), (1, 7, Rwr)], Some((7, &[0, 1])));
+        check(&[(1, 9, Rwr), (1, 7, Rwr), (1, 9, Rwr)], Some((9, &[0, 2])));
+        check(&[(1, 0, Rwr), (1, 7, Rwr)], Some((7, &[1])));
+        check(&[(1, 9, Rwr), (2, 7, Rwr)], Some((7, &[1])));
         check(&[(1, 9, Finalized), (1, 7, Rbw), (1, 9, Rbw), (1, 9, Rwr)], Some((9, &[0, 2])));
         check(&[(1, 9, Finalized), (1, 8, Finalized)], Some((9, &[0])));
         check(&[(1, 9, Finalized), (2, 8, Rbw), (2, 10, Rbw)], Some((8, &[1, 2])));
