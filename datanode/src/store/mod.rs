@@ -4,6 +4,8 @@
 //! changes a replica's files holds its [`Claim`](write::Claim), so that no two do so at once.
 
 mod recovery;
+#[cfg(test)]
+mod tests;
 pub(crate) mod write;
 
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use crate::volume::reader::Reader;
 use crate::volume::scan::{Found, scan};
 use crate::volume::space::stored_bytes;
 use crate::volume::writer::Readable;
-use crate::volume::{Error, Volume, is_device_error};
+use crate::volume::{Error, Volume, is_device_error, is_process_error};
 
 /// How long the NameNodes may take to learn of a finalized replica before its writer is answered all the same: the
 /// bytes are durable by then, and the report stays queued.
@@ -173,7 +175,8 @@ impl Store {
     }
 
     /// Finds out what an error means for the replica and for its volume: damage is reported, and a volume that no
-    /// longer works is taken out of use. Answers with the error.
+    /// longer works is taken out of use. An error of the process itself means nothing for either. Answers with the
+    /// error.
     async fn examine(
         &self,
         chunk: ChunkId,
@@ -183,16 +186,20 @@ impl Store {
     ) -> Error {
         match &error {
             Error::Corrupt { why, .. } => self.mark_corrupt(chunk, generation, why),
+            Error::Io { source, .. } if is_process_error(source) => {
+                warn!(%chunk, %generation, %error, "the process lacks resources");
+            }
             Error::Io { source, writing, .. } => {
                 let on = Arc::clone(volume);
-                let failure = match volume.pool.run(move || on.probe()).await {
-                    Ok(Err(probe)) => Some(probe.to_string()),
-                    Ok(Ok(())) if *writing && is_device_error(source) => Some(source.to_string()),
-                    Ok(Ok(())) | Err(Stopped) => None,
-                };
-                match failure {
-                    Some(why) => self.fail_volume(volume, why),
-                    None => self.mark_corrupt(chunk, generation, &error.to_string()),
+                match volume.pool.run(move || on.probe()).await {
+                    Ok(Err(probe)) if is_process_error(&probe) => {
+                        warn!(%chunk, %generation, %error, %probe, "the volume cannot be tried now");
+                    }
+                    Ok(Err(probe)) => self.fail_volume(volume, probe.to_string()),
+                    Ok(Ok(())) if *writing && is_device_error(source) => {
+                        self.fail_volume(volume, source.to_string());
+                    }
+                    Ok(Ok(())) | Err(Stopped) => self.mark_corrupt(chunk, generation, &error.to_string()),
                 }
             }
             Error::NotFound(_)
@@ -213,10 +220,12 @@ impl Store {
     /// Notes and reports that a replica is damaged. One that has a writer is the writer's to judge.
     pub(crate) fn mark_corrupt(&self, chunk: ChunkId, generation: GenStamp, why: &str) {
         let mut index = self.index();
-        let written = index.open(chunk).is_some_and(|open| open.writer.is_some());
+        // Whatever its state: who reopens a complete replica moves its files away from where a reader looks.
+        if index.open(chunk).is_some_and(|open| open.writer.is_some()) {
+            return;
+        }
         let Some(replica) = index.get_mut(chunk) else { return };
         match replica.state {
-            State::Rbw if written => return,
             State::Incoming | State::Corrupt => return,
             State::Rbw | State::Rwr | State::Finalized => {}
         }
@@ -256,8 +265,12 @@ impl Store {
     pub(crate) async fn refresh(&self) {
         let refreshed = self.volumes.iter().filter(|volume| !volume.has_failed()).map(|volume| async move {
             let on = Arc::clone(volume);
-            if let Ok(Err(source)) = volume.pool.run(move || on.refresh()).await {
-                self.fail_volume(volume, source.to_string());
+            match volume.pool.run(move || on.refresh()).await {
+                Ok(Err(source)) if is_process_error(&source) => {
+                    warn!(volume = %volume.path.display(), error = %source, "free space not known for now");
+                }
+                Ok(Err(source)) => self.fail_volume(volume, source.to_string()),
+                Ok(Ok(())) | Err(Stopped) => {}
             }
         });
         join_all(refreshed).await;
@@ -374,12 +387,14 @@ impl Store {
     }
 }
 
-/// Takes what a scan found into the index.
+/// Takes what a scan found into the index. Of two replicas of a chunk the newer one counts, and of equally new ones
+/// one that is not damaged.
 fn adopt(index: &mut Index, number: u16, volume: &Volume, found: Vec<Found>) {
     for Found { chunk, generation, place, length, state } in found {
         if let Some(other) = index.get(chunk) {
             warn!(%chunk, %generation, other = %other.generation, "chunk has two replicas on this node");
-            if other.generation >= generation {
+            let rank = |generation: GenStamp, state: State| (generation, state != State::Corrupt);
+            if rank(other.generation, other.state) >= rank(generation, state) {
                 continue;
             }
         }

@@ -203,6 +203,15 @@ impl Volume {
         })
     }
 
+    /// A new volume in an empty directory.
+    #[cfg(test)]
+    pub(crate) fn for_test(path: &Path) -> Self {
+        let directory = Directory::lock(path).unwrap();
+        let identity = Identity::new(dfs_types::ClusterId::random(), dfs_types::NodeId::random());
+        directory.format(identity).unwrap();
+        Self::open(directory, identity, None, 1).unwrap()
+    }
+
     /// Where the files of a replica are, or would be.
     pub(crate) fn replica(&self, place: Place, chunk: ChunkId, generation: GenStamp) -> ReplicaPaths {
         let directory = self.paths.directory(place, chunk);
@@ -294,6 +303,13 @@ impl Volume {
 /// Whether the error means that the disk or a quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the error says that this process or the machine lacks something for the moment, and nothing about the disk.
+pub(crate) fn is_process_error(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
 /// Whether the error of a write condemns the whole volume without further trial.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::index::State;
 use super::layout::Place;
 use super::replica_file::{DATA_SUFFIX, Header, SUMS_SUFFIX, parse_name, read_up_to, sum_position};
-use super::{ReplicaPaths, Volume};
+use super::{ReplicaPaths, Volume, is_process_error};
 
 /// Bytes of data read at once when a torn replica is checked; a multiple of 512.
 const CHECK_BYTES: usize = 1 << 20;
@@ -50,7 +50,7 @@ struct Orphan {
 }
 
 /// Walks the volume. Copies that were coming in are removed, torn replicas are cut to what their checksums prove, and
-/// whatever does not fit together is found to be corrupt. Blocks.
+/// whatever does not fit together or cannot be read is found to be corrupt. Blocks.
 pub(crate) fn scan(volume: &Volume) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     let (mut lone_data, mut lone_sums) = (Vec::new(), BTreeMap::new());
@@ -129,15 +129,28 @@ fn judge(
     let (length, state) = match place {
         Place::Current if fits(data, sums) => (data, State::Finalized),
         Place::Current => (data, State::Corrupt),
-        Place::Rbw | Place::Tmp => match salvage(&volume.replica(place, chunk, generation), chunk, data)? {
-            Some(length) => (length, State::Rwr),
-            None => (data, State::Corrupt),
+        Place::Rbw | Place::Tmp => match salvage(&volume.replica(place, chunk, generation), chunk, data) {
+            Ok(Some(length)) => (length, State::Rwr),
+            Ok(None) => (data, State::Corrupt),
+            Err(error) if is_process_error(&error) || concerns_volume(&error) => return Err(error),
+            // A bad sector costs its replica, not all the others.
+            Err(error) => {
+                warn!(%chunk, %generation, %error, "the replica cannot be read");
+                (data, State::Corrupt)
+            }
         },
     };
     if state == State::Corrupt {
         warn!(%chunk, %generation, data, sums, "the replica is damaged");
     }
     Ok(Found { chunk, generation, place, length, state })
+}
+
+/// Whether an error met at one replica says that the device is gone or takes no writes, so that the next replica would
+/// fare no better.
+fn concerns_volume(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| [Errno::NXIO, Errno::NODEV, Errno::ROFS].contains(&errno))
 }
 
 /// Whether the sizes can belong together. The header's own statement is checked whenever the replica is opened; here
@@ -192,7 +205,7 @@ fn proven_length(data: &File, sums: &File, header: u64, size: u64) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::checksum;
+    use dfs_types::{ClusterId, InodeId, checksum};
     use proptest::prelude::*;
 
     use super::*;
@@ -227,6 +240,31 @@ mod tests {
         let data: Vec<u8> = (0..1_024).map(|byte| (byte % 251) as u8).collect();
         let (data_file, sums_file) = files(&data, &checksum::compute(&data[..700]));
         assert_eq!(proven_length(&data_file, &sums_file, 0, 1_024).unwrap(), 700);
+    }
+
+    #[test]
+    fn an_unreadable_replica_costs_only_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::for_test(dir.path());
+        let header = |chunk| Header {
+            cluster: ClusterId::random(),
+            chunk: ChunkId(chunk),
+            generation: GenStamp(7),
+            inode: InodeId(1),
+            index: 0,
+            path: "/f".to_owned(),
+            length: None,
+        };
+        let [unreadable, good] = [1, 2].map(|chunk| volume.replica(Place::Rbw, ChunkId(chunk), GenStamp(7)));
+        fs::create_dir(&unreadable.data).unwrap();
+        fs::write(&unreadable.sums, header(1).encode()).unwrap();
+        fs::write(&good.data, [5; 600]).unwrap();
+        fs::write(&good.sums, [header(2).encode(), checksum::compute(&[5; 600]).to_vec()].concat()).unwrap();
+
+        let found = scan(&volume).unwrap();
+        let states: Vec<_> = found.iter().map(|found| (found.chunk.0, found.state)).collect();
+        assert_eq!(states, [(1, State::Corrupt), (2, State::Rwr)]);
+        assert_eq!(found[1].length, 600);
     }
 
     #[test]
