@@ -1,7 +1,9 @@
 //! Which replicas are deleted: those too many, and bad ones once enough good ones exist.
 //!
 //! Only good replicas on nodes that are live, not stopping and fully reported count when deciding, and the decision
-//! is checked again when the order is handed out: what may be the last usable data is never deleted.
+//! is checked again when the order is handed out: what may be the last usable data is never deleted. A replica whose
+//! deletion was told and then recalled can be read and copied, but justifies no other deletion: its node may still
+//! carry out the old order.
 
 use std::cmp::Reverse;
 
@@ -45,15 +47,35 @@ impl Cluster {
         chunk.good().len() > chunk.wanted() || self.map.odd(id).iter().any(|odd| is_bad(chunk, odd))
     }
 
-    /// Good replicas that can be relied on when others are deleted.
-    fn reliable(&self, chunk: &Chunk) -> Vec<NodeIndex> {
-        let reliable = |index: &NodeIndex| self.nodes.get(*index).is_some_and(Node::is_reliable);
-        chunk.good().iter().copied().filter(reliable).collect()
+    /// Good replicas that no order told earlier may still delete.
+    pub(crate) fn firm<'a>(&'a self, id: ChunkId, chunk: &'a Chunk) -> impl Iterator<Item = NodeIndex> + 'a {
+        let recalled = move |index: NodeIndex| {
+            self.nodes.get(index).is_some_and(|node| node.deletions.is_recalled(id, chunk.generation))
+        };
+        chunk.good().iter().copied().filter(move |index| !recalled(*index))
     }
 
-    /// Reliable replicas below which no bad one is deleted.
-    fn floor(&self, chunk: &Chunk) -> usize {
-        (self.config.min_replicas as usize).min(chunk.wanted()).max(1)
+    fn is_reliable(&self, index: NodeIndex) -> bool {
+        self.nodes.get(index).is_some_and(Node::is_reliable)
+    }
+
+    /// Good replicas that can be relied on when others are deleted.
+    fn reliable(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
+        self.firm(id, chunk).filter(|index| self.is_reliable(*index)).collect()
+    }
+
+    /// Reliable replicas below which no bad one is deleted: as many as a file needs to be closed, but not more than
+    /// there are nodes that could have one while the bad ones, doomed or not, are in the way.
+    fn floor(&self, id: ChunkId, chunk: &Chunk) -> usize {
+        let enough = (self.config.min_replicas as usize).min(chunk.wanted());
+        let in_the_way = |index: NodeIndex| {
+            let bad = |odd: &Odd| matches!(verdict(chunk, odd), Verdict::Stale | Verdict::Corrupt);
+            self.map.odd(id).iter().any(|odd| odd.node == index && bad(odd))
+        };
+        let places = self.nodes.iter().filter(|(index, node)| {
+            node.is_reliable() && !in_the_way(*index) && !node.deletions.is_recalled(id, chunk.generation)
+        });
+        places.take(enough).count().max(1)
     }
 
     /// Goes round the untidy chunks and dooms what may go.
@@ -73,13 +95,18 @@ impl Cluster {
         let Some(chunk) = self.map.get(id) else {
             return;
         };
-        let mut reliable = self.reliable(chunk);
+        let mut reliable = self.reliable(id, chunk);
         let mut doomed = Vec::new();
-        if reliable.len() >= self.floor(chunk) {
+        if reliable.len() >= self.floor(id, chunk) {
             doomed.extend(self.map.odd(id).iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node));
         }
         // A copy under way may have read what would be deleted, and may fail.
         if !self.replication.copies.contains_key(&id) {
+            if reliable.len() >= chunk.wanted() {
+                let firm: Vec<NodeIndex> = self.firm(id, chunk).collect();
+                let recalled = chunk.good().iter().copied().filter(|index| !firm.contains(index));
+                doomed.extend(recalled.filter(|index| self.is_reliable(*index)));
+            }
             while reliable.len() > chunk.wanted()
                 && let Some(node) = self.most_dispensable(&reliable)
             {
@@ -119,19 +146,19 @@ impl Cluster {
             return Vec::new();
         };
         let mut telling = node.deletions.tell(limit, retry, now);
-        telling.retain(|(id, _)| match self.sentence(*id, index) {
+        telling.retain(|due| match self.sentence(due.chunk, index) {
             Sentence::Execute => true,
             Sentence::Wait => false,
             Sentence::Spare => {
                 if let Some(node) = self.nodes.get_mut(index) {
-                    node.deletions.remove(*id);
+                    node.deletions.take_back(*due);
                 }
-                self.map.spare(*id, index);
-                self.refile(*id);
+                self.map.spare(due.chunk, index);
+                self.refile(due.chunk);
                 false
             }
         });
-        telling
+        telling.into_iter().map(|due| (due.chunk, due.generation)).collect()
     }
 
     /// Checks once more whether a replica that is to be deleted is not needed.
@@ -144,10 +171,10 @@ impl Cluster {
         };
         let needed = match verdict(chunk, odd) {
             Verdict::Good => chunk.wanted(),
-            Verdict::Stale | Verdict::Corrupt => self.floor(chunk),
+            Verdict::Stale | Verdict::Corrupt => self.floor(id, chunk),
             Verdict::Candidate => return Sentence::Spare,
         };
-        if self.reliable(chunk).len() >= needed { Sentence::Execute } else { Sentence::Spare }
+        if self.reliable(id, chunk).len() >= needed { Sentence::Execute } else { Sentence::Spare }
     }
 }
 
@@ -158,7 +185,7 @@ mod tests {
     use dfs_types::{GenStamp, ReplicaState};
 
     use super::*;
-    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record, stats};
+    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, number, record, stats};
     use crate::{Command, Event};
 
     /// Chunks node `n` is told to delete.
@@ -229,7 +256,7 @@ mod tests {
         let mut rig = Rig::with_nodes(2);
         rig.chunk(10, 1, &[0]);
         rig.out_of_safe_mode();
-        rig.corrupt(10, 0);
+        rig.changed(0, record(10, ReplicaState::Corrupt));
         rig.report(0, vec![record(10, ReplicaState::Finalized)]);
         rig.run(Duration::from_secs(20), &[1]);
         rig.beat(&[0]);
@@ -280,9 +307,130 @@ mod tests {
         rig.out_of_safe_mode();
         rig.run(Duration::from_millis(500), &[0, 1, 2]);
         let doomed = (0..2).find(|n| rig.cluster.is_doomed(10, *n)).unwrap();
-        rig.corrupt(10, 1 - doomed);
+        rig.changed(1 - doomed, record(10, ReplicaState::Corrupt));
         assert_eq!(deleted(&mut rig, doomed), [0_u64; 0]);
         assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(doomed)]);
+        rig.check();
+    }
+
+    /// Lets time pass; these nodes do at once whatever they are told.
+    fn obey(rig: &mut Rig, time: Duration, nodes: &[u16]) {
+        let end = rig.now.plus(time);
+        while rig.now < end {
+            rig.run(Duration::from_millis(500), nodes);
+            for n in nodes {
+                for command in rig.cluster.take_commands(node_id(*n), rig.now) {
+                    match command {
+                        Command::Delete { replicas } => replicas
+                            .iter()
+                            .for_each(|(id, _)| rig.gone(*n, record(id.0, ReplicaState::Finalized))),
+                        Command::Copy { chunk, targets, .. } => targets.iter().for_each(|target| {
+                            rig.changed(number(*target), record(chunk.0, ReplicaState::Finalized));
+                        }),
+                        Command::Recover { .. } => unreachable!("nothing is to be recovered"),
+                    }
+                }
+            }
+            rig.check();
+        }
+    }
+
+    #[test]
+    fn bad_replicas_on_every_other_node_make_room_for_good_ones() {
+        for (nodes, bad) in [(2, 1), (3, 2)] {
+            let mut rig = Rig::with_nodes(nodes);
+            let all: Vec<u16> = (0..nodes).collect();
+            rig.chunk(10, u32::from(nodes), &all);
+            rig.out_of_safe_mode();
+            for n in 0..bad {
+                rig.changed(n, record(10, ReplicaState::Corrupt));
+            }
+            obey(&mut rig, Duration::from_mins(5), &all);
+            let view = rig.cluster.chunk(ChunkId(10)).unwrap();
+            assert_eq!((view.good.len(), view.corrupt.len()), (all.len(), 0), "{nodes} nodes");
+        }
+    }
+
+    #[test]
+    fn without_a_reliable_good_replica_no_bad_one_goes() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.changed(1, record(10, ReplicaState::Corrupt));
+        // Silent, but not dead: its replica still counts as good.
+        rig.run(Duration::from_secs(7), &[1]);
+        assert_eq!(deleted(&mut rig, 1), [0_u64; 0]);
+        rig.run(Duration::from_secs(1), &[0, 1]);
+        assert_eq!(deleted(&mut rig, 1), [10]);
+    }
+
+    #[test]
+    fn a_readers_word_does_not_take_the_last_replica() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.open_chunk(11, 2, &[]);
+        rig.changed(0, record(11, ReplicaState::Rbw));
+        rig.changed(1, record(11, ReplicaState::Rbw));
+        for chunk in [10, 11] {
+            rig.corrupt(chunk, 0);
+            rig.corrupt(chunk, 1);
+            let located = rig.cluster.locate(ChunkId(chunk), None, rig.now);
+            assert_eq!(located, [node_id(1)], "chunk {chunk}");
+            rig.changed(1, record(chunk, ReplicaState::Corrupt));
+            assert_eq!(rig.cluster.locate(ChunkId(chunk), None, rig.now), []);
+        }
+        rig.check();
+    }
+
+    /// Chunk 10, of which one replica is wanted, after an order to delete its second one was told, not carried out
+    /// and recalled because the other node was dead. Answers the node that was told.
+    fn recalled(rig: &mut Rig) -> u16 {
+        rig.chunk(10, 1, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[0, 1]);
+        let told = (0..2).find(|n| !deleted(rig, *n).is_empty()).unwrap();
+        rig.run(Duration::from_secs(61), &[told]);
+        assert_eq!(deleted(rig, told), [0_u64; 0]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(told)]);
+        told
+    }
+
+    #[test]
+    fn a_recalled_order_may_still_be_carried_out() {
+        let mut rig = Rig::with_nodes(2);
+        let told = recalled(&mut rig);
+        rig.corrupt(10, told);
+        rig.beat(&[1 - told]);
+        rig.report(1 - told, vec![record(10, ReplicaState::Finalized)]);
+        rig.corrupt(10, 1 - told);
+        rig.run(Duration::from_secs(1), &[0, 1]);
+        assert!(!rig.cluster.is_doomed(10, 1 - told), "it would be the last one");
+        assert!(rig.cluster.is_doomed(10, told));
+        rig.check();
+        rig.gone(told, record(10, ReplicaState::Finalized));
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(1 - told)]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_recalled_replica_is_copied_and_then_goes() {
+        let mut rig = Rig::with_nodes(3);
+        let told = recalled(&mut rig);
+        rig.beat(&[2]);
+        rig.report(2, vec![]);
+        obey(&mut rig, Duration::from_mins(2), &[told, 2]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(2)]);
+    }
+
+    #[test]
+    fn another_process_knows_no_recalled_orders() {
+        let mut rig = Rig::with_nodes(2);
+        let told = recalled(&mut rig);
+        rig.rejoin(told, 2);
+        rig.report(told, vec![record(10, ReplicaState::Finalized)]);
+        rig.run(Duration::from_secs(20), &[told]);
+        assert_eq!(rig.cluster.totals(rig.now).pending_copies, 0);
+        assert_eq!(rig.cluster.replication.queued(), 0, "it counts again");
         rig.check();
     }
 

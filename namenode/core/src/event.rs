@@ -86,7 +86,8 @@ pub enum Event {
         /// Each replica and whether it was deleted.
         changes: Vec<(ReplicaRecord, bool)>,
     },
-    /// A reader or scrubber found a replica that does not match its checksums.
+    /// A reader found a replica that does not match its checksums. Not believed of the last replica that can be read:
+    /// that takes the node's own record of it.
     ReplicaCorrupt {
         /// Which chunk.
         chunk: ChunkId,

@@ -192,26 +192,73 @@ impl Promises {
     }
 }
 
-/// Replicas a node is to delete. One that was told stays here until the node says that it is gone.
+/// Replicas a node is to delete. One that was told stays here until the node says that it is gone; a chunk is in one
+/// of the three.
 #[derive(Debug, Default)]
 pub(crate) struct Deletions {
     waiting: BTreeMap<ChunkId, GenStamp>,
     told: BTreeMap<ChunkId, (GenStamp, Millis)>,
+    /// Told, and no longer wanted: the node may still do it at any time.
+    recalled: BTreeMap<ChunkId, (GenStamp, Millis)>,
+}
+
+/// An order to delete a replica that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) chunk: ChunkId,
+    pub(crate) generation: GenStamp,
+    /// Whether the node may have it already.
+    pub(crate) again: bool,
 }
 
 impl Deletions {
     /// Orders a replica to be deleted.
     pub(crate) fn add(&mut self, chunk: ChunkId, generation: GenStamp) {
-        if !self.contains(chunk, generation) {
-            self.told.remove(&chunk);
-            self.waiting.insert(chunk, generation);
+        if self.contains(chunk, generation) {
+            return;
+        }
+        self.told.remove(&chunk);
+        match self.recalled.remove(&chunk) {
+            Some(told) if told.0 == generation => {
+                self.told.insert(chunk, told);
+            }
+            Some(_) | None => {
+                self.waiting.insert(chunk, generation);
+            }
         }
     }
 
-    /// Takes an order back, or notes that it is done.
-    pub(crate) fn remove(&mut self, chunk: ChunkId) {
-        self.waiting.remove(&chunk);
-        self.told.remove(&chunk);
+    /// Takes an order that was due back. One that the node may have stays known as recalled.
+    pub(crate) fn take_back(&mut self, due: Due) {
+        self.waiting.remove(&due.chunk);
+        let told = self.told.remove(&due.chunk).filter(|_| due.again);
+        self.recalled.extend(told.map(|told| (due.chunk, told)));
+    }
+
+    /// The node says that this version is gone: whatever was ordered for it is done.
+    pub(crate) fn done(&mut self, chunk: ChunkId, generation: GenStamp) {
+        self.keep(chunk, |ordered| ordered != generation);
+    }
+
+    /// The node says that it has this version: orders for any other are over.
+    pub(crate) fn replaced_by(&mut self, chunk: ChunkId, generation: GenStamp) {
+        self.keep(chunk, |ordered| ordered == generation);
+    }
+
+    fn keep(&mut self, chunk: ChunkId, keeps: impl Fn(GenStamp) -> bool) {
+        if self.waiting.get(&chunk).is_some_and(|ordered| !keeps(*ordered)) {
+            self.waiting.remove(&chunk);
+        }
+        for orders in [&mut self.told, &mut self.recalled] {
+            if orders.get(&chunk).is_some_and(|(ordered, _)| !keeps(*ordered)) {
+                orders.remove(&chunk);
+            }
+        }
+    }
+
+    /// Whether the node may still delete this replica though that is no longer wanted.
+    pub(crate) fn is_recalled(&self, chunk: ChunkId, generation: GenStamp) -> bool {
+        self.recalled.get(&chunk).is_some_and(|(ordered, _)| *ordered == generation)
     }
 
     pub(crate) fn contains(&self, chunk: ChunkId, generation: GenStamp) -> bool {
@@ -232,6 +279,7 @@ impl Deletions {
     pub(crate) fn retain(&mut self, is_there: impl Fn(ChunkId) -> bool) {
         self.waiting.retain(|chunk, _| is_there(*chunk));
         self.told.retain(|chunk, _| is_there(*chunk));
+        self.recalled.retain(|chunk, _| is_there(*chunk));
     }
 
     /// The node is gone: only what it may already have been told must be remembered.
@@ -240,24 +288,23 @@ impl Deletions {
     }
 
     /// Up to `limit` replicas to tell the node now; those told more than `retry` ago come again.
-    pub(crate) fn tell(&mut self, limit: usize, retry: Duration, now: Millis) -> Vec<(ChunkId, GenStamp)> {
-        let overdue = |told: &Millis| now.since(*told) >= retry;
-        let again = self.told.iter().filter(|(_, (_, told))| overdue(told));
-        let again: Vec<_> = again.map(|(chunk, (generation, _))| (*chunk, *generation)).take(limit).collect();
-        for (chunk, generation) in again {
-            self.told.remove(&chunk);
-            self.waiting.insert(chunk, generation);
+    pub(crate) fn tell(&mut self, limit: usize, retry: Duration, now: Millis) -> Vec<Due> {
+        let overdue = self.told.iter_mut().filter(|(_, (_, told))| now.since(*told) >= retry);
+        let mut due = Vec::new();
+        for (chunk, (generation, told)) in overdue.take(limit) {
+            *told = now;
+            due.push(Due { chunk: *chunk, generation: *generation, again: true });
         }
         // A node that does not get on with deleting is not told ever more.
-        let limit = limit.min((10 * limit).saturating_sub(self.told.len()));
-        let mut now_told = Vec::new();
-        while now_told.len() < limit
+        let most = (10 * limit).saturating_sub(self.told.len());
+        let limit = limit.min(due.len() + most);
+        while due.len() < limit
             && let Some((chunk, generation)) = self.waiting.pop_first()
         {
             self.told.insert(chunk, (generation, now));
-            now_told.push((chunk, generation));
+            due.push(Due { chunk, generation, again: false });
         }
-        now_told
+        due
     }
 }
 
@@ -286,14 +333,39 @@ mod tests {
         assert_eq!(deletions.tell(3, retry, Millis(0)).len(), 3);
         assert_eq!(deletions.tell(3, retry, Millis(1_000)).len(), 2);
         assert_eq!(deletions.tell(3, retry, Millis(2_000)).len(), 0);
-        deletions.remove(ChunkId(0));
-        assert_eq!(
-            deletions.tell(9, retry, Millis(60_000)),
-            [(ChunkId(1), GenStamp(1)), (ChunkId(2), GenStamp(1))]
-        );
+        deletions.done(ChunkId(0), GenStamp(2));
+        assert_eq!(deletions.len(), 5, "it has another version");
+        deletions.done(ChunkId(0), GenStamp(1));
+        let again = |id| Due { chunk: ChunkId(id), generation: GenStamp(1), again: true };
+        assert_eq!(deletions.tell(9, retry, Millis(60_000)), [again(1), again(2)]);
         deletions.add(ChunkId(3), GenStamp(2));
-        assert_eq!(deletions.tell(9, retry, Millis(60_001)), [(ChunkId(3), GenStamp(2))]);
+        let replaced = Due { chunk: ChunkId(3), generation: GenStamp(2), again: false };
+        assert_eq!(deletions.tell(9, retry, Millis(60_001)), [replaced]);
         assert_eq!(deletions.len(), 4);
+    }
+
+    #[test]
+    fn an_order_taken_back_is_remembered_if_the_node_may_have_it() {
+        let (id, generation, retry) = (ChunkId(1), GenStamp(1), Duration::from_mins(1));
+        let mut deletions = Deletions::default();
+        deletions.add(id, generation);
+        let first = deletions.tell(1, retry, Millis(0))[0];
+        deletions.take_back(first);
+        assert!(!deletions.is_recalled(id, generation), "it was not sent");
+        deletions.add(id, generation);
+        assert_eq!(deletions.tell(1, retry, Millis(0)), [first]);
+        let second = deletions.tell(1, retry, Millis(60_000))[0];
+        deletions.take_back(second);
+        assert!(deletions.is_recalled(id, generation) && !deletions.contains(id, generation));
+        deletions.drop_waiting();
+        deletions.replaced_by(id, generation);
+        deletions.add(id, generation);
+        assert!(deletions.contains(id, generation) && !deletions.is_recalled(id, generation));
+        let again = deletions.tell(1, retry, Millis(120_000))[0];
+        assert!(again.again, "it was told long ago");
+        deletions.take_back(again);
+        deletions.done(id, generation);
+        assert!(!deletions.is_recalled(id, generation));
     }
 
     #[test]

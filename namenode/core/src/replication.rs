@@ -69,13 +69,13 @@ impl Replication {
     }
 }
 
-/// How badly a chunk with `good` replicas and `coming` copies needs more to have `wanted`.
-fn urgency(good: usize, coming: usize, wanted: usize) -> Option<Urgency> {
-    if good == 0 || good + coming >= wanted {
+/// How badly a chunk with `firm` replicas and `coming` copies needs more to have `wanted`.
+fn urgency(firm: usize, coming: usize, wanted: usize) -> Option<Urgency> {
+    if firm + coming >= wanted {
         None
-    } else if good == 1 {
+    } else if firm <= 1 {
         Some(Urgency::LastCopy)
-    } else if good * 3 <= wanted {
+    } else if firm * 3 <= wanted {
         Some(Urgency::Few)
     } else {
         Some(Urgency::Some)
@@ -98,7 +98,8 @@ impl Cluster {
     pub(crate) fn urgency_of(&self, id: ChunkId) -> Option<Urgency> {
         let chunk = self.map.get(id).filter(|_| self.map.is_settled(id))?;
         let coming = self.replication.copies.get(&id).map_or(0, Vec::len);
-        urgency(chunk.good().len(), coming, chunk.wanted())
+        let has_source = !chunk.good().is_empty();
+        urgency(self.firm(id, chunk).count(), coming, chunk.wanted()).filter(|_| has_source)
     }
 
     /// Brings the rings up to date with a chunk that changed in any way. Nothing is queued in safe mode: all is looked
@@ -242,7 +243,8 @@ impl Cluster {
             .nodes
             .iter()
             .filter(|(_, node)| node.awaited.as_ref().is_some_and(|awaited| awaited.chunks.contains(&id)));
-        let wanted = chunk.wanted().saturating_sub(good.len() + coming.len() + expected.count());
+        let wanted =
+            chunk.wanted().saturating_sub(self.firm(id, chunk).count() + coming.len() + expected.count());
         if wanted == 0 {
             return Planned::Fine;
         }
@@ -329,8 +331,9 @@ mod tests {
         assert_eq!(urgency(1, 0, 3), Some(Urgency::LastCopy));
         assert_eq!(urgency(2, 0, 6), Some(Urgency::Few));
         assert_eq!(urgency(2, 0, 3), Some(Urgency::Some));
-        for (good, coming, wanted) in [(0, 0, 3), (3, 0, 3), (2, 1, 3), (4, 0, 3), (1, 0, 1)] {
-            assert_eq!(urgency(good, coming, wanted), None, "{good} {coming} {wanted}");
+        assert_eq!(urgency(0, 0, 1), Some(Urgency::LastCopy), "the only one may go any moment");
+        for (firm, coming, wanted) in [(3, 0, 3), (2, 1, 3), (4, 0, 3), (1, 0, 1), (0, 1, 1)] {
+            assert_eq!(urgency(firm, coming, wanted), None, "{firm} {coming} {wanted}");
         }
     }
 

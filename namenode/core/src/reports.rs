@@ -4,7 +4,7 @@ use dfs_types::{ChunkId, GenStamp, NodeId, ReplicaRecord, ReplicaState};
 
 use crate::Effect;
 use crate::NodeState;
-use crate::chunk_map::Recorded;
+use crate::chunk_map::{Odd, Recorded, Verdict};
 use crate::cluster::Cluster;
 use crate::node_list::NodeIndex;
 
@@ -93,11 +93,8 @@ impl Cluster {
         if state == ReplicaState::Corrupt {
             node.corrupt.insert(id, generation);
         }
+        node.deletions.replaced_by(id, generation);
         let doomed = node.deletions.contains(id, generation);
-        if !doomed {
-            // An order to delete another version is over: that version was replaced.
-            node.deletions.remove(id);
-        }
         match self.map.record(index, &record, doomed) {
             Recorded::Unknown => {
                 if id >= next {
@@ -119,9 +116,7 @@ impl Cluster {
 
     fn replica_deleted(&mut self, index: NodeIndex, id: ChunkId, generation: GenStamp) {
         if let Some(node) = self.nodes.get_mut(index) {
-            if node.deletions.contains(id, generation) {
-                node.deletions.remove(id);
-            }
+            node.deletions.done(id, generation);
             if node.corrupt.get(&id) == Some(&generation) {
                 node.corrupt.remove(&id);
             }
@@ -131,16 +126,34 @@ impl Cluster {
         self.refile(id);
     }
 
-    /// A reader found a replica that does not match its checksums.
+    /// A reader found a replica that does not match its checksums. The reader's own memory may be at fault: its word
+    /// does not take the last replica there is to read, only the node's own does.
     pub(crate) fn replica_corrupt(&mut self, id: ChunkId, generation: GenStamp, node: NodeId) {
         let Some(index) = self.nodes.find(node) else {
             return;
         };
+        if !self.is_readable_without(id, index) {
+            return;
+        }
         if self.map.mark_corrupt(id, index, generation) {
             if let Some(node) = self.nodes.get_mut(index) {
                 node.corrupt.insert(id, generation);
             }
             self.refile(id);
         }
+    }
+
+    /// Whether a chunk can be read without this node's replica, and will be for as long as nothing else happens.
+    fn is_readable_without(&self, id: ChunkId, index: NodeIndex) -> bool {
+        let Some(chunk) = self.map.get(id) else {
+            return false;
+        };
+        if chunk.length().is_some() {
+            return self.firm(id, chunk).any(|other| other != index);
+        }
+        let fit = |odd: &Odd| {
+            !odd.doomed && chunk.judge(odd.generation, odd.length, odd.state) == Verdict::Candidate
+        };
+        self.map.odd(id).iter().any(|odd| odd.node != index && fit(odd))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Address, Cluster, Command, Config, Event, NodeStats, Volume};
+use dfs_namenode_core::{Address, Cluster, Command, Config, Event, NodeState, NodeStats, Volume};
 use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
 use proptest::prelude::*;
 
@@ -120,8 +120,15 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Committed chunks of which an order deletes replicas keep enough good ones.
-fn check_orders(cluster: &Cluster, orders: &[Command], config: &Config) -> Result<(), TestCaseError> {
+/// Committed chunks of which an order deletes replicas keep a good one on another node that can be relied on.
+fn check_orders(
+    cluster: &Cluster,
+    (node, orders): (NodeId, &[Command]),
+    config: &Config,
+    now: Millis,
+) -> Result<(), TestCaseError> {
+    let live = cluster.nodes(now).into_iter().filter(|view| view.reported && view.state != NodeState::Dead);
+    let live: Vec<NodeId> = live.map(|view| view.id).collect();
     for order in orders {
         let Command::Delete { replicas } = order else {
             continue;
@@ -129,8 +136,8 @@ fn check_orders(cluster: &Cluster, orders: &[Command], config: &Config) -> Resul
         prop_assert!(replicas.len() <= config.delete_batch);
         for (id, _) in replicas {
             if let Some(chunk) = cluster.chunk(*id) {
-                let floor = config.min_replicas.min(chunk.replication) as usize;
-                prop_assert!(chunk.length.is_some() && chunk.good.len() >= floor, "{id}: {chunk:?}");
+                let kept = chunk.good.iter().any(|other| *other != node && live.contains(other));
+                prop_assert!(chunk.length.is_some() && kept, "{id}: {chunk:?}");
             }
         }
     }
@@ -178,7 +185,7 @@ proptest! {
                 }
                 Step::HeartbeatReply(node) => {
                     let orders = cluster.take_commands(node, now);
-                    check_orders(&cluster, &orders, &config)?;
+                    check_orders(&cluster, (node, &orders), &config, now)?;
                 }
             }
             prop_assert_eq!(cluster.violations(), Vec::<String>::new(), "after {:?}", step);

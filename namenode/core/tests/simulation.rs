@@ -152,10 +152,11 @@ impl World {
         (0..self.nodes.len()).filter(|n| has(&self.nodes[*n])).collect()
     }
 
-    /// Nodes with an intact replica that the cluster knows and does not delete.
+    /// Nodes with an intact replica that the cluster knows and that no order will delete.
     fn counted(&self, id: ChunkId) -> Vec<usize> {
         let known = self.cluster.locate(id, None, self.now);
-        self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n))).collect()
+        let stays = |n: &usize| self.nodes[*n].deletions.iter().all(|(_, chunk)| *chunk != id);
+        self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n)) && stays(n)).collect()
     }
 
     /// Whether a disk was lost and the cluster still believes in it.
@@ -265,6 +266,11 @@ impl World {
             let copying = |transfer: &Transfer| transfer.chunk == id && transfer.source == n;
             self.transfers.retain(|transfer| !copying(transfer));
             self.apply(Event::ReplicaCorrupt { chunk: id, generation: GENERATION, node: node_id(n) });
+            if self.cluster.locate(id, None, self.now).contains(&node_id(n)) {
+                // The other replicas may go any moment, so the reader is not believed; the node looks for itself.
+                let found = ReplicaRecord { state: ReplicaState::Corrupt, ..finalized(id) };
+                self.nodes[n].changes.push((found, false));
+            }
         }
     }
 
@@ -435,8 +441,13 @@ impl World {
             }
             Command::Delete { replicas } => {
                 for (chunk, _) in replicas.into_iter().filter(|_| !lost) {
-                    let time = Duration::from_millis(self.rng.random_range(0..5_000));
-                    self.nodes[n].deletions.push((self.now.plus(time), chunk));
+                    // One in ten takes so long that it is ordered again or recalled.
+                    let longest = if self.rng.random_range(0..10) == 0 { 150_000 } else { 5_000 };
+                    let time = Duration::from_millis(self.rng.random_range(0..longest));
+                    let node = &mut self.nodes[n];
+                    if node.deletions.iter().all(|(_, there)| *there != chunk) {
+                        node.deletions.push((self.now.plus(time), chunk));
+                    }
                 }
             }
             Command::Recover { chunk, .. } => panic!("nobody asked for a recovery of {chunk}"),
