@@ -9,8 +9,12 @@ DATANODES     ?= 3
 DATA          ?= ./data
 NAMENODE_PORT ?= 9000
 
+# Further arguments of the benchmark, such as BENCH='--only large'.
+BENCH ?=
+
 BINARIES = dfs dfs-namenode dfs-datanode
 NEXTEST  = 0.9.151
+DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
@@ -21,13 +25,18 @@ help: ## show this list
 	@echo
 	@echo "  Variables: DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
 
-setup: ## install what is missing: C compiler, crates, test runner
+setup: ## install what is missing: Debian packages, crates, test runner
 	@command -v cargo >/dev/null || { echo "cargo is missing: install the Rust toolchain from https://rustup.rs"; exit 1; }
-	@command -v cc >/dev/null || { \
-	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+	@missing=; command -v cc >/dev/null || missing="gcc libc6-dev"; \
+	  command -v faketime >/dev/null || missing="$$missing faketime"; \
+	  if [ -n "$$missing" ]; then \
+	    if command -v apt-get >/dev/null; then \
+	      sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	      $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	    else echo "install these packages: $$missing"; exit 1; fi; fi
 	cargo fetch --locked --quiet
-	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest --version $(NEXTEST)
+	@cargo nextest --version >/dev/null 2>&1 || CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/tools" cargo install --locked \
+	  --no-default-features --features default-no-update cargo-nextest --version $(NEXTEST)
 
 build: ## build the programs and link them into bin/
 	cargo build --locked --release --bins -p dfs-cli -p dfs-namenode -p dfs-datanode
@@ -58,8 +67,8 @@ clean-data: ## remove the data of the stopped cluster
 test-ops: build ## try every operation on the running cluster
 	$(DFS) local test-ops --namenode 127.0.0.1:$(NAMENODE_PORT)
 
-bench: ## measure, beside the machine's limits
-	cargo run --locked --release -p dfs-bench
+bench: build ## measure, beside the machine's limits
+	cargo run --locked --release -p dfs-bench -- $(BENCH)
 
 fmt: ## format the code
 	cargo fmt --all
@@ -70,5 +79,7 @@ lint: ## clippy, warnings are errors
 generate: ## write the generated files again
 	cargo xtask generate
 
-deny: ## check licences and advisories of the dependencies
-	cargo deny --locked check
+deny: ## check licences, bans and sources of the dependencies
+	@cargo deny --version >/dev/null 2>&1 || CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/tools" \
+	  cargo install --locked cargo-deny --version $(DENY)
+	cargo deny --locked check bans licenses sources

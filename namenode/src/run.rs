@@ -126,6 +126,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         LogStyle::Json => LogFormat::Json,
     };
     telemetry::init(config.log.as_deref(), format)?;
+    dfs_daemon::limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
