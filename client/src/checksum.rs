@@ -18,12 +18,14 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The checksum of a file's bytes. It does not depend on chunk size or replication, so that any two files of equal
 /// content have equal checksums, on any cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChecksum {
     /// CRC32C of all bytes.
     pub crc32c: u32,
     /// Number of bytes.
     pub length: u64,
+    /// CRC32C of each chunk's bytes, in order.
+    pub chunks: Vec<u32>,
 }
 
 impl Dfs {
@@ -42,18 +44,18 @@ impl Dfs {
         chunks
             .map_ok(|chunk| chunk_checksum(source, chunk))
             .try_buffered(CONCURRENT)
-            .try_fold(FileChecksum { crc32c: 0, length: 0 }, |sum, part| async move {
-                Ok(FileChecksum {
-                    crc32c: checksum::combine(sum.crc32c, part.crc32c, part.length),
-                    length: sum.length + part.length,
-                })
+            .try_fold(FileChecksum { crc32c: 0, length: 0, chunks: Vec::new() }, |mut sum, part| async move {
+                sum.crc32c = checksum::combine(sum.crc32c, part.crc32c, part.length);
+                sum.length += part.length;
+                sum.chunks.push(part.crc32c);
+                Ok(sum)
             })
             .await
     }
 }
 
 /// The checksum of a chunk's readable bytes, from the first node that answers.
-async fn chunk_checksum(source: &ReadSource, mut chunk: LocatedChunk) -> FsResult<FileChecksum> {
+async fn chunk_checksum(source: &ReadSource, mut chunk: LocatedChunk) -> FsResult<v1::ChecksumReply> {
     let dfs = &source.dfs;
     let offset = chunk.offset;
     let mut backoff = Backoff::new(dfs.settings.call_budget);
@@ -73,9 +75,7 @@ async fn chunk_checksum(source: &ReadSource, mut chunk: LocatedChunk) -> FsResul
                 .call(&node, CHUNK_TIMEOUT, |mut client| async move { client.checksum(request).await })
                 .await;
             match answer {
-                Ok(reply) if reply.length == length => {
-                    return Ok(FileChecksum { crc32c: reply.crc32c, length });
-                }
+                Ok(reply) if reply.length == length => return Ok(reply),
                 Ok(reply) => reasons.push(format!("{node}: has {} of {length} bytes", reply.length)),
                 Err(error) => reasons.push(format!("{node}: {error}")),
             }

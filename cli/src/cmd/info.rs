@@ -37,6 +37,7 @@ struct Chunk<'a> {
     index: u64,
     offset: u64,
     length: u64,
+    crc32c: Option<String>,
     state: &'static str,
     replicas: Vec<Replica<'a>>,
 }
@@ -93,11 +94,18 @@ fn info((path, locations, checksum): &(FsPath, Locations, Option<FileChecksum>))
         path,
         status: &locations.status,
         crc32c: checksum.as_ref().map(|sum| format!("{:08x}", sum.crc32c)),
-        chunks: locations.chunks.iter().map(chunk).collect(),
+        chunks: locations
+            .chunks
+            .iter()
+            .enumerate()
+            .map(|(index, located)| {
+                chunk(located, checksum.as_ref().and_then(|sum| sum.chunks.get(index)).copied())
+            })
+            .collect(),
     }
 }
 
-fn chunk(chunk: &LocatedChunk) -> Chunk<'_> {
+fn chunk(chunk: &LocatedChunk, crc32c: Option<u32>) -> Chunk<'_> {
     let state = match (chunk.under_construction, chunk.corrupt, chunk.nodes.is_empty()) {
         (true, _, _) => "being written",
         (false, true, _) => "corrupt",
@@ -110,6 +118,7 @@ fn chunk(chunk: &LocatedChunk) -> Chunk<'_> {
         index: chunk.index,
         offset: chunk.offset,
         length: chunk.length,
+        crc32c: crc32c.map(|sum| format!("{sum:08x}")),
         state,
         replicas: chunk
             .nodes
@@ -151,12 +160,13 @@ fn print(out: &mut Out, info: &Info<'_>, format: Format) -> Outcome {
             chunk.generation.to_string(),
             chunk.offset.to_string(),
             chunk.length.to_string(),
+            chunk.crc32c.clone().unwrap_or_else(|| "-".to_owned()),
             chunk.state.to_owned(),
             format!("{}/{}", chunk.replicas.len(), status.replication),
             replicas.collect::<Vec<_>>().join(", "),
         ]
     });
-    let header = vec!["#", "CHUNK", "GENERATION", "OFFSET", "LENGTH", "STATE", "REPLICAS", "NODES"];
+    let header = vec!["#", "CHUNK", "GENERATION", "OFFSET", "LENGTH", "CRC32C", "STATE", "REPLICAS", "NODES"];
     out.line("")?;
     out.line(&table(header, rows.collect(), &[0, 1, 2, 3, 4]))
 }

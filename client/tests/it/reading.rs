@@ -155,7 +155,14 @@ async fn dead_nodes_end_in_an_error_within_the_budget() {
 async fn a_checksum_comes_from_the_next_node() {
     let (cluster, dfs, data) = stored(3).await;
     cluster.set(0, Faults { dead: true, ..Faults::default() });
-    assert_eq!(dfs.checksum(&path("/a")).await.unwrap().crc32c, checksum::crc32c(&data));
+    let sum = dfs.checksum(&path("/a")).await.unwrap();
+    assert_eq!(sum.crc32c, checksum::crc32c(&data));
+    let chunks = &dfs.locate(&path("/a"), 0..u64::MAX).await.unwrap().chunks;
+    let parts = chunks.iter().map(|chunk| {
+        let start = chunk.offset as usize;
+        checksum::crc32c(&data[start..start + chunk.length as usize])
+    });
+    assert_eq!(sum.chunks, parts.collect::<Vec<_>>());
 }
 
 #[tokio::test]
