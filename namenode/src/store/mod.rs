@@ -283,11 +283,6 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.held(inode, &holder).map(|file| file.status())).await
     }
 
-    /// The file a chunk belongs to, and its number there. The file may be in a deleted tree.
-    pub async fn chunk_owner(&self, chunk: ChunkId) -> FsResult<Option<(InodeId, u64)>> {
-        self.shared.readers.run(move |snapshot| snapshot.chunk_owner(chunk)).await
-    }
-
     /// Where an inode is; `None` if it was deleted.
     pub async fn path_of(&self, inode: InodeId) -> FsResult<Option<FsPath>> {
         self.shared.readers.run(move |snapshot| snapshot.path_of(inode)).await

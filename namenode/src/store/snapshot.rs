@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId};
+use dfs_types::{Caller, FileStatus, FsPath, InodeId};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority};
@@ -121,11 +121,6 @@ impl<'a> Snapshot<'a> {
         let file = self.held(id, holder)?;
         let path = path_of(self.connection, &file)?.ok_or_else(|| lease::gone(id))?;
         Ok(OpenFile { status: file.status(), path, chunks: self.chunks(id)? })
-    }
-
-    /// Where a chunk belongs.
-    pub(crate) fn chunk_owner(&self, chunk: ChunkId) -> Result<Option<(InodeId, u64)>, Stop> {
-        Ok(Chunk::owner(self.connection, chunk)?)
     }
 
     /// Where an inode is.
