@@ -230,6 +230,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
         .chunks(REPORT_PAGE)
         .map(|page| v1::ReportPage {
             node: id.clone(),
+            fence: 0,
             incarnation: incarnation.clone(),
             replicas: page.to_vec(),
         })

@@ -93,7 +93,11 @@ impl NameNode {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let id = RequestId { client: self.client, call: CallId(self.calls.fetch_add(1, Ordering::Relaxed)) };
-        let context = v1::Context { id: Some(id.into()), caller: Some(self.caller.clone().into()) };
+        let context = v1::Context {
+            id: Some(id.into()),
+            caller: Some(self.caller.clone().into()),
+            follower_read_at: None,
+        };
         let started = Instant::now();
         let mut backoff = Backoff::new(patience.total);
         let mut silent = 0;

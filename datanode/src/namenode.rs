@@ -215,10 +215,11 @@ impl Namenode {
             active_reads: *reads,
             active_copies: *copies,
             stopping: *stopping,
+            fence: 0,
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
-        let v1::HeartbeatReply { register, report, commands } = reply;
+        let v1::HeartbeatReply { register, report, commands, .. } = reply;
         Ok(Wishes { register, report, orders: commands.into_iter().map(order).collect() })
     }
 
@@ -233,7 +234,7 @@ impl Namenode {
                 let goes_on = last.map(|record| Some(record.chunk));
                 let replicas = records.into_iter().map(convert::wire_replica_record).collect();
                 let (node, incarnation) = (node.clone(), incarnation.clone());
-                (v1::ReportPage { node, incarnation, replicas }, goes_on)
+                (v1::ReportPage { node, incarnation, replicas, fence: 0 }, goes_on)
             });
             std::future::ready(next)
         });

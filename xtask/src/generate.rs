@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PROTO_FILES: [&str; 5] =
-    ["values.proto", "namespace.proto", "data.proto", "cluster.proto", "admin.proto"];
+const PROTO_FILES: [&str; 6] =
+    ["values.proto", "namespace.proto", "data.proto", "cluster.proto", "admin.proto", "raft.proto"];
 const PROTO_CODE: &str = "proto/src/gen/dfs.v1.rs";
 
 /// The Rust code of the gRPC protocol, compiled from `proto/proto` without a system `protoc`.

@@ -87,6 +87,7 @@ fn context(user: &str) -> v1::Context {
     v1::Context {
         id: Some(v1::RequestId { client: vec![1; 16], call: 1 }),
         caller: Some(v1::Caller { user: user.into(), groups: vec![] }),
+        follower_read_at: None,
     }
 }
 

@@ -70,6 +70,7 @@ impl Service {
         Ok(v1::RegisterReply {
             cluster: registered.cluster.as_bytes().to_vec(),
             heartbeat_interval_ms: registered.heartbeat_interval.as_millis() as u64,
+            namenodes: Vec::new(),
         })
     }
 
@@ -89,6 +90,9 @@ impl Service {
             register: answer.reception.register,
             report: answer.reception.report,
             commands: answer.orders.into_iter().map(command).collect(),
+            term: 1,
+            leads: true,
+            namenodes: Vec::new(),
         })
     }
 
