@@ -58,6 +58,8 @@ pub fn from_status(status: &Status) -> FsError {
         Code::Unimplemented => ErrorCode::Unsupported,
         Code::ResourceExhausted => ErrorCode::Busy,
         Code::PermissionDenied | Code::Unauthenticated => ErrorCode::PermissionDenied,
+        // With a source it was made here and not by the server: a connection that was closed, not a failed request.
+        Code::Internal if status.source().is_some() => ErrorCode::Unavailable,
         Code::Internal | Code::DataLoss => ErrorCode::Internal,
         // Connections that break mid-call surface as Unknown, Cancelled or Aborted.
         _ => ErrorCode::Unavailable,
@@ -105,5 +107,9 @@ mod tests {
         assert_eq!(from_status(&Status::unavailable("gone")).code, ErrorCode::Unavailable);
         assert_eq!(from_status(&Status::deadline_exceeded("late")).code, ErrorCode::TimedOut);
         assert_eq!(from_status(&Status::unknown("reset")).code, ErrorCode::Unavailable);
+        assert_eq!(from_status(&Status::internal("a bug")).code, ErrorCode::Internal);
+        let mut closed = Status::internal("h2 protocol error");
+        closed.set_source(std::sync::Arc::new(std::io::Error::other("GOAWAY")));
+        assert_eq!(from_status(&closed).code, ErrorCode::Unavailable);
     }
 }

@@ -285,6 +285,6 @@ mod tests {
     #[test]
     fn a_mutation_without_caller_is_refused() {
         assert!(context(None).is_err());
-        assert!(context(Some(v1::Context { id: None, caller: None })).is_err());
+        assert!(context(Some(v1::Context::default())).is_err());
     }
 }

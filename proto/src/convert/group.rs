@@ -1,0 +1,76 @@
+//! What a NameNode tells beside its answers about the group it belongs to.
+
+use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+/// Metadata key of a [`NotLeader`](dfs_types::ErrorCode::NotLeader) status: `HOST:PORT` of the leader.
+const LEADER_KEY: &str = "dfs-leader";
+/// Metadata key of every answer: index of the last log entry in the answering NameNode's database.
+const APPLIED_KEY: &str = "dfs-applied";
+/// Longest address that is believed, in bytes: a DNS name and a port.
+const MAX_ADDRESS_BYTES: usize = 255 + 6;
+
+/// The status with the leader's address. One that can't be written in a header is left out: it is only a hint.
+#[must_use]
+pub fn with_leader(mut status: Status, address: &str) -> Status {
+    if let Ok(value) = MetadataValue::try_from(address) {
+        status.metadata_mut().insert(LEADER_KEY, value);
+    }
+    status
+}
+
+/// Where the leader is according to a NameNode that does not lead, if it knows.
+pub fn leader(status: &Status) -> Option<String> {
+    let address = status.metadata().get(LEADER_KEY)?.to_str().ok()?;
+    is_address(address).then(|| address.to_owned())
+}
+
+/// Notes in an answer's metadata what its sender had applied.
+pub fn set_applied(metadata: &mut MetadataMap, index: u64) {
+    metadata.insert(APPLIED_KEY, MetadataValue::from(index));
+}
+
+/// What the sender of an answer had applied; `None` if it does not say.
+pub fn applied(metadata: &MetadataMap) -> Option<u64> {
+    metadata.get(APPLIED_KEY)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether this looks like `HOST:PORT`.
+pub fn is_address(text: &str) -> bool {
+    text.len() <= MAX_ADDRESS_BYTES
+        && text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty()
+                && !host.contains(['/', '@', '?', '#'])
+                && !host.contains(char::is_whitespace)
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_told_and_nonsense_is_not_believed() {
+        let status = || Status::failed_precondition("another one leads");
+        assert_eq!(leader(&with_leader(status(), "nn-1.nn:9000")).as_deref(), Some("nn-1.nn:9000"));
+        assert_eq!(leader(&with_leader(status(), "[::1]:9000")).as_deref(), Some("[::1]:9000"));
+        assert_eq!(leader(&status()), None);
+        let long = format!("{}:1", "n".repeat(300));
+        for wrong in
+            ["", "nn", ":9000", "nn:0", "nn:99999", "nn/x:1", "a@b:1", "a b:1", "line\nbreak:1", &long]
+        {
+            assert_eq!(leader(&with_leader(status(), wrong)), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_applied_index_is_told() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(applied(&metadata), None);
+        set_applied(&mut metadata, u64::MAX);
+        assert_eq!(applied(&metadata), Some(u64::MAX));
+        metadata.insert(APPLIED_KEY, MetadataValue::from_static("-1"));
+        assert_eq!(applied(&metadata), None);
+    }
+}
