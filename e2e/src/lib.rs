@@ -1,7 +1,8 @@
-//! What the tests over a real local cluster share: waiting for conditions, content that can be told apart, and a
-//! model of the namespace.
+//! What the tests over a real local cluster share: waiting for conditions, content that can be told apart, a model of
+//! the namespace, and a linearizability checker.
 
 pub mod content;
+pub mod linearizability;
 pub mod model;
 pub mod wait;
 
