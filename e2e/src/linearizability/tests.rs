@@ -114,7 +114,7 @@ fn only_one_of_two_swaps_wins() {
 #[test]
 fn a_swap_that_failed_without_a_rival_had_an_unknown_one() {
     let lost = known(Work::Swap(0, 1), 5, 6, Told::Swapped(false));
-    assert!(is_violation(&[lost.clone()]));
+    assert!(is_violation(std::slice::from_ref(&lost)));
     assert!(verdict(&[unknown(Work::Swap(0, 2), 0), lost]).is_ok());
 }
 
