@@ -482,7 +482,7 @@ impl WriteTarget {
     /// One call of the `Namespace` service with a writer's patience.
     pub(crate) async fn call<T, F, Fut>(&self, call: F) -> FsResult<T>
     where
-        F: FnMut(v1::namespace_client::NamespaceClient<tonic::transport::Channel>, v1::Context) -> Fut,
+        F: Fn(v1::namespace_client::NamespaceClient<tonic::transport::Channel>, v1::Context) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         self.dfs.namenode.namespace(self.dfs.settings.transfer(), call).await

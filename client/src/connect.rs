@@ -1,26 +1,27 @@
 //! [`Dfs`], the handle, and how it is made.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dfs_types::limits::CONNECT_TIMEOUT;
 use dfs_types::{ClusterId, FsError, FsResult};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::datanodes::DataNodes;
 use crate::dial::{Connector, TcpConnector};
+use crate::group::learn_members;
 use crate::identity::{self, Given};
 use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::namenode::NameNode;
 use crate::namespace::{Defaults, fetch_defaults};
+use crate::peers::MAX_NAMENODES;
 use crate::retry::Patience;
 
 /// Time within which [`Builder::connect`] must have found the leader.
 const FIRST_CONTACT: Duration = Duration::from_secs(4);
 /// Longest that "safe mode" delays a call that is not part of a transfer.
 const SAFE_MODE_PATIENCE: Duration = Duration::from_secs(5);
-/// Most NameNode addresses.
-const MAX_NAMENODES: usize = 16;
 
 /// A file system. Cheap to clone; all clones share connections, the lease renewal and the memory limits.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) host: String,
     pub(crate) cluster: ClusterId,
     pub(crate) min_replicas: u32,
+    /// The task that learns the addresses of further NameNodes.
+    learning: OnceLock<AbortOnDropHandle<()>>,
 }
 
 /// The times that a [`Builder`] sets.
@@ -74,6 +77,7 @@ pub struct Builder {
     given: Given,
     connector: Arc<dyn Connector>,
     settings: Settings,
+    follower_reads: bool,
 }
 
 impl Dfs {
@@ -119,12 +123,14 @@ impl Dfs {
                 stall_timeout: Duration::from_secs(10),
                 hedge_after: Duration::from_millis(300),
             },
+            follower_reads: false,
         }
     }
 }
 
 impl Builder {
-    /// Adds a NameNode's `HOST:PORT`. With several the one that leads is found.
+    /// Adds a NameNode's `HOST:PORT`. With several the one that leads is found. The others of its group are learned
+    /// from it once there is a connection: one address is enough as long as that NameNode can be reached then.
     #[must_use]
     pub fn namenode(mut self, address: impl Into<String>) -> Self {
         self.namenodes.push(address.into());
@@ -195,11 +201,23 @@ impl Builder {
         self
     }
 
+    /// Lets every NameNode answer what changes nothing (attributes, listings, sums, where chunks are), each in turn
+    /// (default: only the one that leads).
+    ///
+    /// Promised is then: an answer is at least as new as everything that this client and its clones have seen before,
+    /// their own changes included. It may lack what others changed just before; reads are not linearizable across
+    /// clients. A NameNode that is behind lets the leader answer.
+    #[must_use]
+    pub fn follower_reads(mut self, allowed: bool) -> Self {
+        self.follower_reads = allowed;
+        self
+    }
+
     /// Connects: finds the NameNode that leads and learns which cluster it is.
     ///
     /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers.
     pub async fn connect(self) -> FsResult<Dfs> {
-        let Self { namenodes, given, connector, settings } = self;
+        let Self { namenodes, given, connector, settings, follower_reads } = self;
         if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
             return Err(FsError::invalid(format!(
                 "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
@@ -209,7 +227,13 @@ impl Builder {
         let caller = tokio::task::spawn_blocking(move || identity::complete(given))
             .await
             .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
-        let namenode = NameNode::new(namenodes, caller, Arc::clone(&connector), settings.connect_timeout);
+        let namenode = NameNode::new(
+            namenodes,
+            caller,
+            Arc::clone(&connector),
+            settings.connect_timeout,
+            follower_reads,
+        );
         let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
         let Defaults { cluster, min_replicas, .. } = fetch_defaults(&namenode, first).await?;
         let inner = Inner {
@@ -222,7 +246,11 @@ impl Builder {
             settings,
             cluster,
             min_replicas,
+            learning: OnceLock::new(),
         };
-        Ok(Dfs { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let learning = tokio::spawn(learn_members(Arc::downgrade(&inner)));
+        inner.learning.get_or_init(|| AbortOnDropHandle::new(learning));
+        Ok(Dfs { inner })
     }
 }

@@ -20,6 +20,7 @@
 //! Every error is a [`dfs_types::FsError`]: a code for programs and a sentence for people. Wire types stay inside.
 
 mod admin;
+mod backup;
 mod checksum;
 mod chunk_reader;
 mod chunk_writer;
@@ -27,12 +28,14 @@ mod connect;
 mod datanodes;
 mod dial;
 mod error;
+mod group;
 mod identity;
 mod lease;
 mod locate;
 mod memory;
 mod namenode;
 mod namespace;
+mod peers;
 mod pipeline;
 mod read;
 mod replica_stream;
@@ -45,10 +48,12 @@ pub use admin::{
     ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, NodeReport, NodeState, SafeModeAction,
     SafeModeStatus, VolumeReport,
 };
+pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::{Builder, Dfs};
 pub use dfs_proto::convert::Endpoint;
 pub use dial::{Connector, TcpConnector};
+pub use group::{MemberRole, NamenodeGroup, NamenodeMember};
 pub use locate::{LocatedChunk, Locations};
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
 pub use read::FileReader;

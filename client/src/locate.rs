@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, replica_record};
 use dfs_proto::v1;
+use dfs_proto::v1::namespace_client::NamespaceClient;
 use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, ReplicaState};
+use tonic::transport::Channel;
 
 use crate::connect::{Dfs, Inner};
 use crate::namespace::status;
@@ -87,21 +89,36 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn locate(&self, path: &FsPath, range: Range<u64>) -> FsResult<Locations> {
-        locate(&self.inner, self.inner.settings.call(), path, range).await
+        locate(&self.inner, self.inner.settings.call(), Freshness::Seen, path, range).await
     }
 }
 
-async fn locate(dfs: &Inner, patience: Patience, path: &FsPath, range: Range<u64>) -> FsResult<Locations> {
+/// How new locations must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// As new as what this client has seen.
+    Seen,
+    /// What the leader knows now.
+    Latest,
+}
+
+async fn locate(
+    dfs: &Inner,
+    patience: Patience,
+    freshness: Freshness,
+    path: &FsPath,
+    range: Range<u64>,
+) -> FsResult<Locations> {
     let offset = range.start.min(MAX_OFFSET);
     let length = range.end.min(MAX_OFFSET).saturating_sub(offset);
-    let reply = dfs
-        .namenode
-        .namespace(patience, |mut client, context| {
-            let request =
-                v1::LocateRequest { context: Some(context), path: path.to_string(), offset, length };
-            async move { client.locate(request).await }
-        })
-        .await?;
+    let call = |mut client: NamespaceClient<Channel>, context| {
+        let request = v1::LocateRequest { context: Some(context), path: path.to_string(), offset, length };
+        async move { client.locate(request).await }
+    };
+    let reply = match freshness {
+        Freshness::Seen => dfs.namenode.look(patience, call).await?,
+        Freshness::Latest => dfs.namenode.namespace(patience, call).await?,
+    };
     let chunks = reply.chunks.into_iter().map(LocatedChunk::try_from).collect::<FsResult<_>>()?;
     Ok(Locations { status: status(reply.status)?, chunks })
 }
@@ -122,7 +139,7 @@ impl ReadSource {
     /// Opens the file: learns its length, of a file being written up to the last flush, and its first locations.
     pub(crate) async fn open(dfs: Arc<Inner>, path: &FsPath) -> FsResult<(Self, FileStatus)> {
         let patience = dfs.settings.call();
-        let Locations { mut status, chunks } = locate(&dfs, patience, path, 0..1).await?;
+        let Locations { mut status, chunks } = locate(&dfs, patience, Freshness::Seen, path, 0..1).await?;
         if status.is_directory() {
             return Err(FsError::new(ErrorCode::IsADirectory, format!("{path} is a directory")));
         }
@@ -141,7 +158,7 @@ impl ReadSource {
         Ok((source, status))
     }
 
-    /// The chunk that holds the byte at `offset`; asks the NameNode anew if `refresh`.
+    /// The chunk that holds the byte at `offset`; asks the leader anew if `refresh`.
     pub(crate) async fn chunk_at(&self, offset: u64, refresh: bool) -> FsResult<LocatedChunk> {
         if !refresh && let Some(chunk) = self.known(offset) {
             return Ok(chunk);
@@ -149,7 +166,8 @@ impl ReadSource {
         let end =
             offset.saturating_add(self.chunk_size.saturating_mul(SPAN)).min(self.length.max(offset + 1));
         let patience = self.dfs.settings.transfer();
-        let located = locate(&self.dfs, patience, &self.path, offset..end).await?;
+        let freshness = if refresh { Freshness::Latest } else { Freshness::Seen };
+        let located = locate(&self.dfs, patience, freshness, &self.path, offset..end).await?;
         if located.status.inode != self.inode {
             let text = format!("{} was replaced by another file while it was read", self.path);
             return Err(FsError::new(ErrorCode::NotFound, text));
@@ -188,7 +206,7 @@ impl ReadSource {
 async fn readable_length(dfs: &Inner, path: &FsPath, status: &FileStatus) -> FsResult<u64> {
     let known = status.length;
     let tail = known.saturating_sub(1)..known.saturating_add(status.chunk_size.saturating_mul(2));
-    let located = locate(dfs, dfs.settings.call(), path, tail).await?;
+    let located = locate(dfs, dfs.settings.call(), Freshness::Seen, path, tail).await?;
     let Some(chunk) = located.chunks.iter().rfind(|chunk| chunk.under_construction) else {
         return Ok(located.status.length);
     };

@@ -1,38 +1,65 @@
-//! Calls to the NameNode: finding the leader, trying again, request ids.
+//! Calls to the NameNodes: finding the leader, trying again, request ids.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_proto::convert::from_status;
+use dfs_proto::convert::{applied, from_status, leader};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_client::AdminClient;
+use dfs_proto::v1::namenodes_client::NamenodesClient;
 use dfs_proto::v1::namespace_client::NamespaceClient;
 use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
 use dfs_types::{CallId, Caller, ClientId, ErrorCode, FsError, FsResult, RequestId};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tracing::debug;
 
 use crate::dial::{Connector, dial};
+use crate::peers::{Address, Peers};
 use crate::retry::{Backoff, Patience};
 
 /// Time for one try of one call; a server that waits for something itself answers before.
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Silence of a NameNode after which another one is asked as well: longer than a leader takes for almost any call,
+/// shorter than anybody likes to wait for one that hangs.
+const SILENCE: Duration = Duration::from_millis(1_500);
 
 /// The NameNodes of one cluster, of which one leads.
 #[derive(Debug)]
 pub(crate) struct NameNode {
-    addresses: Vec<String>,
-    channels: Mutex<Vec<Option<Channel>>>,
-    leader: AtomicUsize,
+    peers: Peers,
     connector: Arc<dyn Connector>,
     connect_timeout: Duration,
     client: ClientId,
     calls: AtomicU64,
     caller: Caller,
+    /// Highest index of the log that an answer reflected.
+    applied: AtomicU64,
+    follower_reads: bool,
+}
+
+/// Why a try of a call was in vain.
+struct Refusal {
+    error: FsError,
+    /// Where the leader is, according to the one that refused.
+    leader: Option<String>,
+}
+
+impl From<FsError> for Refusal {
+    fn from(error: FsError) -> Self {
+        Self { error, leader: None }
+    }
+}
+
+/// Whether the same request may succeed a little later. A server that ran out of time says so, and the request id
+/// keeps what it did nevertheless from being done twice.
+fn may_succeed_later(code: ErrorCode) -> bool {
+    code.is_transient() || code == ErrorCode::TimedOut
 }
 
 impl NameNode {
@@ -42,16 +69,17 @@ impl NameNode {
         caller: Caller,
         connector: Arc<dyn Connector>,
         connect_timeout: Duration,
+        follower_reads: bool,
     ) -> Self {
         Self {
-            channels: Mutex::new(vec![None; addresses.len()]),
-            addresses,
-            leader: AtomicUsize::new(0),
+            peers: Peers::new(addresses),
             connector,
             connect_timeout,
             client: ClientId::random(),
             calls: AtomicU64::new(1),
             caller,
+            applied: AtomicU64::new(0),
+            follower_reads,
         }
     }
 
@@ -60,66 +88,80 @@ impl NameNode {
         self.client
     }
 
-    /// One call of the `Namespace` service.
-    pub(crate) async fn namespace<T, F, Fut>(&self, patience: Patience, mut call: F) -> FsResult<T>
-    where
-        F: FnMut(NamespaceClient<Channel>, v1::Context) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        self.call(patience, |channel, context| {
-            let client = NamespaceClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
-            call(client, context)
-        })
-        .await
+    /// The addresses known.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
-    /// One call of the `Admin` service.
-    pub(crate) async fn admin<T, F, Fut>(&self, patience: Patience, mut call: F) -> FsResult<T>
+    /// One call of the `Namespace` service, which the leader answers.
+    pub(crate) async fn namespace<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
     where
-        F: FnMut(AdminClient<Channel>, v1::Context) -> Fut,
+        F: Fn(NamespaceClient<Channel>, v1::Context) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.call(patience, |channel, context| {
+        self.lead(patience, |channel, context| call(namespace_client(channel), context)).await
+    }
+
+    /// One call of the `Namespace` service that changes nothing: any NameNode may answer if this client reads from
+    /// followers, provided that it has applied all that this client has seen.
+    pub(crate) async fn look<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
+    where
+        F: Fn(NamespaceClient<Channel>, v1::Context) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let call = |channel, context| call(namespace_client(channel), context);
+        if self.follower_reads
+            && let Some(address) = self.peers.turn()
+        {
+            let seen = self.applied.load(Ordering::Relaxed);
+            let context = v1::Context { follower_read_at: Some(seen), ..self.context() };
+            match self.attempt(&address, SILENCE.min(patience.total), context, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(Refusal { error, .. }) if is_answer(error.code) => return Err(error),
+                Err(Refusal { error, .. }) => {
+                    debug!(%error, code = %error.code, %address, "no answer to a read, asking the leader");
+                }
+            }
+        }
+        self.lead(patience, call).await
+    }
+
+    /// One call of the `Admin` service, which the leader answers.
+    pub(crate) async fn admin<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
+    where
+        F: Fn(AdminClient<Channel>, v1::Context) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.lead(patience, |channel, context| {
             let client = AdminClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
             call(client, context)
         })
         .await
     }
 
-    /// Tries a call, with the same request id each time, until it succeeds, fails for good or patience ends.
-    async fn call<T, F, Fut>(&self, patience: Patience, mut call: F) -> FsResult<T>
+    /// One call of the `Namenodes` service that the leader answers.
+    pub(crate) async fn group<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
     where
-        F: FnMut(Channel, v1::Context) -> Fut,
+        F: Fn(NamenodesClient<Channel>, v1::Context) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let id = RequestId { client: self.client, call: CallId(self.calls.fetch_add(1, Ordering::Relaxed)) };
-        let context = v1::Context {
-            id: Some(id.into()),
-            caller: Some(self.caller.clone().into()),
-            follower_read_at: None,
-        };
+        self.lead(patience, |channel, context| call(NamenodesClient::new(channel), context)).await
+    }
+
+    /// The group's members as a NameNode tells them, and that NameNode's address: the first to answer of all that are
+    /// known, be it the leader or not.
+    pub(crate) async fn members(&self, patience: Patience) -> FsResult<(Address, v1::NamenodesReply)> {
         let started = Instant::now();
-        let mut backoff = Backoff::new(patience.total);
-        let mut silent = 0;
+        let mut backoff = Backoff::searching(patience.total);
         loop {
-            let target = self.leader.load(Ordering::Relaxed);
-            let error = match self.attempt(target, backoff.deadline(), &context, &mut call).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let hopeless = error.code == ErrorCode::SafeMode && started.elapsed() >= patience.safe_mode;
-            if !error.code.is_transient() || hopeless {
-                return Err(error);
-            }
-            debug!(%error, code = %error.code, call = id.call.0, "namenode call failed, trying again");
-            let elsewhere = matches!(error.code, ErrorCode::Unavailable | ErrorCode::NotLeader);
-            if elsewhere {
-                self.leave(target);
-                silent += 1;
-            }
-            // The other NameNodes are asked at once; only a whole round without a leader is a reason to wait.
-            if elsewhere && silent % self.addresses.len() != 0 {
-                continue;
+            let mut error = FsError::new(ErrorCode::Unavailable, "no NameNode is known");
+            for address in self.peers.all() {
+                let left = backoff.deadline().saturating_duration_since(Instant::now());
+                match self.members_at(&address, left).await {
+                    Ok(reply) => return Ok((address, reply)),
+                    Err(refused) if may_succeed_later(refused.code) => error = refused,
+                    Err(refused) => return Err(refused),
+                }
             }
             if !backoff.pause().await {
                 return Err(self.gave_up(error, started.elapsed()));
@@ -127,48 +169,133 @@ impl NameNode {
         }
     }
 
-    async fn attempt<T, F, Fut>(
+    /// The group's members as the NameNode at `address` tells them, within `limit` and without much patience.
+    pub(crate) async fn members_at(
         &self,
-        target: usize,
-        deadline: Instant,
-        context: &v1::Context,
-        call: &mut F,
-    ) -> FsResult<T>
+        address: &Address,
+        limit: Duration,
+    ) -> FsResult<v1::NamenodesReply> {
+        let call = |channel, context| async move {
+            NamenodesClient::new(channel).list(v1::NamenodesRequest { context: Some(context) }).await
+        };
+        let answer = self.attempt(address, SILENCE.min(limit), self.context(), &call).await;
+        answer.map_err(|refusal| refusal.error)
+    }
+
+    /// The context of a new request.
+    fn context(&self) -> v1::Context {
+        let id = RequestId { client: self.client, call: CallId(self.calls.fetch_add(1, Ordering::Relaxed)) };
+        v1::Context { id: Some(id.into()), caller: Some(self.caller.clone().into()), follower_read_at: None }
+    }
+
+    /// Tries a call that the leader answers, with the same request id each time, until it succeeds, fails for good or
+    /// patience ends.
+    ///
+    /// A try that gets no answer for [`SILENCE`] goes on while others are asked: a leader may take its time, one that
+    /// hangs has been replaced meanwhile. Whoever answers as leader wins; what an abandoned try did, or does later, is
+    /// not done again, as all tries are the same request.
+    async fn lead<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
     where
-        F: FnMut(Channel, v1::Context) -> Fut,
+        F: Fn(Channel, v1::Context) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let address = self.addresses.get(target).map_or("", String::as_str);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let cached = self.lock().get(target).cloned().flatten();
-        let channel = if let Some(channel) = cached {
-            channel
-        } else {
-            let channel = dial(self.connector.as_ref(), address, self.connect_timeout.min(left)).await?;
-            if let Some(slot) = self.lock().get_mut(target) {
-                *slot = Some(channel.clone());
+        let context = self.context();
+        let started = Instant::now();
+        let deadline = started + patience.total;
+        let mut search = Search::new(&self.peers, patience.total);
+        let mut backoff = Backoff::new(patience.total);
+        let mut tries = FuturesUnordered::new();
+        let mut failure = FsError::new(ErrorCode::Unavailable, "none was asked");
+        loop {
+            if tries.is_empty() && search.ask_at >= deadline {
+                return Err(self.gave_up(failure, started.elapsed()));
             }
-            channel
-        };
-        let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        match tokio::time::timeout(limit, call(channel, context.clone())).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(from_status(&status)),
-            Err(_) => Err(FsError::new(
-                ErrorCode::Unavailable,
-                format!("the NameNode at {address} did not answer within {limit:?}"),
-            )),
+            let ask = search.ask_at < deadline && search.under_way.len() < self.peers.count();
+            let (address, refusal) = tokio::select! {
+                biased;
+                Some((address, outcome)) = tries.next(), if !tries.is_empty() => match outcome {
+                    Ok(answer) => {
+                        search.found(&address);
+                        return Ok(answer);
+                    }
+                    Err(refusal) => (address, refusal),
+                },
+                () = tokio::time::sleep_until(search.ask_at), if ask => {
+                    if let Some(address) = search.next() {
+                        let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+                        let (this, context, call) = (self, context.clone(), &call);
+                        tries.push(async move {
+                            let outcome = this.attempt(&address, limit, context, call).await;
+                            (address, outcome)
+                        });
+                    }
+                    continue;
+                }
+            };
+            let Refusal { error, leader } = refusal;
+            debug!(%error, code = %error.code, %address, "namenode call failed");
+            if matches!(error.code, ErrorCode::Unavailable | ErrorCode::NotLeader) {
+                search.refused(&address, leader.as_deref());
+            } else {
+                // It leads, and says no, or not yet.
+                tries.clear();
+                search.found(&address);
+                let hopeless = error.code == ErrorCode::SafeMode && started.elapsed() >= patience.safe_mode;
+                if !may_succeed_later(error.code) || hopeless {
+                    return Err(error);
+                }
+                search.again_at(Instant::now() + backoff.next_pause());
+            }
+            failure = error;
         }
     }
 
-    /// Forgets the connection to `target` and turns to the next NameNode, unless another call did so already.
-    fn leave(&self, target: usize) {
-        if let Some(slot) = self.lock().get_mut(target) {
-            *slot = None;
+    /// One try at one NameNode.
+    async fn attempt<T, F, Fut>(
+        &self,
+        address: &Address,
+        limit: Duration,
+        context: v1::Context,
+        call: &F,
+    ) -> Result<T, Refusal>
+    where
+        F: Fn(Channel, v1::Context) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let answer = async {
+            let channel = if let Some(channel) = self.peers.channel(address) {
+                channel
+            } else {
+                let limit = self.connect_timeout.min(limit);
+                let channel = dial(self.connector.as_ref(), address, limit).await?;
+                self.peers.keep(address, channel.clone());
+                channel
+            };
+            match call(channel, context).await {
+                Ok(response) => {
+                    self.note_applied(response.metadata());
+                    Ok(response.into_inner())
+                }
+                Err(status) => {
+                    self.note_applied(status.metadata());
+                    Err(Refusal { leader: leader(&status), error: from_status(&status) })
+                }
+            }
+        };
+        let answer = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            let text = format!("the NameNode at {address} did not answer within {limit:?}");
+            Err(FsError::new(ErrorCode::Unavailable, text).into())
+        });
+        if let Err(Refusal { error: FsError { code: ErrorCode::Unavailable, .. }, .. }) = &answer {
+            self.peers.lost(address);
         }
-        let next = (target + 1) % self.addresses.len();
-        // Failing means that another call turned to the next one already.
-        let _ = self.leader.compare_exchange(target, next, Ordering::Relaxed, Ordering::Relaxed);
+        answer
+    }
+
+    fn note_applied(&self, metadata: &MetadataMap) {
+        if let Some(index) = applied(metadata) {
+            self.applied.fetch_max(index, Ordering::Relaxed);
+        }
     }
 
     fn gave_up(&self, error: FsError, tried: Duration) -> FsError {
@@ -177,14 +304,94 @@ impl NameNode {
         }
         let message = format!(
             "no NameNode answered as leader at {} for {:.1} s ({}): check the address and that it runs",
-            self.addresses.join(", "),
+            self.peers.all().join(", "),
             tried.as_secs_f64(),
             error.message
         );
         FsError::new(ErrorCode::Unavailable, message)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Channel>>> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+fn namespace_client(channel: Channel) -> NamespaceClient<Channel> {
+    NamespaceClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
+}
+
+/// Whether this error tells what the namespace is like, and not what the NameNode that was asked is like.
+fn is_answer(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NotFound
+            | ErrorCode::NotADirectory
+            | ErrorCode::IsADirectory
+            | ErrorCode::PermissionDenied
+            | ErrorCode::InvalidArgument
+    )
+}
+
+/// The search for the leader during one call.
+struct Search<'a> {
+    peers: &'a Peers,
+    /// Those that have been asked in this round, or did not answer yet.
+    asked: Vec<Address>,
+    /// Those that did not answer yet.
+    under_way: Vec<Address>,
+    /// When to ask another one.
+    ask_at: Instant,
+    /// Pauses between rounds.
+    rounds: Backoff,
+}
+
+impl<'a> Search<'a> {
+    fn new(peers: &'a Peers, budget: Duration) -> Self {
+        Self {
+            peers,
+            asked: Vec::new(),
+            under_way: Vec::new(),
+            ask_at: Instant::now(),
+            rounds: Backoff::searching(budget),
+        }
+    }
+
+    /// Whom to ask now. After a whole round without a leader there is nobody until the pause is over.
+    fn next(&mut self) -> Option<Address> {
+        let Some(address) = self.peers.next(&self.asked) else {
+            self.asked.clone_from(&self.under_way);
+            self.ask_at = Instant::now() + self.rounds.next_pause();
+            return None;
+        };
+        self.asked.push(Arc::clone(&address));
+        self.under_way.push(Arc::clone(&address));
+        self.ask_at = Instant::now() + SILENCE;
+        Some(address)
+    }
+
+    /// This one does not lead or can't be reached; perhaps it knows who leads.
+    fn refused(&mut self, address: &Address, leader: Option<&str>) {
+        self.under_way.retain(|other| other != address);
+        let among = |list: &[Address]| list.iter().any(|other| leader == Some(&**other));
+        self.ask_at = Instant::now();
+        if among(&self.under_way) {
+            // It is being asked: a leader that only takes its time.
+            self.ask_at += SILENCE;
+            return;
+        }
+        let fresh = !among(&self.asked);
+        if !leader.is_some_and(|leader| fresh && self.peers.follow(leader)) {
+            self.peers.leave(address);
+        }
+    }
+
+    /// This one leads; those that are silent meanwhile do not.
+    fn found(&mut self, address: &Address) {
+        self.peers.leads(address);
+        for silent in self.under_way.drain(..).filter(|silent| silent != address) {
+            self.peers.lost(&silent);
+        }
+    }
+
+    /// The next try begins a new round.
+    fn again_at(&mut self, time: Instant) {
+        self.asked.clear();
+        self.ask_at = time;
     }
 }

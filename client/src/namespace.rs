@@ -91,10 +91,17 @@ pub(crate) async fn fetch_defaults(namenode: &NameNode, patience: Patience) -> F
     })
 }
 
-/// Sends one request of the namespace with its context and answers with the reply.
+/// Sends one request of the namespace with its context and answers with the reply: the leader's, or, `looking`, that of
+/// any NameNode if this client reads from followers.
 macro_rules! ask {
     ($dfs:expr, $method:ident, $request:ident { $($field:ident : $value:expr),* $(,)? }) => {
-        $dfs.inner.namenode.namespace($dfs.inner.settings.call(), |mut client, context| {
+        ask!(@namespace, $dfs, $method, $request { $($field : $value),* })
+    };
+    (looking $dfs:expr, $method:ident, $request:ident { $($field:ident : $value:expr),* $(,)? }) => {
+        ask!(@look, $dfs, $method, $request { $($field : $value),* })
+    };
+    (@$way:ident, $dfs:expr, $method:ident, $request:ident { $($field:ident : $value:expr),* }) => {
+        $dfs.inner.namenode.$way($dfs.inner.settings.call(), |mut client, context| {
             let request = v1::$request { context: Some(context), $($field: $value),* };
             async move { client.$method(request).await }
         })
@@ -117,7 +124,7 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn stat(&self, path: &FsPath) -> FsResult<FileStatus> {
-        status(ask!(self, stat, StatRequest { path: path.to_string() }).await?.status)
+        status(ask!(looking self, stat, StatRequest { path: path.to_string() }).await?.status)
     }
 
     /// Whether there is a file or directory.
@@ -138,7 +145,7 @@ impl Dfs {
         limit: u32,
     ) -> FsResult<(Vec<DirectoryEntry>, bool)> {
         let request = ask!(
-            self,
+            looking self,
             list,
             ListRequest { path: path.to_string(), start_after: start_after.to_owned(), limit: limit }
         );
@@ -261,7 +268,7 @@ impl Dfs {
     /// Sums over a tree.
     pub async fn content_summary(&self, path: &FsPath) -> FsResult<ContentSummary> {
         let v1::ContentSummaryReply { length, files, directories, space } =
-            ask!(self, content_summary, ContentSummaryRequest { path: path.to_string() }).await?;
+            ask!(looking self, content_summary, ContentSummaryRequest { path: path.to_string() }).await?;
         Ok(ContentSummary { length, files, directories, space })
     }
 
@@ -277,7 +284,7 @@ impl Dfs {
             chunks,
             live_nodes,
             dead_nodes,
-        } = ask!(self, fs_stats, FsStatsRequest {}).await?;
+        } = ask!(looking self, fs_stats, FsStatsRequest {}).await?;
         Ok(FsStats {
             capacity,
             used,

@@ -8,18 +8,26 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause between two rounds in search of a leader: a new one is elected in about half a second.
+const LONGEST_SEARCH_PAUSE: Duration = Duration::from_millis(250);
 
 /// Growing pauses with jitter, up to a deadline.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     deadline: Instant,
     pause: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
     /// Tries may go on for `budget` from now.
     pub(crate) fn new(budget: Duration) -> Self {
-        Self { deadline: Instant::now() + budget, pause: FIRST_PAUSE }
+        Self { deadline: Instant::now() + budget, pause: FIRST_PAUSE, longest: LONGEST_PAUSE }
+    }
+
+    /// The same for the search for a leader, with shorter pauses.
+    pub(crate) fn searching(budget: Duration) -> Self {
+        Self { longest: LONGEST_SEARCH_PAUSE, ..Self::new(budget) }
     }
 
     /// When tries end.
@@ -27,10 +35,16 @@ impl Backoff {
         self.deadline
     }
 
+    /// How long to wait before the next try.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        self.pause = (self.pause * 2).min(self.longest);
+        pause
+    }
+
     /// Waits before the next try. `false`, at once, if it would begin after the deadline.
     pub(crate) async fn pause(&mut self) -> bool {
-        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let pause = self.next_pause();
         if Instant::now() + pause >= self.deadline {
             return false;
         }

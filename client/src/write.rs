@@ -471,7 +471,7 @@ async fn complete(file: Arc<WriteTarget>, chunks: Vec<watch::Receiver<Progress>>
         match reply {
             Ok(reply) => return status(reply.status),
             // Replicas are not reported, or not copied, yet.
-            Err(error) if matches!(error.code, ErrorCode::NotEnoughNodes | ErrorCode::TimedOut) => {
+            Err(error) if error.code == ErrorCode::NotEnoughNodes => {
                 if !backoff.pause().await {
                     return Err(error);
                 }

@@ -35,13 +35,12 @@ async fn a_bad_address_is_refused_at_once() {
 
 #[tokio::test]
 async fn the_leader_is_found_among_several() {
-    let follower = Cluster::start(0).await;
-    follower.names.lock().unwrap().not_leader = true;
-    let leader = Cluster::start(0).await;
+    let cluster = Cluster::start_group(0, 2).await;
+    cluster.elect(1, false);
     let dfs = Dfs::builder()
         .namenode("127.0.0.1:1")
-        .namenode(&follower.address)
-        .namenode(&leader.address)
+        .namenode(&cluster.members[0].address)
+        .namenode(&cluster.members[1].address)
         .connect()
         .await
         .unwrap();

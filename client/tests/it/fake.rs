@@ -9,12 +9,14 @@ use dfs_client::{Builder, Dfs};
 use dfs_proto::convert::{Endpoint, to_status};
 use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsError, FsPath, NodeId};
+use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::datanode::{DataNode, Faults, Node, Replica, serve};
+use crate::group::{Administration, Gate, Member, Mode};
 
 pub(crate) const CHUNK: u64 = 1 << 20;
 
@@ -48,7 +50,10 @@ pub(crate) struct Names {
     pub(crate) create_calls: Vec<u64>,
     /// So many answers to creations get lost after the work is done.
     pub(crate) lose_create_answers: u32,
-    pub(crate) not_leader: bool,
+    /// The next creations fail like this.
+    pub(crate) create_errors: Vec<ErrorCode>,
+    /// How long a creation takes.
+    pub(crate) create_takes: Duration,
     pub(crate) bad: Vec<(u64, NodeId)>,
     pub(crate) renewals: u64,
     /// Locations that `locate` leaves out the next so many times.
@@ -57,6 +62,7 @@ pub(crate) struct Names {
 
 #[derive(Clone)]
 struct NameNode {
+    member: Arc<Member>,
     names: Arc<Mutex<Names>>,
     nodes: Arc<Vec<Arc<Node>>>,
 }
@@ -65,6 +71,10 @@ pub(crate) struct Cluster {
     pub(crate) address: String,
     pub(crate) names: Arc<Mutex<Names>>,
     pub(crate) nodes: Arc<Vec<Arc<Node>>>,
+    /// The NameNodes, of which the first leads at first.
+    pub(crate) members: Vec<Arc<Member>>,
+    /// What a backup sends.
+    pub(crate) backup: Arc<Mutex<Vec<Result<v1::BackupPart, Status>>>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -84,7 +94,13 @@ pub(crate) fn content(length: usize) -> Vec<u8> {
 }
 
 impl Cluster {
+    /// One NameNode and `count` DataNodes.
     pub(crate) async fn start(count: u8) -> Self {
+        Self::start_group(count, 1).await
+    }
+
+    /// Several NameNodes, which share one namespace, and `count` DataNodes.
+    pub(crate) async fn start_group(count: u8, namenodes: u64) -> Self {
         let mut listeners = Vec::new();
         let mut nodes = Vec::new();
         for number in 0..count {
@@ -112,17 +128,54 @@ impl Cluster {
             tasks.push(AbortOnDropHandle::new(tokio::spawn(serve(listener, node))));
         }
         let names = Arc::new(Mutex::new(Names { counter: 1_000, ..Names::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let service = NameNode { names: Arc::clone(&names), nodes: Arc::clone(&nodes) };
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
-            tonic::transport::Server::builder()
-                .add_service(v1::namespace_server::NamespaceServer::new(service))
-                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
-                .await
-                .unwrap();
-        })));
-        Self { address, names, nodes, _tasks: tasks }
+        let (mut listeners, mut members) = (Vec::new(), Vec::new());
+        for id in 1..=namenodes {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            members.push(Arc::new(Member {
+                id,
+                address: listener.local_addr().unwrap().to_string(),
+                mode: Mutex::new(Mode::Follows(None)),
+                applied: Mutex::new(1),
+                calls: Mutex::default(),
+                reads: Mutex::default(),
+                connections: Arc::default(),
+            }));
+            listeners.push(listener);
+        }
+        members[0].set(Mode::Leads);
+        let listed = Arc::new(Mutex::new(members.clone()));
+        let backup = Arc::default();
+        for (listener, member) in listeners.into_iter().zip(&members) {
+            let service =
+                NameNode { member: Arc::clone(member), names: Arc::clone(&names), nodes: Arc::clone(&nodes) };
+            let administration = Administration {
+                member: Arc::clone(member),
+                members: Arc::clone(&listed),
+                backup: Arc::clone(&backup),
+            };
+            let namespace = v1::namespace_server::NamespaceServer::new(service);
+            let group = v1::namenodes_server::NamenodesServer::new(administration);
+            let router = tonic::transport::Server::builder()
+                .add_service(Gate { inner: namespace, member: Arc::clone(member) })
+                .add_service(Gate { inner: group, member: Arc::clone(member) });
+            let connections = Arc::clone(&member.connections);
+            let incoming = TcpIncoming::from(listener)
+                .with_nodelay(Some(true))
+                .inspect(move |_| *connections.lock().unwrap() += 1);
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
+                router.serve_with_incoming(incoming).await.unwrap();
+            })));
+        }
+        Self { address: members[0].address.clone(), names, nodes, members, backup, _tasks: tasks }
+    }
+
+    /// Lets this member lead; the others know of it if `told`.
+    pub(crate) fn elect(&self, leader: usize, told: bool) {
+        let address = &self.members[leader].address;
+        for (number, member) in self.members.iter().enumerate() {
+            let follows = || Mode::Follows(told.then(|| address.clone()));
+            member.set(if number == leader { Mode::Leads } else { follows() });
+        }
     }
 
     pub(crate) fn builder(&self) -> Builder {
@@ -277,9 +330,6 @@ impl v1::namespace_server::Namespace for NameNode {
         &self,
         _: Request<v1::GetDefaultsRequest>,
     ) -> Result<Response<v1::GetDefaultsReply>, Status> {
-        if self.names.lock().unwrap().not_leader {
-            return fail(ErrorCode::NotLeader, "another one leads");
-        }
         Ok(Response::new(v1::GetDefaultsReply {
             cluster: vec![9; 16],
             chunk_size: CHUNK,
@@ -290,7 +340,9 @@ impl v1::namespace_server::Namespace for NameNode {
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatReply>, Status> {
-        match self.names.lock().unwrap().files.get(&request.into_inner().path) {
+        let request = request.into_inner();
+        self.member.check_read(request.context)?;
+        match self.names.lock().unwrap().files.get(&request.path) {
             Some(file) => Ok(Response::new(v1::StatReply { status: Some(file_status(file)) })),
             None => fail(ErrorCode::NotFound, "no such file"),
         }
@@ -298,6 +350,7 @@ impl v1::namespace_server::Namespace for NameNode {
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
         let request = request.into_inner();
+        self.member.check_read(request.context)?;
         let names = self.names.lock().unwrap();
         let mut entries: Vec<_> = names
             .files
@@ -315,6 +368,7 @@ impl v1::namespace_server::Namespace for NameNode {
 
     async fn locate(&self, request: Request<v1::LocateRequest>) -> Result<Response<v1::LocateReply>, Status> {
         let request = request.into_inner();
+        self.member.check_read(request.context)?;
         let mut names = self.names.lock().unwrap();
         let hide = names.hide_locations > 0;
         names.hide_locations = names.hide_locations.saturating_sub(1);
@@ -343,8 +397,13 @@ impl v1::namespace_server::Namespace for NameNode {
     async fn create(&self, request: Request<v1::CreateRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let request = request.into_inner();
         let id = request.context.unwrap().id.unwrap();
+        let takes = self.names.lock().unwrap().create_takes;
+        tokio::time::sleep(takes).await;
         let mut names = self.names.lock().unwrap();
         names.create_calls.push(id.call);
+        if let Some(code) = names.create_errors.pop() {
+            return fail(code, "not now");
+        }
         let key = (id.client, id.call);
         if !names.created.contains_key(&key) {
             if names.files.contains_key(&request.path) && !request.overwrite {

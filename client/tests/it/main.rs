@@ -7,9 +7,12 @@
     reason = "a failure here fails the test; clippy.toml allows it only inside of test functions"
 )]
 
+mod backup;
 mod connecting;
 mod datanode;
+mod failover;
 mod fake;
+mod group;
 mod reading;
 mod recovery;
 mod writing;

@@ -1,0 +1,194 @@
+//! A copy of the metadata in a local file.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dfs_proto::convert::{cluster_id, from_status};
+use dfs_proto::v1;
+use dfs_proto::v1::backup_part::Kind;
+use dfs_types::checksum::{combine, crc32c};
+use dfs_types::{ClusterId, ErrorCode, FsError, FsResult};
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+use crate::connect::Dfs;
+use crate::error::incomplete;
+
+/// Parts between the network and the disk.
+const PARTS: usize = 8;
+/// Longest silence in the middle of a backup.
+const STALL: Duration = Duration::from_mins(1);
+
+/// What a backup holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupSummary {
+    /// The cluster it is of.
+    pub cluster: ClusterId,
+    /// Index of the last log entry in it.
+    pub applied: u64,
+    /// Bytes of the file.
+    pub length: u64,
+}
+
+/// What goes from the network to the disk.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// All is there and as it should be; a channel that closes without it means that it is not.
+    End,
+}
+
+impl Dfs {
+    /// Writes a consistent copy of the metadata, as of one moment after the call, to the new file `target`, which only
+    /// its owner may read. With `replace` an existing file gives way.
+    ///
+    /// Length and checksum are checked and the file is synced before it gets its name: there is either all of the
+    /// backup or nothing. Errors: `AlreadyExists`; `Io` for the local file; `Unavailable` if the NameNode went away in
+    /// the middle; `Corrupt` if what came is not what was sent.
+    pub async fn backup(&self, target: &Path, replace: bool) -> FsResult<BackupSummary> {
+        let (sender, receiver) = mpsc::channel(PARTS);
+        let target = target.to_owned();
+        let (opened, file_is_open) = tokio::sync::oneshot::channel();
+        let writing = tokio::task::spawn_blocking(move || {
+            let file = open(&target, replace)?;
+            // Whoever waits for this may be gone; then so is the channel of the pieces.
+            let _ = opened.send(());
+            write(file, receiver, &target, replace)
+        });
+        // A target that can't be written is found out before the NameNode is troubled.
+        let fetched = match file_is_open.await {
+            Ok(()) => self.fetch(sender).await,
+            Err(_) => Err(FsError::internal("the backup's file was not opened")),
+        };
+        let written = writing
+            .await
+            .map_err(|error| FsError::internal(format!("writing the backup failed: {error}")))?;
+        match (fetched, written) {
+            (Ok(summary), Ok(true)) => Ok(summary),
+            // The disk's failure ended the fetching.
+            (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+            (Ok(_), Ok(false)) => Err(FsError::internal("the backup's end was lost")),
+        }
+    }
+
+    /// Sends the backup to the disk piece by piece and checks it on the way.
+    async fn fetch(&self, sender: mpsc::Sender<Piece>) -> FsResult<BackupSummary> {
+        let mut parts = self
+            .inner
+            .namenode
+            .group(self.inner.settings.call(), |mut client, context| async move {
+                client.backup(v1::BackupRequest { context: Some(context) }).await
+            })
+            .await?;
+        let Kind::Header(header) = next(&mut parts).await? else { return Err(incomplete("header")) };
+        let v1::BackupHeader { cluster, applied, length } = header;
+        let cluster = cluster_id(&cluster)?;
+        let (mut received, mut sum) = (0_u64, crc32c(b""));
+        let trailer = loop {
+            match next(&mut parts).await? {
+                Kind::Data(bytes) => {
+                    received += bytes.len() as u64;
+                    sum = combine(sum, crc32c(&bytes), bytes.len() as u64);
+                    // A disk that failed says why itself.
+                    if received > length || sender.send(Piece::Bytes(bytes)).await.is_err() {
+                        return Err(differs(received, length));
+                    }
+                }
+                Kind::Trailer(trailer) => break trailer,
+                Kind::Header(_) => return Err(FsError::internal("the backup began twice")),
+            }
+        };
+        if received != length {
+            return Err(differs(received, length));
+        }
+        if trailer.crc32c != sum {
+            let text =
+                format!("the backup's checksum is {sum:08x} instead of {:08x}: try again", trailer.crc32c);
+            return Err(FsError::new(ErrorCode::Corrupt, text));
+        }
+        // The writer's own error is the one to tell if it is gone.
+        let _ = sender.send(Piece::End).await;
+        Ok(BackupSummary { cluster, applied, length })
+    }
+}
+
+fn differs(received: u64, length: u64) -> FsError {
+    FsError::new(
+        ErrorCode::Corrupt,
+        format!("the backup has {received} bytes instead of {length}: try again"),
+    )
+}
+
+async fn next(parts: &mut Streaming<v1::BackupPart>) -> FsResult<Kind> {
+    let broken = |why: String| {
+        FsError::new(
+            ErrorCode::Unavailable,
+            format!("the backup broke off and was discarded ({why}): try again"),
+        )
+    };
+    match tokio::time::timeout(STALL, parts.message()).await {
+        Ok(Ok(Some(v1::BackupPart { kind }))) => kind.ok_or_else(|| incomplete("backup.kind")),
+        Ok(Ok(None)) => Err(broken("the end is missing".to_owned())),
+        Ok(Err(status)) => {
+            let error = from_status(&status);
+            Err(if error.code == ErrorCode::Unavailable { broken(error.message) } else { error })
+        }
+        Err(_) => Err(broken(format!("nothing came for {STALL:?}"))),
+    }
+}
+
+fn failed(target: &Path) -> impl Fn(std::io::Error) -> FsError + '_ {
+    move |error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => FsError::new(
+            ErrorCode::AlreadyExists,
+            format!("{} exists already: choose another name or allow replacing it", target.display()),
+        ),
+        _ => FsError::new(
+            ErrorCode::Io,
+            format!("the backup can't be written to {}: {error}", target.display()),
+        ),
+    }
+}
+
+fn folder_of(target: &Path) -> PathBuf {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// A hidden file beside the target, which is removed if it does not become the target.
+fn open(target: &Path, replace: bool) -> FsResult<tempfile::NamedTempFile> {
+    if target.is_dir() {
+        let text = format!("{} is a folder: name a file for the backup", target.display());
+        return Err(FsError::new(ErrorCode::IsADirectory, text));
+    }
+    if !replace && fs::symlink_metadata(target).is_ok() {
+        return Err(failed(target)(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    tempfile::Builder::new().prefix(".dfs-backup-").tempfile_in(folder_of(target)).map_err(failed(target))
+}
+
+/// Writes the pieces and gives the file its name; `false` if the end did not come.
+fn write(
+    mut file: tempfile::NamedTempFile,
+    mut pieces: mpsc::Receiver<Piece>,
+    target: &Path,
+    replace: bool,
+) -> FsResult<bool> {
+    let failed = failed(target);
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Bytes(bytes)) => file.as_file_mut().write_all(&bytes).map_err(&failed)?,
+            Some(Piece::End) => break,
+            None => return Ok(false),
+        }
+    }
+    file.as_file().sync_all().map_err(&failed)?;
+    if replace {
+        file.persist(target).map_err(|error| failed(error.error))?;
+    } else {
+        file.persist_noclobber(target).map_err(|error| failed(error.error))?;
+    }
+    File::open(folder_of(target)).and_then(|folder| folder.sync_all()).map_err(&failed)?;
+    Ok(true)
+}

@@ -1,0 +1,178 @@
+//! The group of NameNodes: who belongs to it, who leads, and changing that.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use dfs_proto::v1;
+use dfs_types::{ErrorCode, FsResult};
+use tracing::debug;
+
+use crate::connect::{Dfs, Inner};
+use crate::error::incomplete;
+use crate::peers::Address;
+use crate::retry::Patience;
+
+/// How often a client asks for the group's addresses.
+const LEARN_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon it asks again after the first try that failed; each further one doubles it.
+const LEARN_AGAIN: Duration = Duration::from_secs(1);
+/// Longest that the leader itself is asked when another one answered first.
+const LEADER_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a NameNode is in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemberRole {
+    /// It decides, and answers clients.
+    Leader,
+    /// It keeps a copy and votes.
+    Follower,
+    /// It keeps a copy and does not vote yet.
+    Learner,
+    /// It looks for votes: no leader is known.
+    Candidate,
+    /// The leader has not heard of it lately.
+    Unreachable,
+}
+
+/// One NameNode of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamenodeMember {
+    /// Its id in the group, never given to another.
+    pub id: u64,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Its process id on its machine; `None` if not known.
+    pub pid: Option<u32>,
+    /// What it is at present.
+    pub role: MemberRole,
+    /// The term that it is in.
+    pub term: u64,
+    /// Index of the last log entry in its database, as far as known.
+    pub applied: u64,
+    /// Log entries that it is behind the leader.
+    pub lag: u64,
+}
+
+/// The NameNodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamenodeGroup {
+    /// Ordered by id.
+    pub members: Vec<NamenodeMember>,
+    /// Whether the leader tells this. Otherwise it is what another member knows: it may be old, and how far the others
+    /// are is not known.
+    pub by_leader: bool,
+}
+
+impl NamenodeGroup {
+    /// The member that leads, if one is known.
+    pub fn leader(&self) -> Option<&NamenodeMember> {
+        self.members.iter().find(|member| member.role == MemberRole::Leader)
+    }
+}
+
+fn member(member: v1::NamenodeMember) -> FsResult<NamenodeMember> {
+    let role = match member.role() {
+        v1::MemberRole::Leader => MemberRole::Leader,
+        v1::MemberRole::Follower => MemberRole::Follower,
+        v1::MemberRole::Learner => MemberRole::Learner,
+        v1::MemberRole::Candidate => MemberRole::Candidate,
+        v1::MemberRole::Unreachable => MemberRole::Unreachable,
+        v1::MemberRole::Unspecified => return Err(incomplete("members.role")),
+    };
+    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag } = member;
+    Ok(NamenodeMember { id, address, pid: (pid > 0).then_some(pid), role, term, applied, lag })
+}
+
+fn members(reply: v1::NamenodesReply) -> FsResult<Vec<NamenodeMember>> {
+    reply.members.into_iter().map(member).collect()
+}
+
+/// The group as the leader tells it, or as the first member to answer does if the leader does not.
+async fn group(dfs: &Inner, patience: Patience) -> FsResult<NamenodeGroup> {
+    let (from, reply) = dfs.namenode.members(patience).await?;
+    let group = NamenodeGroup { members: members(reply)?, by_leader: false };
+    let Some(leader) = group.leader().map(|leader| leader.address.clone()) else { return Ok(group) };
+    if *leader == *from {
+        return Ok(NamenodeGroup { by_leader: true, ..group });
+    }
+    let address = Address::from(leader.as_str());
+    match dfs.namenode.members_at(&address, LEADER_LIMIT).await.and_then(members) {
+        Ok(members) => {
+            let told = NamenodeGroup { members, by_leader: true };
+            let still = told.leader().is_some_and(|member| member.address == leader);
+            Ok(if still { told } else { group })
+        }
+        Err(error) => {
+            debug!(%error, %leader, "the leader was not asked for the members");
+            Ok(group)
+        }
+    }
+}
+
+/// Takes over the addresses of the group's members now and then, so that the client finds every one of them even if
+/// it was given but one. Never fails anything; ends with the client.
+pub(crate) async fn learn_members(dfs: Weak<Inner>) {
+    let mut again = LEARN_AGAIN;
+    loop {
+        let Some(inner) = dfs.upgrade() else { return };
+        let patience = Patience::steady(inner.settings.connect_timeout);
+        let pause = match group(&inner, patience).await {
+            Ok(group) => {
+                let addresses: Vec<String> = group.members.into_iter().map(|member| member.address).collect();
+                inner.namenode.peers().learn(&addresses);
+                again = LEARN_AGAIN;
+                LEARN_INTERVAL
+            }
+            Err(error) => {
+                debug!(%error, "the members of the group are not known");
+                let pause = if error.code == ErrorCode::Unsupported { LEARN_INTERVAL } else { again };
+                again = (again * 2).min(LEARN_INTERVAL);
+                pause
+            }
+        };
+        drop(inner);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Dfs {
+    /// The NameNodes of the cluster. Answers also while none of them leads, if any can be reached.
+    ///
+    /// ```no_run
+    /// # async fn example(dfs: dfs_client::Dfs) -> dfs_types::FsResult<()> {
+    /// let group = dfs.namenodes().await?;
+    /// println!("{} NameNodes, leader {:?}", group.members.len(), group.leader());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn namenodes(&self) -> FsResult<NamenodeGroup> {
+        group(&self.inner, self.inner.settings.call()).await
+    }
+
+    /// Hands the leadership to the member with the id `to` (`None`: to the one that is least behind); answers with the
+    /// new leader's id once it leads.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> FsResult<u64> {
+        let reply = self
+            .inner
+            .namenode
+            .group(self.inner.settings.call(), |mut client, context| async move {
+                let request = v1::TransferLeaderRequest { context: Some(context), to: to.unwrap_or(0) };
+                client.transfer_leader(request).await
+            })
+            .await?;
+        Ok(reply.leader)
+    }
+
+    /// Takes the member with this id out of the group for good; answers with those that remain. Its directory is of no
+    /// use afterwards.
+    pub async fn remove_namenode(&self, id: u64) -> FsResult<Vec<NamenodeMember>> {
+        let inner: &Arc<Inner> = &self.inner;
+        let reply = inner
+            .namenode
+            .group(inner.settings.call(), |mut client, context| async move {
+                client.remove(v1::RemoveNamenodeRequest { context: Some(context), id }).await
+            })
+            .await?;
+        members(reply)
+    }
+}
