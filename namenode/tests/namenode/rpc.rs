@@ -23,6 +23,7 @@ async fn channel(address: SocketAddr) -> Channel {
 #[allow(clippy::unnecessary_wraps, reason = "the field it is for is optional")]
 fn context(call: u64) -> Option<v1::Context> {
     Some(v1::Context {
+        follower_read_at: None,
         id: Some(v1::RequestId { client: vec![3; 16], call }),
         caller: Some(v1::Caller { user: "root".into(), groups: vec![] }),
     })
@@ -93,14 +94,18 @@ async fn bad_requests_are_invalid_and_harmless() {
     let mut client = NamespaceClient::new(channel(running.addresses().rpc).await);
     let with =
         |context, path: &str| v1::MkdirRequest { context, path: path.into(), mode: 0o755, parents: true };
-    let nobody = Some(v1::Context { id: context(1).unwrap().id, caller: None });
+    let nobody = Some(v1::Context { follower_read_at: None, id: context(1).unwrap().id, caller: None });
     let odd = Some(v1::Context {
+        follower_read_at: None,
         id: context(1).unwrap().id,
         caller: Some(v1::Caller { user: "a\nb".into(), groups: vec![] }),
     });
-    let no_id = Some(v1::Context { id: None, ..context(1).unwrap() });
-    let short_id =
-        Some(v1::Context { id: Some(v1::RequestId { client: vec![3; 15], call: 1 }), ..context(1).unwrap() });
+    let no_id = Some(v1::Context { follower_read_at: None, id: None, ..context(1).unwrap() });
+    let short_id = Some(v1::Context {
+        follower_read_at: None,
+        id: Some(v1::RequestId { client: vec![3; 15], call: 1 }),
+        ..context(1).unwrap()
+    });
     for request in [
         with(None, "/x"),
         with(nobody, "/x"),
@@ -154,7 +159,7 @@ async fn strange_datanodes_are_told_what_to_do() {
         ..v1::HeartbeatRequest::default()
     };
     assert!(client.heartbeat(heartbeat.clone()).await.unwrap().into_inner().register);
-    let page = v1::ReportPage { node: vec![1; 16], incarnation: vec![9; 16], replicas: vec![] };
+    let page = v1::ReportPage { fence: 0, node: vec![1; 16], incarnation: vec![9; 16], replicas: vec![] };
     let pages = tokio_stream::iter(vec![page.clone()]);
     assert!(client.full_report(pages).await.unwrap().into_inner().register);
 

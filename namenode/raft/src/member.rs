@@ -1,0 +1,535 @@
+//! The driver of one member: inputs, then [`Member::turn`], which makes durable, sends and hands over.
+
+use std::time::Duration;
+
+use protobuf::Message as _;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+    Message, MessageType, Snapshot,
+};
+use raft::{Config, INVALID_ID, RawNode, SnapshotStatus, StateRole};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+use crate::lease::Lease;
+use crate::storage::LogStorage;
+use crate::{EntryLog, Nanos, log};
+
+/// Bytes of entries in one message.
+const MAX_MESSAGE_BYTES: u64 = 1 << 20;
+/// Appends under way to one member before its answers are waited for.
+const MAX_INFLIGHT: usize = 256;
+/// Bytes of proposals that are not committed yet before further ones are refused.
+const MAX_UNCOMMITTED_BYTES: u64 = 64 << 20;
+/// Bytes of committed entries handed over at a time.
+const MAX_HANDED_OVER_BYTES: u64 = 16 << 20;
+/// Share of the election timeout that a lease lasts: what is left covers clocks of different speed.
+const LEASE_SHARE: f64 = 0.9;
+
+/// How a member works. All members of a group should have the same times.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// This member. Never zero, never used before by another.
+    pub id: u64,
+    /// Unit of time of the protocol.
+    pub tick: Duration,
+    /// Ticks without a word from the leader after which others may be voted for; an election begins after up to twice
+    /// as many.
+    pub election_ticks: u16,
+    /// Ticks between two heartbeats of the leader.
+    pub heartbeat_ticks: u16,
+    /// For the spread of election times.
+    pub seed: u64,
+}
+
+/// What this member is in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It looks for votes.
+    Candidate,
+}
+
+/// A message and what travels with it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Envelope {
+    /// The library's message.
+    pub message: Message,
+    /// The sender's clock; echoed and never interpreted by the receiver.
+    pub stamp: Nanos,
+    /// The latest stamp that the receiver sent as leader in this term; zero for none.
+    pub echo: Nanos,
+}
+
+/// Where a proposal was put in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The leader's term.
+    pub term: u64,
+    /// The entry's index. Committed is what has this index with this term.
+    pub index: u64,
+}
+
+/// A proposal was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotLeading {
+    /// Another member leads, or none, or the leadership is being handed over.
+    #[error("this member does not lead")]
+    Elsewhere,
+    /// Too much waits to be committed.
+    #[error("too many proposals wait to be committed")]
+    Overloaded,
+    /// An earlier change of the members is not finished, or this one makes no sense.
+    #[error("the members can't be changed now")]
+    Members,
+}
+
+/// A change of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// A new member that does not vote yet.
+    AddLearner(u64),
+    /// A learner votes from now on; in the same step `replaced` leaves.
+    Promote {
+        /// The learner.
+        id: u64,
+        /// Who leaves.
+        replaced: Option<u64>,
+    },
+    /// A member leaves.
+    Remove(u64),
+}
+
+/// A committed entry, in order without gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// Its index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// What was proposed; empty for the library's own entries.
+    pub data: Vec<u8>,
+    /// The members from this entry on, if it changed them, and what was proposed with the change.
+    pub members: Option<(ConfState, Vec<u8>)>,
+}
+
+/// What came of a turn.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To be applied, in this order.
+    pub committed: Vec<Committed>,
+}
+
+/// Where a member's messages and snapshots go.
+pub trait Outlet {
+    /// Sends a message, or loses it. Must not wait.
+    fn send(&mut self, envelope: Envelope);
+
+    /// Replaces the state that entries were applied to by a snapshot that was received; durable when it returns.
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), log::Error>;
+}
+
+/// A member's state as others may see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// What it is.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Who leads in that term, as far as it knows.
+    pub leader: Option<u64>,
+    /// For a leader, the first index of its own term: when that is applied, so is all that was committed before.
+    pub leads_from: Option<u64>,
+    /// Until when reads are linearizable without asking anybody.
+    pub lease_until: Nanos,
+    /// The last moment at which a majority surely followed this leader.
+    pub followed_at: Nanos,
+    /// Index of the last entry known to be committed.
+    pub committed: u64,
+    /// Who belongs to the group.
+    pub members: ConfState,
+}
+
+/// How far another member is, as its leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Index of the last entry it surely has.
+    pub matched: u64,
+    /// Whether it was heard of lately.
+    pub active: bool,
+}
+
+/// One member of a group.
+pub struct Member<L: EntryLog> {
+    raw: RawNode<LogStorage<L>>,
+    settings: Settings,
+    rng: Xoshiro256PlusPlus,
+    members: ConfState,
+    lease: Lease,
+    /// Latest stamp of this term's leader.
+    heard: (u64, Nanos),
+    /// Term, role and the election timeout drawn for them.
+    drawn: (u64, StateRole, usize),
+    leads_from: Option<(u64, u64)>,
+    next_tick: Nanos,
+    /// Before this time no vote is given: an earlier process may have followed a leader a moment ago.
+    abstains_until: Nanos,
+    /// Index up to which entries were handed over.
+    handed_over: u64,
+}
+
+impl<L: EntryLog> std::fmt::Debug for Member<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.settings.id)
+            .field("status", &self.status(Nanos(0)))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L: EntryLog> Member<L> {
+    /// A member whose state has applied everything up to `applied`, after which `members` were its group.
+    pub fn new(
+        settings: Settings,
+        log: L,
+        applied: u64,
+        members: ConfState,
+        now: Nanos,
+    ) -> raft::Result<Self> {
+        let election = usize::from(settings.election_ticks.max(2));
+        let config = Config {
+            id: settings.id,
+            election_tick: election,
+            heartbeat_tick: usize::from(settings.heartbeat_ticks.max(1)),
+            applied,
+            max_size_per_msg: MAX_MESSAGE_BYTES,
+            max_inflight_msgs: MAX_INFLIGHT,
+            check_quorum: true,
+            pre_vote: true,
+            max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
+            max_committed_size_per_ready: MAX_HANDED_OVER_BYTES,
+            ..Config::default()
+        };
+        let storage = LogStorage {
+            log,
+            members: members.clone(),
+            applied,
+            offered: None,
+            wanted: std::cell::Cell::new(false),
+        };
+        let raw = RawNode::new(&config, storage, &slog::Logger::root(slog::Discard, slog::o!()))?;
+        let alone = members.voters == [settings.id] && members.voters_outgoing.is_empty();
+        let mut member = Self {
+            raw,
+            settings,
+            rng: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
+            members,
+            lease: Lease::default(),
+            heard: (0, Nanos::default()),
+            drawn: (0, StateRole::Follower, 0),
+            leads_from: None,
+            next_tick: now.plus(settings.tick),
+            abstains_until: now.plus(settings.tick * u32::from(settings.election_ticks)),
+            handed_over: applied,
+        };
+        if alone {
+            member.raw.campaign()?;
+        }
+        member.settle();
+        Ok(member)
+    }
+
+    /// When [`Member::tick`] is due.
+    pub fn next_tick(&self) -> Nanos {
+        self.next_tick
+    }
+
+    /// Lets time pass; at most one tick however late it comes, so that a process that stood still does not think that
+    /// everybody else was silent.
+    pub fn tick(&mut self, now: Nanos) {
+        if now >= self.next_tick {
+            self.raw.tick();
+            self.next_tick = now.plus(self.settings.tick);
+            self.settle();
+        }
+    }
+
+    /// Takes in a message. One that makes no sense is dropped.
+    pub fn receive(&mut self, envelope: Envelope, now: Nanos) {
+        let Envelope { message, stamp, echo } = envelope;
+        let (from, term, kind) = (message.from, message.term, message.get_msg_type());
+        if message.to != self.settings.id || from == self.settings.id || from == INVALID_ID {
+            return;
+        }
+        let asks_for_vote = matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if asks_for_vote && now < self.abstains_until {
+            return;
+        }
+        if let Err(error) = self.raw.step(message) {
+            tracing::debug!(from, ?kind, %error, "raft message not taken");
+        }
+        self.settle();
+        let raft = &self.raw.raft;
+        if term != raft.term {
+            return;
+        }
+        let from_leader =
+            matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot);
+        // Answers to pre-votes carry the term that was asked about, and an echo of the term before.
+        let from_follower =
+            matches!(kind, MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse);
+        if raft.state == StateRole::Leader && from_follower {
+            self.lease.echo(from, echo);
+        } else if from_leader && raft.leader_id == from {
+            let latest = if self.heard.0 == term { self.heard.1.max(stamp) } else { stamp };
+            self.heard = (term, latest);
+        }
+    }
+
+    /// Puts a proposal into the log, if this member leads.
+    pub fn propose(&mut self, data: Vec<u8>) -> Result<Position, NotLeading> {
+        self.check_leads()?;
+        self.raw.propose(Vec::new(), data).map_err(|error| match error {
+            // The one reason for a leader that does not hand over.
+            raft::Error::ProposalDropped => NotLeading::Overloaded,
+            _ => NotLeading::Elsewhere,
+        })?;
+        Ok(self.last_position())
+    }
+
+    /// Proposes a change of the members together with what the state machine shall know of it.
+    pub fn change(&mut self, change: MembershipChange, context: Vec<u8>) -> Result<Position, NotLeading> {
+        self.check_leads()?;
+        if self.raw.raft.has_pending_conf() || !self.members.voters_outgoing.is_empty() {
+            return Err(NotLeading::Members);
+        }
+        let single = |kind, id| {
+            let mut single = ConfChangeSingle { node_id: id, ..ConfChangeSingle::default() };
+            single.set_change_type(kind);
+            single
+        };
+        let changes = match change {
+            MembershipChange::AddLearner(id) => vec![single(ConfChangeType::AddLearnerNode, id)],
+            MembershipChange::Promote { id, replaced } => {
+                let leaves = replaced.map(|replaced| single(ConfChangeType::RemoveNode, replaced));
+                std::iter::once(single(ConfChangeType::AddNode, id)).chain(leaves).collect()
+            }
+            MembershipChange::Remove(id) => vec![single(ConfChangeType::RemoveNode, id)],
+        };
+        let mut proposal = ConfChangeV2 { changes: changes.into(), ..ConfChangeV2::default() };
+        proposal.set_transition(ConfChangeTransition::Auto);
+        self.raw.propose_conf_change(context, proposal).map_err(|_| NotLeading::Members)?;
+        Ok(self.last_position())
+    }
+
+    fn check_leads(&self) -> Result<(), NotLeading> {
+        let raft = &self.raw.raft;
+        if raft.state == StateRole::Leader && raft.lead_transferee.is_none() {
+            Ok(())
+        } else {
+            Err(NotLeading::Elsewhere)
+        }
+    }
+
+    fn last_position(&self) -> Position {
+        Position { term: self.raw.raft.term, index: self.raw.raft.raft_log.last_index() }
+    }
+
+    /// Hands the leadership to another voter. It is back after an election timeout if nothing came of it.
+    pub fn hand_over(&mut self, to: u64) {
+        if self.raw.raft.state == StateRole::Leader && to != self.settings.id {
+            self.lease.hand_over();
+            self.raw.transfer_leader(to);
+            self.settle();
+        }
+    }
+
+    /// Asks all members to confirm that they follow: [`Status::followed_at`] tells when they did.
+    pub fn ask_to_confirm(&mut self) {
+        self.raw.ping();
+    }
+
+    /// A message to this member was lost.
+    pub fn unreachable(&mut self, id: u64) {
+        self.raw.report_unreachable(id);
+    }
+
+    /// A snapshot was sent to this member, or could not be.
+    pub fn snapshot_sent(&mut self, id: u64, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(id, status);
+        self.settle();
+    }
+
+    /// Whether a member needs a snapshot and none is offered. Asking forgets it.
+    pub fn wants_snapshot(&mut self) -> bool {
+        self.raw.mut_store().wanted.take()
+    }
+
+    /// Offers a snapshot for members that are too far behind, or none any more.
+    pub fn offer_snapshot(&mut self, snapshot: Option<Snapshot>) {
+        self.raw.mut_store().offered = snapshot;
+    }
+
+    /// Makes durable what must be, sends, and hands over what was committed.
+    pub fn turn(&mut self, outlet: &mut impl Outlet, now: Nanos) -> Result<Turn, log::Error> {
+        let mut turn = Turn::default();
+        while self.raw.has_ready() {
+            let mut ready = self.raw.ready();
+            self.send(outlet, ready.take_messages(), now);
+            if !ready.snapshot().is_empty() {
+                self.install(outlet, ready.snapshot())?;
+            }
+            let hard_state = ready.hs().cloned();
+            let entries = ready.take_entries();
+            if hard_state.is_some() || !entries.is_empty() {
+                self.raw.mut_store().log.append(hard_state.as_ref(), &entries)?;
+            }
+            self.send(outlet, ready.take_persisted_messages(), now);
+            #[cfg(feature = "seeded-bug")]
+            self.hand_over_uncommitted(&entries, &mut turn);
+            self.hand_over_entries(ready.take_committed_entries(), &mut turn);
+            let mut light = self.raw.advance_append(ready);
+            self.send(outlet, light.take_messages(), now);
+            self.hand_over_entries(light.take_committed_entries(), &mut turn);
+            self.raw.advance_apply();
+            self.settle();
+        }
+        Ok(turn)
+    }
+
+    fn send(&mut self, outlet: &mut impl Outlet, messages: Vec<Message>, now: Nanos) {
+        let term = self.raw.raft.term;
+        let echo = if self.heard.0 == term { self.heard.1 } else { Nanos::default() };
+        for message in messages {
+            outlet.send(Envelope { message, stamp: now, echo });
+        }
+    }
+
+    fn install(&mut self, outlet: &mut impl Outlet, snapshot: &Snapshot) -> Result<(), log::Error> {
+        outlet.install(snapshot)?;
+        let metadata = snapshot.get_metadata();
+        self.raw.mut_store().log.reset(metadata.index, metadata.term)?;
+        self.members = metadata.get_conf_state().clone();
+        self.handed_over = metadata.index;
+        Ok(())
+    }
+
+    /// The bug that the history checker must find: what this leader wrote counts as committed.
+    #[cfg(feature = "seeded-bug")]
+    fn hand_over_uncommitted(&mut self, entries: &[Entry], turn: &mut Turn) {
+        if self.raw.raft.state == StateRole::Leader {
+            let plain = |entry: &&Entry| entry.get_entry_type() == EntryType::EntryNormal;
+            let early = entries.iter().take_while(plain).cloned().collect();
+            self.hand_over_entries(early, turn);
+        }
+    }
+
+    fn hand_over_entries(&mut self, entries: Vec<Entry>, turn: &mut Turn) {
+        for mut entry in entries {
+            if entry.index <= self.handed_over {
+                continue;
+            }
+            self.handed_over = entry.index;
+            let members = self.apply_change(&entry).map(|members| (members, entry.take_context().to_vec()));
+            let data = if members.is_some() { Vec::new() } else { entry.take_data().to_vec() };
+            turn.committed.push(Committed { index: entry.index, term: entry.term, data, members });
+        }
+    }
+
+    /// The members after an entry that changes them.
+    fn apply_change(&mut self, entry: &Entry) -> Option<ConfState> {
+        if entry.get_entry_type() == EntryType::EntryNormal {
+            return None;
+        }
+        // Changes of the older kind are never proposed: read as this one they are void on every member alike.
+        let change = ConfChangeV2::parse_from_bytes(entry.get_data());
+        let applied = change.map_err(|error| error.to_string());
+        let applied =
+            applied.and_then(|change| self.raw.apply_conf_change(&change).map_err(|error| error.to_string()));
+        match applied {
+            Ok(members) => self.members = members,
+            // The leader checked it against the members of its own time; all members refuse it alike.
+            Err(error) => tracing::warn!(index = entry.index, error, "a change of the members is void"),
+        }
+        Some(self.members.clone())
+    }
+
+    /// Keeps what is drawn, counted or published in step with the library's state.
+    fn settle(&mut self) {
+        let raft = &mut self.raw.raft;
+        let (term, role) = (raft.term, raft.state);
+        self.lease.enter(term);
+        if role == StateRole::Leader {
+            if self.leads_from.is_none_or(|(led, _)| led != term) {
+                // The library has just appended the entry that begins its term, or is about to hand it over.
+                self.leads_from = Some((term, raft.raft_log.last_index()));
+            }
+        } else {
+            self.leads_from = None;
+        }
+        if (term, role) != (self.drawn.0, self.drawn.1) || self.drawn.2 == 0 {
+            let base = usize::from(self.settings.election_ticks.max(2));
+            self.drawn = (term, role, self.rng.random_range(base..2 * base));
+        }
+        // The library draws from the thread's generator, which no simulation can repeat.
+        if raft.randomized_election_timeout() != self.drawn.2 {
+            raft.set_randomized_election_timeout(self.drawn.2);
+        }
+    }
+
+    /// What this member is.
+    pub fn status(&self, now: Nanos) -> Status {
+        let raft = &self.raw.raft;
+        let leads = raft.state == StateRole::Leader;
+        let election = self.settings.tick * u32::from(self.settings.election_ticks.saturating_sub(1));
+        let length = election.mul_f64(LEASE_SHARE);
+        let lease = |until: Nanos| if leads { until } else { Nanos::default() };
+        Status {
+            role: match raft.state {
+                StateRole::Leader => Role::Leader,
+                StateRole::Follower => Role::Follower,
+                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            },
+            term: raft.term,
+            leader: Some(raft.leader_id).filter(|id| *id != INVALID_ID),
+            leads_from: self.leads_from.map(|(_, index)| index),
+            lease_until: lease(self.lease.until(self.settings.id, &self.members, length, now)),
+            followed_at: lease(self.lease.followed_at(self.settings.id, &self.members, now)),
+            committed: raft.raft_log.committed,
+            members: self.members.clone(),
+        }
+    }
+
+    /// How far another member is; known to a leader only.
+    pub fn progress(&self, id: u64) -> Option<Progress> {
+        let raft = &self.raw.raft;
+        let progress = raft.prs().get(id).filter(|_| raft.state == StateRole::Leader)?;
+        Some(Progress { matched: progress.matched, active: id == self.settings.id || progress.recent_active })
+    }
+
+    /// The log.
+    pub fn log(&self) -> &L {
+        &self.raw.store().log
+    }
+
+    /// The log, for a simulation that lets it fail.
+    pub fn log_mut(&mut self) -> &mut L {
+        &mut self.raw.mut_store().log
+    }
+
+    /// Lets go of entries up to `index`; entries that are not handed over stay.
+    pub fn trim(&mut self, index: u64) -> Result<(), log::Error> {
+        let index = index.min(self.handed_over);
+        self.raw.mut_store().log.trim(index)
+    }
+
+    /// Ends the member and gives its log back.
+    pub fn into_log(self) -> L {
+        let RawNode { raft, .. } = self.raw;
+        raft.r.raft_log.store.log
+    }
+}
