@@ -375,6 +375,7 @@ fn load(config: &Config, store: &Store, clock: Clock) -> FsResult<(Cluster, Vec<
     }
     cluster.set_next_chunk(store.counts().next_chunk);
     cluster.loaded(clock.now());
+    cluster.apply(Event::LeadershipTaken { term: 1 }, clock.now());
     Ok((cluster, interrupted))
 }
 

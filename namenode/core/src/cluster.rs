@@ -28,6 +28,8 @@ pub struct Cluster {
     pub(crate) map: ChunkMap,
     pub(crate) nodes: Nodes,
     pub(crate) safe_mode: SafeMode,
+    /// The term in which this NameNode leads, if it does.
+    pub(crate) term: Option<u64>,
     pub(crate) leases: Leases,
     pub(crate) replication: Replication,
     /// Chunks with replicas to delete.
@@ -38,7 +40,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// An empty cluster in safe mode. The same seed and the same calls give the same decisions.
+    /// An empty cluster that follows, in safe mode. The same seed and the same calls give the same decisions.
     pub fn new(config: Config, seed: u64, now: Millis) -> Self {
         Self {
             config,
@@ -46,6 +48,7 @@ impl Cluster {
             map: ChunkMap::default(),
             nodes: Nodes::new(now),
             safe_mode: SafeMode::new(),
+            term: None,
             leases: Leases::default(),
             replication: Replication::default(),
             untidy: Ring::default(),
@@ -74,17 +77,23 @@ impl Cluster {
             Event::Registered { node, incarnation, version, stats } => {
                 self.registered(node, incarnation, version, stats, now, &mut effects);
             }
-            Event::HeartbeatSeen { node, stats } => self.heard_of(node, stats, now, &mut effects),
-            Event::FullReport { node, replicas } => self.full_report(node, replicas, &mut effects),
+            Event::HeartbeatSeen { node, fence, stats } => {
+                self.heard_of(node, fence, stats, now, &mut effects);
+            }
+            Event::FullReport { node, fence, replicas } => {
+                self.full_report(node, fence, replicas, &mut effects);
+            }
             Event::ReplicasChanged { node, changes } => self.replicas_changed(node, &changes, &mut effects),
             Event::ReplicaCorrupt { chunk, generation, node } => {
                 self.replica_corrupt(chunk, generation, node);
             }
             Event::ChunkLoaded { chunk, generation, length, replication } => {
                 self.map.add(chunk, generation, length, replication);
+                self.end_quarantine(chunk, &mut effects);
             }
             Event::ChunkAdded { chunk, generation, replication } => {
                 self.map.add(chunk, generation, None, replication);
+                self.end_quarantine(chunk, &mut effects);
             }
             Event::ChunkCommitted { chunk, generation, length } => {
                 self.committed(chunk, generation, length, now, &mut effects);
@@ -102,9 +111,11 @@ impl Cluster {
             Event::LeaseTaken { inode, holder } => self.leases.take(inode, holder, now),
             Event::LeaseRenewed { holder } => self.leases.renew(&holder, now),
             Event::LeaseReleased { inode } => self.leases.release(inode),
-            Event::RecoveryWanted { chunk, new_generation } => {
-                self.recovery_wanted(chunk, new_generation, now);
+            Event::RecoveryWanted { chunk, new_generation, acknowledged } => {
+                self.recovery_wanted(chunk, new_generation, acknowledged, now);
             }
+            Event::LeadershipTaken { term } => self.leadership_taken(term, now),
+            Event::LeadershipLost => self.leadership_lost(),
             Event::SafeModeSet { on } => {
                 if self.safe_mode.set(on) {
                     self.safe_mode_ended(now);
@@ -134,7 +145,7 @@ impl Cluster {
                     effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
                 }
             }
-            Some((_, same)) if same == incarnation => self.heard_of(id, stats, now, effects),
+            Some((_, same)) if same == incarnation => self.heard_of(id, 0, stats, now, effects),
             Some((index, _)) => {
                 let fresh = Node::new(id, incarnation, version, stats, now);
                 let was = self.replace_process(index, fresh, now);
@@ -163,12 +174,13 @@ impl Cluster {
         Some(was)
     }
 
-    fn heard_of(&mut self, id: NodeId, stats: NodeStats, now: Millis, effects: &mut Vec<Effect>) {
+    fn heard_of(&mut self, id: NodeId, fence: u64, stats: NodeStats, now: Millis, effects: &mut Vec<Effect>) {
         let node = self.nodes.find(id).and_then(|index| self.nodes.get_mut(index));
         let Some(node) = node else {
             return;
         };
         node.hear(stats, now);
+        node.fence = node.fence.max(fence);
         if node.state != NodeState::Live {
             node.state = NodeState::Live;
             effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
@@ -200,7 +212,10 @@ impl Cluster {
         self.unfile(id);
         self.recoveries.remove(&id);
         for (index, generation) in self.map.remove(id) {
-            if let Some(node) = self.nodes.get_mut(index) {
+            // A follower that comes to lead gets everyone's report again, and finds them then.
+            if self.term.is_some()
+                && let Some(node) = self.nodes.get_mut(index)
+            {
                 node.deletions.add(id, generation);
             }
         }
@@ -224,7 +239,7 @@ impl Cluster {
         self.end_waits(now);
         self.end_overdue_copies(now);
         self.forget_dead(now);
-        if !self.safe_mode.is_on() {
+        if self.decides() {
             let expired = self.leases.expired(self.config.lease_hard_limit, now);
             effects.extend(expired.into_iter().map(|(inode, holder)| Effect::LeaseExpired { inode, holder }));
         }

@@ -11,13 +11,14 @@ const RECOVERIES: usize = 64;
 
 impl Cluster {
     /// Orders for a node, to be called for each reply to its heartbeat. Their number is bounded: by the copies and
-    /// deletions allowed at a time, and by 64 recoveries. Nothing is ordered in safe mode.
+    /// deletions allowed at a time, and by 64 recoveries. Nothing is ordered in
+    /// safe mode, nor by a follower.
     pub fn take_commands(&mut self, node: NodeId, now: Millis) -> Vec<Command> {
         let Some(index) = self.nodes.find(node) else {
             return Vec::new();
         };
         let dead = self.nodes.get(index).is_none_or(|node| node.state == NodeState::Dead);
-        if dead || self.safe_mode.is_on() {
+        if dead || !self.decides() {
             return Vec::new();
         }
         let mut commands = self.recovery_commands(index, now);

@@ -1,7 +1,7 @@
 //! Which replicas are deleted: those too many, and bad ones once enough good ones exist.
 //!
-//! Only good replicas on nodes that are live, not stopping and fully reported count when deciding, and the decision
-//! is checked again when the order is handed out: what may be the last usable data is never deleted. A replica whose
+//! Only good replicas on nodes that are live, not stopping, fully reported and settled (see `leadership`) count when
+//! deciding, and the decision is checked again when the order is handed out: what may be the last usable data is never deleted. A replica whose
 //! deletion was told and then recalled can be read and copied, but justifies no other deletion: its node may still
 //! carry out the old order.
 
@@ -55,10 +55,6 @@ impl Cluster {
         chunk.good().iter().copied().filter(move |index| !recalled(*index))
     }
 
-    fn is_reliable(&self, index: NodeIndex) -> bool {
-        self.nodes.get(index).is_some_and(Node::is_reliable)
-    }
-
     /// Good replicas that can be relied on when others are deleted.
     fn reliable(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
         self.firm(id, chunk).filter(|index| self.is_reliable(*index)).collect()
@@ -73,14 +69,14 @@ impl Cluster {
             self.map.odd(id).iter().any(|odd| odd.node == index && bad(odd))
         };
         let places = self.nodes.iter().filter(|(index, node)| {
-            node.is_reliable() && !in_the_way(*index) && !node.deletions.is_recalled(id, chunk.generation)
+            node.is_known() && !in_the_way(*index) && !node.deletions.is_recalled(id, chunk.generation)
         });
         places.take(enough).count().max(1)
     }
 
     /// Goes round the untidy chunks and dooms what may go.
     pub(crate) fn tidy(&mut self) {
-        if self.safe_mode.is_on() {
+        if !self.decides() {
             return;
         }
         for _ in 0..self.untidy.len().min(LOOKED_AT) {
@@ -254,9 +250,10 @@ mod tests {
     #[test]
     fn a_corrupt_replica_stays_so_until_it_is_replaced() {
         let mut rig = Rig::with_nodes(2);
-        rig.chunk(10, 1, &[0]);
+        rig.chunk(10, 2, &[0, 1]);
         rig.out_of_safe_mode();
-        rig.changed(0, record(10, ReplicaState::Corrupt));
+        rig.corrupt(10, 0);
+        rig.gone(1, record(10, ReplicaState::Finalized));
         rig.report(0, vec![record(10, ReplicaState::Finalized)]);
         rig.run(Duration::from_secs(20), &[1]);
         rig.beat(&[0]);
@@ -268,6 +265,19 @@ mod tests {
         rig.gone(0, record(10, ReplicaState::Finalized));
         rig.changed(0, record(10, ReplicaState::Finalized));
         assert_eq!(rig.cluster.totals(rig.now).corrupt, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn a_node_knows_best_when_damage_it_found_itself_is_over() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.corrupt(10, 0);
+        rig.changed(0, record(10, ReplicaState::Corrupt));
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().corrupt, [node_id(0)]);
+        // Its replacement was ordered by another NameNode while this one did not hear of the node.
+        rig.report(0, vec![record(10, ReplicaState::Finalized)]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good.len(), 2);
         rig.check();
     }
 

@@ -69,6 +69,8 @@ pub enum Event {
     HeartbeatSeen {
         /// Which node.
         node: NodeId,
+        /// Highest term of a leader it has heard of: it obeys no older one.
+        fence: u64,
         /// Its state.
         stats: NodeStats,
     },
@@ -76,6 +78,8 @@ pub enum Event {
     FullReport {
         /// Which node.
         node: NodeId,
+        /// As in a heartbeat, from before the node began to look at its replicas.
+        fence: u64,
         /// Sorted by chunk.
         replicas: Vec<ReplicaRecord>,
     },
@@ -175,7 +179,17 @@ pub enum Event {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
+        /// Bytes of it that readers count on: it is not begun with replicas that are all known to be shorter.
+        acknowledged: u64,
     },
+    /// This NameNode leads from now on. What was ordered before is forgotten, leases are renewed, and no node is
+    /// relied on for deletions until it has said that it obeys this leader and then what it has.
+    LeadershipTaken {
+        /// Larger than in any earlier leadership, of whichever NameNode.
+        term: u64,
+    },
+    /// Another NameNode leads, or none: nothing is decided here any more.
+    LeadershipLost,
     /// An administrator switched safe mode.
     SafeModeSet {
         /// On or off.

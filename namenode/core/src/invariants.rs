@@ -84,7 +84,7 @@ impl Cluster {
             found.push(format!("chunk {id} is not in the rings it says it is in"));
         }
         let up_to_date = chunk.queued == self.urgency_of(id) && chunk.untidy == self.is_untidy(id);
-        if !self.safe_mode.is_on() && !up_to_date {
+        if self.decides() && !up_to_date {
             found.push(format!(
                 "chunk {id} is queued as {:?}, wants {:?}",
                 chunk.queued,

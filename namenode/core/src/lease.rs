@@ -51,6 +51,13 @@ impl Leases {
         }
     }
 
+    /// All holders count as alive now.
+    pub(crate) fn renew_all(&mut self, now: Millis) {
+        for holder in self.holders.values_mut() {
+            (holder.renewed, holder.reported) = (now, None);
+        }
+    }
+
     /// A file is closed or gone.
     pub(crate) fn release(&mut self, inode: InodeId) {
         let Some(name) = self.files.remove(&inode) else {

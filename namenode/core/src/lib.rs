@@ -10,6 +10,8 @@
 //!  heartbeats ─> liveness ─────┘            └──────> deletion ────┼──> commands ──> heartbeat replies
 //!  leases ────> lease ──> LeaseExpired … RecoveryWanted ─> recovery┘
 //! ```
+//!
+//! It starts as a follower that decides nothing, until it is told that its NameNode leads (`leadership`).
 
 mod chunk_map;
 mod cluster;
@@ -19,6 +21,7 @@ mod deletion;
 mod event;
 mod hash;
 mod invariants;
+mod leadership;
 mod lease;
 mod liveness;
 mod node;

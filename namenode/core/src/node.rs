@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord};
 
-use crate::hash::IdSet;
+use crate::hash::{IdMap, IdSet};
 use crate::topology::Place;
 use crate::{Config, NodeState, NodeStats};
 
@@ -23,6 +23,10 @@ pub(crate) struct Node {
     pub(crate) seen: Millis,
     /// Whether its full report is in.
     pub(crate) reported: bool,
+    /// This process obeys no leader of an older term, as it says.
+    pub(crate) fence: u64,
+    /// The same as of its last full report.
+    pub(crate) reported_fence: u64,
     /// Chunks it had before its process was replaced, until its report comes or the wait is over.
     pub(crate) awaited: Option<Awaited>,
     /// Space and work promised lately that its heartbeats don't show yet.
@@ -36,10 +40,12 @@ pub(crate) struct Node {
     /// Chunks it is to recover; not yet told.
     pub(crate) recovery_orders: VecDeque<ChunkId>,
     pub(crate) deletions: Deletions,
-    /// Replicas of this process found damaged: they stay so until they are replaced.
+    /// Replicas of this process that a reader found damaged: they stay so until they are replaced, or until another
+    /// leader, who does not know of it, may have replaced them.
     pub(crate) corrupt: BTreeMap<ChunkId, GenStamp>,
-    /// Replicas of chunks this namespace has not made yet: it must have been restored from an old backup.
-    pub(crate) quarantined: IdSet<ChunkId>,
+    /// Replicas of chunks that this namespace has not made yet: it lags behind its leader, or was restored from an old
+    /// backup.
+    pub(crate) quarantined: IdMap<ChunkId, ReplicaRecord>,
 }
 
 /// Chunks a node is expected to report again.
@@ -62,6 +68,8 @@ impl Node {
             state: NodeState::Live,
             seen: now,
             reported: false,
+            fence: 0,
+            reported_fence: 0,
             awaited: None,
             promises: Promises::default(),
             sending: Streams::default(),
@@ -70,7 +78,7 @@ impl Node {
             recovery_orders: VecDeque::new(),
             deletions: Deletions::default(),
             corrupt: BTreeMap::new(),
-            quarantined: IdSet::default(),
+            quarantined: IdMap::default(),
         }
     }
 
@@ -88,8 +96,8 @@ impl Node {
         self.state == NodeState::Live && !self.stats.stopping
     }
 
-    /// Whether its replicas can be relied on when others are to be deleted.
-    pub(crate) fn is_reliable(&self) -> bool {
+    /// Whether it can be given work, and what it has is known.
+    pub(crate) fn is_known(&self) -> bool {
         self.is_usable() && self.reported
     }
 
@@ -280,6 +288,12 @@ impl Deletions {
         self.waiting.retain(|chunk, _| is_there(*chunk));
         self.told.retain(|chunk, _| is_there(*chunk));
         self.recalled.retain(|chunk, _| is_there(*chunk));
+    }
+
+    /// Drops all orders, told or not; answers the chunks whose replicas were to be deleted.
+    pub(crate) fn forget(&mut self) -> Vec<ChunkId> {
+        let Self { waiting, told, recalled: _ } = std::mem::take(self);
+        waiting.into_keys().chain(told.into_keys()).collect()
     }
 
     /// The node is gone: only what it may already have been told must be remembered.

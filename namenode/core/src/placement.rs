@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::Event;
-    use crate::test_support::{Rig, node_id, number, stats};
+    use crate::test_support::{Rig, TERM, node_id, number, stats};
 
     fn request(count: u32) -> PlacementRequest {
         PlacementRequest { count, chunk_size: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
@@ -203,7 +203,7 @@ mod tests {
         for n in 0..3 {
             let mut stats = stats(n);
             stats.address.host = "127.0.0.1".into();
-            rig.apply(Event::HeartbeatSeen { node: node_id(n), stats });
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
         }
         let mut wanted = request(3);
         wanted.writer_host = Some("127.0.0.1".into());
@@ -227,13 +227,13 @@ mod tests {
         let mut rig = Rig::with_nodes(5);
         let mut full = stats(0);
         full.volumes[0].available = 1;
-        rig.apply(Event::HeartbeatSeen { node: node_id(0), stats: full });
+        rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats: full });
         let mut failed = stats(1);
         failed.volumes[0].failed = true;
-        rig.apply(Event::HeartbeatSeen { node: node_id(1), stats: failed });
+        rig.apply(Event::HeartbeatSeen { node: node_id(1), fence: TERM, stats: failed });
         let mut stopping = stats(2);
         stopping.stopping = true;
-        rig.apply(Event::HeartbeatSeen { node: node_id(2), stats: stopping });
+        rig.apply(Event::HeartbeatSeen { node: node_id(2), fence: TERM, stats: stopping });
         let mut wanted = request(1);
         wanted.existing = vec![node_id(3)];
         wanted.exclude = vec![node_id(4)];

@@ -17,6 +17,8 @@ use crate::{Command, Effect, NodeState};
 #[derive(Debug)]
 pub(crate) struct Recovery {
     new_generation: GenStamp,
+    /// Bytes that readers count on.
+    acknowledged: u64,
     since: Millis,
     /// Nodes that were primary once, in this round.
     tried: BTreeSet<NodeIndex>,
@@ -40,19 +42,31 @@ struct Holders {
 
 impl Cluster {
     /// A chunk is to be recovered under a new version.
-    pub(crate) fn recovery_wanted(&mut self, id: ChunkId, new_generation: GenStamp, now: Millis) {
-        if self.map.get(id).is_none_or(|chunk| chunk.length().is_some()) {
+    pub(crate) fn recovery_wanted(
+        &mut self,
+        id: ChunkId,
+        new_generation: GenStamp,
+        acknowledged: u64,
+        now: Millis,
+    ) {
+        if self.term.is_none() || self.map.get(id).is_none_or(|chunk| chunk.length().is_some()) {
             return;
         }
         let since = self.recoveries.get(&id).map_or(now, |recovery| recovery.since);
-        let recovery =
-            Recovery { new_generation, since, tried: BTreeSet::new(), primary: None, hopeless: None };
+        let recovery = Recovery {
+            new_generation,
+            acknowledged,
+            since,
+            tried: BTreeSet::new(),
+            primary: None,
+            hopeless: None,
+        };
         self.recoveries.insert(id, recovery);
     }
 
     /// Finds a primary for each recovery that has none or whose primary takes too long.
     pub(crate) fn drive_recoveries(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if self.safe_mode.is_on() {
+        if !self.decides() {
             return;
         }
         let ids: Vec<ChunkId> = self.recoveries.keys().copied().collect();
@@ -72,7 +86,9 @@ impl Cluster {
             return;
         }
         let holders = self.holders_to_recover(id, recovery.since, now);
-        let mut usable = holders.fit.iter().copied().filter(|index| usable(*index)).peekable();
+        let enough = self.may_have(id, &holders.fit, recovery.acknowledged);
+        let mut usable =
+            holders.fit.iter().copied().filter(|_| enough).filter(|index| usable(*index)).peekable();
         let primary = usable.peek().copied();
         let primary = usable
             .find(|index| !recovery.tried.contains(index))
@@ -97,6 +113,14 @@ impl Cluster {
             let new_generation = recovery.new_generation;
             effects.push(Effect::NothingToRecover { chunk: id, new_generation });
         }
+    }
+
+    /// Whether at least one of these nodes' replicas may have that many bytes. One being written, or not reported yet,
+    /// may. A recovery without it would make a short replica the latest, and the right one too old once it is back.
+    fn may_have(&self, id: ChunkId, nodes: &[NodeIndex], bytes: u64) -> bool {
+        let odd = self.map.odd(id);
+        let is_short = |odd: &Odd| odd.state != ReplicaState::Rbw && odd.length < bytes;
+        nodes.iter().any(|index| !odd.iter().any(|odd| odd.node == *index && is_short(odd)))
     }
 
     /// Whether every node that could hold a replica has said what it holds, or had the time of a restart to do so.
@@ -184,7 +208,11 @@ mod tests {
     const NEW: GenStamp = GenStamp(GENERATION.0 + 5);
 
     fn wanted(rig: &mut Rig) -> Vec<Effect> {
-        rig.apply(Event::RecoveryWanted { chunk: ChunkId(10), new_generation: NEW })
+        wanted_with(rig, 0)
+    }
+
+    fn wanted_with(rig: &mut Rig, acknowledged: u64) -> Vec<Effect> {
+        rig.apply(Event::RecoveryWanted { chunk: ChunkId(10), new_generation: NEW, acknowledged })
     }
 
     /// The recovery ordered, from whom, and with which holders.
@@ -270,6 +298,23 @@ mod tests {
         assert_eq!(effects.iter().filter(|effect| **effect == given_up).count(), 1);
         rig.apply(Event::ChunkRemoved { chunk: ChunkId(10) });
         assert_eq!(rig.run(Duration::from_mins(1), &[0, 1]), []);
+        rig.check();
+    }
+
+    #[test]
+    fn it_waits_for_a_replica_that_has_what_was_acknowledged() {
+        let mut rig = Rig::with_nodes(3);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 3, &[]);
+        let of_length = |length| ReplicaRecord { length, ..of_state(ReplicaState::Rwr) };
+        rig.changed(0, of_length(99));
+        wanted_with(&mut rig, 100);
+        let effects = rig.run(Duration::from_mins(5), &[0, 1, 2]);
+        assert_eq!(ordered(&mut rig), None);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. })));
+        rig.changed(1, of_length(100));
+        rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
         rig.check();
     }
 

@@ -102,11 +102,11 @@ impl Cluster {
         urgency(self.firm(id, chunk).count(), coming, chunk.wanted()).filter(|_| has_source)
     }
 
-    /// Brings the rings up to date with a chunk that changed in any way. Nothing is queued in safe mode: all is looked
-    /// at when it ends.
+    /// Brings the rings up to date with a chunk that changed in any way. Nothing is queued in safe mode or by a
+    /// follower: all is looked at when that ends.
     pub(crate) fn refile(&mut self, id: ChunkId) {
         self.end_void_copies(id);
-        if self.safe_mode.is_on() {
+        if !self.decides() {
             return;
         }
         let (urgency, untidy) = (self.urgency_of(id), self.is_untidy(id));
@@ -132,7 +132,7 @@ impl Cluster {
         }
     }
 
-    /// Looks at every chunk; for the end of safe mode.
+    /// Looks at every chunk; for the end of safe mode and the beginning or end of leadership.
     pub(crate) fn refile_all(&mut self) {
         for urgency in [Urgency::LastCopy, Urgency::Few, Urgency::Some] {
             self.replication.ring(urgency).clear();
@@ -141,6 +141,9 @@ impl Cluster {
         for chunk in self.map.all_mut() {
             chunk.queued = None;
             chunk.untidy = false;
+        }
+        if !self.decides() {
+            return;
         }
         let wanting = |id: &ChunkId| self.urgency_of(*id).is_some() || self.is_untidy(*id);
         let wanting: Vec<ChunkId> = self.map.ids().filter(wanting).collect();
@@ -210,7 +213,7 @@ impl Cluster {
 
     /// Goes round the rings and orders what can be copied now.
     pub(crate) fn plan_copies(&mut self, now: Millis) {
-        if self.safe_mode.is_on() || now < self.replication.quiet_until {
+        if !self.decides() || now < self.replication.quiet_until {
             return;
         }
         for urgency in [Urgency::LastCopy, Urgency::Few, Urgency::Some] {
@@ -276,7 +279,7 @@ impl Cluster {
     fn copy_targets(&self, taken: &[NodeIndex], bytes: u64, now: Millis) -> Vec<Candidate> {
         let fit = self.nodes.iter().filter(|(index, node)| {
             // One that has not reported yet may well have the chunk.
-            node.is_reliable() && !taken.contains(index) && node.receiving.has_room(bytes, &self.config)
+            node.is_known() && !taken.contains(index) && node.receiving.has_room(bytes, &self.config)
         });
         let candidates = fit.map(|(index, node)| Candidate {
             node: index,

@@ -20,6 +20,7 @@ impl Cluster {
     pub(crate) fn full_report(
         &mut self,
         id: NodeId,
+        fence: u64,
         mut replicas: Vec<ReplicaRecord>,
         effects: &mut Vec<Effect>,
     ) {
@@ -42,6 +43,7 @@ impl Cluster {
             node.quarantined.clear();
             node.awaited = None;
             node.reported = true;
+            node.reported_fence = fence;
         }
         for record in &replicas {
             if self.take_record(index, *record) && self.may_be_awaited(record.chunk) {
@@ -54,7 +56,7 @@ impl Cluster {
     fn may_be_awaited(&self, id: ChunkId) -> bool {
         let few = |good: usize| good <= self.config.min_replicas as usize;
         !self.map.is_settled(id)
-            || (!self.safe_mode.is_on() && self.map.get(id).is_some_and(|chunk| few(chunk.good().len())))
+            || (self.decides() && self.map.get(id).is_some_and(|chunk| few(chunk.good().len())))
     }
 
     /// Some of a node's replicas came, changed or went.
@@ -78,28 +80,25 @@ impl Cluster {
 
     /// Records one replica; `true` if its chunk has one more good replica.
     fn take_record(&mut self, index: NodeIndex, mut record: ReplicaRecord) -> bool {
-        let next = self.map.next();
+        let (next, leads, reported) = (self.map.next(), self.term.is_some(), record);
         let Some(node) = self.nodes.get_mut(index) else {
             return false;
         };
         let ReplicaRecord { chunk: id, generation, length: _, state } = record;
-        match node.corrupt.get(&id) {
-            Some(found) if *found == generation => record.state = ReplicaState::Corrupt,
-            Some(_) => {
-                node.corrupt.remove(&id);
-            }
-            None => {}
-        }
-        if state == ReplicaState::Corrupt {
-            node.corrupt.insert(id, generation);
+        // A node that knows of the damage itself will also know when it is over.
+        let unknown_to_node = |found: &GenStamp| *found == generation && state != ReplicaState::Corrupt;
+        if node.corrupt.get(&id).is_some_and(unknown_to_node) {
+            record.state = ReplicaState::Corrupt;
+        } else {
+            node.corrupt.remove(&id);
         }
         node.deletions.replaced_by(id, generation);
         let doomed = node.deletions.contains(id, generation);
         match self.map.record(index, &record, doomed) {
             Recorded::Unknown => {
                 if id >= next {
-                    node.quarantined.insert(id);
-                } else {
+                    node.quarantined.insert(id, reported);
+                } else if leads {
                     node.deletions.add(id, generation);
                 }
                 false
@@ -114,13 +113,27 @@ impl Cluster {
         }
     }
 
+    /// A chunk has just been made: replicas of it that were reported before count now.
+    pub(crate) fn end_quarantine(&mut self, id: ChunkId, effects: &mut Vec<Effect>) {
+        let waiting = self.nodes.iter_mut().filter(|(_, node)| !node.quarantined.is_empty());
+        let known: Vec<_> =
+            waiting.filter_map(|(index, node)| Some((index, node.quarantined.remove(&id)?))).collect();
+        for (index, record) in known {
+            if self.take_record(index, record) {
+                effects.push(Effect::ReplicaGained { chunk: id });
+            }
+        }
+    }
+
     fn replica_deleted(&mut self, index: NodeIndex, id: ChunkId, generation: GenStamp) {
         if let Some(node) = self.nodes.get_mut(index) {
             node.deletions.done(id, generation);
             if node.corrupt.get(&id) == Some(&generation) {
                 node.corrupt.remove(&id);
             }
-            node.quarantined.remove(&id);
+            if node.quarantined.get(&id).is_some_and(|record| record.generation == generation) {
+                node.quarantined.remove(&id);
+            }
         }
         self.map.forget(id, index, Some(generation));
         self.refile(id);
@@ -155,5 +168,68 @@ impl Cluster {
             !odd.doomed && chunk.judge(odd.generation, odd.length, odd.state) == Verdict::Candidate
         };
         self.map.odd(id).iter().any(|odd| odd.node != index && fit(odd))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState};
+
+    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record};
+    use crate::{Effect, Event};
+
+    const LATER: GenStamp = GenStamp(GENERATION.0 + 3);
+
+    fn gained(effects: &[Effect]) -> usize {
+        effects.iter().filter(|effect| **effect == Effect::ReplicaGained { chunk: ChunkId(10) }).count()
+    }
+
+    #[test]
+    fn replicas_reported_before_their_chunk_is_known_count_as_soon_as_it_is() {
+        let mut rig = Rig::with_nodes(4);
+        rig.apply(Event::LeadershipLost);
+        for n in 0..3 {
+            rig.changed(n, record(10, ReplicaState::Rbw));
+            rig.changed(n, record(10, ReplicaState::Finalized));
+        }
+        let stale = ReplicaRecord { generation: GenStamp(GENERATION.0 - 1), ..record(10, ReplicaState::Rbw) };
+        rig.gone(1, stale);
+        rig.gone(2, record(10, ReplicaState::Finalized));
+        assert_eq!(rig.cluster.totals(rig.now).quarantined, 2, "one deletion was of another version");
+        let (chunk, generation) = (ChunkId(10), GENERATION);
+        let effects = rig.apply(Event::ChunkAdded { chunk, generation, replication: 3 });
+        assert_eq!(gained(&effects), 2);
+        assert_eq!(rig.cluster.finalized(chunk, generation), 2);
+        rig.commit(10);
+        assert_eq!(rig.cluster.chunk(chunk).unwrap().good, [node_id(0), node_id(1)]);
+        assert_eq!(rig.cluster.totals(rig.now).quarantined, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn a_version_newer_than_known_is_judged_when_it_becomes_known() {
+        for committed in [false, true] {
+            let mut rig = Rig::with_nodes(3);
+            rig.out_of_safe_mode();
+            if committed {
+                rig.chunk(10, 2, &[0]);
+            } else {
+                rig.open_chunk(10, 2, &[0]);
+            }
+            let later = ReplicaRecord { generation: LATER, ..record(10, ReplicaState::Finalized) };
+            rig.changed(1, later);
+            rig.report(2, vec![later]);
+            rig.run(std::time::Duration::from_mins(1), &[0, 1, 2]);
+            let view = rig.cluster.chunk(ChunkId(10)).unwrap();
+            assert!(view.corrupt.is_empty() && !view.good.contains(&node_id(1)), "{view:?}");
+            assert_eq!(rig.cluster.totals(rig.now).pending_deletions, 0, "it may be the right one");
+            rig.apply(Event::GenerationChanged { chunk: ChunkId(10), generation: LATER });
+            let effects = rig.commit_as(10, LATER);
+            assert_eq!(gained(&effects), 1);
+            let view = rig.cluster.chunk(ChunkId(10)).unwrap();
+            assert_eq!((view.generation, view.length), (LATER, Some(LENGTH)));
+            assert_eq!(view.good, [node_id(1), node_id(2)], "committed before: {committed}");
+            rig.check();
+        }
     }
 }

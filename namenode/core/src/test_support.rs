@@ -11,6 +11,9 @@ pub(crate) const LENGTH: u64 = 1 << 20;
 /// Generation of every chunk in these tests.
 pub(crate) const GENERATION: GenStamp = GenStamp(1_001);
 
+/// The term in which the cluster leads.
+pub(crate) const TERM: u64 = 1;
+
 /// The id of the `n`th node.
 pub(crate) fn node_id(n: u16) -> NodeId {
     NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
@@ -52,10 +55,12 @@ pub(crate) fn record(chunk: u64, state: ReplicaState) -> ReplicaRecord {
     ReplicaRecord { chunk: ChunkId(chunk), generation: GENERATION, length: LENGTH, state }
 }
 
-/// A cluster and its time.
+/// A cluster that leads, and its time.
 pub(crate) struct Rig {
     pub(crate) cluster: Cluster,
     pub(crate) now: Millis,
+    /// What the nodes say they obey.
+    pub(crate) fence: u64,
 }
 
 impl Default for Rig {
@@ -67,7 +72,9 @@ impl Default for Rig {
 impl Rig {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let now = Millis(1_000_000);
-        Self { cluster: Cluster::new(config, seed, now), now }
+        let mut rig = Self { cluster: Cluster::new(config, seed, now), now, fence: TERM };
+        rig.apply(Event::LeadershipTaken { term: TERM });
+        rig
     }
 
     pub(crate) fn seeded(seed: u64) -> Self {
@@ -95,16 +102,18 @@ impl Rig {
     pub(crate) fn join(&mut self, n: u16, stats: NodeStats) {
         let (node, version) = (node_id(n), "1".to_owned());
         self.apply(Event::Registered { node, incarnation: 1, version, stats });
+        self.beat(&[n]);
     }
 
     /// Another process of the node.
     pub(crate) fn rejoin(&mut self, n: u16, incarnation: u128) {
         let (node, version) = (node_id(n), "1".to_owned());
         self.apply(Event::Registered { node, incarnation, version, stats: stats(n) });
+        self.beat(&[n]);
     }
 
     pub(crate) fn report(&mut self, n: u16, replicas: Vec<ReplicaRecord>) -> Vec<Effect> {
-        self.apply(Event::FullReport { node: node_id(n), replicas })
+        self.apply(Event::FullReport { node: node_id(n), fence: self.fence, replicas })
     }
 
     pub(crate) fn changed(&mut self, n: u16, record: ReplicaRecord) {
@@ -162,7 +171,8 @@ impl Rig {
     pub(crate) fn beat(&mut self, nodes: &[u16]) {
         for n in nodes {
             let known = self.cluster.nodes.by_id(node_id(*n)).map(|node| node.stats.clone());
-            self.apply(Event::HeartbeatSeen { node: node_id(*n), stats: known.unwrap_or_else(|| stats(*n)) });
+            let (node, fence) = (node_id(*n), self.fence);
+            self.apply(Event::HeartbeatSeen { node, fence, stats: known.unwrap_or_else(|| stats(*n)) });
         }
     }
 

@@ -162,11 +162,6 @@ impl Cluster {
         self.nodes.by_id(node).is_some_and(|node| node.incarnation == incarnation)
     }
 
-    /// Whether the node is registered and its full report is not in.
-    pub fn wants_report(&self, node: NodeId) -> bool {
-        self.nodes.by_id(node).is_some_and(|node| !node.reported)
-    }
-
     /// Where a registered node is.
     pub fn endpoint(&self, node: NodeId) -> Option<&Address> {
         self.nodes.by_id(node).map(|node| &node.stats.address)
@@ -252,7 +247,7 @@ fn readable_while_open(map: &ChunkMap, id: ChunkId) -> Vec<NodeIndex> {
 mod tests {
     use super::*;
     use crate::Event;
-    use crate::test_support::{LENGTH, Rig, node_id, number, record, stats};
+    use crate::test_support::{LENGTH, Rig, TERM, node_id, number, record, stats};
 
     #[test]
     fn reading_is_best_from_live_then_near_then_idle_nodes() {
@@ -263,7 +258,7 @@ mod tests {
         for (n, reads) in [(1, 0), (2, 40), (3, 20)] {
             let mut stats = stats(n);
             stats.active_reads = reads;
-            rig.apply(Event::HeartbeatSeen { node: node_id(n), stats });
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
         }
         let located = |host: &str| {
             let nodes = rig.cluster.locate(ChunkId(10), Some(host), rig.now);

@@ -67,6 +67,11 @@ fn a_replica() -> impl Strategy<Value = ReplicaRecord> {
     })
 }
 
+/// Terms of leaders.
+fn a_fence() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => Just(2_u64), 1 => Just(1), 1 => Just(0)]
+}
+
 /// What is done to the cluster.
 #[derive(Debug, Clone)]
 enum Step {
@@ -84,10 +89,13 @@ fn a_step() -> impl Strategy<Value = Step> {
                 version: "1".into(),
                 stats: stats(n, stopping),
             }),
-            (0..NODES, 0_u8..8)
-                .prop_map(|(n, calm)| Event::HeartbeatSeen { node: node(n), stats: stats(n, calm == 0) }),
-            (a_node(), prop::collection::vec(a_replica(), 0..8))
-                .prop_map(|(node, replicas)| Event::FullReport { node, replicas }),
+            (0..NODES, 0_u8..8, a_fence()).prop_map(|(n, calm, fence)| Event::HeartbeatSeen {
+                node: node(n),
+                fence,
+                stats: stats(n, calm == 0)
+            }),
+            (a_node(), a_fence(), prop::collection::vec(a_replica(), 0..8))
+                .prop_map(|(node, fence, replicas)| Event::FullReport { node, fence, replicas }),
             (a_node(), prop::collection::vec((a_replica(), prop::bool::weighted(0.2)), 1..4))
                 .prop_map(|(node, changes)| Event::ReplicasChanged { node, changes }),
             (a_chunk(), a_generation(), a_node())
@@ -110,7 +118,15 @@ fn a_step() -> impl Strategy<Value = Step> {
                 .prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),
             "[ab]".prop_map(|holder| Event::LeaseRenewed { holder }),
             (0_u64..4).prop_map(|inode| Event::LeaseReleased { inode: InodeId(inode) }),
-            a_chunk().prop_map(|chunk| Event::RecoveryWanted { chunk, new_generation: GenStamp(3) }),
+            (a_chunk(), 0_u64..12).prop_map(|(chunk, acknowledged)| Event::RecoveryWanted {
+                chunk,
+                new_generation: GenStamp(3),
+                acknowledged
+            }),
+            prop::option::weighted(0.8, 1_u64..3).prop_map(|term| match term {
+                Some(term) => Event::LeadershipTaken { term },
+                None => Event::LeadershipLost,
+            }),
             prop::bool::weighted(0.3).prop_map(|on| Event::SafeModeSet { on }),
         ];
     prop_oneof![
@@ -129,6 +145,7 @@ fn check_orders(
 ) -> Result<(), TestCaseError> {
     let live = cluster.nodes(now).into_iter().filter(|view| view.reported && view.state != NodeState::Dead);
     let live: Vec<NodeId> = live.map(|view| view.id).collect();
+    prop_assert!(orders.is_empty() || cluster.leads().is_some(), "a follower orders {orders:?}");
     for order in orders {
         let Command::Delete { replicas } = order else {
             continue;
@@ -167,10 +184,12 @@ proptest! {
         let mut now = Millis(5_000);
         let mut cluster = Cluster::new(config.clone(), seed, now);
         cluster.loaded(now);
+        cluster.apply(Event::LeadershipTaken { term: 1 }, now);
         for n in 0..joined {
             let (node, version) = (node(n), "1".to_owned());
             cluster.apply(Event::Registered { node, incarnation: 1, version, stats: stats(n, false) }, now);
-            cluster.apply(Event::FullReport { node, replicas: vec![] }, now);
+            cluster.apply(Event::HeartbeatSeen { node, fence: 1, stats: stats(n, false) }, now);
+            cluster.apply(Event::FullReport { node, fence: 1, replicas: vec![] }, now);
         }
         for step in steps {
             match step.clone() {

@@ -63,6 +63,8 @@ pub struct HeartbeatAnswer {
     pub reception: Reception,
     /// What the node shall do.
     pub orders: Vec<Order>,
+    /// The term in which this NameNode leads; `None` while it follows.
+    pub leads: Option<u64>,
 }
 
 /// A [`Command`] with addresses instead of ids.
@@ -99,6 +101,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct FullReport<'a> {
     sender: Sender,
+    fence: u64,
     replicas: Vec<ReplicaRecord>,
     _place: SemaphorePermit<'a>,
 }
@@ -152,37 +155,39 @@ impl Namenode {
         Ok(Registered { cluster: self.cluster, heartbeat_interval: self.settings.heartbeat_interval })
     }
 
-    /// A DataNode is alive; the answer carries its orders.
-    pub async fn heartbeat(&self, sender: Sender, stats: NodeStats) -> FsResult<HeartbeatAnswer> {
+    /// A DataNode is alive, and obeys no leader of a term before `fence`; the answer carries its orders.
+    pub async fn heartbeat(&self, sender: Sender, fence: u64, stats: NodeStats) -> FsResult<HeartbeatAnswer> {
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
         self.engine
             .with(move |turn| {
                 if !turn.cluster.is_current(node, incarnation) {
-                    return HeartbeatAnswer { reception: UNKNOWN, orders: Vec::new() };
+                    return HeartbeatAnswer { reception: UNKNOWN, ..HeartbeatAnswer::default() };
                 }
-                turn.apply(Event::HeartbeatSeen { node, stats });
+                turn.apply(Event::HeartbeatSeen { node, fence, stats });
                 let commands = turn.cluster.take_commands(node, turn.now);
                 let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
-                HeartbeatAnswer { reception: reception(turn.cluster, node), orders }
+                let leads = turn.cluster.leads();
+                HeartbeatAnswer { reception: reception(turn.cluster, node), orders, leads }
             })
             .await
     }
 
-    /// Begins to take in a full report. Waits while too many others are under way.
-    pub async fn begin_report(&self, sender: Sender) -> FsResult<FullReport<'_>> {
+    /// Begins to take in a full report, before which the node had the `fence` of a heartbeat. Waits while too many
+    /// others are under way.
+    pub async fn begin_report(&self, sender: Sender, fence: u64) -> FsResult<FullReport<'_>> {
         let place = self.reports.acquire().await.map_err(|_| {
             FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly")
         })?;
-        Ok(FullReport { sender, replicas: Vec::new(), _place: place })
+        Ok(FullReport { sender, fence, replicas: Vec::new(), _place: place })
     }
 
     /// Takes in a complete report.
     pub async fn finish_report(&self, report: FullReport<'_>) -> FsResult<Reception> {
-        let FullReport { sender, replicas, _place: place } = report;
+        let FullReport { sender, fence, replicas, _place: place } = report;
         let Sender { node, incarnation } = sender;
         let count = replicas.len();
-        let taken = self.if_current(node, incarnation, Event::FullReport { node, replicas }).await;
+        let taken = self.if_current(node, incarnation, Event::FullReport { node, fence, replicas }).await;
         drop(place);
         info!(%node, replicas = count, "full report");
         taken

@@ -52,8 +52,8 @@ impl Namenode {
         let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode }).await;
         match begun {
             Ok(Outcome::Recovery { closed, chunk }) => {
-                if let Some((chunk, new_generation)) = chunk {
-                    self.engine.tell(Event::RecoveryWanted { chunk, new_generation }).await?;
+                if let Some(Extent { chunk, generation: new_generation, length: acknowledged }) = chunk {
+                    self.engine.tell(Event::RecoveryWanted { chunk, new_generation, acknowledged }).await?;
                 }
                 Ok(closed)
             }

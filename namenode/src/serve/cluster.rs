@@ -34,11 +34,11 @@ unary! {
         let mut pages = request.into_inner();
         let mut report = None;
         while let Some(page) = pages.message().await? {
-            let sender = sender(&page.node, &page.incarnation).map_err(to_status)?;
+            let (sender, fence) = (sender(&page.node, &page.incarnation).map_err(to_status)?, page.fence);
             let page = records(page.replicas).map_err(to_status)?;
             let report = match &mut report {
                 Some(report) => report,
-                none => none.insert(self.0.begin_report(sender).await.map_err(to_status)?),
+                none => none.insert(self.0.begin_report(sender, fence).await.map_err(to_status)?),
             };
             report.add(sender, page).map_err(to_status)?;
         }
@@ -85,13 +85,13 @@ impl Service {
             active_copies: request.active_copies,
             stopping: request.stopping,
         };
-        let answer = self.0.heartbeat(sender, stats).await?;
+        let answer = self.0.heartbeat(sender, request.fence, stats).await?;
         Ok(v1::HeartbeatReply {
             register: answer.reception.register,
             report: answer.reception.report,
             commands: answer.orders.into_iter().map(command).collect(),
-            term: 1,
-            leads: true,
+            term: answer.leads.unwrap_or_default(),
+            leads: answer.leads.is_some(),
             namenodes: Vec::new(),
         })
     }

@@ -210,8 +210,8 @@ pub enum Outcome {
     Recovery {
         /// The file is closed.
         closed: bool,
-        /// The chunk to recover and its new stamp.
-        chunk: Option<(ChunkId, GenStamp)>,
+        /// The chunk to recover, its new stamp, and the bytes of it that readers count on.
+        chunk: Option<Extent>,
     },
     /// Deleted trees were freed, in part or wholly.
     Reaped {

@@ -60,7 +60,7 @@ async fn a_report_must_be_sorted_and_of_one_process() {
         length: 1,
         state: ReplicaState::Finalized,
     };
-    let mut report = namenode.begin_report(one.sender).await.unwrap();
+    let mut report = namenode.begin_report(one.sender, 0).await.unwrap();
     report.add(one.sender, vec![record(5), record(6)]).unwrap();
     for (sender, page) in
         [(one.sender, vec![record(4)]), (one.sender, vec![record(9), record(8)]), (two.sender, vec![])]

@@ -141,6 +141,8 @@ pub(crate) struct FakeNode {
     pub(crate) sender: Sender,
     pub(crate) stats: NodeStats,
     replicas: BTreeMap<ChunkId, ReplicaRecord>,
+    /// Highest term of a leader it has heard of.
+    fence: AtomicU64,
 }
 
 impl FakeNode {
@@ -167,7 +169,8 @@ impl FakeNode {
             stopping: false,
         };
         let node = NodeId::from_bytes(&[number; 16]).unwrap();
-        Self { sender: Sender { node, incarnation: u128::from(number) }, stats, replicas: BTreeMap::new() }
+        let sender = Sender { node, incarnation: u128::from(number) };
+        Self { sender, stats, replicas: BTreeMap::new(), fence: AtomicU64::new(0) }
     }
 
     pub(crate) fn id(&self) -> NodeId {
@@ -190,11 +193,17 @@ impl FakeNode {
     }
 
     pub(crate) async fn heartbeat(&self, namenode: &Namenode) -> HeartbeatAnswer {
-        namenode.heartbeat(self.sender, self.stats.clone()).await.unwrap()
+        let answer = namenode.heartbeat(self.sender, self.fence(), self.stats.clone()).await.unwrap();
+        self.fence.fetch_max(answer.leads.unwrap_or_default(), Ordering::Relaxed);
+        answer
+    }
+
+    fn fence(&self) -> u64 {
+        self.fence.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn report(&self, namenode: &Namenode) -> Reception {
-        let mut report = namenode.begin_report(self.sender).await.unwrap();
+        let mut report = namenode.begin_report(self.sender, self.fence()).await.unwrap();
         report.add(self.sender, self.replicas.values().copied().collect()).unwrap();
         namenode.finish_report(report).await.unwrap()
     }
@@ -202,6 +211,7 @@ impl FakeNode {
     /// Registers and reports all replicas.
     pub(crate) async fn join(&self, namenode: &Namenode) {
         self.register(namenode, None).await.unwrap();
+        self.heartbeat(namenode).await;
         assert_eq!(self.report(namenode).await, Reception::default());
     }
 
@@ -226,6 +236,7 @@ impl FakeNode {
     /// Is a new process with the same replicas.
     pub(crate) fn restart(&mut self) {
         self.sender.incarnation += 1_000;
+        self.fence = AtomicU64::new(0);
     }
 }
 

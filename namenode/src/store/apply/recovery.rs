@@ -35,7 +35,8 @@ impl Step<'_> {
             self.write("UPDATE lease SET holder = ?2 WHERE inode = ?1", (id.0 as i64, RECOVERY_HOLDER))?;
             self.emit(Change::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
         }
-        Ok(Outcome::Recovery { closed: false, chunk: Some((last.id, stamp)) })
+        let chunk = Some(Extent { chunk: last.id, generation: stamp, length: last.readable });
+        Ok(Outcome::Recovery { closed: false, chunk })
     }
 
     /// Whether the caller may write the file, whose place only matters for the message.

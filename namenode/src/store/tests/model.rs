@@ -549,7 +549,8 @@ impl Model {
                 node.holder = Some(RECOVERY_HOLDER.to_owned());
                 let last = node.chunks.last_mut().unwrap();
                 last.recovery = Some(stamp);
-                Ok(Some(Outcome::Recovery { closed: false, chunk: Some((last.id, stamp)) }))
+                let chunk = Some(Extent { chunk: last.id, generation: stamp, length: last.readable });
+                Ok(Some(Outcome::Recovery { closed: false, chunk }))
             }
             Edit::CommitRecovery { extent } => {
                 let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);

@@ -180,10 +180,8 @@ fn recovery_takes_the_file_from_its_writer() {
     fixture.ok(commit_length(inode, extent(FIRST, 0, 50)));
     fixture.take_changes();
     let begin = || Edit::BeginRecovery { inode };
-    let wanted = |generation: u64| Outcome::Recovery {
-        closed: false,
-        chunk: Some((FIRST, GenStamp(GEN.0 + generation))),
-    };
+    let wanted =
+        |generation: u64| Outcome::Recovery { closed: false, chunk: Some(extent(FIRST, generation, 50)) };
     assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50) }), StaleChunk);
     assert_eq!(fixture.ok(begin()), wanted(1));
     assert_eq!(fixture.ok(begin()), wanted(2));

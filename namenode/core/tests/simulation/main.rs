@@ -1,17 +1,22 @@
 //! A whole cluster in virtual time: nodes crash, hang, restart and lose disks, orders get lost, bytes rot, while
-//! chunks are written and deleted. Then the faults end, and everything must become as it should be.
+//! chunks are written and deleted; NameNodes take over from each other, lag behind, restart, and go on believing that
+//! they lead. Then the faults end, and everything must become as it should be.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    Address, Cluster, Command, Config, Event, NodeState, NodeStats, PlacementRequest, Totals, Volume,
+    Address, Command, Config, Event, NodeState, NodeStats, PlacementRequest, Totals, Volume,
 };
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+
+use group::{Reports, SimNamenode};
 
 const STEP: Duration = Duration::from_millis(500);
 const LENGTH: u64 = 40 << 20;
@@ -54,11 +59,12 @@ struct SimNode {
     incarnation: u128,
     stopping: bool,
     disk: BTreeMap<ChunkId, Bytes>,
-    /// Changes not reported yet, in order.
-    changes: Vec<(ReplicaRecord, bool)>,
-    report_due: bool,
-    /// Deletions it was told, and when it gets round to them.
-    deletions: Vec<(Millis, ChunkId)>,
+    /// What each NameNode is to be told.
+    reports: Vec<Reports>,
+    /// Deletions it was told, when it gets round to them, and in which term.
+    deletions: Vec<(Millis, ChunkId, u64)>,
+    /// Highest term of a leader that this process has heard of.
+    fence: u64,
     /// The process that lost the disk.
     disk_lost: Option<u128>,
 }
@@ -76,7 +82,11 @@ struct World {
     seed: u64,
     rng: Xoshiro256PlusPlus,
     config: Config,
-    cluster: Cluster,
+    namenodes: Vec<SimNamenode>,
+    /// Which NameNode leads, in which term, and the edits it has committed.
+    leader: usize,
+    term: u64,
+    log: Vec<Event>,
     now: Millis,
     nodes: Vec<SimNode>,
     /// Committed chunks and the replicas wanted.
@@ -88,17 +98,19 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, nodes: usize, chunks: u64) -> Self {
+    fn new(seed: u64, namenodes: usize, nodes: usize, chunks: u64) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let config = Config::default();
         let now = Millis(rng.random_range(0..1_000_000));
         let mut world = Self {
             seed,
-            cluster: Cluster::new(config.clone(), seed, now),
             rng,
-            config,
+            config: Config::default(),
+            namenodes: Vec::new(),
+            leader: 0,
+            term: 0,
+            log: Vec::new(),
             now,
-            nodes: (0..nodes).map(|_| SimNode::new()).collect(),
+            nodes: (0..nodes).map(|_| SimNode::new(namenodes)).collect(),
             chunks: BTreeMap::new(),
             open: BTreeMap::new(),
             transfers: Vec::new(),
@@ -111,15 +123,14 @@ impl World {
                 world.nodes[n].disk.insert(id, Bytes::Intact);
             }
             let (generation, length) = (GENERATION, Some(LENGTH));
-            world.apply(Event::ChunkLoaded { chunk: id, generation, length, replication });
+            world.log.push(Event::ChunkLoaded { chunk: id, generation, length, replication });
         }
-        world.cluster.set_next_chunk(ChunkId(world.next));
-        world.cluster.loaded(now);
+        for _ in 0..namenodes {
+            let namenode = world.start_namenode();
+            world.namenodes.push(namenode);
+        }
+        world.lead(0);
         world
-    }
-
-    fn apply(&mut self, event: Event) {
-        self.cluster.apply(event, self.now);
     }
 
     fn new_chunk(&mut self) -> (ChunkId, u32) {
@@ -154,18 +165,21 @@ impl World {
 
     /// Nodes with an intact replica that the cluster knows and that no order will delete.
     fn counted(&self, id: ChunkId) -> Vec<usize> {
-        let known = self.cluster.locate(id, None, self.now);
-        let stays = |n: &usize| self.nodes[*n].deletions.iter().all(|(_, chunk)| *chunk != id);
+        let known = self.cluster().locate(id, None, self.now);
+        let stays = |n: &usize| self.nodes[*n].deletions.iter().all(|(_, chunk, _)| *chunk != id);
         self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n)) && stays(n)).collect()
     }
 
-    /// Whether a disk was lost and the cluster still believes in it.
+    /// Whether a disk was lost and somebody who decides still believes in it.
     fn has_unnoticed_loss(&self) -> bool {
-        let dead = self.cluster.nodes(self.now).into_iter().filter(|node| node.state == NodeState::Dead);
-        let dead: Vec<NodeId> = dead.map(|node| node.id).collect();
-        self.nodes.iter().enumerate().any(|(n, node)| {
-            let believed = |process: u128| self.cluster.is_current(node_id(n), process);
-            node.disk_lost.is_some_and(believed) && !dead.contains(&node_id(n))
+        self.believers().any(|k| {
+            let cluster = &self.namenodes[k].cluster;
+            let dead = cluster.nodes(self.now).into_iter().filter(|node| node.state == NodeState::Dead);
+            let dead: Vec<NodeId> = dead.map(|node| node.id).collect();
+            self.nodes.iter().enumerate().any(|(n, node)| {
+                let believed = |process: u128| cluster.is_current(node_id(n), process);
+                node.disk_lost.is_some_and(believed) && !dead.contains(&node_id(n))
+            })
         })
     }
 
@@ -185,15 +199,21 @@ impl World {
         self.now = self.now.plus(STEP);
         if faults {
             self.inject();
+            if self.namenodes.len() > 1 {
+                self.trouble_namenodes();
+            }
             self.write();
         }
+        self.follow(faults);
         self.wake();
         self.transfer();
         for n in 0..self.nodes.len() {
             self.run_node(n);
         }
         self.finish_writes();
-        self.apply(Event::Tick);
+        for k in 0..self.namenodes.len() {
+            self.tell(k, Event::Tick);
+        }
     }
 
     fn inject(&mut self) {
@@ -204,9 +224,14 @@ impl World {
             0 if up => self.stop(n, Process::Down(later), false),
             1 if up => self.stop(n, Process::CutOff(later), false),
             2 if up => {
-                let mut stats = self.stats(n);
+                let (mut stats, fence) = (self.stats(n), self.nodes[n].fence);
                 stats.stopping = true;
-                self.apply(Event::HeartbeatSeen { node: node_id(n), stats });
+                for k in 0..self.namenodes.len() {
+                    if !self.is_cut(n, k) {
+                        let stats = stats.clone();
+                        self.tell(k, Event::HeartbeatSeen { node: node_id(n), fence, stats });
+                    }
+                }
                 self.stop(n, Process::Down(later), false);
             }
             3 if up && self.can_lose(n) => self.stop(n, Process::Down(later), true),
@@ -219,17 +244,21 @@ impl World {
                     self.chunks.remove(&id);
                     // Nodes may go on for a moment, but such copies no longer count.
                     self.transfers.retain(|transfer| transfer.chunk != id);
-                    self.apply(Event::ChunkRemoved { chunk: id });
+                    self.commit(Event::ChunkRemoved { chunk: id });
                 }
             }
-            8 if !self.has_unnoticed_loss() => {
-                if let Some(id) = self.some_chunk() {
-                    let replication = self.rng.random_range(1..=4);
-                    self.chunks.insert(id, replication);
-                    self.apply(Event::ReplicationChanged { chunk: id, replication });
-                }
-            }
+            8 => self.change_replication(),
             _ => {}
+        }
+    }
+
+    fn change_replication(&mut self) {
+        if !self.has_unnoticed_loss()
+            && let Some(id) = self.some_chunk()
+        {
+            let replication = self.rng.random_range(1..=4);
+            self.chunks.insert(id, replication);
+            self.commit(Event::ReplicationChanged { chunk: id, replication });
         }
     }
 
@@ -247,8 +276,10 @@ impl World {
         }
         if !matches!(process, Process::CutOff(_)) {
             node.deletions.clear();
-            node.changes.clear();
-            node.report_due = false;
+            node.fence = 0;
+            for reports in &mut node.reports {
+                *reports = Reports { cut: reports.cut, ..Reports::default() };
+            }
         }
     }
 
@@ -259,24 +290,30 @@ impl World {
         let Some(id) = held.get(self.rng.random_range(0..held.len().max(1))).copied() else {
             return;
         };
-        let readable = self.cluster.locate(id, None, self.now).contains(&node_id(n));
+        // What a reader tells one NameNode is lost when another takes over: the node must know, and tell whoever
+        // decides before they rely on the replica.
+        let alone = self.namenodes.len() == 1;
+        if !alone && self.believers().any(|k| self.is_cut(n, k) || self.nodes[n].reports[k].sent.is_some()) {
+            return;
+        }
+        let readable = self.cluster().locate(id, None, self.now).contains(&node_id(n));
         if readable && self.chunks.contains_key(&id) && self.counted(id).len() > 1 {
             let node = &mut self.nodes[n];
             node.disk.insert(id, Bytes::Rotten(node.incarnation));
             let copying = |transfer: &Transfer| transfer.chunk == id && transfer.source == n;
             self.transfers.retain(|transfer| !copying(transfer));
             self.apply(Event::ReplicaCorrupt { chunk: id, generation: GENERATION, node: node_id(n) });
-            if self.cluster.locate(id, None, self.now).contains(&node_id(n)) {
+            if !alone || self.cluster().locate(id, None, self.now).contains(&node_id(n)) {
                 // The other replicas may go any moment, so the reader is not believed; the node looks for itself.
                 let found = ReplicaRecord { state: ReplicaState::Corrupt, ..finalized(id) };
-                self.nodes[n].changes.push((found, false));
+                self.nodes[n].changed(found, false);
             }
         }
     }
 
     /// Sometimes a writer adds a chunk.
     fn write(&mut self) {
-        if self.cluster.safe_mode().on || self.rng.random_range(0..4) > 0 {
+        if self.cluster().safe_mode().on || self.rng.random_range(0..4) > 0 {
             return;
         }
         let (id, replication) = self.new_chunk();
@@ -287,11 +324,12 @@ impl World {
             existing: vec![],
             exclude: vec![],
         };
-        let Ok(nodes) = self.cluster.choose_targets(&request, self.now) else {
+        let now = self.now;
+        let Ok(nodes) = self.namenodes[self.leader].cluster.choose_targets(&request, now) else {
             return;
         };
         assert!(nodes.len() <= replication as usize);
-        self.apply(Event::ChunkAdded { chunk: id, generation: GENERATION, replication });
+        self.commit(Event::ChunkAdded { chunk: id, generation: GENERATION, replication });
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         self.open.insert(id, (replication, nodes.into_iter().map(Self::number).collect()));
     }
@@ -308,13 +346,13 @@ impl World {
                 pipeline.into_iter().filter(|n| self.nodes[*n].process == Process::Up).collect();
             for n in &up {
                 self.nodes[*n].disk.insert(id, Bytes::Intact);
-                self.nodes[*n].changes.push((finalized(id), false));
+                self.nodes[*n].changed(finalized(id), false);
             }
             if up.len() >= replication.min(self.config.min_replicas) as usize {
                 self.chunks.insert(id, replication);
-                self.apply(Event::ChunkCommitted { chunk: id, generation: GENERATION, length: LENGTH });
+                self.commit(Event::ChunkCommitted { chunk: id, generation: GENERATION, length: LENGTH });
             } else {
-                self.apply(Event::ChunkRemoved { chunk: id });
+                self.commit(Event::ChunkRemoved { chunk: id });
             }
         }
     }
@@ -343,14 +381,16 @@ impl World {
                 && !self.nodes[target].disk.contains_key(&chunk)
             {
                 self.nodes[target].disk.insert(chunk, Bytes::Intact);
-                self.nodes[target].changes.push((finalized(chunk), false));
+                self.nodes[target].changed(finalized(chunk), false);
             }
         }
     }
 
-    fn stats(&self, n: usize) -> NodeStats {
+    fn stats(&mut self, n: usize) -> NodeStats {
         let node = &self.nodes[n];
         let used = node.disk.len() as u64 * LENGTH;
+        // Other writers come and go, so that no two NameNodes find the same node the fullest.
+        let taken = if self.namenodes.len() > 1 { self.rng.random_range(0..1 << 41) } else { 0 };
         NodeStats {
             address: Address {
                 host: format!("host-{n}"),
@@ -364,7 +404,7 @@ impl World {
                 failed: false,
                 capacity: 1 << 42,
                 used,
-                available: (1 << 42) - used,
+                available: (1 << 42) - used - taken,
                 replicas: node.disk.len() as u64,
             }],
             active_writes: 0,
@@ -382,47 +422,21 @@ impl World {
             return;
         }
         let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut node.deletions).into_iter().partition(|(at, _)| *at <= now);
+            std::mem::take(&mut node.deletions).into_iter().partition(|(at, _, _)| *at <= now);
         node.deletions = later;
-        for (_, id) in due {
-            if node.disk.remove(&id).is_some() {
-                node.changes.push((finalized(id), true));
+        for (_, id, term) in due {
+            if term >= node.fence && node.disk.remove(&id).is_some() {
+                node.changed(finalized(id), true);
             }
         }
-        if node.process != Process::Up {
-            return;
-        }
-        let (id, incarnation) = (node_id(n), node.incarnation);
-        if !self.cluster.is_current(id, incarnation) {
-            let (version, stats) = ("1".to_owned(), self.stats(n));
-            self.apply(Event::Registered { node: id, incarnation, version, stats });
-            return;
-        }
-        let changes = std::mem::take(&mut self.nodes[n].changes);
-        if !changes.is_empty() {
-            self.apply(Event::ReplicasChanged { node: id, changes });
-        }
-        if std::mem::take(&mut self.nodes[n].report_due) {
-            let replicas = self.nodes[n].disk.iter().map(|(id, bytes)| {
-                let found = matches!(bytes, Bytes::Rotten(since) if *since != incarnation);
-                let state = if found { ReplicaState::Corrupt } else { ReplicaState::Finalized };
-                ReplicaRecord { state, ..finalized(*id) }
-            });
-            let replicas = replicas.collect();
-            self.apply(Event::FullReport { node: id, replicas });
-        }
-        // One heartbeat a second.
-        if (now.0 / 500 + n as u64).is_multiple_of(2) {
-            let stats = self.stats(n);
-            self.apply(Event::HeartbeatSeen { node: id, stats });
-            self.nodes[n].report_due = self.cluster.wants_report(id);
-            for command in self.cluster.take_commands(id, now) {
-                self.obey(n, command);
+        for k in 0..self.namenodes.len() {
+            if !self.is_cut(n, k) {
+                self.talk(n, k);
             }
         }
     }
 
-    fn obey(&mut self, n: usize, command: Command) {
+    fn obey(&mut self, n: usize, command: Command, term: u64) {
         // One in twenty orders is lost.
         let lost = self.rng.random_range(0..20) == 0;
         match command {
@@ -445,8 +459,9 @@ impl World {
                     let longest = if self.rng.random_range(0..10) == 0 { 150_000 } else { 5_000 };
                     let time = Duration::from_millis(self.rng.random_range(0..longest));
                     let node = &mut self.nodes[n];
-                    if node.deletions.iter().all(|(_, there)| *there != chunk) {
-                        node.deletions.push((self.now.plus(time), chunk));
+                    node.deletions.retain(|(_, _, ordered)| *ordered >= term);
+                    if node.deletions.iter().all(|(_, there, _)| *there != chunk) {
+                        node.deletions.push((self.now.plus(time), chunk, term));
                     }
                 }
             }
@@ -455,6 +470,10 @@ impl World {
     }
 
     fn check_streams(&self) {
+        // Each leader bounds its own.
+        if self.namenodes.len() > 1 {
+            return;
+        }
         for n in 0..self.nodes.len() {
             let sent = self.transfers.iter().filter(|transfer| transfer.source == n).count();
             let received = self.transfers.iter().filter(|transfer| transfer.target == n).count();
@@ -481,28 +500,37 @@ impl World {
     /// Whether every node that can be has been heard of, and all is as it should be.
     fn is_converged(&self) -> bool {
         let heard = |(n, node): (usize, &SimNode)| {
-            let id = node_id(n);
-            let known = self.cluster.is_current(id, node.incarnation) && !self.cluster.wants_report(id);
+            let known = |(k, reports): (usize, &Reports)| {
+                let cluster = &self.namenodes[k].cluster;
+                let current = cluster.is_current(node_id(n), node.incarnation);
+                let told = reports.changes.is_empty() && reports.sent.is_none();
+                current && told && reports.cut <= self.now && !cluster.wants_report(node_id(n))
+            };
             match node.process {
-                Process::Up => known && node.changes.is_empty(),
+                Process::Up => node.reports.iter().enumerate().all(known),
                 Process::Lost => true,
                 Process::CutOff(_) | Process::Down(_) => false,
             }
         };
-        let totals = self.cluster.totals(self.now);
         if !self.open.is_empty() || !self.nodes.iter().enumerate().all(heard) {
             return false;
         }
-        let Totals { under_replicated, over_replicated, missing, corrupt, pending_copies, .. } = totals;
-        under_replicated + over_replicated + missing + corrupt + pending_copies + totals.pending_deletions
-            == 0
+        let wrong = |namenode: &SimNamenode| {
+            let totals = namenode.cluster.totals(self.now);
+            let Totals { under_replicated, over_replicated, missing, corrupt, pending_copies, .. } = totals;
+            under_replicated + over_replicated + missing + corrupt + pending_copies + totals.pending_deletions
+        };
+        self.namenodes.iter().map(wrong).sum::<u64>() == 0
     }
 
     /// Every chunk has exactly the intact replicas wanted, and nothing else is on any disk.
     fn check_converged(&self) {
         for (id, replication) in &self.chunks {
             assert_eq!(self.intact(*id).len(), *replication as usize, "chunk {id}");
-            assert_eq!(self.cluster.locate(*id, None, self.now).len(), *replication as usize);
+            for namenode in &self.namenodes {
+                let located = namenode.cluster.locate(*id, None, self.now);
+                assert_eq!(located.len(), *replication as usize, "chunk {id}");
+            }
         }
         for node in self.nodes.iter().filter(|node| node.process != Process::Lost) {
             for (id, bytes) in &node.disk {
@@ -513,50 +541,74 @@ impl World {
 }
 
 impl SimNode {
-    fn new() -> Self {
+    fn new(namenodes: usize) -> Self {
         Self {
             process: Process::Up,
             incarnation: 1,
             stopping: false,
             disk: BTreeMap::new(),
-            changes: Vec::new(),
-            report_due: false,
+            reports: (0..namenodes).map(|_| Reports::default()).collect(),
             deletions: Vec::new(),
+            fence: 0,
             disk_lost: None,
+        }
+    }
+
+    /// A replica came, changed or went: every NameNode is to know.
+    fn changed(&mut self, replica: ReplicaRecord, deleted: bool) {
+        for reports in &mut self.reports {
+            reports.changes.push((replica, deleted));
         }
     }
 }
 
 /// Runs one world through faults for `faulty` and then to convergence; answers how long that took and what is there.
-fn run(seed: u64, nodes: usize, chunks: u64, faulty: Duration) -> (Duration, Totals) {
-    let mut world = World::new(seed, nodes, chunks);
+fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
+    let seed = world.seed;
+    let check_rules = |world: &World| {
+        for namenode in &world.namenodes {
+            assert_eq!(namenode.cluster.violations(), Vec::<String>::new(), "seed {seed}");
+        }
+    };
     let steps = faulty.as_millis() / STEP.as_millis();
     for step in 0..steps {
         world.step(true);
         world.check_kept();
         if step % 16 == 0 {
-            assert_eq!(world.cluster.violations(), Vec::<String>::new(), "seed {seed}");
+            check_rules(&world);
         }
     }
     let calm = world.now;
     // Pipelines under way end, everyone returns, storms pass, lost orders are given again.
     while !world.is_converged() {
         world.step(false);
+        world.check_kept();
         assert!(
             world.now.since(calm) < Duration::from_mins(20),
             "seed {seed}: {:?}",
-            world.cluster.totals(world.now)
+            world.cluster().totals(world.now)
         );
     }
-    assert_eq!(world.cluster.violations(), Vec::<String>::new(), "seed {seed}");
+    check_rules(&world);
     world.check_converged();
-    (world.now.since(calm), world.cluster.totals(world.now))
+    (world.now.since(calm), world.cluster().totals(world.now))
 }
 
-/// Seeds from `first` on, each in a world of its own size.
+/// Seeds from `first` on, each in a world of its own size with one NameNode.
 fn run_seeds(first: u64, count: u64) {
     for seed in first..first + count {
-        run(seed, 10 + seed as usize % 15, 30 + seed * 7 % 60, Duration::from_secs(90));
+        let world = World::new(seed, 1, 10 + seed as usize % 15, 30 + seed * 7 % 60);
+        run(world, Duration::from_secs(90));
+    }
+}
+
+/// The same with two or three NameNodes, and ten times as many seeds if there is time (`DFS_LONG=1`).
+fn run_groups(first: u64, count: u64) {
+    let long = std::env::var_os("DFS_LONG").is_some_and(|long| long == "1");
+    let times = if long { 10 } else { 1 };
+    for seed in first * times..(first + count) * times {
+        let world = World::new(seed, 2 + seed as usize % 2, 6 + seed as usize % 7, 20 + seed * 7 % 30);
+        run(world, Duration::from_mins(3));
     }
 }
 
@@ -571,12 +623,24 @@ fn faults_lose_nothing_and_leave_no_trace_second_half() {
 }
 
 #[test]
+fn no_takeover_loses_anything_first_half() {
+    run_groups(0, 60);
+}
+
+#[test]
+fn no_takeover_loses_anything_second_half() {
+    run_groups(60, 60);
+}
+
+#[test]
 fn thousands_of_chunks_converge() {
-    run(7, 40, 3_000, Duration::from_secs(30));
+    run(World::new(7, 1, 40, 3_000), Duration::from_secs(30));
 }
 
 #[test]
 fn the_same_seed_does_the_same() {
-    let twice = [(); 2].map(|()| run(11, 20, 50, Duration::from_mins(1)));
-    assert_eq!(twice[0], twice[1]);
+    for namenodes in [1, 3] {
+        let twice = [(); 2].map(|()| run(World::new(11, namenodes, 20, 50), Duration::from_mins(1)));
+        assert_eq!(twice[0], twice[1]);
+    }
 }
