@@ -3,10 +3,20 @@
 //! What was appended is durable when `append` returns. Nothing else of a member must survive a crash besides the
 //! database that committed entries were applied to.
 
+mod file;
+mod frame;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod view;
+
 use std::io;
 use std::path::PathBuf;
 
 use raft::eraftpb::{Entry, HardState};
+
+pub use file::{FileLog, Options};
 
 /// Why a log can't be used any more.
 #[derive(Debug, thiserror::Error)]
