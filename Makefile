@@ -5,6 +5,7 @@ CARGO_TARGET_DIR ?= $(HOME)/.cache/dfs/target
 export CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 
 # The local cluster.
+NAMENODES     ?= 1
 DATANODES     ?= 3
 DATA          ?= ./data
 NAMENODE_PORT ?= 9000
@@ -23,7 +24,7 @@ DFS      = bin/dfs
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
+	@echo "  Variables: NAMENODES=$(NAMENODES) DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
 
 setup: ## install what is missing: Debian packages, crates, test runner
 	@command -v cargo >/dev/null || { echo "cargo is missing: install the Rust toolchain from https://rustup.rs"; exit 1; }
@@ -56,7 +57,7 @@ test: setup ## formatting, lints and every test
 	cargo xtask tidy
 
 run-cluster: build ## start a cluster on this machine, or what of it does not run
-	$(DFS) local up --data "$(DATA)" --datanodes $(DATANODES) --namenode-port $(NAMENODE_PORT)
+	$(DFS) local up --data "$(DATA)" --namenodes $(NAMENODES) --datanodes $(DATANODES) --namenode-port $(NAMENODE_PORT)
 
 stop-cluster: ## stop it; the data stays
 	$(DFS) local down --data "$(DATA)"

@@ -36,7 +36,7 @@ fn dfs_program() -> Result<PathBuf> {
 
 async fn run(rig: &Rig, arguments: &[&str]) -> Result<Run> {
     let before = rig.server_cpu().await?;
-    let namenode = rig.cluster.namenode_address().await?;
+    let namenode = rig.cluster.namenode_addresses().await?.join(",");
     let start = Instant::now();
     let mut child = Command::new(dfs_program()?)
         .args(["--namenode", &namenode])

@@ -1,10 +1,11 @@
 //! The command line as a whole.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dfs_client::Dfs;
-use dfs_types::names::{ENV_NAMENODE, ENV_USER, NAMENODE_PORT};
+use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER, NAMENODE_PORT};
 use tokio_util::sync::CancellationToken;
 
 use crate::cmd;
@@ -33,13 +34,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The first NameNode of a cluster on this machine.
+static DEFAULT_NAMENODE: LazyLock<String> = LazyLock::new(|| format!("127.0.0.1:{NAMENODE_PORT}"));
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Address of the NameNode; several, with commas between them, are tried in turn.
-    #[arg(long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE,
-          default_value_t = format!("127.0.0.1:{NAMENODE_PORT}"), help_heading = "Connection")]
-    pub(crate) namenode: String,
+    /// Address of a NameNode; of several, repeated or with commas between them, the one that leads is found.
+    #[arg(id = "namenode", long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE, value_delimiter = ',',
+          default_value = DEFAULT_NAMENODE.as_str(), help_heading = "Connection")]
+    pub(crate) namenodes: Vec<String>,
+    /// Let any NameNode answer what changes nothing: as new as what this command has seen, not always the latest.
+    #[arg(long, global = true, env = ENV_FOLLOWER_READS, value_parser = BoolishValueParser::new(),
+          help_heading = "Connection")]
+    pub(crate) follower_reads: bool,
     /// User name to present [default: yours on this machine].
     #[arg(long, global = true, value_name = "NAME", env = ENV_USER, help_heading = "Connection")]
     pub(crate) user: Option<String>,
@@ -112,6 +120,8 @@ pub(crate) enum Command {
     Safemode(cmd::safemode::Args),
     /// Prints a script that completes commands in a shell.
     Completions(cmd::completions::Args),
+    /// Shows and changes the group of NameNodes; makes backups.
+    Admin(cmd::admin::Args),
     /// Runs a cluster on this machine.
     Local(cmd::local::Args),
 }
@@ -143,6 +153,7 @@ impl Command {
             Self::Fsck(_) => "fsck",
             Self::Safemode(_) => "safemode",
             Self::Completions(_) => "completions",
+            Self::Admin(_) => "admin",
             Self::Local(_) => "local",
         }
     }
@@ -174,6 +185,7 @@ impl Command {
             Self::Report(args) => context.until_stop(args.run(context)).await,
             Self::Fsck(args) => context.until_stop(args.run(context)).await,
             Self::Safemode(args) => context.until_stop(args.run(context)).await,
+            Self::Admin(args) => context.until_stop(args.run(context)).await,
             Self::Completions(args) => args.run(),
         }
     }
@@ -198,11 +210,9 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let mut builder = self
-            .global
-            .namenode
-            .split(',')
-            .fold(Dfs::builder(), |builder, address| builder.namenode(address.trim()));
+        let start = Dfs::builder().follower_reads(self.global.follower_reads);
+        let mut builder =
+            self.global.namenodes.iter().fold(start, |builder, address| builder.namenode(address.trim()));
         if let Some(user) = &self.global.user {
             builder = builder.user(user);
         }
@@ -262,7 +272,12 @@ mod tests {
             "fsck / --files --chunks --locations",
             "safemode get",
             "completions bash",
-            "local up --datanodes 4",
+            "admin namenodes -o json",
+            "admin transfer-leader",
+            "admin transfer-leader --to 3",
+            "admin remove-namenode 2",
+            "admin backup -f /tmp/backup",
+            "local up --datanodes 4 --namenodes 3",
         ] {
             let words = std::iter::once("dfs").chain(line.split(' '));
             let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -273,10 +288,47 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_refused() {
-        for line in ["", "nosuch", "put", "put a", "get /a", "rm", "setrep x /a", "chmod 999 /a", "ls -Q /"] {
+        for line in [
+            "",
+            "nosuch",
+            "put",
+            "put a",
+            "get /a",
+            "rm",
+            "setrep x /a",
+            "chmod 999 /a",
+            "ls -Q /",
+            "admin",
+            "admin transfer-leader --to 0",
+            "admin transfer-leader 1",
+            "admin remove-namenode",
+            "admin remove-namenode nn-1",
+            "admin backup",
+            "local up --namenodes 0",
+            "local up --namenodes 6",
+        ] {
             let words = std::iter::once("dfs").chain(line.split(' ').filter(|word| !word.is_empty()));
             let error = Cli::try_parse_from(words).unwrap_err();
             assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");
         }
+    }
+
+    #[test]
+    fn namenodes_are_given_as_a_list_or_one_by_one() {
+        for line in ["ls /", "ls / --namenode a:1,b:2", "--namenode a:1 ls / --namenode b:2"] {
+            let cli = Cli::try_parse_from(std::iter::once("dfs").chain(line.split(' '))).unwrap();
+            let expected: &[&str] = match line {
+                "ls /" => &["127.0.0.1:9000"],
+                // Of an option given before and after the command the latter counts.
+                "--namenode a:1 ls / --namenode b:2" => &["b:2"],
+                _ => &["a:1", "b:2"],
+            };
+            assert_eq!(cli.global.namenodes, expected, "{line}");
+            assert!(!cli.global.follower_reads);
+        }
+        let line = "dfs ls / --namenode a:1 --namenode b:2 --follower-reads";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(cli.global.namenodes, ["a:1", "b:2"]);
+        assert!(cli.global.follower_reads);
     }
 }

@@ -24,6 +24,9 @@ use crate::exit::{Failure, Outcome, print_error};
 
 /// How long an interrupted command may clean up.
 const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long work on files may go on after the command, to remove what is half done. A read of standard input can't be
+/// cancelled and is not waited for any longer.
+const LAST_PATIENCE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -32,8 +35,7 @@ fn main() -> ExitCode {
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(cli.command, &Context::new(cli.global)));
-            // A read of standard input can't be cancelled: do not wait for it.
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(LAST_PATIENCE);
             outcome
         }
         Err(error) => Err(Failure::Other(format!("cannot start the runtime: {error}"))),

@@ -1,34 +1,33 @@
 //! The driver: starts, watches and stops the daemons of one data directory.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use std::os::unix::process::CommandExt;
 
 use dfs_client::Dfs;
 use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::error::{LocalError, Result};
-use crate::options::{Lifetime, MAX_DATANODES, Options, PortPair};
+use crate::options::{Lifetime, Options};
 use crate::process::{Identity, ProcessState};
-use crate::record::{Addresses, Cluster, Daemon, Layout, Record, file_error};
+use crate::record::{Daemon, Layout, Record, file_error};
 
 /// How often a condition is looked at again.
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// How long a daemon may take to stop after SIGTERM before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a daemon that is started again may take until it listens: a NameNode may have to fetch the others' state.
+const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a process may take to vanish after SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A cluster of processes in one data directory. Cheap to clone; the state is on disk.
 #[derive(Debug, Clone)]
 pub struct LocalCluster {
-    layout: Layout,
-    bin_dir: PathBuf,
-    lifetime: Lifetime,
+    pub(crate) layout: Layout,
+    pub(crate) bin_dir: PathBuf,
+    pub(crate) lifetime: Lifetime,
 }
 
 /// What [`LocalCluster::up`] did.
@@ -38,8 +37,8 @@ pub struct Up {
     pub started: Vec<Daemon>,
     /// Daemons that ran already.
     pub running: Vec<Daemon>,
-    /// `HOST:PORT` of the NameNode.
-    pub namenode: String,
+    /// `HOST:PORT` of every NameNode.
+    pub namenodes: Vec<String>,
 }
 
 /// One line of [`LocalCluster::status`].
@@ -82,17 +81,21 @@ impl LocalCluster {
         self.layout.directory(daemon)
     }
 
-    /// Starts what does not run yet and waits until every DataNode is live and safe mode is off. If that fails, what
-    /// this call started is killed again.
+    /// Starts what does not run yet and waits until it is ready, as [`LocalCluster::wait_ready`] does. If that fails,
+    /// what this call started is killed again.
+    ///
+    /// More NameNodes than the cluster has join its group while it serves. None leaves it in this way: NameNodes that
+    /// the cluster has are started whatever `options` says.
     pub async fn up(&self, options: &Options) -> Result<Up> {
         let _lock = self.blocking(|this| this.layout.lock()).await?;
         let (this, wanted) = (self.clone(), options.clone());
         let (started, running) = tokio::task::spawn_blocking(move || this.plan(&wanted)).await??;
         let outcome = async {
             let deadline = Instant::now() + options.ready_within;
-            for daemon in &started {
-                self.launch(*daemon, deadline).await?;
-            }
+            let (namenodes, datanodes): (Vec<_>, Vec<_>) =
+                started.iter().partition(|daemon| matches!(daemon, Daemon::NameNode(_)));
+            self.launch(&namenodes, deadline).await?;
+            self.launch(&datanodes, deadline).await?;
             self.wait_ready(options.ready_within).await
         }
         .await;
@@ -103,7 +106,7 @@ impl LocalCluster {
             .await?;
             return Err(error);
         }
-        Ok(Up { started, running, namenode: self.namenode_address().await? })
+        Ok(Up { started, running, namenodes: self.namenode_addresses().await? })
     }
 
     /// Starts one daemon that was started before and waits until it listens.
@@ -112,7 +115,7 @@ impl LocalCluster {
         if self.blocking(move |this| Ok(this.known(daemon)?.is_alive())).await? {
             return Ok(());
         }
-        self.launch(daemon, Instant::now() + STOP_PATIENCE).await
+        self.launch(&[daemon], Instant::now() + START_PATIENCE).await
     }
 
     /// Stops every process, DataNodes first; data stays. Returns those that ran.
@@ -175,31 +178,41 @@ impl LocalCluster {
         .await
     }
 
-    /// `HOST:PORT` of the NameNode.
-    pub async fn namenode_address(&self) -> Result<String> {
+    /// Takes a stopped daemon's disk away, with all that is on it: it finds an empty one at its next start.
+    pub async fn replace_disk(&self, daemon: Daemon) -> Result<()> {
+        self.locked(move |this| {
+            if this.known(daemon)?.is_alive() {
+                return Err(LocalError::Runs(daemon));
+            }
+            let directory = this.directory(daemon);
+            match fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(file_error("remove", &directory)(error))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// `HOST:PORT` of every NameNode that was ever started, by number.
+    pub async fn namenode_addresses(&self) -> Result<Vec<String>> {
         self.blocking(|this| {
-            let record = this.known(Daemon::NameNode)?;
-            record.addresses.map(|addresses| addresses.rpc).ok_or(LocalError::NotRunning(Daemon::NameNode))
+            let addresses = this.layout.load()?.namenode_addresses();
+            if addresses.is_empty() {
+                Err(LocalError::NotRunning(Daemon::NameNode(1)))
+            } else {
+                Ok(addresses)
+            }
         })
         .await
     }
 
     /// A client of this cluster, as the user who runs this process.
     pub async fn client(&self) -> Result<Dfs> {
-        let address = self.namenode_address().await?;
-        Dfs::connect(&address).await.map_err(|source| LocalError::Client { address, source })
-    }
-
-    /// Waits until every DataNode whose process runs is live and has reported, and safe mode is off.
-    pub async fn wait_ready(&self, within: Duration) -> Result<()> {
-        let deadline = Instant::now() + within;
-        loop {
-            let Some(behind) = self.what_is_missing().await? else { return Ok(()) };
-            if Instant::now() >= deadline {
-                return self.blocking(move |this| Err(this.not_ready(behind, within))).await;
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        let addresses = self.namenode_addresses().await?;
+        let builder = addresses.iter().fold(Dfs::builder(), dfs_client::Builder::namenode);
+        builder.connect().await.map_err(|source| LocalError::Client { address: addresses.join(", "), source })
     }
 
     /// Kills every process that is this cluster's, without waiting for other commands: for the end of a test.
@@ -207,7 +220,7 @@ impl LocalCluster {
         self.end_all(Signal::KILL).map(drop)
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -223,216 +236,29 @@ impl LocalCluster {
         .await
     }
 
-    /// Notes how everything that does not run shall be started; returns what to start and what runs.
-    fn plan(&self, options: &Options) -> Result<(Vec<Daemon>, Vec<Daemon>)> {
-        let logs = self.layout.root().join("logs");
-        fs::create_dir_all(&logs).map_err(file_error("create", &logs))?;
-        let mut cluster = self.layout.load()?;
-        for record in cluster.daemons.values_mut().filter(|record| !record.is_alive()) {
-            // A daemon that died and is not wanted any more is nothing to wait for.
-            record.process = None;
-        }
-        let wanted = std::iter::once(Daemon::NameNode)
-            .chain((1..=options.datanodes.min(MAX_DATANODES)).map(Daemon::DataNode));
-        let (mut started, mut running) = (Vec::new(), Vec::new());
-        for daemon in wanted {
-            let former = cluster.daemons.get(&daemon);
-            if former.is_some_and(Record::is_alive) {
-                running.push(daemon);
-                continue;
-            }
-            let (ports, args) = match daemon {
-                Daemon::NameNode => (options.ports.namenode()?, &options.namenode_args),
-                Daemon::DataNode(number) => (options.ports.datanode(number)?, &options.datanode_args),
-            };
-            let addresses = former.and_then(|record| record.addresses.clone());
-            let record = Record {
-                ports,
-                volumes: options.volumes.max(1),
-                args: args.clone(),
-                process: None,
-                addresses,
-                log_start: 0,
-            };
-            cluster.daemons.insert(daemon, record);
-            started.push(daemon);
-        }
-        self.layout.save(&cluster)?;
-        Ok((started, running))
-    }
-
-    /// Starts a daemon's process and waits until it says where it listens.
-    async fn launch(&self, daemon: Daemon, deadline: Instant) -> Result<()> {
-        let began = Instant::now();
-        self.blocking(move |this| this.spawn(daemon)).await?;
-        loop {
-            if self.blocking(move |this| this.note_addresses(daemon)).await? {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let what = (daemon, format!("{daemon} did not say where it listens"));
-                return self.blocking(move |this| Err(this.not_ready(what, began.elapsed()))).await;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    fn spawn(&self, daemon: Daemon) -> Result<()> {
-        let mut cluster = self.layout.load()?;
-        let namenode = cluster
-            .daemons
-            .get(&Daemon::NameNode)
-            .and_then(|record| record.addresses.as_ref())
-            .map(|addresses| addresses.rpc.clone());
-        let record = cluster.daemons.get_mut(&daemon).ok_or(LocalError::NotRunning(daemon))?;
-        if let (Daemon::NameNode, PortPair { rpc: 0, .. }, Some(addresses)) =
-            (daemon, record.ports, &record.addresses)
-        {
-            // Its DataNodes and clients know it by the port it had.
-            record.ports = recorded_ports(addresses);
-        }
-        let mut command = self.command(daemon, record, namenode.as_deref())?;
-        let log = self.layout.log(daemon);
-        let output =
-            OpenOptions::new().create(true).append(true).open(&log).map_err(file_error("open", &log))?;
-        record.log_start = output.metadata().map_err(file_error("read", &log))?.len();
-        let errors = output.try_clone().map_err(file_error("open", &log))?;
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        if self.lifetime == Lifetime::Detached {
-            command.process_group(0);
-        }
-        let failed = |action| move |source| LocalError::Process { action, daemon, source };
-        let child = command.spawn().map_err(failed("start"))?;
-        record.process = Some(Identity::of(child.id()).map_err(failed("watch"))?);
-        self.layout.save(&cluster)
-    }
-
-    fn command(&self, daemon: Daemon, record: &Record, namenode: Option<&str>) -> Result<Command> {
-        let listen = format!("127.0.0.1:{}", record.ports.rpc);
-        let http = format!("127.0.0.1:{}", record.ports.http);
-        let name = match daemon {
-            Daemon::NameNode => "dfs-namenode",
-            Daemon::DataNode(_) => "dfs-datanode",
-        };
-        let program = self.bin_dir.join(name);
-        if !program.is_file() {
-            return Err(LocalError::NoProgram { name, directory: self.bin_dir.clone() });
-        }
-        let mut command = Command::new(program);
-        command.arg("run").args(["--listen", &listen, "--http", &http]);
-        match daemon {
-            Daemon::NameNode => {
-                let directory = self.layout.directory(daemon);
-                remove_stale(&directory.join("addresses.json"))?;
-                command.arg("--dir").arg(directory).arg("--format-if-empty");
-            }
-            Daemon::DataNode(_) => {
-                command.args(["--namenode", namenode.ok_or(LocalError::NotRunning(Daemon::NameNode))?]);
-                for volume in self.layout.volumes(daemon, record.volumes) {
-                    fs::create_dir_all(&volume).map_err(file_error("create", &volume))?;
-                    remove_stale(&volume.join("addresses.json"))?;
-                    command.arg("--volume").arg(volume);
-                }
-            }
-        }
-        command.args(&record.args);
-        Ok(command)
-    }
-
-    /// Takes over where a started daemon listens; `false` if it has not said so yet.
-    fn note_addresses(&self, daemon: Daemon) -> Result<bool> {
-        let mut cluster = self.layout.load()?;
-        let record = cluster.daemons.get_mut(&daemon).ok_or(LocalError::NotRunning(daemon))?;
-        let directories = match daemon {
-            Daemon::NameNode => vec![self.layout.directory(daemon)],
-            // In the first volume that can be used.
-            Daemon::DataNode(_) => self.layout.volumes(daemon, record.volumes),
-        };
-        let mut paths = directories.into_iter().map(|directory| directory.join("addresses.json"));
-        let first = paths.next().unwrap_or_default();
-        let path = if first.exists() { first } else { paths.find(|path| path.exists()).unwrap_or(first) };
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let addresses: Addresses =
-                    serde_json::from_str(&text).map_err(|source| LocalError::Damaged { path, source })?;
-                record.addresses = Some(addresses);
-                self.layout.save(&cluster)?;
-                Ok(true)
-            }
-            Err(_) if !record.is_alive() => Err(self.died(daemon, record.log_start)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(LocalError::File { action: "read", path, source }),
-        }
-    }
-
-    /// Who is behind and how; `None` when all is as it should be. Fails at once when a process has died.
-    async fn what_is_missing(&self) -> Result<Option<(Daemon, String)>> {
-        let wanted = self
-            .blocking(|this| {
-                let cluster: Cluster = this.layout.load()?;
-                let mut wanted = Vec::new();
-                for (daemon, record) in &cluster.daemons {
-                    match (&record.process, &record.addresses) {
-                        (Some(process), Some(addresses)) if process.is_alive() => {
-                            wanted.push((*daemon, addresses.rpc.clone()));
-                        }
-                        (Some(_), _) => return Err(this.died(*daemon, record.log_start)),
-                        (None, _) => {}
-                    }
-                }
-                Ok(wanted)
-            })
-            .await?;
-        let report = match self.client().await {
-            Ok(client) => client.report().await,
-            Err(LocalError::Client { source, .. }) => Err(source),
-            Err(error) => return Err(error),
-        };
-        let report = match report {
-            Ok(report) => report,
-            Err(error) => {
-                return Ok(Some((Daemon::NameNode, format!("the NameNode does not answer ({error})"))));
-            }
-        };
-        for (daemon, address) in wanted {
-            let live = report.nodes.iter().any(|node| {
-                node.node.address() == address && node.state == dfs_client::NodeState::Live && node.reported
-            });
-            if daemon != Daemon::NameNode && !live {
-                return Ok(Some((daemon, format!("the NameNode did not see {daemon} live"))));
-            }
-        }
-        let safe_mode = report.safe_mode;
-        Ok(safe_mode.on.then(|| {
-            let what = format!(
-                "safe mode did not end ({} of {} chunks are reported)",
-                safe_mode.reported, safe_mode.needed
-            );
-            (Daemon::NameNode, what)
-        }))
-    }
-
-    fn known(&self, daemon: Daemon) -> Result<Record> {
+    pub(crate) fn known(&self, daemon: Daemon) -> Result<Record> {
         self.layout.load()?.daemons.remove(&daemon).ok_or(LocalError::NotRunning(daemon))
     }
 
-    /// Ends every process with this signal, DataNodes first: each can still say goodbye to the NameNode.
+    /// Ends every process with this signal, DataNodes first: each can still say goodbye to the NameNodes.
     fn end_all(&self, signal: Signal) -> Result<Vec<Daemon>> {
         let cluster = self.layout.load()?;
-        let (namenode, datanodes): (Vec<_>, Vec<_>) = cluster
+        let (namenodes, datanodes): (Vec<_>, Vec<_>) = cluster
             .daemons
             .iter()
             .filter(|(_, record)| record.is_alive())
             .map(|(daemon, _)| *daemon)
-            .partition(|daemon| *daemon == Daemon::NameNode);
-        for daemon in &datanodes {
-            // All are asked before the first is waited for.
-            self.ask_to_end(*daemon, signal)?;
+            .partition(|daemon| matches!(daemon, Daemon::NameNode(_)));
+        for kind in [&datanodes, &namenodes] {
+            for daemon in kind {
+                // All are asked before the first is waited for.
+                self.ask_to_end(*daemon, signal)?;
+            }
+            for daemon in kind {
+                self.end(*daemon, signal)?;
+            }
         }
-        for daemon in datanodes.iter().chain(&namenode) {
-            self.end(*daemon, signal)?;
-        }
-        Ok(namenode.into_iter().chain(datanodes).collect())
+        Ok(namenodes.into_iter().chain(datanodes).collect())
     }
 
     fn ask_to_end(&self, daemon: Daemon, signal: Signal) -> Result<Option<Identity>> {
@@ -483,30 +309,6 @@ impl LocalCluster {
             directory: self.layout.directory(daemon),
             log: self.layout.log(daemon),
         }
-    }
-
-    fn died(&self, daemon: Daemon, log_start: u64) -> LocalError {
-        let tail = self.layout.log_tail(daemon, log_start);
-        LocalError::Died { daemon, log: self.layout.log(daemon), tail }
-    }
-
-    fn not_ready(&self, (daemon, what): (Daemon, String), within: Duration) -> LocalError {
-        let start = self.known(daemon).map_or(0, |record| record.log_start);
-        let tail = self.layout.log_tail(daemon, start);
-        LocalError::NotReady { what, within, log: self.layout.log(daemon), tail }
-    }
-}
-
-fn recorded_ports(addresses: &Addresses) -> PortPair {
-    let port = |address: &str| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
-    PortPair { rpc: port(&addresses.rpc), http: port(&addresses.http) }
-}
-
-/// A file of an earlier run would be taken for this one's.
-fn remove_stale(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dfs_types::FsError;
 
+use crate::options::MAX_NAMENODES;
 use crate::record::Daemon;
 
 /// Result with [`LocalError`].
@@ -95,9 +96,30 @@ pub enum LocalError {
     /// Another process works on the same data directory.
     #[error("another command works on {0}: try again when it is done")]
     Locked(PathBuf),
-    /// A port number would be beyond 65535.
-    #[error("{0} DataNodes from port {1} on need port numbers above 65535: use a lower port")]
-    Ports(u16, u16),
+    /// A port number would not be one.
+    #[error(
+        "{0} has no port between 1 and 65535 when the first NameNode's is {1}: choose another one for the first NameNode"
+    )]
+    Ports(Daemon, u16),
+    /// A group of so many NameNodes can't be started.
+    #[error("{0} NameNodes are asked for: 1 to {MAX_NAMENODES} can be started, usual are 1 and 3")]
+    Namenodes(u16),
+    /// A member of a group would get another address.
+    #[error("{daemon} is known to its group as {known} and can't move to port {port}: start it where it was")]
+    Moved {
+        /// Which NameNode.
+        daemon: Daemon,
+        /// Its address.
+        known: String,
+        /// Where it was to listen now.
+        port: u16,
+    },
+    /// No NameNode leads the others.
+    #[error("no NameNode leads after {0:?}: a majority of them must run, see 'dfs local status'")]
+    NoLeader(Duration),
+    /// The daemon must be stopped first.
+    #[error("{0} runs: stop it first")]
+    Runs(Daemon),
     /// Every port that free ones are taken from is in use.
     #[error(
         "no port from 12000 to 31999 is free: stop something that listens there, or choose ports yourself"
@@ -109,10 +131,10 @@ pub enum LocalError {
     /// The directory may not be removed while processes use it.
     #[error("the cluster in {0} runs: stop it first with 'dfs local down'")]
     StillRuns(PathBuf),
-    /// The NameNode refused or did not answer.
+    /// No NameNode answered, or one refused.
     #[error("the NameNode at {address} does not answer as it should")]
     Client {
-        /// Its address.
+        /// Its address; several with commas between them.
         address: String,
         /// What it said.
         source: FsError,

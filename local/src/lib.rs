@@ -7,8 +7,10 @@
 
 pub mod cluster;
 pub mod error;
+mod launch;
 pub mod options;
 pub mod process;
+mod ready;
 pub mod record;
 pub mod test_cluster;
 

@@ -1,5 +1,6 @@
 //! How a local cluster is to be.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -10,9 +11,14 @@ use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT, NAMENODE_HTTP_PORT, NA
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LocalError, Result};
+use crate::record::Daemon;
 
 /// Most DataNodes of a local cluster: more say nothing new on one machine.
 pub const MAX_DATANODES: u16 = 64;
+/// Most NameNodes of a local cluster. One does without a group, three survive the loss of any one of them.
+pub const MAX_NAMENODES: u16 = 5;
+/// Distance between the ports of one NameNode and the next, downwards: above lie those of the DataNodes.
+const NAMENODE_STEP: u16 = 10;
 
 /// Where free ports are looked for: below Linux's range for outgoing connections (`ip_local_port_range`, from 32768).
 const FREE_PORTS: Range<u16> = 12_000..32_000;
@@ -20,9 +26,14 @@ const FREE_PORTS: Range<u16> = 12_000..32_000;
 /// Which ports the daemons listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ports {
-    /// Whatever is free. A NameNode that comes back takes its former port again, for its DataNodes' sake.
+    /// Whatever is free. A NameNode that comes back takes its former port again: others know it by that.
     Free,
-    /// The well-known ones, all moved by the same distance so that the NameNode's is this one.
+    /// The well-known ones, all moved by the same distance so that the first NameNode's is this one.
+    ///
+    /// | daemon | gRPC | HTTP |
+    /// | --- | --- | --- |
+    /// | first NameNode, further ones | 9000, 8990, 8980 … | 9870, 9860, 9850 … |
+    /// | DataNodes | 9001, 9002 … | 9864, 9865 … without 9870 |
     From(u16),
 }
 
@@ -34,11 +45,14 @@ pub(crate) struct PortPair {
 }
 
 impl Ports {
-    pub(crate) fn namenode(self) -> Result<PortPair> {
+    /// The ports of the NameNode with this number, counted from 1, other than those `taken`, to which they are added.
+    pub(crate) fn namenode(self, number: u16, taken: &mut BTreeSet<u16>) -> Result<PortPair> {
         match self {
-            Self::Free => Ok(PortPair { rpc: free_port()?, http: free_port()? }),
+            Self::Free => Ok(PortPair { rpc: free_port(taken)?, http: free_port(taken)? }),
             Self::From(first) => {
-                Ok(PortPair { rpc: first, http: moved(NAMENODE_HTTP_PORT.into(), first, 0)? })
+                let below = u32::from(NAMENODE_STEP * number.saturating_sub(1));
+                let port = |port: u16| moved(u32::from(port) - below, first, Daemon::NameNode(number));
+                Ok(PortPair { rpc: port(NAMENODE_PORT)?, http: port(NAMENODE_HTTP_PORT)? })
             }
         }
     }
@@ -53,8 +67,8 @@ impl Ports {
             http += 1;
         }
         Ok(PortPair {
-            rpc: moved(u32::from(DATANODE_PORT) + index, first, number)?,
-            http: moved(http, first, number)?,
+            rpc: moved(u32::from(DATANODE_PORT) + index, first, Daemon::DataNode(number))?,
+            http: moved(http, first, Daemon::DataNode(number))?,
         })
     }
 }
@@ -62,21 +76,21 @@ impl Ports {
 /// A port that nobody listens on, outside the range the kernel takes for outgoing connections: while a NameNode is
 /// down, one of its clients that tries to connect again and again could otherwise be given the NameNode's own port
 /// and keep it.
-fn free_port() -> Result<u16> {
+fn free_port(taken: &mut BTreeSet<u16>) -> Result<u16> {
     let length = u64::from(FREE_PORTS.end - FREE_PORTS.start);
     let first = RandomState::new().build_hasher().finish();
     (0..length)
         .map(|step| FREE_PORTS.start + (first.wrapping_add(step) % length) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && taken.insert(*port))
         .ok_or(LocalError::NoFreePort)
 }
 
-fn moved(port: u32, first: u16, datanodes: u16) -> Result<u16> {
+fn moved(port: u32, first: u16, daemon: Daemon) -> Result<u16> {
     (port + u32::from(first))
         .checked_sub(NAMENODE_PORT.into())
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port > 0)
-        .ok_or(LocalError::Ports(datanodes, first))
+        .ok_or(LocalError::Ports(daemon, first))
 }
 
 /// How long the daemons live.
@@ -93,11 +107,13 @@ pub enum Lifetime {
 pub struct Options {
     /// Ports of daemons that are started; those that run keep theirs.
     pub ports: Ports,
+    /// NameNodes, 1 to [`MAX_NAMENODES`]; usual are 1 and 3. A cluster that has more already keeps them.
+    pub namenodes: u16,
     /// DataNodes, at most [`MAX_DATANODES`].
     pub datanodes: u16,
     /// Volumes of each DataNode, at least 1.
     pub volumes: u16,
-    /// Further arguments for the NameNode, such as `--dead-after 5s`.
+    /// Further arguments for every NameNode, such as `--dead-after 5s`.
     pub namenode_args: Vec<String>,
     /// Further arguments for every DataNode.
     pub datanode_args: Vec<String>,
@@ -113,6 +129,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ports: Ports::Free,
+            namenodes: 1,
             datanodes: 3,
             volumes: 1,
             namenode_args: Vec::new(),
@@ -126,33 +143,48 @@ impl Default for Options {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
     fn default_ports_are_the_documented_ones() {
-        let ports = Ports::From(NAMENODE_PORT);
-        assert_eq!(ports.namenode().unwrap(), PortPair { rpc: 9_000, http: 9_870 });
+        let (ports, mut taken) = (Ports::From(NAMENODE_PORT), BTreeSet::new());
+        assert_eq!(ports.namenode(1, &mut taken).unwrap(), PortPair { rpc: 9_000, http: 9_870 });
+        assert_eq!(ports.namenode(2, &mut taken).unwrap(), PortPair { rpc: 8_990, http: 9_860 });
+        assert_eq!(ports.namenode(3, &mut taken).unwrap(), PortPair { rpc: 8_980, http: 9_850 });
         assert_eq!(ports.datanode(1).unwrap(), PortPair { rpc: 9_001, http: 9_864 });
         assert_eq!(ports.datanode(3).unwrap(), PortPair { rpc: 9_003, http: 9_866 });
     }
 
     #[test]
     fn no_two_daemons_share_a_port() {
-        let ports = Ports::From(20_000);
-        let mut seen = BTreeSet::new();
-        for pair in
-            std::iter::once(ports.namenode()).chain((1..=MAX_DATANODES).map(|number| ports.datanode(number)))
-        {
-            let pair = pair.unwrap();
-            assert!(seen.insert(pair.rpc) && seen.insert(pair.http), "{pair:?} is taken");
+        for first in [NAMENODE_PORT, 20_000] {
+            let (ports, mut taken, mut seen) = (Ports::From(first), BTreeSet::new(), BTreeSet::new());
+            let namenodes = (1..=MAX_NAMENODES).map(|number| ports.namenode(number, &mut taken));
+            for pair in namenodes.chain((1..=MAX_DATANODES).map(|number| ports.datanode(number))) {
+                let pair = pair.unwrap();
+                assert!(seen.insert(pair.rpc) && seen.insert(pair.http), "{pair:?} is taken");
+            }
         }
     }
 
     #[test]
+    fn free_ports_differ() {
+        let mut taken = BTreeSet::new();
+        for number in 1..=MAX_NAMENODES {
+            let pair = Ports::Free.namenode(number, &mut taken).unwrap();
+            assert!(FREE_PORTS.contains(&pair.rpc) && FREE_PORTS.contains(&pair.http), "{pair:?}");
+        }
+        assert_eq!(taken.len(), 2 * usize::from(MAX_NAMENODES));
+    }
+
+    #[test]
     fn ports_out_of_range_are_refused() {
-        assert!(Ports::From(65_000).namenode().is_err());
+        let mut taken = BTreeSet::new();
+        assert!(Ports::From(65_000).namenode(1, &mut taken).is_err());
         assert!(Ports::From(65_535).datanode(1).is_err());
+        assert!(Ports::From(0).namenode(1, &mut taken).is_err());
+        assert!(Ports::From(10).namenode(1, &mut taken).is_ok());
+        let error = Ports::From(10).namenode(2, &mut taken).unwrap_err().to_string();
+        assert!(error.contains("namenode-2") && error.contains("10"), "{error}");
     }
 }

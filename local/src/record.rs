@@ -3,9 +3,9 @@
 //! ```text
 //! DATA/cluster.json            this record
 //! DATA/cluster.lock            locked while a command changes the cluster
-//! DATA/namenode/               the NameNode's directory
+//! DATA/namenode-1/             directory of the first NameNode
 //! DATA/datanode-1/             volume of the first DataNode (further ones: datanode-1/volume-2 …)
-//! DATA/logs/namenode.log …     what the processes wrote
+//! DATA/logs/namenode-1.log …   what the processes wrote
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::options::PortPair;
 use crate::process::Identity;
 
 /// Version of `cluster.json`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
 /// Bytes of a log that are read for them.
@@ -37,8 +37,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Daemon {
-    /// The NameNode.
-    NameNode,
+    /// A NameNode by its number, from 1.
+    NameNode(u16),
     /// A DataNode by its number, from 1.
     DataNode(u16),
 }
@@ -46,7 +46,7 @@ pub enum Daemon {
 impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NameNode => f.pad("namenode"),
+            Self::NameNode(number) => f.pad(&format!("namenode-{number}")),
             Self::DataNode(number) => f.pad(&format!("datanode-{number}")),
         }
     }
@@ -56,12 +56,13 @@ impl FromStr for Daemon {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let number = text.strip_prefix("datanode-").and_then(|number| number.parse().ok());
-        match (text, number) {
-            ("namenode", _) => Ok(Self::NameNode),
-            (_, Some(number)) if number > 0 => Ok(Self::DataNode(number)),
-            _ => Err(format!("'{text}' is no daemon: use namenode, datanode-1, datanode-2 …")),
+        let number = |number: &str| number.parse().ok().filter(|number| *number > 0);
+        match text.split_once('-') {
+            Some(("namenode", text)) => number(text).map(Self::NameNode),
+            Some(("datanode", text)) => number(text).map(Self::DataNode),
+            _ => None,
         }
+        .ok_or_else(|| format!("'{text}' is no daemon: use namenode-1, datanode-1, datanode-2 …"))
     }
 }
 
@@ -102,6 +103,17 @@ impl Record {
     pub(crate) fn is_alive(&self) -> bool {
         self.process.as_ref().is_some_and(Identity::is_alive)
     }
+
+    /// Where it is told to listen; of a DataNode on any free port that says nothing.
+    pub(crate) fn rpc_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.rpc)
+    }
+}
+
+/// The version of a record whose other parts may be unknown.
+#[derive(Debug, Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// Everything that is remembered.
@@ -109,6 +121,19 @@ impl Record {
 pub(crate) struct Cluster {
     version: u32,
     pub(crate) daemons: BTreeMap<Daemon, Record>,
+}
+
+impl Cluster {
+    /// The NameNodes by number: the member list of their group, in the same order for every one of them.
+    pub(crate) fn namenodes(&self) -> impl Iterator<Item = (Daemon, &Record)> {
+        let all = self.daemons.iter().map(|(daemon, record)| (*daemon, record));
+        all.filter(|(daemon, _)| matches!(daemon, Daemon::NameNode(_)))
+    }
+
+    /// `HOST:PORT` of every NameNode, by number.
+    pub(crate) fn namenode_addresses(&self) -> Vec<String> {
+        self.namenodes().map(|(_, record)| record.rpc_address()).collect()
+    }
 }
 
 impl Default for Cluster {
@@ -168,12 +193,12 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cluster::default()),
             Err(source) => return Err(LocalError::File { action: "read", path, source }),
         };
-        let cluster: Cluster = serde_json::from_str(&text)
-            .map_err(|source| LocalError::Damaged { path: path.clone(), source })?;
-        if cluster.version != VERSION {
-            return Err(LocalError::Version { path, found: cluster.version, known: VERSION });
+        let damaged = |source| LocalError::Damaged { path: path.clone(), source };
+        let Versioned { version } = serde_json::from_str(&text).map_err(damaged)?;
+        if version != VERSION {
+            return Err(LocalError::Version { path, found: version, known: VERSION });
         }
-        Ok(cluster)
+        serde_json::from_str(&text).map_err(damaged)
     }
 
     /// Replaces the record as a whole: a crash leaves the old one or the new one.
@@ -261,10 +286,12 @@ mod tests {
 
     #[test]
     fn names_of_daemons_are_read_back() {
-        for daemon in [Daemon::NameNode, Daemon::DataNode(1), Daemon::DataNode(17)] {
+        for daemon in [Daemon::NameNode(1), Daemon::NameNode(3), Daemon::DataNode(1), Daemon::DataNode(17)] {
             assert_eq!(daemon.to_string().parse(), Ok(daemon));
         }
-        for text in ["", "datanode", "datanode-", "datanode-0", "datanode--1", "NameNode"] {
+        for text in
+            ["", "namenode", "namenode-0", "datanode", "datanode-", "datanode-0", "datanode--1", "NameNode"]
+        {
             assert!(text.parse::<Daemon>().is_err(), "{text}");
         }
     }

@@ -37,8 +37,9 @@ struct Space<'a> {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let stats = context.dfs().await?.fs_stats().await?;
+        let namenodes = context.global.namenodes.join(",");
         let space = Space {
-            namenode: &context.global.namenode,
+            namenode: &namenodes,
             capacity: stats.capacity,
             used: stats.used,
             available: stats.remaining,

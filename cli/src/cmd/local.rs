@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dfs_local::options::MAX_DATANODES;
+use dfs_local::options::{MAX_DATANODES, MAX_NAMENODES};
 use dfs_local::{Lifetime, LocalCluster, Options, Ports, ProcessState};
 use dfs_types::names::NAMENODE_PORT;
 
@@ -48,11 +48,16 @@ struct DataArgs {
 #[command(after_help = "\
 Examples:
   dfs local up                                     NameNode on port 9000, three DataNodes
+  dfs local up --namenodes 3                       a group that survives the loss of any one NameNode
   dfs local up --datanodes 5 --data /tmp/five --namenode-port 9500
   dfs local up --free-ports --namenode-arg=--dead-after=5s")]
 struct UpArgs {
     #[command(flatten)]
     place: DataArgs,
+    /// NameNodes, 1 or 3: others join a cluster that runs; none leaves it by a smaller number.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NAMENODES)))]
+    namenodes: u16,
     /// DataNodes.
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_DATANODES)))]
@@ -60,13 +65,13 @@ struct UpArgs {
     /// Volumes of each DataNode.
     #[arg(long, value_name = "N", default_value_t = NonZeroU16::MIN)]
     volumes: NonZeroU16,
-    /// Port of the NameNode; all others lie at the same distances as usual.
+    /// Port of the first NameNode; all others lie at the same distances as usual.
     #[arg(long, value_name = "PORT", default_value_t = NAMENODE_PORT)]
     namenode_port: u16,
     /// Any ports that are free.
     #[arg(long, conflicts_with = "namenode_port")]
     free_ports: bool,
-    /// A further argument for the NameNode; may be repeated.
+    /// A further argument for every NameNode; may be repeated.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     namenode_arg: Vec<String>,
     /// A further argument for every DataNode; may be repeated.
@@ -84,8 +89,8 @@ impl Args {
             Command::Down(args) => context.until_stop(args.down()).await,
             Command::Status(args) => context.until_stop(args.status(context)).await,
             Command::Clean(args) => context.until_stop(args.clean()).await,
-            Command::TestOps => context.until_stop(test_ops::run(&context.global.namenode)).await,
-            Command::Demo(args) => context.until_stop(demo::run(&args)).await,
+            Command::TestOps => context.until_stop(test_ops::run(&context.global.namenodes)).await,
+            Command::Demo(args) => context.until_stop(Box::pin(demo::run(&args))).await,
         }
     }
 }
@@ -94,6 +99,7 @@ impl UpArgs {
     async fn run(self, context: &Context) -> Outcome {
         let options = Options {
             ports: if self.free_ports { Ports::Free } else { Ports::From(self.namenode_port) },
+            namenodes: self.namenodes,
             datanodes: self.datanodes,
             volumes: self.volumes.get(),
             namenode_args: self.namenode_arg,
@@ -110,14 +116,15 @@ impl UpArgs {
             return out.flush();
         }
         let data = cluster.data().display();
+        let namenodes = up.namenodes.join(",");
         if up.started.is_empty() {
-            out.line(&format!("the cluster in {data} is running already, NameNode {}", up.namenode))?;
+            out.line(&format!("the cluster in {data} is running already, NameNode {namenodes}"))?;
         } else {
             let names: Vec<String> = up.started.iter().map(ToString::to_string).collect();
-            out.line(&format!("started {} in {data}, NameNode {}", names.join(", "), up.namenode))?;
+            out.line(&format!("started {} in {data}, NameNode {namenodes}", names.join(", ")))?;
         }
-        if up.namenode != format!("127.0.0.1:{NAMENODE_PORT}") {
-            out.line(&format!("reach it with: export {}={}", dfs_types::names::ENV_NAMENODE, up.namenode))?;
+        if namenodes != format!("127.0.0.1:{NAMENODE_PORT}") {
+            out.line(&format!("reach it with: export {}={namenodes}", dfs_types::names::ENV_NAMENODE))?;
         }
         out.flush()
     }

@@ -1,5 +1,6 @@
 //! The commands, one module each: `Args` says how it is typed, `Args::run` does it.
 
+pub(crate) mod admin;
 pub(crate) mod cat;
 pub(crate) mod checksum;
 pub(crate) mod chmod;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dfs_types::names::{ENV_LOG, ENV_NAMENODE, ENV_USER};
+use dfs_types::names::{ENV_FOLLOWER_READS, ENV_LOG, ENV_NAMENODE, ENV_USER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -19,7 +19,7 @@ const MAX_OUTPUT: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
-    namenode: String,
+    namenodes: String,
 }
 
 /// How a call ended.
@@ -34,19 +34,20 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// This program for the cluster at `namenode`.
-    pub(crate) fn new(namenode: &str) -> Outcome<Self> {
+    /// This program for the cluster with these NameNodes.
+    pub(crate) fn new(namenodes: &[String]) -> Outcome<Self> {
         let path = std::env::current_exe()
             .map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
-        Ok(Self { path, namenode: namenode.to_owned() })
+        Ok(Self { path, namenodes: namenodes.join(",") })
     }
 
     /// Starts it with all its streams piped. It is killed when the returned child is dropped.
     pub(crate) fn spawn(&self, arguments: &[String]) -> Result<Child, String> {
         Command::new(&self.path)
             .args(arguments)
-            .env(ENV_NAMENODE, &self.namenode)
+            .env(ENV_NAMENODE, &self.namenodes)
             .env_remove(ENV_USER)
+            .env_remove(ENV_FOLLOWER_READS)
             .env_remove(ENV_LOG)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

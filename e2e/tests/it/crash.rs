@@ -123,8 +123,8 @@ async fn acknowledged_metadata_survives_sigkill() -> Result<()> {
     for _ in 0..kills {
         // The moment of the kill is what is random here; the storm goes on meanwhile.
         tokio::time::sleep(Duration::from_millis(random.random_range(50..700))).await;
-        cluster.kill(Daemon::NameNode).await?;
-        cluster.start(Daemon::NameNode).await?;
+        cluster.kill(Daemon::NameNode(1)).await?;
+        cluster.start(Daemon::NameNode(1)).await?;
     }
     stop.send(true)?;
 

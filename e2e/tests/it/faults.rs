@@ -266,8 +266,8 @@ fn refused(program: &str, arguments: &[&str]) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_refuse_what_is_not_theirs() -> Result<()> {
     let cluster = TestCluster::start(Options { datanodes: 1, ..Options::default() }).await?;
-    let namenode = cluster.namenode_address().await?;
-    let directory = cluster.directory(Daemon::NameNode).display().to_string();
+    let namenode = cluster.namenode_addresses().await?.remove(0);
+    let directory = cluster.directory(Daemon::NameNode(1)).display().to_string();
     let any = "127.0.0.1:0";
 
     let said = refused("dfs-namenode", &["run", "--dir", &directory, "--listen", any, "--http", any])?;

@@ -94,7 +94,7 @@ fn context(user: &str) -> v1::Context {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_are_refused_in_words() -> Result<()> {
     let cluster = TestCluster::start(Options { datanodes: 1, ..Options::default() }).await?;
-    let namenode = format!("http://{}", cluster.namenode_address().await?);
+    let namenode = format!("http://{}", cluster.namenode_addresses().await?.remove(0));
     let mut namespace = NamespaceClient::connect(namenode.clone()).await?;
 
     let paths = ["", "relative", "/a//b", "/a/../b", "/nul\0", &format!("/{}", "n".repeat(256))];
@@ -135,7 +135,7 @@ async fn malformed_requests_are_refused_in_words() -> Result<()> {
     ensure!(status.message().contains("cluster"), "{status:?}");
 
     let daemons = cluster.status().await?;
-    let datanode = daemons.iter().find(|daemon| daemon.daemon != dfs_local::Daemon::NameNode);
+    let datanode = daemons.iter().find(|daemon| daemon.daemon == dfs_local::Daemon::DataNode(1));
     let address = datanode.and_then(|daemon| daemon.address.clone()).context("a DataNode listens")?;
     let mut chunks = ChunksClient::connect(format!("http://{address}")).await?;
     let request = v1::ReadRequest { chunk: 1, ..v1::ReadRequest::default() };
@@ -168,7 +168,7 @@ async fn metrics_and_health_are_served() -> Result<()> {
         let (status, text) = http_get(&http, "/metrics").await?;
         ensure!(status == 200);
         let prefix = match daemon.daemon {
-            dfs_local::Daemon::NameNode => "dfs_namenode_",
+            dfs_local::Daemon::NameNode(_) => "dfs_namenode_",
             dfs_local::Daemon::DataNode(_) => "dfs_datanode_",
         };
         let names = text.lines().filter(|line| line.starts_with("# TYPE")).count();

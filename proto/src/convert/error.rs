@@ -52,10 +52,13 @@ pub fn from_status(status: &Status) -> FsError {
     if let Some(code) = ours {
         return FsError::new(code, status.message());
     }
+    if status.code() == Code::Unimplemented {
+        let text = "the server does not know this operation: are client and server of the same version?";
+        return FsError::new(ErrorCode::Unsupported, text);
+    }
     let code = match status.code() {
         Code::DeadlineExceeded => ErrorCode::TimedOut,
         Code::InvalidArgument | Code::OutOfRange => ErrorCode::InvalidArgument,
-        Code::Unimplemented => ErrorCode::Unsupported,
         Code::ResourceExhausted => ErrorCode::Busy,
         Code::PermissionDenied | Code::Unauthenticated => ErrorCode::PermissionDenied,
         // With a source it was made here and not by the server: a connection that was closed, not a failed request.

@@ -1,0 +1,200 @@
+//! `dfs admin`: the group of NameNodes, and backups of the metadata.
+
+use std::path::PathBuf;
+
+use dfs_client::{BackupSummary, MemberRole, NamenodeMember};
+use serde::Serialize;
+
+use crate::args::{Context, Format};
+use crate::exit::{Outcome, print_error};
+use crate::output::{Out, table};
+use crate::size;
+
+/// How `dfs admin` is typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Shows the NameNodes: which one leads and how far the others are.
+    Namenodes,
+    /// Lets another NameNode lead.
+    TransferLeader {
+        /// Id of the one that is to lead [default: the one that is least behind].
+        #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        to: Option<u64>,
+    },
+    /// Takes a NameNode out of the group for good; its directory is of no use afterwards.
+    RemoveNamenode {
+        /// Its id, as 'dfs admin namenodes' shows it.
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+    },
+    /// Copies the metadata, as of one moment, to a local file while the cluster goes on.
+    #[command(after_help = "\
+The file is complete or not there at all. 'dfs-namenode restore --dir DIR FILE' makes a new NameNode directory of it.")]
+    Backup {
+        /// The file to write.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Replace an existing file.
+        #[arg(short, long)]
+        force: bool,
+    },
+}
+
+/// The members as JSON shows them.
+#[derive(Serialize)]
+struct Shown<'a> {
+    members: Vec<ShownMember<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownMember<'a> {
+    id: u64,
+    address: &'a str,
+    pid: Option<u32>,
+    role: &'static str,
+    term: u64,
+    applied: u64,
+    lag: u64,
+}
+
+#[derive(Serialize)]
+struct ShownBackup {
+    file: PathBuf,
+    cluster: String,
+    applied: u64,
+    length: u64,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let dfs = context.dfs().await?;
+        let mut out = Out::new();
+        let json = context.global.output == Format::Json;
+        match self.command {
+            Command::Namenodes => {
+                let group = dfs.namenodes().await?;
+                if !group.by_leader {
+                    print_error(
+                        "admin",
+                        "no leader answers: this is what another NameNode knows of the group",
+                    );
+                }
+                show(&mut out, &group.members, json)?;
+            }
+            Command::TransferLeader { to } => {
+                let leader = dfs.transfer_leader(to).await?;
+                if json {
+                    out.json(&serde_json::json!({ "leader": leader }))?;
+                } else {
+                    out.line(&format!("NameNode {leader} leads"))?;
+                }
+            }
+            Command::RemoveNamenode { id } => show(&mut out, &dfs.remove_namenode(id).await?, json)?,
+            Command::Backup { file, force } => {
+                let BackupSummary { cluster, applied, length } = dfs.backup(&file, force).await?;
+                if json {
+                    out.json(&ShownBackup { file, cluster: cluster.to_string(), applied, length })?;
+                } else {
+                    let (file, size) = (file.display(), size::human(length));
+                    out.line(&format!("{file}: {size}, all changes up to log entry {applied}"))?;
+                }
+            }
+        }
+        out.flush()
+    }
+}
+
+fn show(out: &mut Out, members: &[NamenodeMember], json: bool) -> Outcome {
+    if json { out.json(&shown(members)) } else { out.line(&text(members)) }
+}
+
+fn role(role: MemberRole) -> &'static str {
+    match role {
+        MemberRole::Leader => "leader",
+        MemberRole::Follower => "follower",
+        MemberRole::Learner => "learner",
+        MemberRole::Candidate => "candidate",
+        MemberRole::Unreachable => "unreachable",
+    }
+}
+
+fn shown(members: &[NamenodeMember]) -> Shown<'_> {
+    let members = members.iter().map(|member| {
+        let NamenodeMember { id, address, pid, role: is, term, applied, lag } = member;
+        ShownMember {
+            id: *id,
+            address,
+            pid: *pid,
+            role: role(*is),
+            term: *term,
+            applied: *applied,
+            lag: *lag,
+        }
+    });
+    Shown { members: members.collect() }
+}
+
+fn text(members: &[NamenodeMember]) -> String {
+    let rows = members.iter().map(|member| {
+        vec![
+            member.id.to_string(),
+            member.address.clone(),
+            member.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            role(member.role).to_owned(),
+            member.term.to_string(),
+            member.applied.to_string(),
+            member.lag.to_string(),
+        ]
+    });
+    table(vec!["ID", "ADDRESS", "PID", "ROLE", "TERM", "APPLIED", "LAG"], rows.collect(), &[0, 2, 4, 5, 6])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members() -> Vec<NamenodeMember> {
+        let member = |id, pid, role, applied, lag| NamenodeMember {
+            id,
+            address: format!("nn-{id}:9000"),
+            pid,
+            role,
+            term: 4,
+            applied,
+            lag,
+        };
+        vec![
+            member(1, Some(4_711), MemberRole::Leader, 1_200, 0),
+            member(2, None, MemberRole::Unreachable, 200, 1_000),
+            member(13, Some(12), MemberRole::Learner, 0, 1_200),
+        ]
+    }
+
+    #[test]
+    fn members_are_shown_as_a_table() {
+        assert_eq!(
+            text(&members()),
+            "ID  ADDRESS      PID  ROLE         TERM  APPLIED   LAG\n\
+             \u{20}1  nn-1:9000   4711  leader          4     1200     0\n\
+             \u{20}2  nn-2:9000      -  unreachable     4      200  1000\n\
+             13  nn-13:9000    12  learner         4        0  1200"
+        );
+    }
+
+    #[test]
+    fn members_are_shown_as_json() {
+        let shown = serde_json::to_value(shown(&members()[..2])).unwrap();
+        let expected = serde_json::json!({ "members": [
+            { "id": 1, "address": "nn-1:9000", "pid": 4711, "role": "leader", "term": 4, "applied": 1200, "lag": 0 },
+            { "id": 2, "address": "nn-2:9000", "pid": null, "role": "unreachable", "term": 4, "applied": 200,
+              "lag": 1000 },
+        ]});
+        assert_eq!(shown, expected);
+    }
+}
