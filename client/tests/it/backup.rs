@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
@@ -88,6 +89,30 @@ async fn a_backup_that_is_not_whole_leaves_nothing() {
         let error = dfs.backup(&target, true).await.unwrap_err();
         assert_eq!(error.code, code, "case {number}: {error}");
         assert_eq!(entries(folder.path()), 0, "case {number} left something");
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_backup_leaves_nothing() {
+    let cluster = Cluster::start(0).await;
+    let dfs = cluster.connect().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut silent = parts(&content(500_000));
+    silent[3] = Ok(v1::BackupPart { kind: None });
+    *cluster.backup.lock().unwrap() = silent;
+    let target = folder.path().join("backup");
+    let mut backup = Box::pin(dfs.backup(&target, false));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while entries(folder.path()) == 0 {
+        assert!(Instant::now() < deadline, "the backup did not begin");
+        let going_on = tokio::time::timeout(Duration::from_millis(10), &mut backup).await;
+        assert!(going_on.is_err(), "it ended without the rest");
+    }
+    assert!(!target.exists(), "it has its name only when it is whole");
+    drop(backup);
+    while entries(folder.path()) > 0 {
+        assert!(Instant::now() < deadline, "something of it is left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use dfs_proto::convert::{set_applied, to_status, with_leader};
 use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsError};
-use tokio_stream::Iter;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataMap;
@@ -132,7 +132,7 @@ where
 pub(crate) struct Administration {
     pub(crate) member: Arc<Member>,
     pub(crate) members: Arc<Mutex<Vec<Arc<Member>>>>,
-    /// What a backup sends.
+    /// What a backup sends; with an empty part it then falls silent.
     pub(crate) backup: Arc<Mutex<Vec<Result<v1::BackupPart, Status>>>>,
 }
 
@@ -159,7 +159,7 @@ impl Administration {
 
 #[tonic::async_trait]
 impl v1::namenodes_server::Namenodes for Administration {
-    type BackupStream = Iter<std::vec::IntoIter<Result<v1::BackupPart, Status>>>;
+    type BackupStream = BoxStream<'static, Result<v1::BackupPart, Status>>;
 
     async fn list(&self, _: Request<v1::NamenodesRequest>) -> Result<Response<v1::NamenodesReply>, Status> {
         Ok(Response::new(self.list()))
@@ -193,6 +193,11 @@ impl v1::namenodes_server::Namenodes for Administration {
     }
 
     async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
-        Ok(Response::new(tokio_stream::iter(self.backup.lock().unwrap().clone())))
+        let parts = self.backup.lock().unwrap().clone();
+        let sent = stream::iter(parts).flat_map(|part| match part {
+            Ok(v1::BackupPart { kind: None }) => stream::pending().boxed(),
+            part => stream::iter([part]).boxed(),
+        });
+        Ok(Response::new(sent.boxed()))
     }
 }
