@@ -122,9 +122,7 @@ impl FileLog {
         self.last_sync = begun.elapsed();
         self.next_frame += 1;
         self.present.end += length;
-        for entry in entries {
-            self.present.highest = self.present.highest.max(entry.index);
-        }
+        self.present.last_entry = entries.last().map_or(self.present.last_entry, |entry| entry.index);
         if self.present.room() <= self.present.size / 2 {
             self.blanks.prepare();
         }
@@ -142,14 +140,14 @@ impl FileLog {
             anew,
         };
         let begun = self.blanks.begin(header, length)?;
-        let Segment { sequence, highest, .. } = std::mem::replace(&mut self.present, begun);
-        self.older.push_back(Older { sequence, highest });
+        let Segment { sequence, last_entry, .. } = std::mem::replace(&mut self.present, begun);
+        self.older.push_back(Older { sequence, last_entry });
         Ok(())
     }
 
-    /// Removes the oldest segments as long as all of their entries are at or before `index`.
+    /// Removes the oldest segments as long as their last entry is at or before `index`.
     fn remove_older(&mut self, index: u64) -> Result<(), Error> {
-        while let Some(oldest) = self.older.pop_front_if(|oldest| oldest.highest <= index) {
+        while let Some(oldest) = self.older.pop_front_if(|oldest| oldest.last_entry <= index) {
             remove(&segment::path(&self.dir, oldest.sequence))?;
             // One at a time: if a later one were gone and an earlier one not, the log would seem to have a hole.
             sync_names(&self.dir)?;
@@ -229,7 +227,7 @@ impl EntryLog for FileLog {
             let index = index.min(log.view.last().0);
             // First what is free at once: on a full disk this makes room for the new segment.
             log.remove_older(index)?;
-            if (1..=index).contains(&log.present.highest) {
+            if (1..=index).contains(&log.present.last_entry) {
                 log.begin_segment(log.view.last(), false, 0)?;
                 log.remove_older(index)?;
             }

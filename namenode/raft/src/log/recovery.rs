@@ -45,8 +45,8 @@ use super::view::View;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Older {
     pub(super) sequence: u64,
-    /// Highest index of an entry in it, replaced ones too; zero if there is none.
-    pub(super) highest: u64,
+    /// Index of the last entry in it; zero if there is none.
+    pub(super) last_entry: u64,
 }
 
 /// What was found.
@@ -76,16 +76,16 @@ pub(super) fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
     for header in &headers {
         let path = segment::path(dir, header.sequence);
         let bytes = fs::read(&path).map_err(refused("reading", &path))?;
-        let highest = replay.segment(&path, header, &bytes)?;
+        let last_entry = replay.segment(&path, header, &bytes)?;
         if header.sequence != last.sequence {
             replay.ends_in_zeros(&path, &bytes)?;
-            older.push_back(Older { sequence: header.sequence, highest });
+            older.push_back(Older { sequence: header.sequence, last_entry });
             continue;
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(refused("opening", &path))?;
         replay.settle_end(&path, &bytes, &file)?;
         let (sequence, size) = (header.sequence, header.size);
-        let present = Segment { path, file, sequence, size, end: replay.end as u64, highest };
+        let present = Segment { path, file, sequence, size, end: replay.end as u64, last_entry };
         let Replay { view, hard_state, next_frame, .. } = replay;
         return Ok(Some(Recovered { view, hard_state, next_frame, older, present }));
     }
@@ -145,7 +145,7 @@ struct Replay {
 }
 
 impl Replay {
-    /// Applies the frames of a segment up to the first place without a valid one. Tells the highest index in it.
+    /// Applies the frames of a segment up to the first place without a valid one. Tells the index of the last entry in it.
     fn segment(&mut self, path: &Path, header: &SegmentHeader, bytes: &[u8]) -> Result<u64, Error> {
         if bytes.len() as u64 != header.size {
             let what = format!("the file has {} bytes instead of {}", bytes.len(), header.size);
@@ -157,7 +157,7 @@ impl Replay {
         self.hard_state = header.hard_state.clone();
         self.end = SECTOR;
         self.last_frame = None;
-        let mut highest = 0;
+        let mut last_entry = 0;
         while let Some((header, frame)) = frame_at(&bytes[self.end..], self.next_frame) {
             self.last_frame = Some(self.end);
             if let Some(hard_state) = frame.hard_state {
@@ -165,7 +165,7 @@ impl Replay {
             }
             for entry in frame.entries {
                 let index = entry.index;
-                highest = highest.max(index);
+                last_entry = index;
                 if !self.view.put(entry) {
                     return Err(damaged(path, self.end, format!("entries before entry {index} are missing")));
                 }
@@ -173,7 +173,7 @@ impl Replay {
             self.end += header.extent() as usize;
             self.next_frame += 1;
         }
-        Ok(highest)
+        Ok(last_entry)
     }
 
     /// In a segment that others follow, nothing comes after the last frame.

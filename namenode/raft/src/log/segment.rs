@@ -59,8 +59,8 @@ pub(super) struct Segment {
     pub(super) size: u64,
     /// Where the next frame goes.
     pub(super) end: u64,
-    /// Highest index of an entry in it, replaced ones too; zero if there is none.
-    pub(super) highest: u64,
+    /// Index of the last entry in it; zero if there is none.
+    pub(super) last_entry: u64,
 }
 
 impl Segment {
@@ -139,7 +139,7 @@ impl Blanks {
         fs::rename(&blank, &path).map_err(refused("naming", &path))?;
         sync_names(&self.dir)?;
         let SegmentHeader { sequence, size, .. } = header;
-        Ok(Segment { path, file, sequence, size, end: SECTOR as u64, highest: 0 })
+        Ok(Segment { path, file, sequence, size, end: SECTOR as u64, last_entry: 0 })
     }
 
     /// The prepared file, waiting for it if it is not ready: beginning another one would take longer.

@@ -108,7 +108,7 @@ fn a_flipped_byte_is_found_wherever_it_is() {
 }
 
 #[test]
-fn a_stray_byte_behind_the_frames_loses_nothing() {
+fn what_no_append_can_leave_behind_the_frames_is_damage() {
     let built = Built::new();
     let paths = segments(built.dir.path());
     for segment in &paths {
@@ -119,12 +119,18 @@ fn a_stray_byte_behind_the_frames_loses_nothing() {
             overwrite(&copy.path().join(segment.file_name().unwrap()), at, &[1]);
             damage(copy.path());
         }
-        // An unfinished append can't leave a sector of another kind, but one that continues a frame.
-        if segment == paths.last().unwrap() {
-            overwrite(segment, end + SECTOR, &[0xa7; 9]);
-            assert_eq!(content(&open(built.dir.path())), built.after);
-        }
     }
+    // A frame that is unfinished, but longer than its first sector says.
+    let copy = copy(built.dir.path());
+    let segment = segments(copy.path()).pop().unwrap();
+    overwrite(&segment, built.last.start + 3 * SECTOR, &[0; SECTOR]);
+    overwrite(&segment, built.last.end, &[0xa7; 9]);
+    let (path, offset, what) = damage(copy.path());
+    assert_eq!((path, offset), (segment, built.last.start as u64));
+    assert!(what.contains("does not end where it should"), "{what}");
+    // A sector that continues a frame whose first one was not written is what an append can leave.
+    overwrite(paths.last().unwrap(), built.last.end + SECTOR, &[0xa7; 9]);
+    assert_eq!(content(&open(built.dir.path())), built.after);
 }
 
 #[test]
@@ -146,6 +152,35 @@ fn a_lost_sector_of_an_earlier_frame_is_found() {
         }
     }
     assert_eq!(content(&open(built.dir.path())), built.after);
+}
+
+#[test]
+fn a_lost_vote_at_the_end_of_an_earlier_segment_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    log.append(None, &[entry(1, 1, 100)]).unwrap();
+    log.append(Some(&hard_state(2, 3, 0)), &[]).unwrap();
+    log.append(None, &[entry(2, 1, 8000)]).unwrap();
+    drop(log);
+    let paths = segments(dir.path());
+    overwrite(&paths[0], frames(&paths[0])[1].start, &[0; SECTOR]);
+    let (path, _, what) = damage(dir.path());
+    assert_eq!(path, paths[1]);
+    assert!(what.contains("missing"), "{what}");
+}
+
+#[test]
+fn a_segment_of_another_member_is_damage() {
+    let ours = tempfile::tempdir().unwrap();
+    let theirs = tempfile::tempdir().unwrap();
+    for (dir, term) in [(&ours, 1), (&theirs, 2)] {
+        let mut log = open(dir.path());
+        log.append(None, &[entry(1, term, 6000)]).unwrap();
+        log.append(None, &[entry(2, term, 6000)]).unwrap();
+    }
+    let replaced = segments(ours.path()).remove(1);
+    fs::copy(&segments(theirs.path())[1], &replaced).unwrap();
+    assert_eq!(damage(ours.path()).0, replaced);
 }
 
 #[test]
@@ -195,6 +230,13 @@ fn a_missing_or_misnamed_segment_is_damage() {
     fs::rename(&paths[2], &paths[1]).unwrap();
     fs::rename(copied.path().join("swap"), &paths[2]).unwrap();
     damage(copied.path());
+
+    // One that follows itself by its numbers, but under another name.
+    let single = tempfile::tempdir().unwrap();
+    drop(open(single.path()));
+    let other = single.path().join("0000000000000009.seg");
+    fs::rename(&segments(single.path())[0], &other).unwrap();
+    assert_eq!(damage(single.path()).0, other);
 
     // A file with a segment's name has always been one, if only to tell a vote.
     let copied = copy(built.dir.path());
