@@ -50,7 +50,7 @@ pub struct DaemonStatus {
     pub state: ProcessState,
     /// Its process id; absent if it does not run.
     pub pid: Option<u32>,
-    /// gRPC address; absent before the first start.
+    /// Where it listens for gRPC; of a DataNode absent before the first start.
     pub address: Option<String>,
     /// HTTP address; absent before the first start.
     pub http: Option<String>,
@@ -304,7 +304,10 @@ impl LocalCluster {
             daemon,
             state,
             pid: record.process.as_ref().filter(|_| runs).map(|process| process.pid),
-            address: record.addresses.as_ref().map(|addresses| addresses.rpc.clone()),
+            address: match daemon {
+                Daemon::NameNode(_) => Some(record.rpc_address()),
+                Daemon::DataNode(_) => record.addresses.as_ref().map(|addresses| addresses.rpc.clone()),
+            },
             http: record.addresses.as_ref().map(|addresses| addresses.http.clone()),
             directory: self.layout.directory(daemon),
             log: self.layout.log(daemon),

@@ -55,8 +55,13 @@ impl LocalCluster {
                 (Daemon::DataNode(number), _, ports) => (ports.datanode(number)?, &options.datanode_args),
             };
             let addresses = former.and_then(|record| record.addresses.clone());
+            let advertise = match daemon {
+                Daemon::NameNode(number) => options.advertise.get(usize::from(number) - 1).cloned(),
+                Daemon::DataNode(_) => None,
+            };
             let record = Record {
                 ports,
+                advertise,
                 volumes: options.volumes.max(1),
                 args: args.clone(),
                 process: None,
@@ -127,8 +132,11 @@ impl LocalCluster {
                 let directory = self.layout.directory(daemon);
                 remove_stale(&directory.join("addresses.json"))?;
                 command.arg("--dir").arg(directory).arg("--format-if-empty");
+                if namenodes.len() > 1 || record.advertise.is_some() {
+                    command.args(["--advertise", &record.advertised()]);
+                }
                 if namenodes.len() > 1 {
-                    command.args(["--advertise", &listen, "--peers", &namenodes.join(",")]);
+                    command.args(["--peers", &namenodes.join(",")]);
                 }
             }
             Daemon::DataNode(_) => {
@@ -301,6 +309,27 @@ exec sleep 60
             let error = stage.up(wrong, Ports::Free).await;
             assert!(error.contains("1 to 5"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn others_are_told_the_advertised_address() {
+        let mut stage = Stage::new();
+        stage.options.advertise = vec!["127.0.0.1:1".to_owned()];
+        stage.up(2, Ports::Free).await;
+        let cluster = stage.cluster();
+        let all = cluster.namenode_addresses().await.unwrap();
+        assert_eq!(all[0], "127.0.0.1:1");
+        let listens: Vec<_> =
+            cluster.status().await.unwrap().into_iter().filter_map(|daemon| daemon.address).collect();
+        assert_eq!(listens[1], all[1], "the second one is known by where it listens");
+        assert_ne!(listens[0], all[0]);
+        let arguments = stage.arguments("namenode-1");
+        assert!(arguments.contains(&format!("--listen {} ", listens[0])), "{arguments}");
+        assert!(
+            arguments.contains(&format!("--advertise {} --peers {}", all[0], all.join(","))),
+            "{arguments}"
+        );
+        assert!(stage.arguments("datanode-1").contains("--namenode 127.0.0.1:1"));
     }
 
     #[tokio::test]

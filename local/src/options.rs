@@ -109,6 +109,9 @@ pub struct Options {
     pub ports: Ports,
     /// NameNodes, 1 to [`MAX_NAMENODES`]; usual are 1 and 3. A cluster that has more already keeps them.
     pub namenodes: u16,
+    /// `HOST:PORT` under which each NameNode is known to the others, to DataNodes and to clients, by number; those that
+    /// are not given one are known by where they listen. Something must lead from there to the NameNode.
+    pub advertise: Vec<String>,
     /// DataNodes, at most [`MAX_DATANODES`].
     pub datanodes: u16,
     /// Volumes of each DataNode, at least 1.
@@ -130,6 +133,7 @@ impl Default for Options {
         Self {
             ports: Ports::Free,
             namenodes: 1,
+            advertise: Vec::new(),
             datanodes: 3,
             volumes: 1,
             namenode_args: Vec::new(),

@@ -11,7 +11,7 @@ use crate::record::Daemon;
 /// How long a group of NameNodes may take to have a leader: many elections.
 const LEADER_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The daemons that run, each with its gRPC address.
+/// The daemons that run, each with the gRPC address that others know.
 type Running = Vec<(Daemon, String)>;
 
 impl LocalCluster {
@@ -35,7 +35,7 @@ impl LocalCluster {
                 let cluster = this.layout.load()?;
                 let shown = cluster
                     .namenodes()
-                    .map(|(daemon, record)| (daemon, record.rpc_address(), record.is_alive()));
+                    .map(|(daemon, record)| (daemon, record.advertised(), record.is_alive()));
                 Ok(shown.collect())
             })
             .await?;
@@ -77,7 +77,11 @@ impl LocalCluster {
                 for (daemon, record) in &cluster.daemons {
                     match (&record.process, &record.addresses) {
                         (Some(process), Some(addresses)) if process.is_alive() => {
-                            running.push((*daemon, addresses.rpc.clone()));
+                            let address = match daemon {
+                                Daemon::NameNode(_) => record.advertised(),
+                                Daemon::DataNode(_) => addresses.rpc.clone(),
+                            };
+                            running.push((*daemon, address));
                         }
                         (Some(_), _) => return Err(this.died(*daemon, record.log_start)),
                         (None, _) => {}

@@ -91,6 +91,8 @@ pub(crate) struct Addresses {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) ports: PortPair,
+    /// Where others find it, if that is not where it listens.
+    pub(crate) advertise: Option<String>,
     pub(crate) volumes: u16,
     pub(crate) args: Vec<String>,
     pub(crate) process: Option<Identity>,
@@ -107,6 +109,11 @@ impl Record {
     /// Where it is told to listen; of a DataNode on any free port that says nothing.
     pub(crate) fn rpc_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.rpc)
+    }
+
+    /// Where others find this NameNode.
+    pub(crate) fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.rpc_address())
     }
 }
 
@@ -132,7 +139,7 @@ impl Cluster {
 
     /// `HOST:PORT` of every NameNode, by number.
     pub(crate) fn namenode_addresses(&self) -> Vec<String> {
-        self.namenodes().map(|(_, record)| record.rpc_address()).collect()
+        self.namenodes().map(|(_, record)| record.advertised()).collect()
     }
 }
 
@@ -276,6 +283,7 @@ mod tests {
     fn record() -> Record {
         Record {
             ports: PortPair { rpc: 1, http: 2 },
+            advertise: None,
             volumes: 1,
             args: vec!["--x".to_owned()],
             process: Identity::of(std::process::id()).ok(),

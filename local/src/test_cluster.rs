@@ -18,14 +18,18 @@ pub struct TestCluster {
 impl TestCluster {
     /// Starts a cluster and waits until it is ready. Ports and lifetime of `options` are not looked at.
     pub async fn start(options: Options) -> Result<Self> {
+        let this = Self::prepare(&options).await?;
+        this.up(&Options { ports: Ports::Free, ..options }).await?;
+        Ok(this)
+    }
+
+    /// A cluster of which nothing runs yet: [`LocalCluster::up`], with the same `options`, starts it.
+    pub async fn prepare(options: &Options) -> Result<Self> {
         let folder = tokio::task::spawn_blocking(tempfile::tempdir).await?.map_err(|source| {
             LocalError::File { action: "create a directory in", path: std::env::temp_dir(), source }
         })?;
-        let options = Options { ports: Ports::Free, lifetime: Lifetime::Scoped, ..options };
-        let cluster = LocalCluster::new(folder.path(), &options)?;
-        let this = Self { cluster, _folder: folder };
-        this.cluster.up(&options).await?;
-        Ok(this)
+        let options = Options { lifetime: Lifetime::Scoped, ..options.clone() };
+        Ok(Self { cluster: LocalCluster::new(folder.path(), &options)?, _folder: folder })
     }
 }
 
