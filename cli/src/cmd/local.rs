@@ -106,7 +106,7 @@ impl UpArgs {
             datanode_args: self.datanode_arg,
             ready_within: self.timeout,
             lifetime: Lifetime::Detached,
-            bin_dir: None,
+            ..Options::default()
         };
         let cluster = LocalCluster::new(&self.place.data, &options)?;
         let up = cluster.up(&options).await?;
