@@ -205,8 +205,8 @@ impl Builder {
     /// (default: only the one that leads).
     ///
     /// Promised is then: an answer is at least as new as everything that this client and its clones have seen before,
-    /// their own changes included. It may lack what others changed just before; reads are not linearizable across
-    /// clients. A NameNode that is behind lets the leader answer.
+    /// their own changes included, and as what the leader had when the client connected. It may lack what others changed
+    /// since: reads are not linearizable across clients. A NameNode that is behind lets the leader answer.
     #[must_use]
     pub fn follower_reads(mut self, allowed: bool) -> Self {
         self.follower_reads = allowed;

@@ -118,7 +118,12 @@ pub(crate) async fn learn_members(dfs: Weak<Inner>) {
         let patience = Patience::steady(inner.settings.connect_timeout);
         let pause = match group(&inner, patience).await {
             Ok(group) => {
-                let addresses: Vec<String> = group.members.into_iter().map(|member| member.address).collect();
+                let mut addresses: Vec<String> =
+                    group.members.into_iter().map(|member| member.address).collect();
+                if addresses.len() == 1 {
+                    // It is the one that answered, whatever it is called: under two names it would be asked twice.
+                    addresses.clear();
+                }
                 inner.namenode.peers().learn(&addresses);
                 again = LEARN_AGAIN;
                 LEARN_INTERVAL

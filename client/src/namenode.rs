@@ -145,7 +145,11 @@ impl NameNode {
         F: Fn(NamenodesClient<Channel>, v1::Context) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.lead(patience, |channel, context| call(NamenodesClient::new(channel), context)).await
+        self.lead(patience, |channel, context| {
+            let client = NamenodesClient::new(channel).max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+            call(client, context)
+        })
+        .await
     }
 
     /// The group's members as a NameNode tells them, and that NameNode's address: the first to answer of all that are

@@ -195,6 +195,17 @@ async fn addresses_are_learned_from_the_group() {
 }
 
 #[tokio::test]
+async fn a_single_namenode_is_not_asked_twice_under_two_names() {
+    let cluster = Cluster::start(0).await;
+    let named = cluster.address.replace("127.0.0.1", "localhost");
+    let dfs = Dfs::builder().namenode(named).user("tester").groups(vec![]).connect().await.unwrap();
+    until("the list of members is asked for", || cluster.members[0].calls("List") > 0).await;
+    cluster.names.lock().unwrap().create_takes = Duration::from_secs(3);
+    touch(&dfs, "/a").await;
+    assert_eq!(cluster.members[0].calls("Create"), 1);
+}
+
+#[tokio::test]
 async fn reads_go_to_followers_only_if_allowed() {
     let cluster = Cluster::start_group(0, 3).await;
     let reads = |member: usize| cluster.members[member].reads.lock().unwrap().clone();
