@@ -1,4 +1,5 @@
-//! What the NameNode orders: copies, deletions, recoveries. Each kind has its own bounded queue and its own pace.
+//! What the leading NameNode orders: copies, deletions, recoveries. Each kind has its own bounded queue and its own
+//! pace. An order that is still queued when another NameNode leads is dropped: that one has its own.
 
 use std::sync::Arc;
 
@@ -6,15 +7,18 @@ use dfs_proto::convert::Endpoint;
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
 use futures_util::stream::StreamExt;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
+use crate::fence::Fence;
 use crate::metrics::result_label;
 use crate::namenode::Namenode;
 use crate::peer::{self, Sending};
 use crate::recovery;
 use crate::session::Stage;
 use crate::session::write::Context;
+use crate::store::Store;
 
 /// Orders of one kind that may wait. The NameNode orders again what was not done in time.
 const MAX_WAITING: usize = 1_024;
@@ -50,6 +54,7 @@ pub(crate) enum Order {
 
 #[derive(Debug)]
 struct Copy {
+    term: u64,
     chunk: ChunkId,
     generation: GenStamp,
     targets: Vec<Endpoint>,
@@ -57,6 +62,7 @@ struct Copy {
 
 #[derive(Debug)]
 struct Recovery {
+    term: u64,
     chunk: ChunkId,
     new_generation: GenStamp,
     holders: Vec<Endpoint>,
@@ -64,45 +70,62 @@ struct Recovery {
 }
 
 /// Takes orders in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     copies: mpsc::Sender<Copy>,
-    deletions: mpsc::Sender<Vec<(ChunkId, GenStamp)>>,
+    deletions: mpsc::Sender<Vec<ChunkId>>,
     recoveries: mpsc::Sender<Recovery>,
+    store: Arc<Store>,
 }
 
 /// Performs orders.
 #[derive(Debug)]
 pub(crate) struct Worker {
     copies: mpsc::Receiver<Copy>,
-    deletions: mpsc::Receiver<Vec<(ChunkId, GenStamp)>>,
+    deletions: mpsc::Receiver<Vec<ChunkId>>,
     recoveries: mpsc::Receiver<Recovery>,
+    fence: Arc<Fence>,
 }
 
-/// A new pair.
-pub(crate) fn queues() -> (Inbox, Worker) {
+/// A new pair. Orders concern the replicas of `store`, and are carried out as long as `fence` allows it.
+pub(crate) fn queues(store: Arc<Store>, fence: Arc<Fence>) -> (Inbox, Worker) {
     let (copies, copy_queue) = mpsc::channel(MAX_WAITING);
     let (deletions, deletion_queue) = mpsc::channel(MAX_WAITING);
     let (recoveries, recovery_queue) = mpsc::channel(MAX_WAITING);
-    let worker = Worker { copies: copy_queue, deletions: deletion_queue, recoveries: recovery_queue };
-    (Inbox { copies, deletions, recoveries }, worker)
+    let worker = Worker { copies: copy_queue, deletions: deletion_queue, recoveries: recovery_queue, fence };
+    (Inbox { copies, deletions, recoveries, store }, worker)
 }
 
 impl Inbox {
-    /// Takes an order of `namenode`; one that finds its queue full is dropped.
-    pub(crate) fn take(&self, namenode: &Arc<Namenode>, order: Order) {
+    /// Takes an order of `namenode`, who leads in `term`; one that finds its queue full is dropped.
+    pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, order: Order) {
         let taken = match order {
             Order::Copy { chunk, generation, targets } => {
-                self.copies.try_send(Copy { chunk, generation, targets }).is_ok()
+                self.copies.try_send(Copy { term, chunk, generation, targets }).is_ok()
             }
-            Order::Delete(replicas) => self.deletions.try_send(replicas).is_ok(),
+            Order::Delete(replicas) => self.take_deletions(&replicas, term),
             Order::Recover { chunk, new_generation, holders } => {
                 let namenode = Arc::clone(namenode);
-                self.recoveries.try_send(Recovery { chunk, new_generation, holders, namenode }).is_ok()
+                let recovery = Recovery { term, chunk, new_generation, holders, namenode };
+                self.recoveries.try_send(recovery).is_ok()
             }
         };
         if !taken {
             warn!(%namenode, "an order is dropped: too many are waiting");
+        }
+    }
+
+    fn take_deletions(&self, replicas: &[(ChunkId, GenStamp)], term: u64) -> bool {
+        let chunks = self.store.order_deletions(replicas, term);
+        if chunks.is_empty() {
+            return true;
+        }
+        match self.deletions.try_send(chunks) {
+            Ok(()) => true,
+            Err(TrySendError::Full(chunks) | TrySendError::Closed(chunks)) => {
+                self.store.drop_deletions(&chunks);
+                false
+            }
         }
     }
 }
@@ -110,18 +133,24 @@ impl Inbox {
 impl Worker {
     /// Performs orders as long as there is somebody to give them.
     pub(crate) async fn run(self, context: Context) {
-        let copies =
-            ReceiverStream::new(self.copies).for_each_concurrent(COPIES, |copy| send(context.clone(), copy));
-        let deletions =
-            ReceiverStream::new(self.deletions).for_each(|replicas| delete(context.clone(), replicas));
-        let recoveries = ReceiverStream::new(self.recoveries)
-            .for_each_concurrent(RECOVERIES, |recovery| recover(context.clone(), recovery));
+        let Self { copies, deletions, recoveries, fence } = self;
+        let copies = ReceiverStream::new(copies)
+            .for_each_concurrent(COPIES, |copy| send(context.clone(), Arc::clone(&fence), copy));
+        let deletions = ReceiverStream::new(deletions)
+            .for_each(|chunks| delete(context.clone(), Arc::clone(&fence), chunks));
+        let recoveries = ReceiverStream::new(recoveries).for_each_concurrent(RECOVERIES, |recovery| {
+            recover(context.clone(), Arc::clone(&fence), recovery)
+        });
         tokio::join!(copies, deletions, recoveries);
     }
 }
 
-async fn send(context: Context, copy: Copy) {
-    let Copy { chunk, generation, targets } = copy;
+async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
+    let Copy { term, chunk, generation, targets } = copy;
+    if !fence.allows(term) {
+        debug!(%chunk, %generation, term, "the copy's order is of an earlier leader");
+        return;
+    }
     let stage = Stage::Copy;
     let sending = Sending { chunk, generation, new_generation: generation, stage, targets };
     let sent = peer::send(&context, sending).await;
@@ -134,17 +163,22 @@ async fn send(context: Context, copy: Copy) {
     }
 }
 
-async fn delete(context: Context, replicas: Vec<(ChunkId, GenStamp)>) {
-    for (chunk, generation) in replicas {
-        match context.store.delete(chunk, generation).await {
-            Ok(()) => debug!(%chunk, %generation, "replica deleted"),
-            Err(error) => warn!(%chunk, %generation, %error, "replica could not be deleted"),
+async fn delete(context: Context, fence: Arc<Fence>, chunks: Vec<ChunkId>) {
+    for chunk in chunks {
+        match context.store.delete_ordered(chunk, &fence).await {
+            Ok(true) => debug!(%chunk, "replica deleted"),
+            Ok(false) => debug!(%chunk, "replica not deleted: it is gone, or another NameNode leads"),
+            Err(error) => warn!(%chunk, %error, "replica could not be deleted"),
         }
     }
 }
 
-async fn recover(context: Context, recovery: Recovery) {
-    let Recovery { chunk, new_generation, holders, namenode } = recovery;
+async fn recover(context: Context, fence: Arc<Fence>, recovery: Recovery) {
+    let Recovery { term, chunk, new_generation, holders, namenode } = recovery;
+    if !fence.allows(term) {
+        debug!(%chunk, %new_generation, term, "the recovery's order is of an earlier leader");
+        return;
+    }
     let result: FsResult<()> = async {
         let agreement = recovery::recover(&context, chunk, new_generation, &holders).await?;
         namenode.commit_recovery(chunk, new_generation, &agreement).await

@@ -31,7 +31,7 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub volumes: Vec<PathBuf>,
-    /// NameNode to report to; give it again, or a list, for several
+    /// NameNode to report to; give it again, or a list, for several; others of its group are learned from it
     #[arg(
         long = "namenode",
         env = "DFS_DATANODE_NAMENODE",
@@ -81,7 +81,8 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-fn parse_host_port(text: &str) -> Result<String, String> {
+/// Checks that `text` is HOST:PORT.
+pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
     let port =
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {

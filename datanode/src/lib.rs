@@ -11,12 +11,15 @@
 //! * `store` is the one door to all replicas: it owns the index, says who may change a replica, and reports changes.
 //! * `session` moves packets, independent of the wire; `wire`, `serve`, `peer` and `namenode` are the only modules that
 //!   know gRPC messages.
+//! * `group` knows the NameNodes, a `reporter` keeps one of them informed, `fence` says whose orders count.
 //! * `run` starts every long-running task and stops them in order.
 
 mod commands;
 pub mod config;
 mod crc_combine;
 mod disk_pool;
+mod fence;
+mod group;
 mod metrics;
 mod namenode;
 mod peer;

@@ -49,26 +49,43 @@ pub(crate) struct Pulse {
     pub(crate) copies: u32,
     /// The process is stopping cleanly.
     pub(crate) stopping: bool,
+    /// No leader of an older term is obeyed.
+    pub(crate) fence: u64,
 }
 
 /// What a NameNode wants.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wishes {
     /// It does not know this process.
     pub(crate) register: bool,
     /// It wants a full report.
     pub(crate) report: bool,
-    /// It has orders; an error stands for one that cannot be understood.
+}
+
+/// What a NameNode answers to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// What it wants.
+    pub(crate) wishes: Wishes,
+    /// Its orders; an error stands for one that cannot be understood.
     pub(crate) orders: Vec<FsResult<Order>>,
+    /// The term in which it leads, if it does.
+    pub(crate) leads: Option<u64>,
+    /// Addresses of all NameNodes of its group; none if it does not say.
+    pub(crate) namenodes: Vec<String>,
 }
 
 /// What a NameNode answers to the first words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Welcome {
     /// The cluster.
     pub(crate) cluster: ClusterId,
     /// How often it wants heartbeats.
     pub(crate) heartbeat_interval: Duration,
+    /// What it calls itself; empty if it does not say.
+    pub(crate) address: String,
+    /// Addresses of all NameNodes of its group; none if it does not say.
+    pub(crate) namenodes: Vec<String>,
 }
 
 /// A NameNode.
@@ -134,7 +151,7 @@ fn timed<T>(message: T, limit: Duration) -> Request<T> {
 
 fn wishes(reply: v1::ReportReply) -> Wishes {
     let v1::ReportReply { register, report } = reply;
-    Wishes { register, report, orders: Vec::new() }
+    Wishes { register, report }
 }
 
 impl Namenode {
@@ -166,6 +183,11 @@ impl Namenode {
                 format!("NameNode {} does not answer within {limit:?}", self.address),
             )),
         }
+    }
+
+    /// Where it is: HOST:PORT.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     fn node(&self) -> Vec<u8> {
@@ -200,13 +222,15 @@ impl Namenode {
             Some(_) | None => Ok(Welcome {
                 cluster: theirs,
                 heartbeat_interval: Duration::from_millis(reply.heartbeat_interval_ms),
+                address: reply.address,
+                namenodes: reply.namenodes,
             }),
         }
     }
 
     /// Says that this node is alive.
-    pub(crate) async fn heartbeat(&self, pulse: &Pulse) -> FsResult<Wishes> {
-        let Pulse { volumes, writes, reads, copies, stopping } = pulse;
+    pub(crate) async fn heartbeat(&self, pulse: &Pulse) -> FsResult<Answer> {
+        let Pulse { volumes, writes, reads, copies, stopping, fence } = pulse;
         let message = v1::HeartbeatRequest {
             node: Some(self.speaker.endpoint.clone().into()),
             incarnation: self.incarnation(),
@@ -215,16 +239,21 @@ impl Namenode {
             active_reads: *reads,
             active_copies: *copies,
             stopping: *stopping,
-            fence: 0,
+            fence: *fence,
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
-        let v1::HeartbeatReply { register, report, commands, .. } = reply;
-        Ok(Wishes { register, report, orders: commands.into_iter().map(order).collect() })
+        let v1::HeartbeatReply { register, report, commands, term, leads, namenodes } = reply;
+        Ok(Answer {
+            wishes: Wishes { register, report },
+            orders: commands.into_iter().map(order).collect(),
+            leads: leads.then_some(term),
+            namenodes,
+        })
     }
 
-    /// Tells of every replica.
-    pub(crate) async fn full_report(&self, store: Arc<Store>) -> FsResult<Wishes> {
+    /// Tells of every replica. `fence` is from before anything of this was looked at.
+    pub(crate) async fn full_report(&self, store: Arc<Store>, fence: u64) -> FsResult<Wishes> {
         let (node, incarnation) = (self.node(), self.incarnation());
         // At least one page goes out, even without a replica.
         let pages = stream::unfold(Some(None), move |after: Option<Option<ChunkId>>| {
@@ -234,7 +263,7 @@ impl Namenode {
                 let goes_on = last.map(|record| Some(record.chunk));
                 let replicas = records.into_iter().map(convert::wire_replica_record).collect();
                 let (node, incarnation) = (node.clone(), incarnation.clone());
-                (v1::ReportPage { node, incarnation, replicas, fence: 0 }, goes_on)
+                (v1::ReportPage { node, incarnation, replicas, fence }, goes_on)
             });
             std::future::ready(next)
         });
@@ -280,6 +309,8 @@ impl Namenode {
             let reply = client.commit_recovery(timed(message.clone(), CALL_LIMIT));
             tries += 1;
             match self.call(CALL_LIMIT, reply).await {
+                // Another leader orders its own recovery.
+                Err(error) if error.code == ErrorCode::NotLeader => return Err(error),
                 Err(error) if error.code.is_transient() && tries < COMMIT_TRIES => {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }

@@ -8,22 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_daemon::{Readiness, Shutdown};
 use dfs_types::limits::HEARTBEAT_INTERVAL;
-use dfs_types::{ErrorCode, FsError};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use dfs_types::{ErrorCode, FsError, FsResult};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::commands::Inbox;
-use crate::metrics::{Metrics, result_label};
-use crate::namenode::{Namenode, Pulse, Wishes};
+use crate::group::{Group, Shared};
+use crate::metrics::result_label;
+use crate::namenode::{Answer, Namenode, Pulse, Wishes};
 use crate::reports::Queue;
-use crate::store::Store;
 
 /// First and longest pause before something that failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long the last report and heartbeat may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Heartbeat intervals that are taken from a NameNode.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
 
@@ -48,36 +47,32 @@ impl Backoff {
 /// What keeps one NameNode informed.
 #[derive(Debug)]
 pub(crate) struct Reporter {
+    /// All NameNodes, and what their reporters share.
+    pub(crate) group: Arc<Group>,
     /// The NameNode.
     pub(crate) namenode: Arc<Namenode>,
+    /// It was given at the start: that it belongs to another cluster is a mistake to be corrected.
+    pub(crate) fixed: bool,
     /// What it has to be told.
     pub(crate) queue: Arc<Queue>,
-    /// This node's replicas.
-    pub(crate) store: Arc<Store>,
-    /// Where its orders go.
-    pub(crate) inbox: Inbox,
-    /// Heartbeat interval, if it is not left to the NameNode.
-    pub(crate) interval: Option<Duration>,
-    /// Set when the NameNode knows all replicas.
-    pub(crate) readiness: Readiness,
-    /// Whether the process is stopping.
-    pub(crate) shutdown: Shutdown,
-    /// Cancelled when nothing more will change: the last report and heartbeat are due.
-    pub(crate) end: CancellationToken,
-    /// Told of errors that end the process.
-    pub(crate) fatal: mpsc::Sender<FsError>,
-    /// The metrics.
-    pub(crate) metrics: Arc<Metrics>,
+    /// Cancelled when it is no longer to be reported to.
+    pub(crate) gone: CancellationToken,
 }
 
 impl Reporter {
     /// Keeps the NameNode informed until the end, or an error that ends the process.
     pub(crate) async fn run(self) {
-        let interval = AtomicU64::new(self.interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
+        let Shared { interval, end, .. } = &self.group.shared;
+        let interval = AtomicU64::new(interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
         tokio::select! {
             () = self.report(&interval) => {}
             () = self.beat(&interval) => {}
-            () = self.end.cancelled() => self.farewell().await,
+            () = self.gone.cancelled() => {}
+            () = end.cancelled() => {
+                if timeout(FAREWELL, self.farewell()).await.is_err() {
+                    warn!(namenode = %self.namenode, "namenode does not take the farewell in time");
+                }
+            }
         }
     }
 
@@ -89,24 +84,42 @@ impl Reporter {
         let (batch, full) = self.queue.take();
         if !batch.changes.is_empty() && !full {
             let told = self.namenode.incremental_report(&batch.changes).await;
-            self.metrics.reports.with_label_values(&["incremental", result_label(&told)]).inc();
+            self.count_report("incremental", &told);
         }
         if let Err(error) = self.namenode.heartbeat(&self.pulse()).await {
             warn!(namenode = %self.namenode, %error, "namenode does not know of the stop");
         }
     }
 
+    fn count_report<T>(&self, kind: &str, told: &FsResult<T>) {
+        self.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
+    }
+
     /// Notes what the NameNode wants.
     fn heed(&self, wishes: Wishes) {
-        if wishes.report {
-            self.queue.want_full();
+        let Wishes { register, report } = wishes;
+        if report {
+            self.queue.full_wanted();
         }
-        if wishes.register {
+        if register {
             self.queue.set_registered(false);
         }
-        for order in wishes.orders {
+    }
+
+    /// Notes what the NameNode answers to a heartbeat. Only the newest leader's orders are taken.
+    fn hear(&self, answer: Answer) {
+        let Answer { wishes, orders, leads, namenodes } = answer;
+        let obeyed = self.group.heard(self.namenode.address(), leads, &namenodes);
+        self.heed(wishes);
+        let Some(term) = leads.filter(|_| obeyed) else {
+            if !orders.is_empty() {
+                debug!(namenode = %self.namenode, orders = orders.len(), "orders of a NameNode that does not lead");
+            }
+            return;
+        };
+        for order in orders {
             match order {
-                Ok(order) => self.inbox.take(&self.namenode, order),
+                Ok(order) => self.group.shared.inbox.take(&self.namenode, term, order),
                 Err(error) => warn!(namenode = %self.namenode, %error, "an order is not understood"),
             }
         }
@@ -114,9 +127,9 @@ impl Reporter {
 
     /// Notes an error. Answers whether it ends the process.
     fn is_fatal(&self, what: &'static str, error: FsError) -> bool {
-        if error.code == ErrorCode::WrongCluster {
+        if error.code == ErrorCode::WrongCluster && self.fixed {
             // A full channel means that the process is ending already.
-            let _ = self.fatal.try_send(error);
+            let _ = self.group.shared.fatal.try_send(error);
             return true;
         }
         if error.code == ErrorCode::NotRegistered {
@@ -147,12 +160,14 @@ impl Reporter {
     }
 
     async fn register(&self, interval: &AtomicU64) -> Result<(), (&'static str, FsError)> {
-        let registered = self.namenode.register(Some(self.store.cluster), &self.store.volume_states()).await;
+        let Shared { store, interval: own, .. } = &self.group.shared;
+        let registered = self.namenode.register(Some(store.cluster), &store.volume_states()).await;
         let welcome = registered.map_err(|error| ("registration", error))?;
-        info!(namenode = %self.namenode, node = %self.store.node, "registered");
-        if self.interval.is_none() && INTERVALS.contains(&welcome.heartbeat_interval) {
+        info!(namenode = %self.namenode, node = %store.node, "registered");
+        if own.is_none() && INTERVALS.contains(&welcome.heartbeat_interval) {
             interval.store(welcome.heartbeat_interval.as_millis() as u64, Ordering::Relaxed);
         }
+        self.group.registered(self.namenode.address(), &welcome.address, &welcome.namenodes);
         // It has forgotten what an earlier process told.
         self.queue.want_full();
         self.queue.set_registered(true);
@@ -168,12 +183,14 @@ impl Reporter {
             self.queue.woken().await;
             return Ok(());
         }
+        let Shared { store, fence, .. } = &self.group.shared;
         let (kind, told) = if full {
-            ("full", self.namenode.full_report(Arc::clone(&self.store)).await)
+            ("full", self.namenode.full_report(Arc::clone(store), fence.term()).await)
         } else {
             ("incremental", self.namenode.incremental_report(&batch.changes).await)
         };
-        self.metrics.reports.with_label_values(&[kind, result_label(&told)]).inc();
+        self.queue.sent();
+        self.count_report(kind, &told);
         match told {
             Ok(wishes) => {
                 if wishes.register {
@@ -181,7 +198,7 @@ impl Reporter {
                 } else {
                     batch.accepted();
                     if full {
-                        self.readiness.ready();
+                        self.group.informed(self.namenode.address());
                     }
                 }
                 self.heed(wishes);
@@ -202,9 +219,9 @@ impl Reporter {
                 let pulse = self.pulse();
                 told_of_stop |= pulse.stopping;
                 let reply = self.namenode.heartbeat(&pulse).await;
-                self.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
+                self.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
                 match reply {
-                    Ok(wishes) => self.heed(wishes),
+                    Ok(answer) => self.hear(answer),
                     Err(error) => {
                         if self.is_fatal("heartbeat", error) {
                             return;
@@ -215,7 +232,7 @@ impl Reporter {
             tokio::select! {
                 () = sleep_until(next) => {}
                 // The NameNode should know at once.
-                () = self.shutdown.requested(), if !told_of_stop => {
+                () = self.group.shared.shutdown.requested(), if !told_of_stop => {
                     if !self.queue.is_registered() {
                         sleep_until(next).await;
                     }
@@ -225,14 +242,15 @@ impl Reporter {
     }
 
     fn pulse(&self) -> Pulse {
-        let active =
-            |kind| u32::try_from(self.metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
+        let Shared { store, metrics, shutdown, fence, .. } = &self.group.shared;
+        let active = |kind| u32::try_from(metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
         Pulse {
-            volumes: self.store.volume_states(),
+            volumes: store.volume_states(),
             writes: active("write"),
             reads: active("read"),
             copies: active("copy"),
-            stopping: self.shutdown.is_requested(),
+            stopping: shutdown.is_requested(),
+            fence: fence.term(),
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Whoever changes the index pushes the change while it holds the index's lock. So a full report, which reads the index
 //! after it emptied the queue, covers every change it took out, and every later one follows it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use dfs_types::ReplicaRecord;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
@@ -45,6 +46,8 @@ impl Batch {
 struct Waiting {
     batch: Batch,
     full: bool,
+    /// A full report is on its way.
+    full_sent: bool,
     registered: bool,
 }
 
@@ -76,6 +79,13 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// The NameNode asks for a full report. One on its way will do; if not, it asks again.
+    pub(crate) fn full_wanted(&self) {
+        if !self.with(|waiting| waiting.full_sent) {
+            self.want_full();
+        }
+    }
+
     /// Asks for a full report.
     pub(crate) fn want_full(&self) {
         self.with(|waiting| waiting.full = true);
@@ -95,7 +105,15 @@ impl Queue {
 
     /// Takes everything out; `true` if a full report is to be sent instead of the changes.
     pub(crate) fn take(&self) -> (Batch, bool) {
-        self.with(|waiting| (std::mem::take(&mut waiting.batch), std::mem::take(&mut waiting.full)))
+        self.with(|waiting| {
+            waiting.full_sent = waiting.full;
+            (std::mem::take(&mut waiting.batch), std::mem::take(&mut waiting.full))
+        })
+    }
+
+    /// What was taken out is sent, or not.
+    pub(crate) fn sent(&self) {
+        self.with(|waiting| waiting.full_sent = false);
     }
 
     /// Puts back what could not be sent, ahead of what came since.
@@ -119,51 +137,78 @@ impl Queue {
 }
 
 /// The queues of all NameNodes. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reports {
-    queues: Arc<Vec<Arc<Queue>>>,
+    queues: Arc<RwLock<Vec<Arc<Queue>>>>,
 }
 
 /// A change that the NameNodes are being told of.
 #[derive(Debug)]
-pub(crate) struct Told(Vec<oneshot::Receiver<()>>);
+pub(crate) struct Told {
+    waits: Vec<oneshot::Receiver<()>>,
+    /// How many of them must know.
+    enough: usize,
+}
 
 impl Told {
-    /// Waits until the NameNodes know, at most `limit`. Answers whether they do. The change stays queued either way.
+    /// Waits until enough NameNodes know, at most `limit`. Answers whether they do. The change stays queued either way.
     pub(crate) async fn wait(self, limit: Duration) -> bool {
-        timeout(limit, futures_util::future::join_all(self.0)).await.is_ok()
+        let known = async {
+            let mut waits: FuturesUnordered<_> = self.waits.into_iter().collect();
+            let mut known = 0;
+            while known < self.enough {
+                match waits.next().await {
+                    Some(Ok(())) => known += 1,
+                    // Its NameNode is not reported to any more.
+                    Some(Err(_)) => {}
+                    None => return false,
+                }
+            }
+            true
+        };
+        timeout(limit, known).await.unwrap_or(false)
     }
 }
 
 impl Reports {
-    /// Queues for this many NameNodes.
-    pub(crate) fn new(namenodes: usize) -> Self {
-        Self { queues: Arc::new((0..namenodes).map(|_| Arc::default()).collect()) }
+    fn queues(&self) -> RwLockReadGuard<'_, Vec<Arc<Queue>>> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The queue of each NameNode.
-    pub(crate) fn queues(&self) -> &[Arc<Queue>] {
-        &self.queues
+    /// Adds a NameNode's queue. What changed before is in the full report that every NameNode gets first.
+    pub(crate) fn add(&self, queue: Arc<Queue>) {
+        self.queues.write().unwrap_or_else(PoisonError::into_inner).push(queue);
+    }
+
+    /// Removes a NameNode's queue: nobody waits for it any more.
+    pub(crate) fn remove(&self, queue: &Arc<Queue>) {
+        self.queues
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|there| !Arc::ptr_eq(there, queue));
+        // Those who wait for it stop doing so.
+        drop(queue.take());
     }
 
     /// Tells every NameNode of a change, soon.
     pub(crate) fn push(&self, change: Change) {
-        for queue in self.queues.iter() {
+        for queue in self.queues().iter() {
             queue.push(change, None);
         }
     }
 
-    /// The same, for someone who wants to know when they have been told. Those that do not know this process are not
-    /// waited for as long as another one does.
+    /// The same, for someone who wants to know when most of those that know this process have been told; if none
+    /// does, when one has. One that does not answer delays nobody.
     pub(crate) fn push_awaited(&self, change: Change) -> Told {
-        let none = !self.queues.iter().any(|queue| queue.is_registered());
-        let told = self.queues.iter().filter_map(|queue| {
+        let queues = self.queues();
+        let registered = queues.iter().filter(|queue| queue.is_registered()).count();
+        let waits = queues.iter().filter_map(|queue| {
             let (waiter, told) = oneshot::channel();
-            let waits = none || queue.is_registered();
+            let waits = registered == 0 || queue.is_registered();
             queue.push(change, waits.then_some(waiter));
             waits.then_some(told)
         });
-        Told(told.collect())
+        Told { waits: waits.collect(), enough: registered / 2 + 1 }
     }
 }
 
@@ -187,10 +232,17 @@ mod tests {
         batch.changes.iter().map(|change| change.replica.chunk.0).collect()
     }
 
+    fn with_queues<const COUNT: usize>() -> (Reports, [Arc<Queue>; COUNT]) {
+        let (reports, queues) = (Reports::default(), [(); COUNT].map(|()| Arc::<Queue>::default()));
+        for queue in &queues {
+            reports.add(Arc::clone(queue));
+        }
+        (reports, queues)
+    }
+
     #[test]
     fn what_is_put_back_stays_in_order() {
-        let reports = Reports::new(1);
-        let queue = &reports.queues()[0];
+        let (reports, [queue]) = with_queues();
         reports.push(change(1));
         let (batch, full) = queue.take();
         reports.push(change(2));
@@ -201,18 +253,29 @@ mod tests {
 
     #[test]
     fn too_many_changes_become_a_full_report() {
-        let reports = Reports::new(1);
+        let (reports, [queue]) = with_queues();
         for chunk in 0..=MAX_WAITING as u64 + 5 {
             reports.push(change(chunk));
         }
-        let (batch, full) = reports.queues()[0].take();
+        let (batch, full) = queue.take();
         assert_eq!((batch.changes.len(), full), (0, true));
+    }
+
+    #[test]
+    fn a_full_report_on_its_way_is_not_repeated() {
+        let (_reports, [queue]) = with_queues();
+        queue.full_wanted();
+        assert!(queue.take().1);
+        queue.full_wanted();
+        queue.sent();
+        assert!(!queue.take().1);
+        queue.full_wanted();
+        assert!(queue.take().1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_when_told_or_late() {
-        let reports = Reports::new(2);
-        let [first, second] = [&reports.queues()[0], &reports.queues()[1]];
+        let (reports, [first, second]) = with_queues();
         first.set_registered(true);
         let told = reports.push_awaited(change(1));
         assert_eq!(chunks(&second.take().0), [1], "the other one is told too, only not waited for");
@@ -224,5 +287,35 @@ mod tests {
         let late = reports.push_awaited(change(2));
         assert!(!late.wait(Duration::from_secs(1)).await);
         assert_eq!(chunks(&first.take().0), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn most_namenodes_are_enough() {
+        let (reports, queues) = with_queues::<3>();
+        let told = reports.push_awaited(change(1));
+        queues[2].take().0.accepted();
+        assert!(told.wait(Duration::from_secs(1)).await, "none knows this process, so one will do");
+        for queue in &queues {
+            queue.set_registered(true);
+            let _before = queue.take();
+        }
+        let [one, two] = [(); 2].map(|()| reports.push_awaited(change(2)));
+        queues[0].take().0.accepted();
+        assert!(!one.wait(Duration::from_secs(1)).await, "one of three");
+        queues[1].take().0.accepted();
+        assert!(two.wait(Duration::from_secs(1)).await, "two of three");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_namenode_that_is_gone() {
+        let (reports, [first, second]) = with_queues();
+        let told = reports.push_awaited(change(1));
+        reports.remove(&second);
+        reports.push(change(2));
+        assert!(chunks(&second.take().0).is_empty());
+        let (batch, _) = first.take();
+        assert_eq!(chunks(&batch), [1, 2]);
+        batch.accepted();
+        assert!(told.wait(Duration::from_secs(1)).await);
     }
 }

@@ -20,10 +20,12 @@ use tracing::{error, info, warn};
 
 use crate::commands;
 use crate::config::Config;
+use crate::fence::Fence;
+use crate::group::{Group, Shared};
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
 use crate::peer::Peers;
-use crate::reporter::{Backoff, Reporter};
+use crate::reporter::Backoff;
 use crate::reports::Reports;
 use crate::scrub;
 use crate::serve::data;
@@ -36,8 +38,8 @@ use crate::volume::layout::{self, Directory, Identity, common_owner};
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 /// How long they may take to end when they are told to.
 const SESSION_END: Duration = Duration::from_secs(5);
-/// How long the last report and heartbeat may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long readers and idle connections may take to end.
+const SERVER_END: Duration = Duration::from_secs(2);
 /// File in the first volume that tells where the process listens.
 const ADDRESSES: &str = "addresses.json";
 
@@ -105,7 +107,8 @@ type Found = (Vec<(Directory, Option<Identity>)>, Lost);
 
 impl DataNode {
     /// Listens, locks the volumes and starts working until `shutdown` is requested. Where it listens is written to
-    /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when a NameNode knows all its replicas.
+    /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when the leading NameNode knows all its
+    /// replicas.
     pub async fn start(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::register(&registry)?);
         let paths = config.volumes.clone();
@@ -124,7 +127,7 @@ impl DataNode {
         info!(data = %data_address, http = %http_address, "listening");
 
         let readiness = Readiness::default();
-        readiness.waiting("not every replica is known to a NameNode yet");
+        readiness.waiting("not every replica is known to the leading NameNode yet");
         let admin = Admin::new(registry, readiness.clone());
         let stop_admin = shutdown.clone();
         let admin = tokio::spawn(async move {
@@ -147,7 +150,7 @@ impl DataNode {
             .iter()
             .map(|address| Namenode::new(address, speaker.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let node = Node { config, metrics, readiness, shutdown, namenodes, id: node, cluster };
+        let node = Node { config, metrics, readiness, shutdown, speaker, namenodes, id: node, cluster };
         let ended = tokio::spawn(async move {
             let result = node.run(data, directories, lost).await;
             admin.abort();
@@ -259,6 +262,7 @@ struct Node {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     shutdown: Shutdown,
+    speaker: Speaker,
     namenodes: Vec<Arc<Namenode>>,
     id: NodeId,
     cluster: Option<ClusterId>,
@@ -284,7 +288,7 @@ impl Node {
             open_all(directories, lost, Identity::new(cluster, node), reserve, threads)
         });
         let (volumes, lost) = opened.await??;
-        let reports = Reports::new(self.namenodes.len());
+        let reports = Reports::default();
         let metrics = Arc::clone(&self.metrics);
         let store = Store::open(cluster, node, volumes, lost, reports.clone(), metrics).await;
         info!(%cluster, %node, "serving");
@@ -320,27 +324,25 @@ impl Node {
             metrics: Arc::clone(&self.metrics),
             cancel: cancel.clone(),
         };
-        let (inbox, worker) = commands::queues();
+        let fence = Arc::new(Fence::default());
+        let (inbox, worker) = commands::queues(Arc::clone(&store), Arc::clone(&fence));
         // The first account of space goes with the registration.
         store.refresh().await;
 
         let mut server = tokio::spawn(data::serve(listener, context.clone(), self.shutdown.clone()));
-        let mut reporters = JoinSet::new();
-        for (namenode, queue) in self.namenodes.iter().zip(reports.queues()) {
-            let reporter = Reporter {
-                namenode: Arc::clone(namenode),
-                queue: Arc::clone(queue),
-                store: Arc::clone(&store),
-                inbox: inbox.clone(),
-                interval: self.config.heartbeat_interval,
-                readiness: self.readiness.clone(),
-                shutdown: self.shutdown.clone(),
-                end: end.clone(),
-                fatal: fatal.clone(),
-                metrics: Arc::clone(&self.metrics),
-            };
-            reporters.spawn(reporter.run());
-        }
+        let shared = Shared {
+            speaker: self.speaker.clone(),
+            store: Arc::clone(&store),
+            inbox,
+            fence,
+            interval: self.config.heartbeat_interval,
+            readiness: self.readiness.clone(),
+            shutdown: self.shutdown.clone(),
+            end: end.clone(),
+            fatal,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let group = Group::start(shared, reports, &self.namenodes);
         let mut background = JoinSet::new();
         background.spawn(worker.run(context));
         let refreshed = Arc::clone(&store);
@@ -365,7 +367,7 @@ impl Node {
             Some(error) = ends.recv() => Err(Error::Refused(error)),
             ended = &mut server => return self.broken_off(ended),
         };
-        self.stop(server, background, reporters, &cancel, &end).await;
+        self.stop(server, background, &group, &cancel, &end).await;
         result
     }
 
@@ -383,7 +385,7 @@ impl Node {
         &self,
         mut server: JoinHandle<Result<(), tonic::transport::Error>>,
         mut background: JoinSet<()>,
-        mut reporters: JoinSet<()>,
+        group: &Group,
         cancel: &CancellationToken,
         end: &CancellationToken,
     ) {
@@ -396,15 +398,12 @@ impl Node {
             self.shutdown.finish(SESSION_END).await;
         }
         // Readers and idle connections do not hold the process up.
-        if timeout(FAREWELL, &mut server).await.is_err() {
+        if timeout(SERVER_END, &mut server).await.is_err() {
             server.abort();
         }
         end.cancel();
-        let farewells = async { while reporters.join_next().await.is_some() {} };
-        if timeout(FAREWELL, farewells).await.is_err() {
-            warn!("a NameNode does not take the farewell in time");
-        }
-        reporters.shutdown().await;
+        // Each gives up in time by itself.
+        group.ended().await;
         info!("stopped");
     }
 }

@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use tracing::{error, info, warn};
 
 use crate::disk_pool::Stopped;
+use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::reports::{Change, Reports};
 use crate::volume::index::{Index, Replica, State};
@@ -320,8 +321,47 @@ impl Store {
         here.chain(lost).collect()
     }
 
-    /// Deletes exactly this version of a replica. Without it nothing is to be done.
-    pub(crate) async fn delete(self: &Arc<Self>, chunk: ChunkId, generation: GenStamp) -> Result<(), Error> {
+    /// Notes which of these versions of replicas are to be deleted, by order of a leader in `term`. Answers the chunks
+    /// to call [`delete_ordered`](Self::delete_ordered) for; those not here, and those ordered before, are not among them.
+    pub(crate) fn order_deletions(&self, replicas: &[(ChunkId, GenStamp)], term: u64) -> Vec<ChunkId> {
+        let mut index = self.index();
+        let new =
+            replicas.iter().filter(|(chunk, generation)| index.order_deletion(*chunk, *generation, term));
+        new.map(|(chunk, _)| *chunk).collect()
+    }
+
+    /// Forgets orders to delete that cannot be carried out.
+    pub(crate) fn drop_deletions(&self, chunks: &[ChunkId]) {
+        let mut index = self.index();
+        for chunk in chunks {
+            index.take_order(*chunk);
+        }
+    }
+
+    /// Deletes a chunk's replica as it was ordered. `false` if there is nothing to be done any more, or the order is of
+    /// a leader who has been replaced.
+    pub(crate) async fn delete_ordered(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        fence: &Fence,
+    ) -> Result<bool, Error> {
+        let order = self.index().take_order(chunk);
+        match order {
+            Some((generation, term)) if fence.allows(term) => {
+                self.delete(chunk, generation, || fence.allows(term)).await
+            }
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    /// Deletes exactly this version of a replica, if `may` says so at the last moment. `false` if it is not here, or
+    /// may not be deleted.
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        generation: GenStamp,
+        may: impl FnOnce() -> bool + Send,
+    ) -> Result<bool, Error> {
         let exact = |replica: &Replica, _promised: GenStamp| {
             if replica.generation == generation && replica.state != State::Incoming {
                 Ok(())
@@ -331,12 +371,19 @@ impl Store {
         };
         let (claim, replica) = match self.claim(chunk, exact).await {
             Ok(claimed) => claimed,
-            Err(Error::NotFound(_) | Error::Stale { .. }) => return Ok(()),
+            Err(Error::NotFound(_) | Error::Stale { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
+        {
+            let mut index = self.index();
+            // Asked together with the index: a report that tells a newer fence does not tell of this replica.
+            if !may() {
+                return Ok(false);
+            }
+            // From here on nobody reads it; it is reported as gone when its bytes are.
+            index.remove(chunk);
+        }
         let volume = Arc::clone(self.volume(replica.volume));
-        // From here on nobody reads it; it is reported as gone when its bytes are.
-        self.index().remove(chunk);
         let on = Arc::clone(&volume);
         let removed = volume.run(chunk, move || {
             let paths = on.replica(replica.place, chunk, generation);
@@ -351,7 +398,7 @@ impl Store {
             self.push(replica.record(chunk), true);
         }
         match removed {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(error) => Err(self.examine(chunk, generation, &volume, error).await),
         }
     }

@@ -26,7 +26,7 @@ fn put(volume: &Volume, chunk: ChunkId, damaged: bool) {
 
 async fn open(volumes: Vec<Volume>) -> Arc<Store> {
     let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
-    Store::open(ClusterId::random(), NodeId::random(), volumes, Vec::new(), Reports::new(1), metrics).await
+    Store::open(ClusterId::random(), NodeId::random(), volumes, Vec::new(), Reports::default(), metrics).await
 }
 
 /// A store with one complete replica.
@@ -87,4 +87,26 @@ async fn a_claimed_replica_is_its_writers_to_judge() {
     drop(claim);
     store.mark_corrupt(CHUNK, GENERATION, "it is damaged");
     assert_eq!(state(&store, CHUNK), Corrupt);
+}
+
+#[tokio::test]
+async fn a_deletion_is_carried_out_once_and_for_the_newest_leader() {
+    let dir = TempDir::new().unwrap();
+    let store = with_one_replica(dir.path()).await;
+    let (fence, order) = (Fence::default(), [(CHUNK, GENERATION)]);
+    assert!(fence.heard(5));
+    assert_eq!(store.order_deletions(&order, 5), [CHUNK]);
+    assert_eq!(store.order_deletions(&order, 5), [], "told twice");
+    assert!(fence.heard(6));
+    assert!(
+        !store.delete_ordered(CHUNK, &fence).await.unwrap(),
+        "by the time it is looked at, another one leads"
+    );
+    assert!(!store.delete(CHUNK, GENERATION, || fence.allows(5)).await.unwrap(), "or at the last moment");
+    assert_eq!(state(&store, CHUNK), Finalized);
+    assert_eq!(store.order_deletions(&order, 6), [CHUNK]);
+    assert!(store.delete_ordered(CHUNK, &fence).await.unwrap());
+    assert!(store.record(CHUNK).is_err());
+    assert_eq!(store.order_deletions(&order, 6), [], "nothing is here");
+    assert!(!store.delete_ordered(CHUNK, &fence).await.unwrap());
 }

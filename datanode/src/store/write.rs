@@ -132,7 +132,7 @@ impl Store {
         };
         match old.state {
             State::Rbw | State::Rwr if old.generation < generation => {
-                self.delete(chunk, old.generation).await
+                self.delete(chunk, old.generation, || true).await.map(|_gone| ())
             }
             State::Rbw | State::Rwr | State::Incoming | State::Finalized | State::Corrupt => {
                 Err(Error::Exists { chunk, generation: old.generation })

@@ -84,6 +84,9 @@ pub(crate) struct Index {
     open: HashMap<ChunkId, Open>,
     /// Number of replicas on each volume.
     counts: HashMap<u16, u64>,
+    /// Replicas that are to be deleted, and the term of the leader who ordered it. An order is for the replica that
+    /// was there when it came, never for one that came since.
+    orders: HashMap<ChunkId, (GenStamp, u64)>,
 }
 
 impl Index {
@@ -97,8 +100,24 @@ impl Index {
         self.replicas.get_mut(&chunk)
     }
 
+    /// Notes that exactly this version is to be deleted. `false` if it is not here, or if that was noted already.
+    pub(crate) fn order_deletion(&mut self, chunk: ChunkId, generation: GenStamp, term: u64) -> bool {
+        let there = |replica: &Replica| replica.generation == generation && replica.state != State::Incoming;
+        if !self.get(chunk).is_some_and(there) {
+            return false;
+        }
+        let before = self.orders.insert(chunk, (generation, term));
+        before.is_none()
+    }
+
+    /// Takes the order to delete the chunk's replica out.
+    pub(crate) fn take_order(&mut self, chunk: ChunkId) -> Option<(GenStamp, u64)> {
+        self.orders.remove(&chunk)
+    }
+
     /// Adds or replaces a replica.
     pub(crate) fn insert(&mut self, chunk: ChunkId, replica: Replica) {
+        self.orders.remove(&chunk);
         *self.counts.entry(replica.volume).or_default() += 1;
         if let Some(old) = self.replicas.insert(chunk, replica) {
             self.uncount(old.volume);
@@ -119,6 +138,7 @@ impl Index {
     /// Forgets a replica and whatever was promised about it.
     pub(crate) fn remove(&mut self, chunk: ChunkId) -> Option<Replica> {
         self.open.remove(&chunk);
+        self.orders.remove(&chunk);
         let removed = self.replicas.remove(&chunk);
         if let Some(replica) = &removed {
             self.uncount(replica.volume);
@@ -214,6 +234,21 @@ mod tests {
         assert_eq!(chunks(None, 2), [3, 5]);
         assert_eq!(chunks(Some(ChunkId(5)), 2), [7, 9]);
         assert_eq!(chunks(Some(ChunkId(9)), 2), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn an_order_is_for_the_replica_that_was_there() {
+        let (mut index, chunk) = (Index::default(), ChunkId(1));
+        assert!(!index.order_deletion(chunk, GenStamp(1), 5), "it is not here");
+        index.insert(chunk, replica(1, State::Finalized, None));
+        assert!(!index.order_deletion(chunk, GenStamp(2), 5), "another version");
+        assert!(index.order_deletion(chunk, GenStamp(1), 5));
+        assert!(!index.order_deletion(chunk, GenStamp(1), 6), "told twice");
+        assert_eq!((index.take_order(chunk), index.take_order(chunk)), (Some((GenStamp(1), 6)), None));
+        assert!(index.order_deletion(chunk, GenStamp(1), 6));
+        index.remove(chunk);
+        index.insert(chunk, replica(1, State::Finalized, None));
+        assert_eq!(index.take_order(chunk), None, "it was copied back");
     }
 
     #[test]

@@ -46,6 +46,23 @@ pub(crate) struct Known {
     pub(crate) commits: Vec<v1::CommitRecoveryRequest>,
     /// Nodes that reported everything since they registered.
     pub(crate) reported: HashSet<NodeId>,
+    /// The fence of each node's last full report.
+    pub(crate) fences: HashMap<NodeId, u64>,
+    /// How often a process introduced itself.
+    pub(crate) registrations: usize,
+    /// How many heartbeats there were.
+    pub(crate) beats: usize,
+    /// Its term, and whether it leads.
+    pub(crate) term: u64,
+    pub(crate) leads: bool,
+    /// The NameNodes it tells of, and what it calls itself.
+    pub(crate) namenodes: Vec<String>,
+    pub(crate) name: String,
+    /// It asks for a full report.
+    pub(crate) wants_report: bool,
+    /// It answers no report, or nothing at all.
+    pub(crate) hangs_on_reports: bool,
+    pub(crate) hangs: bool,
 }
 
 #[derive(Debug)]
@@ -55,10 +72,20 @@ struct Fake {
 }
 
 impl Fake {
+    /// Hangs as long as it is to.
+    async fn hang(&self, report: bool) {
+        while {
+            let known = self.known.lock().unwrap();
+            known.hangs || (report && known.hangs_on_reports)
+        } {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn reply(&self, node: NodeId, incarnation: &[u8]) -> v1::ReportReply {
         let known = self.known.lock().unwrap();
         let register = known.incarnations.get(&node).map(Vec::as_slice) != Some(incarnation);
-        v1::ReportReply { register, report: false }
+        v1::ReportReply { register, report: known.wants_report }
     }
 }
 
@@ -72,6 +99,7 @@ impl Cluster for Fake {
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
+        self.hang(false).await;
         let request = request.into_inner();
         if !request.cluster.is_empty() && request.cluster != self.cluster.as_bytes() {
             let error = dfs_types::FsError::new(
@@ -82,30 +110,38 @@ impl Cluster for Fake {
         }
         let node = id(&request.node.unwrap().id);
         let mut known = self.known.lock().unwrap();
-        known.incarnations.insert(node, request.incarnation);
-        known.replicas.remove(&node);
-        known.reported.remove(&node);
+        known.registrations += 1;
+        let process = request.incarnation;
+        if known.incarnations.insert(node, process.clone()).is_none_or(|before| before != process) {
+            known.replicas.remove(&node);
+            known.reported.remove(&node);
+        }
         let cluster = self.cluster.as_bytes().to_vec();
-        Ok(Response::new(v1::RegisterReply { cluster, heartbeat_interval_ms: 50 }))
+        let (namenodes, address) = (known.namenodes.clone(), known.name.clone());
+        Ok(Response::new(v1::RegisterReply { cluster, heartbeat_interval_ms: 50, namenodes, address }))
     }
 
     async fn heartbeat(
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatReply>, Status> {
+        self.hang(false).await;
         let request = request.into_inner();
         let node = id(&request.node.as_ref().unwrap().id);
         let v1::ReportReply { register, report } = self.reply(node, &request.incarnation);
         let mut known = self.known.lock().unwrap();
         known.heartbeats.insert(node, request);
+        known.beats += 1;
         let commands = known.orders.remove(&node).unwrap_or_default();
-        Ok(Response::new(v1::HeartbeatReply { register, report, commands }))
+        let (term, leads, namenodes) = (known.term, known.leads, known.namenodes.clone());
+        Ok(Response::new(v1::HeartbeatReply { register, report, commands, term, leads, namenodes }))
     }
 
     async fn full_report(
         &self,
         request: Request<Streaming<v1::ReportPage>>,
     ) -> Result<Response<v1::ReportReply>, Status> {
+        self.hang(true).await;
         let mut pages = request.into_inner();
         let mut replicas = BTreeMap::new();
         let mut from = None;
@@ -115,13 +151,15 @@ impl Cluster for Fake {
                 assert!(replicas.last_key_value().is_none_or(|(last, _)| *last < record.chunk.0));
                 replicas.insert(record.chunk.0, record);
             }
-            from = Some((id(&page.node), page.incarnation));
+            from = Some((id(&page.node), page.incarnation, page.fence));
         }
-        let (node, incarnation) = from.unwrap();
+        let (node, incarnation, fence) = from.unwrap();
         let reply = self.reply(node, &incarnation);
         let mut known = self.known.lock().unwrap();
         known.replicas.insert(node, replicas);
         known.reported.insert(node);
+        known.fences.insert(node, fence);
+        known.wants_report = false;
         Ok(Response::new(reply))
     }
 
@@ -129,6 +167,7 @@ impl Cluster for Fake {
         &self,
         request: Request<v1::IncrementalReportRequest>,
     ) -> Result<Response<v1::ReportReply>, Status> {
+        self.hang(true).await;
         let request = request.into_inner();
         let node = id(&request.node);
         let reply = self.reply(node, &request.incarnation);
@@ -163,9 +202,14 @@ pub(crate) struct FakeNamenode {
 
 impl FakeNamenode {
     pub(crate) async fn start() -> Self {
+        Self::start_in(ClusterId::random()).await
+    }
+
+    /// Starts one that leads a cluster in term 1, until told otherwise.
+    pub(crate) async fn start_in(cluster: ClusterId) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (cluster, known) = (ClusterId::random(), Arc::default());
+        let known = Arc::new(Mutex::new(Known { term: 1, leads: true, ..Known::default() }));
         let fake = Fake { cluster, known: Arc::clone(&known) };
         let service = ClusterServer::new(fake).max_decoding_message_size(16 << 20);
         let server = tonic::transport::Server::builder().add_service(service);
@@ -176,6 +220,24 @@ impl FakeNamenode {
     /// Looks at or changes what the NameNode knows.
     pub(crate) fn with<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
         with(&mut self.known.lock().unwrap())
+    }
+
+    /// Leads, or follows, in this term from now on.
+    pub(crate) fn set(&self, term: u64, leads: bool) {
+        self.with(|known| (known.term, known.leads) = (term, leads));
+    }
+
+    /// Waits for this many more heartbeats: what was said with earlier ones has been heard.
+    pub(crate) async fn beats(&self, more: usize) {
+        let before = self.with(|known| known.beats);
+        until("more heartbeats", || self.with(|known| known.beats >= before + more)).await;
+    }
+
+    /// Waits until `node` has told this fence.
+    pub(crate) async fn fenced(&self, node: &Node, fence: u64) {
+        let told =
+            || self.with(|known| known.heartbeats.get(&node.id).is_some_and(|beat| beat.fence == fence));
+        until(&format!("fence {fence} is told"), told).await;
     }
 
     /// What `node` said of its replica of `chunk`: generation, length and state.

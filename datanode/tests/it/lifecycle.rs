@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::cluster::{FakeNamenode, Node, cluster, config, until};
 use crate::wire::{GENERATION, Writing, bytes, header, packet, read, write};
 
-async fn get(node: &Node, path: &str) -> String {
+pub(crate) async fn get(node: &Node, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(node.http).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();

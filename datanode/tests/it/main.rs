@@ -4,6 +4,7 @@
 
 mod cluster;
 mod damage;
+mod leaders;
 mod lifecycle;
 mod orders;
 mod pipeline;

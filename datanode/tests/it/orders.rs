@@ -7,14 +7,14 @@ use v1::command::Kind;
 use crate::cluster::{Node, cluster, until};
 use crate::wire::{GENERATION, Writing, bytes, connect, header, packet, read, write};
 
-fn copy(chunk: u64, generation: u64, length: u64, targets: &[&Node]) -> Kind {
+pub(crate) fn copy(chunk: u64, generation: u64, length: u64, targets: &[&Node]) -> Kind {
     Kind::Copy(v1::CopyCommand {
         extent: Some(v1::ChunkExtent { chunk, generation, length }),
         targets: targets.iter().map(|node| node.endpoint()).collect(),
     })
 }
 
-fn delete(chunk: u64, generation: u64) -> Kind {
+pub(crate) fn delete(chunk: u64, generation: u64) -> Kind {
     Kind::Delete(v1::DeleteCommand { replicas: vec![v1::DeletedReplica { chunk, generation }] })
 }
 

@@ -71,6 +71,7 @@ impl Service {
             cluster: registered.cluster.as_bytes().to_vec(),
             heartbeat_interval_ms: registered.heartbeat_interval.as_millis() as u64,
             namenodes: Vec::new(),
+            address: String::new(),
         })
     }
 

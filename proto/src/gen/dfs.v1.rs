@@ -3506,6 +3506,9 @@ pub struct RegisterReply {
     /// HOST:PORT of every NameNode of the group, as in HeartbeatReply
     #[prost(string, repeated, tag = "3")]
     pub namenodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// by which that list names this NameNode, whatever name it was reached by
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VolumeStatus {
@@ -5598,6 +5601,9 @@ pub struct RaftEnvelope {
     /// by the sender
     #[prost(uint64, tag = "6")]
     pub applied: u64,
+    /// HOST:PORT of the sender: a new member knows nobody's
+    #[prost(string, tag = "7")]
+    pub address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RaftMessage {
