@@ -17,9 +17,10 @@ use futures_util::TryStreamExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Clients that storm at once.
-const CLIENTS: u64 = 8;
+pub(super) const CLIENTS: u64 = 8;
 
 fn pick(random: &mut SmallRng, model: &Model) -> FsPath {
     let index = random.random_range(0..model.entries.len());
@@ -54,7 +55,12 @@ async fn perform(dfs: &Dfs, operation: &Operation) -> Result<bool, dfs_types::Fs
 }
 
 /// Works until told to stop; returns what must be there.
-async fn storm(dfs: Dfs, client: u64, seed: u64, mut stop: watch::Receiver<bool>) -> Result<(Model, u64)> {
+pub(super) async fn storm(
+    dfs: Dfs,
+    client: u64,
+    seed: u64,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(Model, u64)> {
     let mut random = SmallRng::seed_from_u64(seed);
     let root = FsPath::parse(&format!("/storm-{client}"))?;
     dfs.mkdir(&root, Mode::DIRECTORY).await?;
@@ -103,6 +109,19 @@ async fn read_back(dfs: &Dfs, root: &FsPath) -> Result<Model> {
     Ok(model)
 }
 
+/// Waits for all storms, and compares what each of them did with what is there. Answers the number of operations.
+pub(super) async fn all_is_there(dfs: &Dfs, storms: Vec<JoinHandle<Result<(Model, u64)>>>) -> Result<u64> {
+    let mut operations = 0;
+    for (client, task) in storms.into_iter().enumerate() {
+        let (model, count) = task.await??;
+        operations += count;
+        let root = FsPath::parse(&format!("/storm-{client}"))?;
+        let found = read_back(dfs, &root).await?;
+        ensure!(found == model, "client {client}: the tree is not what was acknowledged");
+    }
+    Ok(operations)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_metadata_survives_sigkill() -> Result<()> {
     let kills = if long_form() { 100 } else { 6 };
@@ -128,15 +147,7 @@ async fn acknowledged_metadata_survives_sigkill() -> Result<()> {
     }
     stop.send(true)?;
 
-    let dfs = cluster.client().await?;
-    let mut operations = 0;
-    for (client, task) in clients.into_iter().enumerate() {
-        let (model, count) = task.await??;
-        operations += count;
-        let root = FsPath::parse(&format!("/storm-{client}"))?;
-        let found = read_back(&dfs, &root).await?;
-        ensure!(found == model, "client {client}: the tree is not what was acknowledged");
-    }
+    let operations = all_is_there(&cluster.client().await?, clients).await?;
     println!("{operations} operations over {kills} kills");
     ensure!(operations > kills * 10, "only {operations} operations: the storm was a breeze");
     Ok(())

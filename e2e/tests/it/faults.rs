@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use dfs_client::{CreateOptions, Dfs, FsckEntry};
+use dfs_e2e::clocks::{Clocks, programs};
 use dfs_e2e::{content, wait};
 use dfs_local::{Daemon, LocalCluster, Options, TestCluster};
 use dfs_types::{ErrorCode, FsPath};
@@ -252,10 +252,7 @@ async fn fill(cluster: &LocalCluster) -> Result<()> {
 
 /// Runs a daemon that must refuse to start, and returns what it says.
 fn refused(program: &str, arguments: &[&str]) -> Result<String> {
-    let mut binary = std::env::current_exe()?;
-    binary.pop();
-    binary.pop();
-    let output = Command::new(binary.join(program)).args(arguments).stdin(Stdio::null()).output()?;
+    let output = Command::new(programs()?.join(program)).args(arguments).stdin(Stdio::null()).output()?;
     ensure!(output.status.code() == Some(1), "{program} ended with {}", output.status);
     let said = String::from_utf8(output.stderr)?;
     let last = said.lines().last().unwrap_or_default().to_owned();
@@ -317,39 +314,11 @@ async fn an_unreachable_namenode_is_an_error_within_five_seconds() -> Result<()>
     Ok(())
 }
 
-/// A folder of daemons whose NameNode lives in a clock of its own, and the file that sets it.
-fn with_own_clock(folder: &Path) -> Result<(PathBuf, PathBuf)> {
-    let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
-        .iter()
-        .map(|place| Path::new(place).join("faketime/libfaketimeMT.so.1"))
-        .find(|library| library.exists())
-        .context("libfaketime is missing: run `make setup`")?;
-    let mut binaries = std::env::current_exe()?;
-    binaries.pop();
-    binaries.pop();
-    let wrapped = folder.join("bin");
-    fs::create_dir(&wrapped)?;
-    let clock = folder.join("clock");
-    fs::write(&clock, "+0s\n")?;
-    std::os::unix::fs::symlink(binaries.join("dfs-datanode"), wrapped.join("dfs-datanode"))?;
-    let script = format!(
-        "#!/bin/sh\nexec env LD_PRELOAD='{}' FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 \
-         FAKETIME_DONT_FAKE_MONOTONIC=1 '{}' \"$@\"\n",
-        library.display(),
-        clock.display(),
-        binaries.join("dfs-namenode").display()
-    );
-    let namenode = wrapped.join("dfs-namenode");
-    fs::write(&namenode, script)?;
-    fs::set_permissions(&namenode, fs::Permissions::from_mode(0o755))?;
-    Ok((wrapped, clock))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jumping_clock_declares_nobody_dead() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (bin_dir, clock) = with_own_clock(folder.path())?;
-    let cluster = TestCluster::start(Options { bin_dir: Some(bin_dir), ..quick() }).await?;
+    let clocks = Clocks::new(folder.path(), &programs()?, "dfs-namenode")?;
+    let cluster = TestCluster::start(Options { bin_dir: Some(clocks.bin_dir()), ..quick() }).await?;
     let dfs = cluster.client().await?;
     let data = content::bytes(8, 1 << 20);
     put(&dfs, &path("/before"), &data, CreateOptions::default()).await?;
@@ -358,8 +327,8 @@ async fn a_jumping_clock_declares_nobody_dead() -> Result<()> {
     writer.hflush().await?;
 
     let mut last = dfs.stat(&path("/before")).await?.mtime;
-    for (jump, hours) in [("+36000s", 10_i64), ("-36000s", -10), ("+0s", 0)] {
-        fs::write(&clock, format!("{jump}\n"))?;
+    for hours in [10_i64, -10, 0] {
+        clocks.set(&cluster.directory(Daemon::NameNode(1)), hours * 3_600)?;
         let probe = path(&format!("/probe{hours}"));
         put(&dfs, &probe, &data, CreateOptions::default()).await?;
         let now = dfs.stat(&probe).await?.mtime;

@@ -1,6 +1,10 @@
 //! Tests over real processes on this machine. Build the daemons first: `cargo build --workspace --bins`.
 
 mod crash;
+mod failover;
 mod faults;
 mod files;
+mod followers;
+mod history;
 mod protocol;
+mod stage;
