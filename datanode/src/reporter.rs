@@ -189,7 +189,7 @@ impl Reporter {
         } else {
             ("incremental", self.namenode.incremental_report(&batch.changes).await)
         };
-        self.queue.sent();
+        self.queue.sent(told.is_ok());
         self.count_report(kind, &told);
         match told {
             Ok(wishes) => {

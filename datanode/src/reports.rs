@@ -48,6 +48,8 @@ struct Waiting {
     full: bool,
     /// A full report is on its way.
     full_sent: bool,
+    /// The last report failed.
+    silent: bool,
     registered: bool,
 }
 
@@ -111,9 +113,14 @@ impl Queue {
         })
     }
 
-    /// What was taken out is sent, or not.
-    pub(crate) fn sent(&self) {
-        self.with(|waiting| waiting.full_sent = false);
+    /// What was taken out was sent, and answered or not.
+    pub(crate) fn sent(&self, answered: bool) {
+        self.with(|waiting| (waiting.full_sent, waiting.silent) = (false, !answered));
+    }
+
+    /// Whether the NameNode knows this process and took the last report.
+    fn is_listening(&self) -> bool {
+        self.with(|waiting| waiting.registered && !waiting.silent)
     }
 
     /// Puts back what could not be sent, ahead of what came since.
@@ -197,18 +204,18 @@ impl Reports {
         }
     }
 
-    /// The same, for someone who wants to know when most of those that know this process have been told; if none
-    /// does, when one has. One that does not answer delays nobody.
+    /// The same, for someone who wants to know when most of those that listen have been told; if none does, when one
+    /// has. One that does not answer delays nobody.
     pub(crate) fn push_awaited(&self, change: Change) -> Told {
         let queues = self.queues();
-        let registered = queues.iter().filter(|queue| queue.is_registered()).count();
+        let listening = queues.iter().filter(|queue| queue.is_listening()).count();
         let waits = queues.iter().filter_map(|queue| {
             let (waiter, told) = oneshot::channel();
-            let waits = registered == 0 || queue.is_registered();
+            let waits = listening == 0 || queue.is_listening();
             queue.push(change, waits.then_some(waiter));
             waits.then_some(told)
         });
-        Told { waits: waits.collect(), enough: registered / 2 + 1 }
+        Told { waits: waits.collect(), enough: listening / 2 + 1 }
     }
 }
 
@@ -267,7 +274,7 @@ mod tests {
         queue.full_wanted();
         assert!(queue.take().1);
         queue.full_wanted();
-        queue.sent();
+        queue.sent(true);
         assert!(!queue.take().1);
         queue.full_wanted();
         assert!(queue.take().1);
@@ -304,6 +311,11 @@ mod tests {
         assert!(!one.wait(Duration::from_secs(1)).await, "one of three");
         queues[1].take().0.accepted();
         assert!(two.wait(Duration::from_secs(1)).await, "two of three");
+        queues[0].sent(false);
+        queues[1].sent(false);
+        let told = reports.push_awaited(change(3));
+        queues[2].take().0.accepted();
+        assert!(told.wait(Duration::from_secs(1)).await, "the others did not answer lately");
     }
 
     #[tokio::test(start_paused = true)]

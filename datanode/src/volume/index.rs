@@ -106,8 +106,9 @@ impl Index {
         if !self.get(chunk).is_some_and(there) {
             return false;
         }
-        let before = self.orders.insert(chunk, (generation, term));
-        before.is_none()
+        let before = self.orders.get(&chunk).filter(|(ordered, _)| *ordered == generation);
+        let term = before.map_or(term, |(_, newer)| term.max(*newer));
+        self.orders.insert(chunk, (generation, term)).is_none()
     }
 
     /// Takes the order to delete the chunk's replica out.
@@ -244,6 +245,7 @@ mod tests {
         assert!(!index.order_deletion(chunk, GenStamp(2), 5), "another version");
         assert!(index.order_deletion(chunk, GenStamp(1), 5));
         assert!(!index.order_deletion(chunk, GenStamp(1), 6), "told twice");
+        assert!(!index.order_deletion(chunk, GenStamp(1), 5), "late");
         assert_eq!((index.take_order(chunk), index.take_order(chunk)), (Some((GenStamp(1), 6)), None));
         assert!(index.order_deletion(chunk, GenStamp(1), 6));
         index.remove(chunk);
