@@ -1,5 +1,6 @@
 //! Benchmarks of a local cluster, beside what this machine can do. Nothing here asserts a time.
 
+mod failover;
 mod limits;
 mod metadata;
 mod namespace;
@@ -11,14 +12,14 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::rig::Rig;
 use crate::table::Results;
 
 /// Measures put, get, metadata operations and a namespace of a million files, each as a share of the limit of this
-/// machine that binds it.
+/// machine that binds it, and how long clients wait when the leading NameNode is killed.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure; all if not given.
@@ -33,6 +34,12 @@ struct Arguments {
     /// Files of the large namespace.
     #[arg(long, default_value_t = 1_000_000)]
     files: u64,
+    /// NameNodes of the clusters whose metadata operations are measured, one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 3], value_parser = clap::value_parser!(u16).range(1..))]
+    namenodes: Vec<u16>,
+    /// How often the leader is killed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    kills: u16,
     /// Folder for clusters and files; it should lie on the disk that is to be measured.
     #[arg(long, default_value = "data")]
     data: PathBuf,
@@ -52,6 +59,8 @@ enum Part {
     Metadata,
     /// A large namespace.
     Namespace,
+    /// Three NameNodes whose leader is killed.
+    Failover,
 }
 
 #[tokio::main]
@@ -76,15 +85,32 @@ async fn main() -> Result<()> {
         figures: Vec::new(),
     };
 
-    if wanted(Part::Large) || wanted(Part::Small) || wanted(Part::Metadata) {
-        let rig = Rig::start(&arguments.data).await?;
-        let measured = on_cluster(&rig, &arguments, &mut results, wanted).await;
+    if wanted(Part::Large) || wanted(Part::Small) {
+        let rig = Rig::start(&arguments.data, 1).await?;
+        let measured = transfers(&rig, &arguments, &mut results, wanted).await;
         rig.stop().await?;
         measured?;
     }
+    for namenodes in arguments.namenodes.iter().copied().filter(|_| wanted(Part::Metadata)) {
+        eprintln!("measuring metadata operations of {namenodes} NameNodes …");
+        let rig = Rig::start(&arguments.data, namenodes).await?;
+        let measured = metadata::operations(&rig, namenodes, &results.limits).await;
+        rig.stop().await?;
+        results.rows.extend(measured?);
+    }
     if wanted(Part::Namespace) {
         eprintln!("filling a namespace with {} files …", arguments.files);
-        results.figures = namespace::measure(&arguments.data, arguments.files).await?;
+        results.figures.extend(namespace::measure(&arguments.data, arguments.files).await?);
+    }
+    let mut errors = Vec::new();
+    if wanted(Part::Failover) {
+        eprintln!("killing the leader of three NameNodes {} times …", arguments.kills);
+        let rig = Rig::start(&arguments.data, 3).await?;
+        let measured = failover::measure(&rig, arguments.kills).await;
+        rig.stop().await?;
+        let (figures, seen) = measured?;
+        results.figures.extend(figures);
+        errors = seen;
     }
 
     println!("{}", results.markdown());
@@ -94,10 +120,11 @@ async fn main() -> Result<()> {
     std::fs::write(&arguments.json, serde_json::to_vec_pretty(&results)?)
         .with_context(|| format!("writing {}", arguments.json.display()))?;
     eprintln!("kept as {}", arguments.json.display());
+    ensure!(errors.is_empty(), "clients saw errors when the leader was killed:\n{}", errors.join("\n"));
     Ok(())
 }
 
-async fn on_cluster(
+async fn transfers(
     rig: &Rig,
     arguments: &Arguments,
     results: &mut Results,
@@ -114,10 +141,6 @@ async fn on_cluster(
     if wanted(Part::Small) {
         eprintln!("putting and getting small files …");
         results.rows.extend(transfer::small(rig, &limits).await?);
-    }
-    if wanted(Part::Metadata) {
-        eprintln!("measuring metadata operations …");
-        results.rows.extend(metadata::operations(rig, &limits).await?);
     }
     Ok(())
 }

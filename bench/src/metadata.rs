@@ -125,8 +125,8 @@ fn row(name: &str, clients: usize, done: usize, time: Duration, latencies: &Hist
     }
 }
 
-/// Every kind of operation at every number of clients.
-pub(crate) async fn operations(rig: &Rig, limits: &Limits) -> Result<Vec<Row>> {
+/// Every kind of operation at every number of clients, on a group of so many NameNodes.
+pub(crate) async fn operations(rig: &Rig, namenodes: u16, limits: &Limits) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let setup = rig.client().await?;
     for count in CLIENTS {
@@ -157,6 +157,11 @@ pub(crate) async fn operations(rig: &Rig, limits: &Limits) -> Result<Vec<Row>> {
     }
     rows.extend(list(rig, &setup).await?);
     setup.delete(&path("/bench".to_owned())?, true).await?;
+    if namenodes > 1 {
+        for row in &mut rows {
+            row.work = format!("{}, {namenodes} NameNodes", row.work);
+        }
+    }
     Ok(rows)
 }
 

@@ -158,7 +158,7 @@ impl Results {
                 .collect(),
         );
         if !self.figures.is_empty() {
-            text += "\n## Namespace\n\n";
+            text += "\n## Figures\n\n";
             text += &grid(
                 &["figure", "value"],
                 self.figures
