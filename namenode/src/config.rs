@@ -19,6 +19,13 @@ const MAX_SPAN: Duration = Duration::from_hours(30 * 24);
 /// A heartbeat interval must be longer than this: below it a NameNode would do little else.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 
+/// Silence after which a leader is replaced, by default.
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+/// It must be longer than this: below it a busy machine would change leaders all the time.
+const MIN_ELECTION_TIMEOUT: Duration = Duration::from_millis(50);
+/// And shorter than this: beyond it a typing error is likelier than a wish.
+const MAX_ELECTION_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "dfs-namenode", version, about = "Keeps the namespace of a dfs cluster")]
@@ -35,6 +42,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Make an empty namespace in a new or empty directory.
     Format(FormatArgs),
+    /// Make a directory from a backup of the metadata, whose only NameNode it is from then on.
+    Restore(RestoreArgs),
 }
 
 /// Flags of `format`.
@@ -46,6 +55,19 @@ pub struct FormatArgs {
     /// Id of the new cluster; random if not given.
     #[arg(long, value_name = "UUID", env = "DFS_NAMENODE_CLUSTER_ID")]
     pub cluster_id: Option<ClusterId>,
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// New or empty directory to make the namespace in.
+    #[arg(long, value_name = "DIR", env = "DFS_NAMENODE_DIR")]
+    pub dir: PathBuf,
+    /// Id of the cluster that the backup is of: DataNodes with volumes of another one are refused.
+    #[arg(long, value_name = "UUID", env = "DFS_NAMENODE_CLUSTER_ID")]
+    pub cluster_id: ClusterId,
+    /// What `dfs admin backup` wrote.
+    pub backup: PathBuf,
 }
 
 /// How log lines look.
@@ -71,6 +93,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_HTTP",
           default_value_t = any_host(NAMENODE_HTTP_PORT))]
     http: String,
+    /// Address under which other NameNodes, DataNodes and clients reach this one; by default the one it listens on, with
+    /// the host's name if that is every address.
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_ADVERTISE")]
+    advertise: Option<String>,
+    /// Addresses of all NameNodes of the group, with commas between them and in the same order everywhere. With an empty
+    /// directory this one joins the group it finds there, or begins one if it is the first and nobody has anything.
+    #[arg(long, value_name = "HOST:PORT,...", env = "DFS_NAMENODE_PEERS", value_delimiter = ',')]
+    peers: Vec<String>,
+    /// A leader that is silent for this long is replaced, after up to as long again.
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_ELECTION_TIMEOUT",
+          default_value_t = ELECTION_TIMEOUT.into())]
+    election_timeout: Span,
     /// Format the directory first if it is new or empty.
     #[arg(long, env = "DFS_NAMENODE_FORMAT_IF_EMPTY")]
     format_if_empty: bool,
@@ -139,6 +173,12 @@ pub struct Config {
     pub listen: String,
     /// Address of the HTTP port.
     pub http: String,
+    /// Address under which this NameNode is reached, if not the one it listens on.
+    pub advertise: Option<String>,
+    /// Addresses of all NameNodes of the group.
+    pub peers: Vec<String>,
+    /// Silence after which a leader is replaced.
+    pub election_timeout: Duration,
     /// Whether to format a new or empty directory.
     pub format_if_empty: bool,
     /// What the API decides by.
@@ -217,12 +257,28 @@ impl Config {
             ("--lease-hard-limit", times.lease_hard_limit),
             ("the maximum", MAX_SPAN),
         ])?;
+        check_order(&[
+            ("the minimum", MIN_ELECTION_TIMEOUT),
+            ("--election-timeout", *args.election_timeout),
+            ("the maximum", MAX_ELECTION_TIMEOUT),
+        ])?;
+        for address in args.peers.iter().chain(&args.advertise) {
+            if !dfs_proto::convert::is_address(address) {
+                return Err(Invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
+            }
+        }
+        if !args.peers.is_empty() && args.advertise.as_ref().is_none_or(|own| !args.peers.contains(own)) {
+            return Err(Invalid("--peers must name this NameNode too, as --advertise does".to_owned()));
+        }
         let superuser = args.superuser.unwrap_or_else(os_user);
         check_principal("superuser", &superuser).map_err(|error| Invalid(error.message))?;
         Ok(Self {
             dir: args.dir,
             listen: args.listen,
             http: args.http,
+            advertise: args.advertise,
+            peers: args.peers,
+            election_timeout: *args.election_timeout,
             format_if_empty: args.format_if_empty,
             settings,
             times,
@@ -274,7 +330,7 @@ mod tests {
         let cli = Cli::try_parse_from(base.iter().chain(flags)).map_err(|error| error.to_string())?;
         match cli.command {
             Command::Run(args) => Config::new(*args).map_err(|error| error.to_string()),
-            Command::Format(_) => Err("format".to_owned()),
+            Command::Format(_) | Command::Restore(_) => Err("not run".to_owned()),
         }
     }
 
@@ -299,6 +355,10 @@ mod tests {
             (vec!["--lease-hard-limit", "10s"], "--lease-hard-limit"),
             (vec!["--superuser", "a:b"], "superuser"),
             (vec!["--stale-after", "soon"], "--stale-after"),
+            (vec!["--election-timeout", "1ms"], "--election-timeout"),
+            (vec!["--advertise", "nn-0"], "HOST:PORT"),
+            (vec!["--advertise", "a:1", "--peers", "b:1,c:1"], "--advertise"),
+            (vec!["--peers", "b:1,c:1"], "--advertise"),
         ] {
             let error = parse(&flags).unwrap_err();
             assert!(error.contains(says), "{flags:?}: {error}");

@@ -8,6 +8,8 @@ use prometheus::{
     exponential_buckets,
 };
 
+use crate::api::Namenode;
+use crate::api::group::MemberRole;
 use crate::store::{Counts, Observer};
 
 /// Upper bounds of time histograms: 50 µs to 26 s, each twice the one before.
@@ -23,6 +25,11 @@ pub struct Metrics {
     edits: IntCounter,
     commit_edits: Histogram,
     commit_seconds: Histogram,
+    log_sync_seconds: Histogram,
+    term: IntGauge,
+    leads: IntGauge,
+    applied: IntGauge,
+    members: IntGaugeVec,
     chunks: IntGaugeVec,
     nodes: IntGaugeVec,
     bytes: IntGaugeVec,
@@ -62,7 +69,7 @@ impl Metrics {
             &["method"],
         )?;
         registry.register(Box::new(request_seconds.clone()))?;
-        let edits = IntCounter::new("dfs_namenode_edits_total", "Edits committed.")?;
+        let edits = IntCounter::new("dfs_namenode_edits_total", "Edits applied.")?;
         registry.register(Box::new(edits.clone()))?;
         Ok(Self {
             requests: counters(
@@ -74,13 +81,26 @@ impl Metrics {
             edits,
             commit_edits: histogram(
                 "dfs_namenode_commit_edits",
-                "Edits that shared one commit.",
+                "Edits that shared one transaction.",
                 exponential_buckets(1.0, 2.0, 12)?,
             )?,
             commit_seconds: histogram(
                 "dfs_namenode_commit_seconds",
-                "Time of a commit, from its first edit until it was synced.",
+                "Time of a transaction that applies edits, from the first one until they can be read.",
                 time_buckets()?,
+            )?,
+            log_sync_seconds: histogram(
+                "dfs_namenode_log_sync_seconds",
+                "Time to write entries to the replicated log and sync it.",
+                time_buckets()?,
+            )?,
+            term: gauge("dfs_namenode_term", "Term of this member of the group of NameNodes.")?,
+            leads: gauge("dfs_namenode_leads", "1 if this NameNode leads, else 0.")?,
+            applied: gauge("dfs_namenode_applied_index", "Index of the log entry applied last.")?,
+            members: gauges(
+                "dfs_namenode_members",
+                "NameNodes of the group as this one sees them: 'all', and those 'unreachable' (leader only).",
+                "state",
             )?,
             chunks: gauges("dfs_namenode_chunks", "Chunks by state; 'all' counts each once.", "state")?,
             nodes: gauges("dfs_namenode_nodes", "DataNodes by state.", "state")?,
@@ -105,6 +125,18 @@ impl Metrics {
     pub fn rpc(&self, method: &str, code: &str, time: Duration) {
         self.requests.with_label_values(&[method, code]).inc();
         self.request_seconds.with_label_values(&[method]).observe(time.as_secs_f64());
+    }
+
+    /// What this member of the group is now.
+    pub fn group(&self, namenode: &Namenode) {
+        let (term, leads) = namenode.term();
+        self.term.set(term as i64);
+        self.leads.set(leads.into());
+        self.applied.set(namenode.applied() as i64);
+        let members = namenode.members();
+        let unreachable = members.iter().filter(|member| member.role == MemberRole::Unreachable).count();
+        self.members.with_label_values(&["all"]).set(members.len() as i64);
+        self.members.with_label_values(&["unreachable"]).set(unreachable as i64);
     }
 
     /// What the cluster looks like now.
@@ -153,5 +185,9 @@ impl Observer for Metrics {
         self.edits.inc_by(edits as u64);
         self.commit_edits.observe(edits as f64);
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    fn on_sync(&self, took: Duration) {
+        self.log_sync_seconds.observe(took.as_secs_f64());
     }
 }

@@ -1,33 +1,38 @@
 //! Starting and stopping the NameNode; the only place that spawns.
 //!
-//! Start: listen on both ports (so that a port in use is found before the directory is touched), lock and
-//! open the directory, load the chunk map, start the engine, serve. Stop: accept no more, answer what is
-//! under way, close the store, stop the engine.
+//! Start: listen on both ports (so that a port in use is found before the directory is touched), find the group if the
+//! directory is empty, lock and open it, load the chunk map, start the engine, serve. Stop: hand the leadership over,
+//! accept no more, answer what is under way, close the store, stop the engine.
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use dfs_daemon::{Admin, LogFormat, Readiness, Shutdown, telemetry};
 use dfs_namenode_core::{Cluster, Event};
-use dfs_types::{ClusterId, FsError, FsResult, InodeId};
+use dfs_types::{ClusterId, FsError, FsResult};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::api::Namenode;
-use crate::config::{Config, FormatArgs, LogStyle, Times};
-use crate::engine::{self, Clock, Engine};
+use crate::config::{Cli, Command, Config, FormatArgs, LogStyle, RestoreArgs, Times};
+use crate::engine::{self, Clock, Engine, FollowUp};
 use crate::metrics::Metrics;
+use crate::peers::{Found, Peers, find_group};
 use crate::serve;
-use crate::store::directory::{self, Directory};
-use crate::store::edit::RECOVERY_HOLDER;
-use crate::store::{self, Store};
+use crate::store::directory::{self, Beginning, Directory};
+use crate::store::edit::Change;
+use crate::store::{self, Contents, Store, group};
 
 /// File in the directory that tells the addresses while the process serves.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -37,6 +42,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const ENGINE_STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often gauges and readiness are brought up to date.
 const WATCH: Duration = Duration::from_secs(1);
+/// Parts of the election timeout that the group counts in.
+const TICKS_PER_ELECTION: u32 = 10;
 /// Inodes the store keeps in memory, a few hundred bytes each.
 const CACHE_ENTRIES: usize = 200_000;
 /// Edits that may share a commit.
@@ -90,6 +97,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A stop was asked for before there was anything to serve.
+    #[error("stopped while waiting for the group of NameNodes")]
+    Stopped,
+    /// The store does nothing any more.
+    #[error("{0}")]
+    Broken(String),
     /// Serving ended with an error.
     #[error("serving {port} failed")]
     Serve {
@@ -111,11 +124,42 @@ pub struct Addresses {
     pub pid: u32,
 }
 
+/// The process: performs the command line.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Format(args) => format(&args),
+        Command::Restore(args) => restore(&args),
+        Command::Run(args) => match Config::new(*args) {
+            Ok(config) => run(config),
+            Err(error) => Cli::command().error(ErrorKind::ValueValidation, error).exit(),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Formats a directory.
 pub fn format(args: &FormatArgs) -> Result<(), Error> {
     let cluster = args.cluster_id.unwrap_or_else(ClusterId::random);
     Directory::format(&args.dir, cluster)?;
     println!("formatted {} for cluster {cluster}", args.dir.display());
+    Ok(())
+}
+
+/// Makes a directory from a backup.
+pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
+    let RestoreArgs { dir, cluster_id, backup } = args;
+    let directory = Directory::make(dir, *cluster_id, Beginning::Backup(backup))?;
+    println!(
+        "restored {} of cluster {cluster_id} as NameNode {}: start it, then add others with --peers",
+        dir.display(),
+        directory.member()
+    );
     Ok(())
 }
 
@@ -134,7 +178,10 @@ pub fn run(config: Config) -> Result<(), Error> {
     runtime.block_on(async {
         let shutdown = Shutdown::new();
         shutdown.on_signals().map_err(|error| Error::Process(error.into()))?;
-        let running = Running::start(config, shutdown.clone()).await?;
+        let running = match Running::start(config, shutdown.clone()).await {
+            Err(Error::Stopped) => return Ok(()),
+            started => started?,
+        };
         shutdown.requested().await;
         running.stop().await
     })
@@ -174,14 +221,27 @@ impl Running {
             Admin::new(registry, readiness.clone()).with_routes(serve::http::routes(Arc::clone(&slot)));
         spawn_server(&shutdown, &failure, "the HTTP port", pages.serve(http, shutdown.clone()));
 
+        let own = config.advertise.clone().unwrap_or_else(|| reachable(addresses.rpc));
+        let (rpc, prepared) = match prepare(&config, &own, rpc, &readiness, &shutdown).await {
+            Ok(prepared) => prepared,
+            Err(error) => return abort(&shutdown, error).await,
+        };
         readiness.waiting("loading the namespace");
         let (handle, inbox) = engine::channel();
         let (clock, sink, observer) = (inbox.clock(), handle.clone(), metrics.clone());
         let dir = config.dir.clone();
         let settings = config.settings;
         let superuser = config.superuser.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&config, sink, observer, clock)).await;
-        let Opened { store, cluster, interrupted } = match opened {
+        let peers = Peers::new(prepared.cluster(), own.clone(), shutdown.clone());
+        let group = group::Options {
+            tick: config.election_timeout / TICKS_PER_ELECTION,
+            address: Some(own),
+            transport: Arc::clone(&peers) as Arc<dyn group::Transport>,
+            ..group::Options::default()
+        };
+        let opened =
+            tokio::task::spawn_blocking(move || open(config, prepared, group, sink, observer, clock)).await;
+        let Opened { store, cluster } = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return abort(&shutdown, error).await,
             Err(error) => return abort(&shutdown, Error::Process(error.into())).await,
@@ -190,10 +250,17 @@ impl Running {
         let engine_stop = Shutdown::new();
         let (engine, follow_ups) = Engine::new(cluster, inbox);
         spawn_engine(engine, &engine_stop, &shutdown, &failure);
-        let namenode = Arc::new(Namenode::new(settings, superuser, store, handle));
-        shutdown.spawn(Arc::clone(&namenode).perform_follow_ups(interrupted, follow_ups, shutdown.clone()));
-        shutdown.spawn(Arc::clone(&namenode).reap_garbage(shutdown.clone()));
-        shutdown.spawn(watch(Arc::clone(&namenode), metrics.clone(), readiness.clone(), shutdown.clone()));
+        shutdown.spawn(Arc::clone(&peers).follow(Arc::downgrade(store.group())));
+        let namenode = Arc::new(Namenode::new(settings, superuser, store, handle.clone(), peers));
+        shutdown.spawn(follow_leadership(Arc::clone(&namenode), handle, follow_ups, shutdown.clone()));
+        let watching = watch(
+            Arc::clone(&namenode),
+            metrics.clone(),
+            readiness.clone(),
+            Arc::clone(&failure),
+            shutdown.clone(),
+        );
+        shutdown.spawn(watching);
         // The slot is new: nobody else can have filled it.
         let _first = slot.set(Arc::clone(&namenode));
         let server = serve::grpc(rpc, Arc::clone(&namenode), metrics, shutdown.clone());
@@ -223,6 +290,9 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         let Self { addresses: _, dir, namenode, readiness, shutdown, engine_stop, failure } = self;
         readiness.waiting("stopping");
+        if failure.get().is_none() {
+            namenode.resign().await;
+        }
         shutdown.finish(STOP_LIMIT).await;
         let closed = tokio::task::spawn_blocking(move || {
             remove_addresses(&dir);
@@ -320,37 +390,113 @@ fn spawn_engine(engine: Engine, engine_stop: &Shutdown, shutdown: &Shutdown, fai
     });
 }
 
+/// Where others reach this machine's port, if nobody said so: every address is none.
+fn reachable(listening: SocketAddr) -> String {
+    if listening.ip().is_unspecified() {
+        let host = rustix::system::uname();
+        format!("{}:{}", host.nodename().to_string_lossy(), listening.port())
+    } else {
+        listening.to_string()
+    }
+}
+
+/// Opens the directory, or formats an empty one for the group it finds. Answers the listener again, which says meanwhile
+/// that there is nothing here yet.
+async fn prepare(
+    config: &Config,
+    own: &str,
+    rpc: TcpListener,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> Result<(TcpListener, Directory), Error> {
+    let dir = config.dir.clone();
+    let begin = |make: fn(&Path, Found) -> Result<Directory, directory::Error>, found: Found| {
+        let dir = dir.clone();
+        async move {
+            let made = tokio::task::spawn_blocking(move || make(&dir, found)).await;
+            made.map_err(|error| Error::Process(error.into()))?.map_err(Error::Directory)
+        }
+    };
+    let open = |path: &Path, _| Directory::open(path);
+    if !config.format_if_empty || !Directory::is_vacant(&config.dir)? {
+        return Ok((rpc, begin(open, Found::Nobody).await?));
+    }
+    if config.peers.iter().all(|peer| peer == own) {
+        return Ok((rpc, begin(format_for, Found::Nobody).await?));
+    }
+    let failed = |error: io::Error| Error::Process(error.into());
+    let listener = rpc.into_std().map_err(failed)?;
+    let again = listener.try_clone().map_err(failed)?;
+    let vacant = Shutdown::new();
+    let saying = serve::vacant(TcpListener::from_std(again).map_err(failed)?, vacant.clone());
+    let saying = tokio::spawn(saying);
+    let found = tokio::select! {
+        found = find_group(own, &config.peers, |what| readiness.waiting(format!("waiting for {what}"))) => Some(found),
+        () = shutdown.requested() => None,
+    };
+    vacant.finish(STOP_LIMIT).await;
+    let said = saying.await.map_err(|error| Error::Process(error.into()))?;
+    said.map_err(|error| Error::Serve { port: "the RPC port", source: error.into() })?;
+    let directory = begin(format_for, found.ok_or(Error::Stopped)?).await?;
+    Ok((TcpListener::from_std(listener).map_err(failed)?, directory))
+}
+
+fn format_for(path: &Path, found: Found) -> Result<Directory, directory::Error> {
+    match found {
+        Found::Nobody => Directory::format(path, ClusterId::random()),
+        Found::Group { cluster, id } => Directory::make(path, cluster, Beginning::Member(id)),
+    }
+}
+
 struct Opened {
     store: Store,
     cluster: Cluster,
-    /// Files whose recovery was under way when the last process ended.
-    interrupted: Vec<InodeId>,
 }
 
-/// Opens the directory and loads the chunk map.
-fn open(config: &Config, sink: engine::Handle, metrics: Metrics, clock: Clock) -> Result<Opened, Error> {
-    let directory = if config.format_if_empty {
-        Directory::format_if_empty(&config.dir, ClusterId::random())?
-    } else {
-        Directory::open(&config.dir)?
-    };
+/// Opens the store and loads the chunk map.
+fn open(
+    config: Config,
+    directory: Directory,
+    group: group::Options,
+    sink: engine::Handle,
+    metrics: Metrics,
+    clock: Clock,
+) -> Result<Opened, Error> {
     // A process that was killed left them; nobody may take them for ours before both ports serve.
     remove_addresses(&config.dir);
+    let contents = Contents::of(&directory);
+    let cluster = load(&config, &contents, clock).map_err(Error::Load)?;
     let readers = std::thread::available_parallelism().map_or(*READERS.start(), usize::from);
     let options = store::Options {
         superuser: config.superuser.clone(),
         readers: readers.clamp(*READERS.start(), *READERS.end()),
         cache_entries: CACHE_ENTRIES,
         max_batch: MAX_BATCH,
+        group,
         observer: Some(Arc::new(metrics)),
     };
-    let store = Store::open(directory, options, Box::new(move |changes| sink.changed(changes)))?;
-    let (cluster, interrupted) = load(config, &store, clock).map_err(Error::Load)?;
-    Ok(Opened { store, cluster, interrupted })
+    let store = Store::open(directory, options, tell_engine(config, contents, sink, clock))?;
+    Ok(Opened { store, cluster })
 }
 
-/// Fills the chunk map and the leases from the store; answers also the files that are being recovered.
-fn load(config: &Config, store: &Store, clock: Clock) -> FsResult<(Cluster, Vec<InodeId>)> {
+/// Hands changes to the engine, and a whole new cluster after a snapshot took the place of everything.
+fn tell_engine(config: Config, contents: Contents, engine: engine::Handle, clock: Clock) -> store::Sink {
+    Box::new(move |changes| {
+        if changes != [Change::Replaced] {
+            engine.changed(changes);
+            return;
+        }
+        match load(&config, &contents, clock) {
+            Ok(cluster) => engine.replace(cluster),
+            Err(error) => {
+                error!(%error, "reading a snapshot's chunks failed, this namenode must be restarted")
+            }
+        }
+    })
+}
+
+/// Fills the chunk map and the leases.
+fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster> {
     let Times { stale_after, dead_after, restart_grace, lease_soft_limit, lease_hard_limit } = config.times;
     let decisions = dfs_namenode_core::Config {
         stale_after,
@@ -363,35 +509,81 @@ fn load(config: &Config, store: &Store, clock: Clock) -> FsResult<(Cluster, Vec<
     };
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let mut cluster = Cluster::new(decisions, seed, clock.now());
-    store.load_chunks(|chunk, generation, length, replication| {
+    contents.chunks(|chunk, generation, length, replication| {
         cluster.apply(Event::ChunkLoaded { chunk, generation, length, replication }, clock.now());
     })?;
-    let mut interrupted = Vec::new();
-    for (inode, holder) in store.leases()? {
-        if holder == RECOVERY_HOLDER {
-            interrupted.push(inode);
-        }
+    for (inode, holder) in contents.leases()? {
         cluster.apply(Event::LeaseTaken { inode, holder }, clock.now());
     }
-    cluster.set_next_chunk(store.counts().next_chunk);
+    cluster.set_next_chunk(contents.next_chunk()?);
     cluster.loaded(clock.now());
-    cluster.apply(Event::LeadershipTaken { term: 1 }, clock.now());
-    Ok((cluster, interrupted))
+    Ok(cluster)
 }
 
-/// Keeps gauges and readiness up to date until a stop is requested.
-async fn watch(namenode: Arc<Namenode>, metrics: Metrics, readiness: Readiness, shutdown: Shutdown) {
+/// Tells the engine when this member leads and when it does not, and performs a leader's duties meanwhile.
+async fn follow_leadership(
+    namenode: Arc<Namenode>,
+    engine: engine::Handle,
+    mut follow_ups: mpsc::Receiver<FollowUp>,
+    shutdown: Shutdown,
+) {
+    let mut status = namenode.group_status();
+    loop {
+        let term = tokio::select! {
+            status = status.wait_for(|status| status.leads) => status.map(|status| status.term).ok(),
+            () = shutdown.requested() => None,
+        };
+        let Some(term) = term else { return };
+        info!(term, "leading");
+        let taken = async {
+            engine.forget_recoveries().await?;
+            engine.tell(Event::LeadershipTaken { term }).await
+        };
+        if let Err(error) = taken.await {
+            warn!(%error, "the engine does not know that this namenode leads");
+        }
+        tokio::select! {
+            () = Arc::clone(&namenode).perform_duties(&mut follow_ups) => {}
+            _ = status.wait_for(|status| !status.leads || status.term != term) => {}
+            () = shutdown.requested() => return,
+        }
+        info!(term, "not leading any more");
+        if let Err(error) = engine.tell(Event::LeadershipLost).await {
+            warn!(%error, "the engine does not know that this namenode leads no more");
+        }
+    }
+}
+
+/// Keeps gauges and readiness up to date until a stop is requested; asks for one when the store is broken.
+async fn watch(
+    namenode: Arc<Namenode>,
+    metrics: Metrics,
+    readiness: Readiness,
+    failure: Failure,
+    shutdown: Shutdown,
+) {
     let mut tick = interval(WATCH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut status = namenode.group_status();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            _ = status.changed() => {}
             () = shutdown.requested() => return,
         }
-        match namenode.health() {
-            Ok(()) => readiness.ready(),
-            Err(reason) => readiness.waiting(reason),
+        if let Err(reason) = namenode.health() {
+            readiness.waiting(reason.clone());
+            // Only the first failure is the cause.
+            let _second = failure.set(Error::Broken(reason));
+            shutdown.request();
+            return;
         }
+        if status.borrow_and_update().leader.is_some() {
+            readiness.ready();
+        } else {
+            readiness.waiting("waiting for a leader among the NameNodes");
+        }
+        metrics.group(&namenode);
         if let Ok(report) = namenode.report().await {
             metrics.cluster(&report.totals, report.safe_mode.on);
             metrics.namespace(&report.counts);

@@ -12,7 +12,7 @@ pub mod log;
 mod member;
 mod storage;
 
-pub use log::EntryLog;
+pub use log::{EntryLog, FileLog};
 pub use member::{
     Committed, Envelope, Member, MembershipChange, NotLeading, Outlet, Position, Progress, Role, Settings,
     Status, Turn,
@@ -33,5 +33,31 @@ impl Nanos {
     /// Time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Numbers of the library's message and entry types, as they are on the wire.
+pub mod number {
+    use protobuf::ProtobufEnum;
+    use raft::eraftpb::{EntryType, MessageType};
+
+    /// The number of a message type.
+    pub fn of_message(kind: MessageType) -> u32 {
+        kind.value().unsigned_abs()
+    }
+
+    /// The message type with this number.
+    pub fn message(number: u32) -> Option<MessageType> {
+        MessageType::from_i32(i32::try_from(number).ok()?)
+    }
+
+    /// The number of an entry type.
+    pub fn of_entry(kind: EntryType) -> u32 {
+        kind.value().unsigned_abs()
+    }
+
+    /// The entry type with this number.
+    pub fn entry(number: u32) -> Option<EntryType> {
+        EntryType::from_i32(i32::try_from(number).ok()?)
     }
 }

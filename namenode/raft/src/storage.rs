@@ -26,6 +26,11 @@ impl<L: EntryLog> Storage for LogStorage<L> {
         let mut hard_state = self.log.hard_state();
         // The commit index is not written by itself; what was applied was committed.
         hard_state.commit = hard_state.commit.max(self.applied).min(self.log.last_index());
+        // A log that begins after a snapshot was in the term of its beginning.
+        let last_term = self.log.term(self.log.last_index()).unwrap_or_default();
+        if hard_state.term < last_term {
+            (hard_state.term, hard_state.vote) = (last_term, 0);
+        }
         Ok(RaftState::new(hard_state, self.members.clone()))
     }
 

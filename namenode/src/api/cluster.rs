@@ -159,15 +159,17 @@ impl Namenode {
     pub async fn heartbeat(&self, sender: Sender, fence: u64, stats: NodeStats) -> FsResult<HeartbeatAnswer> {
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
+        // After the heartbeat came: a new process of a DataNode knows of no later leader that could have deposed this one.
+        let sure = self.store.group().surely_leads();
         self.engine
             .with(move |turn| {
                 if !turn.cluster.is_current(node, incarnation) {
                     return HeartbeatAnswer { reception: UNKNOWN, ..HeartbeatAnswer::default() };
                 }
                 turn.apply(Event::HeartbeatSeen { node, fence, stats });
-                let commands = turn.cluster.take_commands(node, turn.now);
+                let commands = if sure { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
                 let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
-                let leads = turn.cluster.leads();
+                let leads = turn.cluster.leads().filter(|_| sure);
                 HeartbeatAnswer { reception: reception(turn.cluster, node), orders, leads }
             })
             .await

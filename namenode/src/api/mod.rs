@@ -1,17 +1,21 @@
 //! [`Namenode`]: everything the NameNode can do, as typed methods; the one door for all protocols.
 //!
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
-//! what the store and the engine know. They are split by topic: [`namespace`], [`writing`], [`reading`],
+//! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
+//! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
 //! [`recovery`], [`cluster`] and [`admin`].
 
 pub mod admin;
 pub mod cluster;
+pub mod group;
 pub mod namespace;
 pub mod reading;
 pub mod recovery;
 pub mod writing;
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dfs_namenode_core::{Address, Cluster};
@@ -23,8 +27,10 @@ use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::engine::Handle;
+use crate::peers::Peers;
 use crate::store::Store;
 use crate::store::edit::{Edit, Outcome, Proposal};
+use crate::store::group::Group;
 
 /// Full reports taken in at the same time; each may hold hundreds of megabytes until it is applied.
 const CONCURRENT_REPORTS: usize = 4;
@@ -75,6 +81,7 @@ pub struct Namenode {
     superuser: String,
     store: Store,
     engine: Handle,
+    peers: Arc<Peers>,
     reports: Semaphore,
 }
 
@@ -86,9 +93,30 @@ impl fmt::Debug for Namenode {
 
 impl Namenode {
     /// A NameNode over an open store and a running engine.
-    pub fn new(settings: Settings, superuser: String, store: Store, engine: Handle) -> Self {
-        let cluster = store.cluster();
-        Self { cluster, settings, superuser, store, engine, reports: Semaphore::new(CONCURRENT_REPORTS) }
+    pub fn new(
+        settings: Settings,
+        superuser: String,
+        store: Store,
+        engine: Handle,
+        peers: Arc<Peers>,
+    ) -> Self {
+        let (cluster, reports) = (store.cluster(), Semaphore::new(CONCURRENT_REPORTS));
+        Self { cluster, settings, superuser, store, engine, peers, reports }
+    }
+
+    /// This member of the group.
+    pub(crate) fn group(&self) -> &Group {
+        self.store.group()
+    }
+
+    /// The ways to the other members.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The directory of this NameNode.
+    pub(crate) fn directory(&self) -> &Path {
+        self.store.directory()
     }
 
     /// Proposes a change on behalf of a client.

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_daemon::Shutdown;
 use dfs_namenode_core::Event;
 use dfs_types::attributes::check_principal;
 use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId};
 use futures_util::StreamExt;
-use futures_util::stream::{iter, unfold};
+use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::{Namenode, reused_request};
 use crate::engine::FollowUp;
-use crate::store::edit::{Edit, Extent, Outcome};
+use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
 
 /// Follow-ups of the engine under way at the same time: they share commits.
 const CONCURRENT_FOLLOW_UPS: usize = 32;
@@ -79,22 +78,33 @@ impl Namenode {
         self.propose_own(Edit::CommitRecovery { extent }).await.map(|_outcome| ())
     }
 
-    /// Starts the recoveries again that an earlier process did not finish, then performs what the engine asks
-    /// for, until a stop is requested.
-    pub async fn perform_follow_ups(
-        self: Arc<Self>,
-        interrupted: Vec<InodeId>,
-        follow_ups: mpsc::Receiver<FollowUp>,
-        shutdown: Shutdown,
-    ) {
-        let first = iter(interrupted).map(|inode| FollowUp::Interrupted { inode });
-        let then = unfold(follow_ups, |mut queue| async move { Some((queue.recv().await?, queue)) });
-        let performed =
-            first.chain(then).for_each_concurrent(CONCURRENT_FOLLOW_UPS, |follow_up| self.perform(follow_up));
-        tokio::select! {
-            () = performed => {}
-            () = shutdown.requested() => {}
+    /// What a leader does by itself: starts the recoveries again that were under way, performs what the engine asks for,
+    /// and frees what was deleted. Never ends.
+    pub async fn perform_duties(self: Arc<Self>, follow_ups: &mut mpsc::Receiver<FollowUp>) {
+        let contents = self.store.contents();
+        let interrupted = match tokio::task::spawn_blocking(move || contents.leases()).await {
+            Ok(Ok(leases)) => leases,
+            Ok(Err(error)) => {
+                warn!(%error, "reading the leases failed: recoveries under way are not started again");
+                Vec::new()
+            }
+            Err(error) => {
+                warn!(%error, "reading the leases failed: recoveries under way are not started again");
+                Vec::new()
+            }
+        };
+        let mut first = Vec::new();
+        for (inode, holder) in interrupted {
+            if holder == RECOVERY_HOLDER {
+                first.push(FollowUp::Interrupted { inode });
+            }
         }
+        let then = poll_fn(|context| follow_ups.poll_recv(context));
+        let perform = iter(first).chain(then).for_each_concurrent(CONCURRENT_FOLLOW_UPS, |follow_up| {
+            let this = Arc::clone(&self);
+            async move { this.perform(follow_up).await }
+        });
+        tokio::join!(perform, self.reap_garbage());
     }
 
     async fn perform(&self, follow_up: FollowUp) {
@@ -114,18 +124,22 @@ impl Namenode {
         };
         match result {
             Ok(()) => {}
-            // The file was closed or deleted, or another recovery began, meanwhile.
-            Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::StaleChunk) => {
+            // The file was closed or deleted, another recovery began, or another NameNode leads, meanwhile.
+            Err(error)
+                if matches!(
+                    error.code,
+                    ErrorCode::NotFound | ErrorCode::StaleChunk | ErrorCode::NotLeader
+                ) =>
+            {
                 debug!(?follow_up, %error, "nothing to recover any more");
             }
             Err(error) => warn!(?follow_up, %error, "recovery failed, the engine asks again"),
         }
     }
 
-    /// Frees what was deleted, in small steps, until a stop is requested. Begins with what an earlier process
-    /// left.
-    pub async fn reap_garbage(self: Arc<Self>, shutdown: Shutdown) {
-        while !shutdown.is_requested() {
+    /// Frees what was deleted, in small steps. Begins with what an earlier leader left. Never ends.
+    async fn reap_garbage(&self) {
+        loop {
             let begun = Instant::now();
             let pause = match self.propose_own(Edit::Reap { limit: REAP_LIMIT }).await {
                 Ok(Outcome::Reaped { more: true, inodes }) => {
@@ -135,14 +149,13 @@ impl Namenode {
                 }
                 Ok(_) => None,
                 Err(error) => {
-                    warn!(%error, "freeing deleted files failed");
+                    debug!(%error, "freeing deleted files failed");
                     Some(REAP_RETRY)
                 }
             };
-            tokio::select! {
-                () = self.engine.garbage(), if pause.is_none() => {}
-                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                () = shutdown.requested() => return,
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => self.engine.garbage().await,
             }
         }
     }

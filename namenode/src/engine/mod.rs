@@ -100,6 +100,8 @@ enum Message {
     Wait { needs: Vec<Need>, done: oneshot::Sender<()> },
     ClaimRecovery { inode: InodeId, claimed: oneshot::Sender<bool> },
     DropRecovery { inode: InodeId },
+    ForgetRecoveries,
+    Replace(Box<Cluster>),
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +174,19 @@ impl Handle {
             // Happens only while the process stops: the chunk map is rebuilt from the database at the next
             // start.
             warn!("engine is gone, changes of the chunk map are dropped");
+        }
+    }
+
+    /// Forgets claims and wishes of an earlier leadership.
+    pub async fn forget_recoveries(&self) -> FsResult<()> {
+        self.inbox.send(Message::ForgetRecoveries).await.map_err(|_| stopping())
+    }
+
+    /// Puts another cluster in the place of this one: DataNodes must register and report again. For the store's writer
+    /// thread, as [`Handle::changed`].
+    pub fn replace(&self, cluster: Cluster) {
+        if self.inbox.blocking_send(Message::Replace(Box::new(cluster))).is_err() {
+            warn!("engine is gone, a new chunk map is dropped");
         }
     }
 
@@ -310,6 +325,16 @@ impl Engine {
             Message::DropRecovery { inode } => {
                 self.recoveries.remove(&inode);
             }
+            Message::ForgetRecoveries => {
+                self.recoveries.clear();
+                self.follow_ups.clear();
+                self.queued.clear();
+            }
+            Message::Replace(cluster) => {
+                self.cluster = *cluster;
+                self.recoveries.clear();
+                self.publish_safe_mode();
+            }
         }
     }
 
@@ -334,6 +359,8 @@ impl Engine {
                 self.recoveries.remove(&inode);
                 Some(Event::LeaseReleased { inode })
             }
+            // The sink brings a whole new cluster with it.
+            Change::Replaced => None,
             Change::Garbage => {
                 self.inbox.shared.garbage.notify_one();
                 None

@@ -10,7 +10,7 @@ use dfs_types::{FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::wire::{reader, unary, wire_node, wire_nodes, wire_volume};
+use super::wire::{admitted, reader, unary, wire_node, wire_nodes, wire_volume};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::{Namenode, Node};
 
@@ -30,7 +30,7 @@ unary! {
 
     async fn fsck(&self, request: Request<v1::FsckRequest>) -> Result<Response<Self::FsckStream>, Status> {
         let request = request.into_inner();
-        let caller = reader(request.context).map_err(to_status)?;
+        let caller = admitted(&self.0, reader(&self.0, request.context).await)?;
         let path = path(&request.path).map_err(to_status)?;
         let findings = Arc::clone(&self.0).fsck(caller, path);
         Ok(Response::new(findings.map(|finding| finding.map(wire_finding).map_err(to_status)).boxed()))
@@ -39,7 +39,7 @@ unary! {
 
 impl Service {
     async fn report(&self, request: v1::ReportRequest, _: Peer) -> FsResult<v1::ClusterReport> {
-        reader(request.context)?;
+        reader(&self.0, request.context).await?;
         self.0.report().await.map(wire_report)
     }
 
@@ -50,7 +50,7 @@ impl Service {
             v1::SafeModeAction::Leave => SafeModeAction::Leave,
             v1::SafeModeAction::Unspecified => return Err(FsError::invalid("the request lacks 'action'")),
         };
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         self.0.safe_mode(&caller, action).await.map(wire_safe_mode)
     }
 }

@@ -70,8 +70,8 @@ impl Service {
         Ok(v1::RegisterReply {
             cluster: registered.cluster.as_bytes().to_vec(),
             heartbeat_interval_ms: registered.heartbeat_interval.as_millis() as u64,
-            namenodes: Vec::new(),
-            address: String::new(),
+            namenodes: self.0.namenode_addresses(),
+            address: self.0.own_address(),
         })
     }
 
@@ -93,7 +93,7 @@ impl Service {
             commands: answer.orders.into_iter().map(command).collect(),
             term: answer.leads.unwrap_or_default(),
             leads: answer.leads.is_some(),
-            namenodes: Vec::new(),
+            namenodes: self.0.namenode_addresses(),
         })
     }
 

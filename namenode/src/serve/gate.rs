@@ -27,8 +27,27 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Time a full report may take: hundreds of pages, and it may wait for other nodes' reports.
 const REPORT_DEADLINE: Duration = Duration::from_mins(5);
 
+/// Other NameNodes' requests under way.
+const MAX_MEMBER_REQUESTS: usize = 64;
+/// Time in which a backup must begin: all of the metadata is copied before.
+const BACKUP_DEADLINE: Duration = Duration::from_mins(10);
+/// Time that a snapshot may take.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_hours(1);
+
 const CLUSTER_PREFIX: &str = "/dfs.v1.Cluster/";
-const FULL_REPORT: &str = "/dfs.v1.Cluster/FullReport";
+const RAFT_PREFIX: &str = "/dfs.v1.Raft/";
+
+/// Time until a request must be answered; `None` for a stream that lives as long as its connection, which is asked
+/// whether it is alive.
+fn deadline(path: &str) -> Option<Duration> {
+    match path {
+        "/dfs.v1.Raft/Deliver" => None,
+        "/dfs.v1.Raft/InstallSnapshot" => Some(SNAPSHOT_DEADLINE),
+        "/dfs.v1.Cluster/FullReport" => Some(REPORT_DEADLINE),
+        "/dfs.v1.Namenodes/Backup" => Some(BACKUP_DEADLINE),
+        _ => Some(DEADLINE),
+    }
+}
 
 /// Puts a [`Gate`] before the services.
 #[derive(Debug, Clone)]
@@ -36,6 +55,7 @@ pub(super) struct GateLayer {
     metrics: Metrics,
     clients: Arc<Semaphore>,
     nodes: Arc<Semaphore>,
+    members: Arc<Semaphore>,
 }
 
 impl GateLayer {
@@ -44,6 +64,7 @@ impl GateLayer {
             metrics,
             clients: Arc::new(Semaphore::new(MAX_CLIENT_REQUESTS)),
             nodes: Arc::new(Semaphore::new(MAX_NODE_REQUESTS)),
+            members: Arc::new(Semaphore::new(MAX_MEMBER_REQUESTS)),
         }
     }
 }
@@ -84,8 +105,12 @@ where
         let layer = self.layer.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
-            let limit = if path.starts_with(CLUSTER_PREFIX) { layer.nodes } else { layer.clients };
-            let deadline = if path == FULL_REPORT { REPORT_DEADLINE } else { DEADLINE };
+            let limit = match &path {
+                path if path.starts_with(CLUSTER_PREFIX) => layer.nodes,
+                path if path.starts_with(RAFT_PREFIX) => layer.members,
+                _ => layer.clients,
+            };
+            let deadline = deadline(&path);
             let mut measured = Measured { metrics: layer.metrics, path, started: Instant::now(), code: None };
             let Ok(_place) = limit.try_acquire() else {
                 let busy = FsError::new(
@@ -95,10 +120,18 @@ where
                 measured.code = Some(Answered::Error(busy.code));
                 return Ok(to_status(busy).into_http());
             };
-            let Ok(result) = timeout(deadline, inner.call(request)).await else {
+            let answer = inner.call(request);
+            let result = match deadline {
+                None => Some(answer.await),
+                Some(deadline) => timeout(deadline, answer).await.ok(),
+            };
+            let Some(result) = result else {
                 let late = FsError::new(
                     ErrorCode::TimedOut,
-                    format!("the NameNode did not answer within {} s: try again", deadline.as_secs()),
+                    format!(
+                        "the NameNode did not answer within {} s: try again",
+                        deadline.unwrap_or_default().as_secs()
+                    ),
                 );
                 measured.code = Some(Answered::Error(late.code));
                 return Ok(to_status(late).into_http());

@@ -4,7 +4,9 @@ mod admin;
 mod cluster;
 mod gate;
 pub mod http;
+mod namenodes;
 mod namespace;
+mod raft;
 mod wire;
 
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use std::time::Duration;
 use dfs_daemon::Shutdown;
 use dfs_proto::v1::admin_server::AdminServer;
 use dfs_proto::v1::cluster_server::ClusterServer;
+use dfs_proto::v1::namenodes_server::NamenodesServer;
 use dfs_proto::v1::namespace_server::NamespaceServer;
+use dfs_proto::v1::raft_server::RaftServer;
 use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -45,21 +49,42 @@ pub async fn grpc(
     let cluster = ClusterServer::new(cluster::Service(Arc::clone(&namenode)))
         .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
-    let admin = AdminServer::new(admin::Service(namenode))
+    let admin = AdminServer::new(admin::Service(Arc::clone(&namenode)))
         .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
-    Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .http2_max_header_list_size(MAX_HEADERS)
+    let namenodes = NamenodesServer::new(namenodes::Service(Arc::clone(&namenode)));
+    let raft = RaftServer::new(raft::Service { namenode: Some(namenode), shutdown: shutdown.clone() })
+        .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
+    builder()
         .layer(GateLayer::new(metrics))
         .add_service(namespace)
         .add_service(cluster)
         .add_service(admin)
+        .add_service(namenodes)
+        .add_service(raft)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
             async move { shutdown.requested().await },
         )
         .await
+}
+
+/// As long as this NameNode belongs to no group it says only that, until a stop is requested.
+pub async fn vacant(listener: TcpListener, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
+    let raft = RaftServer::new(raft::Service { namenode: None, shutdown: shutdown.clone() });
+    builder()
+        .add_service(raft)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
+            async move { shutdown.requested().await },
+        )
+        .await
+}
+
+fn builder() -> Server {
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(MAX_HEADERS)
 }

@@ -61,6 +61,8 @@ fn opened(inode: u64, holder: String) -> FsResult<OpenedBy> {
 #[allow(clippy::unused_async, reason = "every method of a service has the same shape")]
 impl Service {
     async fn get_defaults(&self, _: v1::GetDefaultsRequest, _: Peer) -> FsResult<v1::GetDefaultsReply> {
+        // Whoever asks first looks for the leader.
+        self.0.admit(None).await?;
         let defaults = self.0.defaults();
         Ok(v1::GetDefaultsReply {
             cluster: defaults.cluster.as_bytes().to_vec(),
@@ -72,13 +74,13 @@ impl Service {
     }
 
     async fn stat(&self, request: v1::StatRequest, _: Peer) -> FsResult<v1::StatReply> {
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         let status = self.0.stat(&caller, &path(&request.path)?).await?;
         Ok(v1::StatReply { status: Some(wire_file_status(status)) })
     }
 
     async fn list(&self, request: v1::ListRequest, _: Peer) -> FsResult<v1::ListReply> {
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         let start_after = empty_as_none(request.start_after);
         let (entries, more) = self
             .0
@@ -92,7 +94,7 @@ impl Service {
     }
 
     async fn locate(&self, request: v1::LocateRequest, peer: Peer) -> FsResult<v1::LocateReply> {
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         let path = path(&request.path)?;
         let (status, chunks) = self.0.locate(&caller, &path, request.offset, request.length, peer).await?;
         Ok(v1::LocateReply {
@@ -106,14 +108,14 @@ impl Service {
         request: v1::ContentSummaryRequest,
         _: Peer,
     ) -> FsResult<v1::ContentSummaryReply> {
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         let summary = self.0.content_summary(&caller, &path(&request.path)?).await?;
         let Summary { length, files, directories, space } = summary;
         Ok(v1::ContentSummaryReply { length, files, directories, space })
     }
 
     async fn fs_stats(&self, request: v1::FsStatsRequest, _: Peer) -> FsResult<v1::FsStatsReply> {
-        reader(request.context)?;
+        reader(&self.0, request.context).await?;
         let FsStats {
             capacity,
             used,
@@ -142,42 +144,42 @@ impl Service {
 /// Changing names and attributes.
 impl Service {
     async fn mkdir(&self, request: v1::MkdirRequest, _: Peer) -> FsResult<v1::StatusReply> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.mkdir(origin, path, Mode::new(request.mode)?, request.parents).await.map(status_reply)
     }
 
     async fn rename(&self, request: v1::RenameRequest, _: Peer) -> FsResult<v1::Empty> {
         let (from, to) = (path(&request.from)?, path(&request.to)?);
-        self.0.rename(origin(request.context)?, from, to, request.overwrite).await?;
+        self.0.rename(origin(&self.0, request.context).await?, from, to, request.overwrite).await?;
         Ok(v1::Empty {})
     }
 
     async fn delete(&self, request: v1::DeleteRequest, _: Peer) -> FsResult<v1::DeleteReply> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         let existed = self.0.delete(origin, path, request.recursive).await?;
         Ok(v1::DeleteReply { existed })
     }
 
     async fn set_replication(&self, request: v1::SetReplicationRequest, _: Peer) -> FsResult<v1::Empty> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.set_replication(origin, path, request.replication).await?;
         Ok(v1::Empty {})
     }
 
     async fn set_mode(&self, request: v1::SetModeRequest, _: Peer) -> FsResult<v1::Empty> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.set_mode(origin, path, Mode::new(request.mode)?).await?;
         Ok(v1::Empty {})
     }
 
     async fn set_owner(&self, request: v1::SetOwnerRequest, _: Peer) -> FsResult<v1::Empty> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.set_owner(origin, path, request.owner, request.group).await?;
         Ok(v1::Empty {})
     }
 
     async fn set_times(&self, request: v1::SetTimesRequest, _: Peer) -> FsResult<v1::Empty> {
-        let (origin, path) = (origin(request.context)?, path(&request.path)?);
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.set_times(origin, path, request.mtime.map(Millis), request.atime.map(Millis)).await?;
         Ok(v1::Empty {})
     }
@@ -195,7 +197,7 @@ impl Service {
             overwrite: request.overwrite,
             parents: request.parents,
         };
-        self.0.create(origin(request.context)?, file).await.map(status_reply)
+        self.0.create(origin(&self.0, request.context).await?, file).await.map(status_reply)
     }
 
     async fn add_chunk(&self, request: v1::AddChunkRequest, peer: Peer) -> FsResult<v1::LocatedChunk> {
@@ -203,27 +205,30 @@ impl Service {
         let writer_host = empty_as_none(request.writer_host).or(peer);
         let exclude = node_ids(&request.exclude)?;
         let previous = request.previous.map(extent);
-        let added = self.0.add_chunk(origin(request.context)?, file, previous, exclude, writer_host).await?;
+        let added = self
+            .0
+            .add_chunk(origin(&self.0, request.context).await?, file, previous, exclude, writer_host)
+            .await?;
         Ok(wire_located(added))
     }
 
     async fn abandon_chunk(&self, request: v1::AbandonChunkRequest, _: Peer) -> FsResult<v1::Empty> {
         let file = opened(request.inode, request.holder)?;
-        self.0.abandon_chunk(origin(request.context)?, file, ChunkId(request.chunk)).await?;
+        self.0.abandon_chunk(origin(&self.0, request.context).await?, file, ChunkId(request.chunk)).await?;
         Ok(v1::Empty {})
     }
 
     async fn commit_length(&self, request: v1::CommitLengthRequest, _: Peer) -> FsResult<v1::Empty> {
         let file = opened(request.inode, request.holder)?;
         let extent = required_extent(request.extent, "extent")?;
-        self.0.commit_length(origin(request.context)?, file, extent).await?;
+        self.0.commit_length(origin(&self.0, request.context).await?, file, extent).await?;
         Ok(v1::Empty {})
     }
 
     async fn complete(&self, request: v1::CompleteRequest, _: Peer) -> FsResult<v1::StatusReply> {
         let file = opened(request.inode, request.holder)?;
         let last = request.last.map(extent);
-        self.0.complete(origin(request.context)?, file, last).await.map(status_reply)
+        self.0.complete(origin(&self.0, request.context).await?, file, last).await.map(status_reply)
     }
 
     async fn new_generation(
@@ -232,7 +237,10 @@ impl Service {
         _: Peer,
     ) -> FsResult<v1::NewGenerationReply> {
         let file = opened(request.inode, request.holder)?;
-        let taken = self.0.new_generation(origin(request.context)?, file, ChunkId(request.chunk)).await?;
+        let taken = self
+            .0
+            .new_generation(origin(&self.0, request.context).await?, file, ChunkId(request.chunk))
+            .await?;
         Ok(v1::NewGenerationReply { generation: taken.0 })
     }
 
@@ -240,7 +248,7 @@ impl Service {
         let file = opened(request.inode, request.holder)?;
         let extent = required_extent(request.extent, "extent")?;
         let nodes = node_ids(&request.nodes)?;
-        self.0.update_pipeline(origin(request.context)?, file, extent, nodes).await?;
+        self.0.update_pipeline(origin(&self.0, request.context).await?, file, extent, nodes).await?;
         Ok(v1::Empty {})
     }
 
@@ -249,7 +257,7 @@ impl Service {
         request: v1::AdditionalNodesRequest,
         _: Peer,
     ) -> FsResult<v1::AdditionalNodesReply> {
-        reader(request.context)?;
+        reader(&self.0, request.context).await?;
         let file = opened(request.inode, request.holder)?;
         let (existing, exclude) = (node_ids(&request.existing)?, node_ids(&request.exclude)?);
         let nodes =
@@ -258,7 +266,7 @@ impl Service {
     }
 
     async fn renew_lease(&self, request: v1::RenewLeaseRequest, _: Peer) -> FsResult<v1::Empty> {
-        reader(request.context)?;
+        reader(&self.0, request.context).await?;
         self.0.renew_lease(request.holder).await?;
         Ok(v1::Empty {})
     }
@@ -268,7 +276,7 @@ impl Service {
         request: v1::RecoverLeaseRequest,
         _: Peer,
     ) -> FsResult<v1::RecoverLeaseReply> {
-        let caller = reader(request.context)?;
+        let caller = reader(&self.0, request.context).await?;
         let closed = self.0.recover_lease(&caller, &path(&request.path)?, &request.holder).await?;
         Ok(v1::RecoverLeaseReply { closed })
     }
@@ -278,7 +286,7 @@ impl Service {
         request: v1::ReportBadReplicasRequest,
         _: Peer,
     ) -> FsResult<v1::Empty> {
-        reader(request.context)?;
+        reader(&self.0, request.context).await?;
         let replicas = request.replicas.into_iter().map(bad_replica).collect::<FsResult<_>>()?;
         self.0.report_bad_replicas(replicas).await?;
         Ok(v1::Empty {})

@@ -3,9 +3,9 @@
 use dfs_namenode_core::{Address, Volume};
 use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
-use dfs_types::{Caller, FsError, FsResult, NodeId};
+use dfs_types::{Caller, ErrorCode, FsError, FsResult, NodeId};
 
-use crate::api::{LocatedChunk, Node, Origin};
+use crate::api::{LocatedChunk, Namenode, Node, Origin};
 use crate::store::edit::Extent;
 
 /// Implements a generated service trait by methods of the same names that take a message and its peer, and
@@ -20,10 +20,11 @@ macro_rules! unary {
                     request: tonic::Request<dfs_proto::v1::$request>,
                 ) -> Result<tonic::Response<dfs_proto::v1::$reply>, tonic::Status> {
                     let peer = $crate::serve::wire::peer(&request);
-                    match Service::$name(self, request.into_inner(), peer).await {
-                        Ok(reply) => Ok(tonic::Response::new(reply)),
-                        Err(error) => Err(dfs_proto::convert::to_status(error)),
-                    }
+                    let answer = Service::$name(self, request.into_inner(), peer).await;
+                    let mut response =
+                        tonic::Response::new($crate::serve::wire::admitted(&self.0, answer)?);
+                    dfs_proto::convert::set_applied(response.metadata_mut(), self.0.applied());
+                    Ok(response)
                 }
             )*
             $($rest)*
@@ -37,17 +38,33 @@ pub(super) fn peer<T>(request: &tonic::Request<T>) -> Option<String> {
     request.remote_addr().map(|address| address.ip().to_canonical().to_string())
 }
 
-/// Who reads.
-pub(super) fn reader(context: Option<v1::Context>) -> FsResult<Caller> {
-    convert::context(context).map(|(_, caller)| caller)
+/// The answer, or its error; that this NameNode does not lead comes with the leader's address.
+pub(super) fn admitted<T>(namenode: &Namenode, answer: FsResult<T>) -> Result<T, tonic::Status> {
+    answer.map_err(|error| {
+        let leader = if error.code == ErrorCode::NotLeader { namenode.leader_address() } else { None };
+        let status = convert::to_status(error);
+        match leader {
+            Some(leader) => convert::with_leader(status, &leader),
+            None => status,
+        }
+    })
 }
 
-/// Who changes something, by which request.
-pub(super) fn origin(context: Option<v1::Context>) -> FsResult<Origin> {
+/// Who reads; only where it may be read now.
+pub(super) async fn reader(namenode: &Namenode, context: Option<v1::Context>) -> FsResult<Caller> {
+    let follower_read_at = context.as_ref().and_then(|context| context.follower_read_at);
+    let (_, caller) = convert::context(context)?;
+    namenode.admit(follower_read_at).await?;
+    Ok(caller)
+}
+
+/// Who changes something, by which request; only at the leader.
+pub(super) async fn origin(namenode: &Namenode, context: Option<v1::Context>) -> FsResult<Origin> {
     let (request, caller) = convert::context(context)?;
     if request.is_none() {
         return Err(FsError::invalid("the request lacks 'context.id', which changes need"));
     }
+    namenode.admit(None).await?;
     Ok(Origin { request, caller })
 }
 

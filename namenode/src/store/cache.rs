@@ -108,6 +108,13 @@ impl Cache {
         }
         Fence { cache: self }
     }
+
+    /// Begins a commit that may change everything, as [`Cache::fence`] begins one.
+    pub(crate) fn fence_all(&self) -> Fence<'_> {
+        let fence = self.fence(&[]);
+        self.entries.clear();
+        fence
+    }
 }
 
 /// A commit under way.

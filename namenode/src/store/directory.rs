@@ -1,8 +1,10 @@
 //! The directory a NameNode keeps its state in.
 //!
 //! ```text
-//! <path>/VERSION        line 1: JSON {format_version, cluster_id, created}; line 2: crc32c:<8 hex digits> of line 1
+//! <path>/VERSION        line 1: JSON {format_version, cluster_id, member_id, created}; line 2: crc32c:<8 hex digits> of it
 //! <path>/namespace.db   SQLite (and its -wal and -shm while in use), see `schema`
+//! <path>/log/           the member's part of the replicated log, see `dfs_namenode_raft::log`
+//! <path>/*.part         what is being received or sent; of no use after a crash
 //! <path>/lock           locked (flock) while in use; holds the pid of the process that uses it
 //! ```
 //!
@@ -19,13 +21,16 @@ use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{backup, schema};
 
 /// Version of the directory's layout that this program writes and reads.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const VERSION_FILE: &str = "VERSION";
 const DATABASE_FILE: &str = "namespace.db";
 const LOCK_FILE: &str = "lock";
+const LOG_DIRECTORY: &str = "log";
+/// The id of the first NameNode of a new group.
+pub(crate) const FIRST_MEMBER: u64 = 1;
 /// Longest `VERSION` or `lock` file read, in bytes; ours have some 150.
 const MAX_SMALL_FILE: u64 = 4 << 10;
 
@@ -61,7 +66,9 @@ pub enum Error {
         pid: String,
     },
     /// A file is missing or is not what it should be.
-    #[error("{path} is damaged: {what}: restore it from a backup")]
+    #[error(
+        "{path} is damaged: {what}: replace this NameNode (docs/operations/namenodes.md) or restore a backup"
+    )]
     Damaged {
         /// The directory.
         path: PathBuf,
@@ -115,6 +122,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 struct Identity {
     format_version: u32,
     cluster_id: ClusterId,
+    member_id: u64,
     created: Millis,
 }
 
@@ -123,14 +131,31 @@ struct Identity {
 pub struct Directory {
     path: PathBuf,
     cluster: ClusterId,
+    member: u64,
     /// Keeps the lock.
     _lock: File,
 }
 
+/// What a new directory begins with.
+#[derive(Debug, Clone, Copy)]
+pub enum Beginning<'a> {
+    /// An empty namespace whose only NameNode this is.
+    First,
+    /// Nothing: the group that took this member in sends everything.
+    Member(u64),
+    /// A backup; this is the only NameNode again.
+    Backup(&'a Path),
+}
+
 impl Directory {
-    /// Formats a directory for an empty namespace and keeps it locked. `path` must not exist or be empty, and it
-    /// must not be a mount point itself, as a directory is renamed to it.
+    /// Formats a directory for an empty namespace with one NameNode and keeps it locked. `path` must not exist or be
+    /// empty, and it must not be a mount point itself, as a directory is renamed to it.
     pub fn format(path: &Path, cluster: ClusterId) -> Result<Self, Error> {
+        Self::make(path, cluster, Beginning::First)
+    }
+
+    /// Formats a directory as [`Directory::format`] does, with whatever it begins with.
+    pub fn make(path: &Path, cluster: ClusterId, beginning: Beginning<'_>) -> Result<Self, Error> {
         check_vacant(path)?;
         let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
             return Err(Error::NoName { path: path.to_owned() });
@@ -141,14 +166,21 @@ impl Directory {
         fs::create_dir(&draft).map_err(io_error("making directory", &draft))?;
         let lock = lock(&draft)?;
         let database = draft.join(DATABASE_FILE);
-        schema::create(&database).map_err(|source| Error::Database { path: path.to_owned(), source })?;
-        write_version(&draft.join(VERSION_FILE), cluster)?;
+        let member = match beginning {
+            Beginning::First => schema::create(&database, Some(FIRST_MEMBER)).map(|()| FIRST_MEMBER),
+            Beginning::Member(id) => schema::create(&database, None).map(|()| id),
+            Beginning::Backup(backup) => backup::restore(backup, &database),
+        }
+        .map_err(|source| Error::Database { path: path.to_owned(), source })?;
+        write_version(&draft.join(VERSION_FILE), cluster, member)?;
+        fs::create_dir(draft.join(LOG_DIRECTORY))
+            .map_err(io_error("making directory", &draft.join(LOG_DIRECTORY)))?;
         for file in [&database, &draft.join(LOCK_FILE), &draft] {
             sync(file)?;
         }
         fs::rename(&draft, path).map_err(io_error("renaming the new directory to", path))?;
         sync(parent)?;
-        Ok(Self { path: path.to_owned(), cluster, _lock: lock })
+        Ok(Self { path: path.to_owned(), cluster, member, _lock: lock })
     }
 
     /// Locks and checks a formatted directory.
@@ -161,7 +193,13 @@ impl Directory {
         if !path.join(DATABASE_FILE).is_file() {
             return Err(damaged(path, format!("{DATABASE_FILE} is missing")));
         }
-        Ok(Self { path: path.to_owned(), cluster: identity.cluster_id, _lock: lock })
+        // An empty log is a member that forgot its vote: it must not be made anew.
+        if !path.join(LOG_DIRECTORY).is_dir() {
+            return Err(damaged(path, format!("{LOG_DIRECTORY} is missing")));
+        }
+        remove_parts(path)?;
+        let Identity { cluster_id: cluster, member_id: member, .. } = identity;
+        Ok(Self { path: path.to_owned(), cluster, member, _lock: lock })
     }
 
     /// Opens a formatted directory whatever its cluster; formats one that is missing or empty for `cluster`.
@@ -174,15 +212,41 @@ impl Directory {
         self.cluster
     }
 
+    /// Whether nothing is at `path`, or an empty directory.
+    pub fn is_vacant(path: &Path) -> Result<bool, Error> {
+        is_vacant(path)
+    }
+
+    /// Which member of the group of NameNodes it is.
+    pub fn member(&self) -> u64 {
+        self.member
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The replicated log's directory.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join(LOG_DIRECTORY)
     }
 
     /// The namespace's database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FILE)
     }
+}
+
+/// Removes what an earlier process was receiving or sending.
+fn remove_parts(path: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(path).map_err(io_error("reading directory", path))? {
+        let entry = entry.map_err(io_error("reading directory", path))?.path();
+        if entry.extension().is_some_and(|extension| extension == "part") {
+            fs::remove_file(&entry).map_err(io_error("removing", &entry))?;
+        }
+    }
+    Ok(())
 }
 
 fn damaged(path: &Path, what: impl Into<String>) -> Error {
@@ -257,11 +321,12 @@ fn read_small(file: &mut File) -> io::Result<String> {
     Ok(text)
 }
 
-fn write_version(path: &Path, cluster: ClusterId) -> Result<(), Error> {
+fn write_version(path: &Path, cluster: ClusterId, member: u64) -> Result<(), Error> {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let identity = Identity {
         format_version: FORMAT_VERSION,
         cluster_id: cluster,
+        member_id: member,
         created: Millis(created.as_millis() as u64),
     };
     let write = || -> io::Result<()> {

@@ -278,6 +278,8 @@ pub enum Change {
     },
     /// A deleted tree waits to be reaped.
     Garbage,
+    /// A snapshot took the place of everything: what was derived from the database must be read again.
+    Replaced,
 }
 
 /// Result of applying one proposal.

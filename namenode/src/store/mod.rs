@@ -1,20 +1,26 @@
 //! The namespace: which files and directories exist, which chunks a file has, and who writes it; in SQLite.
 //!
 //! * [`directory`]: formatting, locking and identifying the directory it is in.
-//! * [`edit`]: every change as a value; `apply` turns it into SQL, `writer` commits it in batches.
+//! * [`edit`]: every change as a value.
+//! * [`group`]: the replicated log that edits go through; `writer` applies what is committed, `apply` turns it into SQL.
+//! * `backup`: copies of the database for members that are far behind, and for people.
 //! * `reader`: a pool of threads for queries (`snapshot`, `walk`), beside a `cache` that serves `stat` in place.
 //!
 //! Where replicas are is not stored: DataNodes report it.
 
 mod access;
 mod apply;
+pub(crate) mod backup;
 mod cache;
 mod chunk;
 pub mod directory;
 pub mod edit;
+pub mod group;
 mod inode;
 mod lease;
+mod position;
 mod reader;
+mod record;
 mod resolve;
 pub mod schema;
 mod snapshot;
@@ -24,8 +30,9 @@ mod tests;
 mod walk;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +42,12 @@ use rusqlite::Connection;
 use access::Authority;
 use apply::State;
 use cache::Cache;
+use dfs_namenode_raft::FileLog;
 use directory::Directory;
 use edit::{Change, Outcome, Proposal};
+use group::Group;
 use inode::number;
+pub use position::Members;
 use reader::Readers;
 use resolve::resolve;
 use stop::Stop;
@@ -49,8 +59,11 @@ pub type Sink = Box<dyn FnMut(Vec<Change>) + Send>;
 
 /// Told of every commit.
 pub trait Observer: Send + Sync {
-    /// A batch of `edits` proposals was applied, committed and synced, which took `took`.
+    /// `edits` proposals were applied in one transaction, which took `took`.
     fn on_commit(&self, edits: usize, took: Duration);
+
+    /// Entries were written to the log and synced, which took `took`.
+    fn on_sync(&self, took: Duration);
 }
 
 /// Why a store can't be opened.
@@ -70,6 +83,25 @@ pub enum Error {
     /// The system gives no thread.
     #[error("starting a thread of the namespace failed: raise the limit of threads")]
     Thread(#[source] io::Error),
+    /// The log can't be used.
+    #[error(transparent)]
+    Log(#[from] dfs_namenode_raft::log::Error),
+    /// Log and database do not belong together: one of them was lost or is from another time.
+    #[error(
+        "the log has entries {first} to {last} and the database is at entry {applied}: replace this NameNode: remove its \
+         directory and start it again with the addresses of the others, or restore a backup"
+    )]
+    Apart {
+        /// First entry of the log.
+        first: u64,
+        /// Last entry of the log.
+        last: u64,
+        /// Entry applied last.
+        applied: u64,
+    },
+    /// The member can't begin.
+    #[error("the state of this member of the group makes no sense ({0}): replace this NameNode")]
+    Group(String),
 }
 
 /// How a store works.
@@ -81,8 +113,10 @@ pub struct Options {
     pub readers: usize,
     /// Inodes kept in memory, some 250 bytes each.
     pub cache_entries: usize,
-    /// Most proposals committed at once.
+    /// Most proposals in one entry of the log, and about as many in one transaction.
     pub max_batch: usize,
+    /// How the group of NameNodes works.
+    pub group: group::Options,
     /// Told of every commit.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -172,9 +206,25 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// In the order in which it must end: readers, then the writer with its closing checkpoint, then the lock.
+/// The members of the group and where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Residences {
+    /// Who belongs to it.
+    pub members: Members,
+    /// `HOST:PORT` by id.
+    pub addresses: BTreeMap<u64, String>,
+}
+
+impl Residences {
+    fn of(state: &State) -> Self {
+        Self { members: state.position().members.clone(), addresses: state.addresses().clone() }
+    }
+}
+
+/// In the order in which it must end: readers, the log, then the writer with its closing checkpoint, then the lock.
 struct Shared {
     readers: Readers,
+    group: Arc<Group>,
     writer: Writer,
     cache: Arc<Cache>,
     superuser: Arc<str>,
@@ -194,19 +244,47 @@ impl From<FsError> for NotCached {
 }
 
 impl Store {
-    /// Opens the namespace in a directory and starts its threads. Blocks.
+    /// Opens the namespace in a directory and starts its threads. Blocks. Nothing can be proposed before this member leads:
+    /// wait for it with [`Group::lead`], which in a group of one takes some milliseconds.
     pub fn open(directory: Directory, options: Options, sink: Sink) -> Result<Self, Error> {
-        let Options { superuser, readers, cache_entries, max_batch, observer } = options;
+        let Options { superuser, readers, cache_entries, max_batch, group, observer } = options;
         let path = directory.database();
         let connection = schema::open_writer(&path)?;
-        let state = schema::adopt_root(&connection, &superuser)
-            .and_then(|()| State::load(connection, superuser.clone()))
-            .map_err(|source| Error::Read { path: path.clone(), source })?;
+        let state = State::load(connection).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let beginning = group::Beginning {
+            id: directory.member(),
+            directory: directory.path().to_owned(),
+            database: path.clone(),
+            log: FileLog::open(&directory.log(), dfs_namenode_raft::log::Options::default())?,
+            position: state.position().clone(),
+            superuser: superuser.clone(),
+            max_batch,
+            observer: observer.clone(),
+        };
         let cache = Arc::new(Cache::new(cache_entries));
         let superuser: Arc<str> = superuser.into();
         let readers = Readers::start(&path, readers, &cache, &superuser)?;
         let writer = Writer::start(state, cache.clone(), max_batch, sink, observer)?;
-        Ok(Self { shared: Arc::new(Shared { readers, writer, cache, superuser, directory }) })
+        let group = Arc::new(Group::start(beginning, group, &writer)?);
+        Ok(Self { shared: Arc::new(Shared { readers, group, writer, cache, superuser, directory }) })
+    }
+
+    /// This member of the group of NameNodes.
+    pub fn group(&self) -> &Arc<Group> {
+        &self.shared.group
+    }
+
+    /// Copies the database as of one moment to a new file; answers the index of the last entry in it. Blocks, and
+    /// nothing else waits for it.
+    pub fn back_up(&self, target: &Path) -> FsResult<u64> {
+        let position = backup::copy(&self.shared.directory.database(), target)
+            .map_err(|error| FsError::internal(crate::run::sentence(&error)))?;
+        Ok(position.applied)
+    }
+
+    /// The directory it is in.
+    pub fn directory(&self) -> &Path {
+        self.shared.directory.path()
     }
 
     /// The cluster the namespace is of.
@@ -217,7 +295,7 @@ impl Store {
     /// Applies a change; answers when it is durable and the sink was told. The change may be applied even if the
     /// caller stops waiting.
     pub async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
-        self.shared.writer.propose(proposal).await
+        self.shared.group.propose(proposal).await
     }
 
     /// Attributes of a file or directory. Needs the right to search the directories above it.
@@ -328,9 +406,9 @@ impl Store {
         }
     }
 
-    /// `Err` says why no change is accepted any more.
+    /// `Err` says why this NameNode does nothing any more.
     pub fn health(&self) -> Result<(), String> {
-        self.shared.writer.progress().health()
+        self.shared.group.health()
     }
 
     /// What the writer did.
@@ -339,10 +417,26 @@ impl Store {
         Metrics { commits: progress.commits(), edits: progress.counters().edits }
     }
 
+    /// What is read all at once, at the start and after a snapshot took the place of everything.
+    pub fn contents(&self) -> Contents {
+        Contents(self.shared.directory.database())
+    }
+}
+
+/// A database as a whole. Every call blocks and has a connection of its own, so that a long read takes no reader away.
+#[derive(Debug, Clone)]
+pub struct Contents(PathBuf);
+
+impl Contents {
+    /// Of a directory that is not open yet, or is.
+    pub fn of(directory: &Directory) -> Self {
+        Self(directory.database())
+    }
+
     /// Tells every chunk of the namespace, those of deleted trees included: id, generation stamp, length (`None`
-    /// while it is being written), wanted replicas. Blocks; for the start, before anything is proposed.
-    pub fn load_chunks(&self, mut tell: impl FnMut(ChunkId, GenStamp, Option<u64>, u32)) -> FsResult<()> {
-        self.read_here(|connection| {
+    /// while it is being written), wanted replicas.
+    pub fn chunks(&self, mut tell: impl FnMut(ChunkId, GenStamp, Option<u64>, u32)) -> FsResult<()> {
+        self.read(|connection| {
             let mut statement = connection.prepare(
                 "SELECT chunk.id, chunk.generation, chunk.length, inode.replication \
                  FROM chunk CROSS JOIN inode ON inode.id = chunk.inode",
@@ -356,15 +450,19 @@ impl Store {
         })
     }
 
-    /// Every lease and its holder. Blocks; for the start.
+    /// Every lease and its holder.
     pub fn leases(&self) -> FsResult<Vec<(InodeId, String)>> {
-        self.read_here(|connection| Ok(lease::all(connection)?))
+        self.read(|connection| Ok(lease::all(connection)?))
     }
 
-    /// Reads on the caller's thread with a connection of its own, so that a long read takes no reader away.
-    fn read_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Stop>) -> FsResult<T> {
+    /// The id the next chunk will get.
+    pub fn next_chunk(&self) -> FsResult<ChunkId> {
+        self.read(|connection| Ok(ChunkId(apply::Counters::load(connection)?.next_chunk)))
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Stop>) -> FsResult<T> {
         let open = || -> Result<T, Stop> {
-            let connection = schema::open_reader(&self.shared.directory.database()).map_err(|error| {
+            let connection = schema::open_reader(&self.0).map_err(|error| {
                 FsError::internal(format!("opening the namespace database failed: {error}"))
             })?;
             read(&connection)

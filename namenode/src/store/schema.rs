@@ -8,6 +8,8 @@
 //! lease    one row a file being written.
 //! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
 //!          edits changes one page of it; found by (client, call).
+//! member   addresses of the group's NameNodes.
+//! position how far the replicated log is applied, and the members of the group as of then; one row.
 //! counter  next ids and stamps, numbers of files and directories; written once a transaction.
 //! ```
 //!
@@ -23,10 +25,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::apply::Counters;
 use super::inode::{ABOVE_ROOT, kind_number};
+use super::position::Position;
 use dfs_types::{FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -87,6 +90,18 @@ CREATE TABLE retry (
     outcome BLOB NOT NULL
 );
 CREATE UNIQUE INDEX retry_request ON retry (client, call);
+CREATE TABLE member (
+    id INTEGER PRIMARY KEY,
+    address TEXT NOT NULL
+);
+CREATE TABLE position (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    applied INTEGER NOT NULL,
+    term INTEGER NOT NULL,
+    installed INTEGER NOT NULL,
+    installed_term INTEGER NOT NULL,
+    members BLOB NOT NULL
+);
 CREATE TABLE counter (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -107,6 +122,9 @@ pub enum Error {
         /// Its application id.
         found: i64,
     },
+    /// What a backup holds makes no sense.
+    #[error("the backup can't be used: {0}: take another one")]
+    Backup(String),
     /// The tables are of a version this program does not know.
     #[error(
         "the namespace database has version {found}, this program knows up to {VERSION}: use a newer program"
@@ -118,12 +136,13 @@ pub enum Error {
 }
 
 /// Makes the tables of an empty namespace in a new file; everything is in the file itself, without a log beside it.
-pub(crate) fn create(path: &Path) -> Result<(), Error> {
+/// `alone` is the only member of a new group; without it another group's leader is waited for.
+pub(crate) fn create(path: &Path, alone: Option<u64>) -> Result<(), Error> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
-    // The owner of the root is the superuser, who is known only when the NameNode starts: see `adopt_root`.
+    // The owner of the root is the superuser, whom the first leader names: see `adopt_root`.
     transaction.execute(
         "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0)",
         (
@@ -135,6 +154,8 @@ pub(crate) fn create(path: &Path) -> Result<(), Error> {
         ),
     )?;
     Counters::default().save(&transaction)?;
+    let position = alone.map_or_else(Position::default, Position::of_new_group);
+    position.insert(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
@@ -150,8 +171,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, Error> {
     set_up(&connection, WRITER_CACHE_KIB)?;
     migrate(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL: the log is synced by every commit, before which nothing is acknowledged.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // NORMAL: commits are not synced, which the replicated log makes good; checkpoints are, so nothing is ever torn.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_KEEPS_BYTES)?;
     Ok(connection)
@@ -170,7 +191,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
 /// Gives the root of a new namespace its owner.
 pub(crate) fn adopt_root(connection: &Connection, superuser: &str) -> rusqlite::Result<()> {
     connection
-        .execute("UPDATE inode SET owner = ?1 WHERE parent = 0 AND name = '' AND owner = ''", [superuser])?;
+        .prepare_cached("UPDATE inode SET owner = ?1 WHERE parent = 0 AND name = '' AND owner = ''")?
+        .execute([superuser])?;
     Ok(())
 }
 
@@ -183,7 +205,7 @@ fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
 }
 
 /// Brings the tables to [`VERSION`]. There is only one version so far, so this only refuses others.
-fn migrate(connection: &Connection) -> Result<(), Error> {
+pub(crate) fn migrate(connection: &Connection) -> Result<(), Error> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let found = pragma("application_id")?;
     if found != APPLICATION {

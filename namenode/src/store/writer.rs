@@ -1,38 +1,60 @@
-//! The one thread that writes: drains what waits, commits once, tells the sink, and then answers.
+//! The one thread that writes the database: applies what was committed, in large transactions, tells the sink, and then
+//! answers who proposed it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use dfs_types::{ErrorCode, FsError, FsResult};
-use tokio::sync::{mpsc, oneshot};
+use dfs_types::{FsError, FsResult};
+use tokio::sync::{oneshot, watch};
 
-use super::apply::{BatchError, Counters, State, apply_batch};
+use super::apply::{BatchError, Counters, State, apply_entries};
 use super::cache::Cache;
-use super::edit::{Applied, Change, Outcome, Proposal};
-use super::{Error, Observer, Sink};
+use super::edit::{Applied, Change, Outcome};
+use super::position::Position;
+use super::record::{Content, LogEntry, Record};
+use super::{Error, Observer, Residences, Sink};
 
-/// Proposals that wait for the writer before further proposers wait themselves.
-const QUEUE: usize = 4_096;
-/// Longest wait for room in the queue. Then thousands wait already, and the caller's own deadline is near.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Work that may wait before the log's thread waits itself. More than a leader ever has under way: it must not wait, as
+/// then its heartbeats would.
+const QUEUE: usize = 8_192;
 
-struct Waiting {
-    proposal: Proposal,
-    answer: oneshot::Sender<FsResult<Outcome>>,
+/// Where the answer to a proposal goes.
+pub(crate) type Answer = oneshot::Sender<FsResult<Outcome>>;
+
+/// What the thread is given.
+pub(crate) enum Work {
+    /// A committed entry, and who waits for its proposals, in their order, if anybody does.
+    Entry(LogEntry, Vec<Answer>),
+    /// Everything is replaced by a snapshot; answers how far the log is applied then.
+    Install(PathBuf, SyncSender<FsResult<Position>>),
 }
 
 /// What the writer lets others see.
-#[derive(Default)]
 pub(crate) struct Progress {
     /// Why nothing is written any more.
     failure: OnceLock<String>,
     counters: Mutex<Counters>,
+    residences: Mutex<Residences>,
     commits: AtomicU64,
+    /// Index of the entry applied last.
+    applied: watch::Sender<u64>,
 }
 
 impl Progress {
+    fn new(state: &State) -> Self {
+        Self {
+            failure: OnceLock::new(),
+            counters: Mutex::new(state.counters()),
+            residences: Mutex::new(Residences::of(state)),
+            commits: AtomicU64::new(0),
+            applied: watch::Sender::new(state.position().applied),
+        }
+    }
+
     /// `Err` says why nothing is written any more.
     pub(crate) fn health(&self) -> Result<(), String> {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
@@ -43,25 +65,39 @@ impl Progress {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Batches committed since the start.
+    /// The members and where they are, as of the last commit.
+    pub(crate) fn residences(&self) -> Residences {
+        self.residences.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Transactions committed since the start.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    fn publish(&self, counters: Counters) {
-        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    /// Index of the entry applied last, and its changes.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    fn publish(&self, state: &State, members_changed: bool) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = state.counters();
+        if members_changed {
+            *self.residences.lock().unwrap_or_else(PoisonError::into_inner) = Residences::of(state);
+        }
+        self.applied.send_replace(state.position().applied);
     }
 }
 
-/// The handle. Dropping it ends the thread after all that waits is committed and answered.
+/// The handle. Dropping it ends the thread after all that waits is applied and answered.
 pub(crate) struct Writer {
-    queue: Option<mpsc::Sender<Waiting>>,
+    queue: Option<SyncSender<Work>>,
     thread: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread. `woken` is called after each commit.
     pub(crate) fn start(
         state: State,
         cache: Arc<Cache>,
@@ -69,42 +105,25 @@ impl Writer {
         sink: Sink,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, Error> {
-        let progress = Arc::new(Progress::default());
-        progress.publish(state.counters());
-        let (queue, proposals) = mpsc::channel(QUEUE);
+        let progress = Arc::new(Progress::new(&state));
+        let (queue, work) = sync_channel(QUEUE);
         let run =
             Run { state, cache, sink, observer, progress: progress.clone(), max_batch: max_batch.max(1) };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
-            .spawn(move || run.until_closed(proposals))
+            .spawn(move || run.until_closed(&work))
             .map_err(Error::Thread)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), progress })
     }
 
     /// What the writer lets others see.
-    pub(crate) fn progress(&self) -> &Progress {
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
-    /// Applies a proposal; answers after it is durable and the sink was told.
-    pub(crate) async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
-        let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        let room = match queue.try_reserve() {
-            Ok(room) => room,
-            Err(mpsc::error::TrySendError::Full(())) => tokio::time::timeout(MAX_WAIT, queue.reserve())
-                .await
-                .map_err(|_| {
-                    FsError::new(
-                        ErrorCode::Busy,
-                        format!("{QUEUE} changes of the namespace wait already: try again shortly"),
-                    )
-                })?
-                .map_err(|_| stopped())?,
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(stopped()),
-        };
-        let (answer, answered) = oneshot::channel();
-        room.send(Waiting { proposal, answer });
-        answered.await.map_err(|_| stopped())?
+    /// The way to the thread, for the log's thread alone.
+    pub(crate) fn queue(&self) -> Option<SyncSender<Work>> {
+        self.queue.clone()
     }
 }
 
@@ -121,10 +140,6 @@ impl Drop for Writer {
     }
 }
 
-fn stopped() -> FsError {
-    FsError::internal("the namespace's writer has stopped: look at the NameNode's log and restart it")
-}
-
 /// The thread's state.
 struct Run {
     state: State,
@@ -136,18 +151,30 @@ struct Run {
 }
 
 impl Run {
-    fn until_closed(mut self, mut proposals: mpsc::Receiver<Waiting>) {
-        let mut batch = Vec::with_capacity(self.max_batch);
-        while proposals.blocking_recv_many(&mut batch, self.max_batch) > 0 {
-            let (proposals, answers): (Vec<_>, Vec<_>) =
-                batch.drain(..).map(|waiting| (waiting.proposal, waiting.answer)).unzip();
-            let results = match self.commit(&proposals) {
-                Ok(applied) => self.tell(applied),
-                Err(error) => vec![Err(error); answers.len()],
-            };
-            for (answer, result) in answers.into_iter().zip(results) {
-                // The proposer may have stopped waiting; the edit stands.
-                let _ = answer.send(result);
+    fn until_closed(mut self, queue: &Receiver<Work>) {
+        let (mut entries, mut answers) = (Vec::new(), Vec::new());
+        let mut proposals = 0;
+        let mut next = queue.recv().ok();
+        while let Some(work) = next {
+            match work {
+                Work::Entry(entry, waiting) => {
+                    proposals += self::proposals(&entry);
+                    answers.push(waiting);
+                    entries.push(entry);
+                }
+                Work::Install(snapshot, done) => {
+                    self.commit(&mut entries, &mut answers);
+                    proposals = 0;
+                    let installed = self.install(&snapshot);
+                    // The log's thread waits for it, unless it panicked.
+                    let _gone = done.send(installed);
+                }
+            }
+            next = if proposals < self.max_batch { queue.try_recv().ok() } else { None };
+            if next.is_none() {
+                self.commit(&mut entries, &mut answers);
+                proposals = 0;
+                next = queue.recv().ok();
             }
         }
         if self.progress.health().is_ok()
@@ -157,31 +184,66 @@ impl Run {
         }
     }
 
-    /// Commits a batch. After the first failure nothing is tried again: what is on disk is not known, and only a
-    /// restart reads it back.
-    fn commit(&mut self, proposals: &[Proposal]) -> FsResult<Vec<Applied>> {
-        self.progress.health().map_err(FsError::internal)?;
+    /// Applies a batch and answers. After the first failure nothing is tried again: what is on disk is not known, and
+    /// only a restart reads it back.
+    fn commit(&mut self, entries: &mut Vec<LogEntry>, answers: &mut Vec<Vec<Answer>>) {
+        if entries.is_empty() {
+            return;
+        }
         let begun = Instant::now();
-        match apply_batch(&mut self.state, &self.cache, proposals) {
-            Ok(applied) => {
-                self.progress.publish(self.state.counters());
-                self.progress.commits.fetch_add(1, Ordering::Relaxed);
-                if let Some(observer) = &self.observer {
-                    observer.on_commit(proposals.len(), begun.elapsed());
-                }
-                Ok(applied)
-            }
+        let batch = std::mem::take(entries);
+        let mut waiting = std::mem::take(answers).into_iter();
+        let results = match self.apply(&batch) {
+            Ok(applied) => self.tell(applied),
             Err(error) => {
-                let (BatchError::Sqlite(_) | BatchError::HalfDone(_)) = &error;
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::error!(%error, cause, "writing the namespace failed, no change is accepted any more");
-                let failure = format!(
-                    "{error} ({cause}), and no change is accepted any more: check the disk and restart the NameNode"
-                );
-                let failure = self.progress.failure.get_or_init(|| failure);
-                Err(FsError::internal(failure.clone()))
+                for answer in waiting.flatten() {
+                    // The proposer may have stopped waiting.
+                    let _gone = answer.send(Err(error.clone()));
+                }
+                return;
+            }
+        };
+        if let Some(observer) = &self.observer {
+            observer.on_commit(results.len(), begun.elapsed());
+        }
+        let mut results = results.into_iter();
+        for entry in &batch {
+            let own: Vec<_> = results.by_ref().take(proposals(entry)).collect();
+            for (answer, result) in waiting.next().unwrap_or_default().into_iter().zip(own) {
+                // The proposer may have stopped waiting; the edit stands.
+                let _gone = answer.send(result);
             }
         }
+    }
+
+    fn apply(&mut self, batch: &[LogEntry]) -> FsResult<Vec<Applied>> {
+        self.progress.health().map_err(FsError::internal)?;
+        let applied =
+            apply_entries(&mut self.state, &self.cache, batch).map_err(|error| self.fail(&error))?;
+        self.progress.commits.fetch_add(1, Ordering::Relaxed);
+        let changes_members = |entry: &LogEntry| {
+            matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_)))
+        };
+        self.progress.publish(&self.state, batch.iter().any(changes_members));
+        Ok(applied)
+    }
+
+    fn install(&mut self, snapshot: &std::path::Path) -> FsResult<Position> {
+        self.progress.health().map_err(FsError::internal)?;
+        self.state.replace(&self.cache, snapshot).map_err(|error| self.fail(&error))?;
+        self.progress.publish(&self.state, true);
+        (self.sink)(vec![Change::Replaced]);
+        Ok(self.state.position().clone())
+    }
+
+    fn fail(&self, error: &BatchError) -> FsError {
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%error, cause, "writing the namespace failed, this NameNode stops");
+        let failure = format!(
+            "{error} ({cause}): make room if the disk is full; if the database is damaged, replace this NameNode: remove \
+             its directory and start it again with the addresses of the others, or restore a backup"
+        );
+        FsError::internal(self.progress.failure.get_or_init(|| failure).clone())
     }
 
     /// Passes the changes on in order, and keeps what the proposers are told.
@@ -200,5 +262,13 @@ impl Run {
             (self.sink)(changes);
         }
         results
+    }
+}
+
+/// Proposals in an entry.
+fn proposals(entry: &LogEntry) -> usize {
+    match &entry.content {
+        Content::Record(Record::Edits(batch)) => batch.proposals.len(),
+        Content::Record(Record::Moved(_)) | Content::Nothing | Content::Members(..) => 0,
     }
 }

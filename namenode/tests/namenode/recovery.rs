@@ -120,7 +120,7 @@ async fn a_silent_writers_file_is_closed_after_the_hard_limit() {
 #[tokio::test]
 async fn another_client_takes_over_after_the_soft_limit() {
     let dir = tempdir().unwrap();
-    let flags = ["--heartbeat-interval", "100ms", "--lease-soft-limit", "300ms"];
+    let flags = ["--heartbeat-interval", "100ms", "--lease-soft-limit", "3s"];
     let running = fresh(&dir.path().join("nn"), &flags).await;
     let namenode = running.namenode();
     let mut datanodes = nodes(namenode, 3).await;

@@ -88,6 +88,11 @@ impl FileLog {
         Ok(log)
     }
 
+    /// Grows with each append that wrote something.
+    pub fn appends(&self) -> u64 {
+        self.next_frame
+    }
+
     /// How long the last append took to write and sync.
     pub fn last_sync(&self) -> Duration {
         self.last_sync

@@ -3,6 +3,7 @@
 use dfs_types::{ChunkId, GenStamp};
 use rusqlite::Connection;
 
+use crate::store::directory::FIRST_MEMBER;
 use crate::store::inode::{FIRST_INODE, number};
 
 /// Counters as of the last edit; part of the database, written once a transaction.
@@ -26,6 +27,11 @@ pub(crate) struct Counters {
     pub edits: u64,
     /// Number of the next outcome kept for retries.
     pub next_outcome: u64,
+    /// Time in milliseconds that the group has had a leader: the age of outcomes kept for retries, which no wrong clock
+    /// can change.
+    pub clock: u64,
+    /// Id of the next NameNode that joins the group.
+    pub next_member: u64,
 }
 
 impl Default for Counters {
@@ -41,12 +47,14 @@ impl Default for Counters {
             garbage: 0,
             edits: 0,
             next_outcome: 1,
+            clock: 0,
+            next_member: FIRST_MEMBER + 1,
         }
     }
 }
 
 impl Counters {
-    fn named(&mut self) -> [(&'static str, &mut u64); 9] {
+    fn named(&mut self) -> [(&'static str, &mut u64); 11] {
         let Self {
             next_inode,
             next_chunk,
@@ -57,6 +65,8 @@ impl Counters {
             garbage,
             edits,
             next_outcome,
+            clock,
+            next_member,
         } = self;
         [
             ("next_inode", next_inode),
@@ -68,6 +78,8 @@ impl Counters {
             ("garbage", garbage),
             ("edits", edits),
             ("next_outcome", next_outcome),
+            ("clock", clock),
+            ("next_member", next_member),
         ]
     }
 

@@ -16,16 +16,22 @@ mod recovery;
 mod retry;
 mod tree;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use dfs_types::{ChunkId, FileStatus, FsError, FsPath, GenStamp, InodeId, Millis};
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Params, TransactionBehavior};
 
 use super::access::Authority;
 use super::cache::{Cache, Key};
 use super::edit::{Applied, Change, Edit, Outcome, Proposal};
-use super::inode::Inode;
+use super::inode::{ABOVE_ROOT, Inode};
+use super::position::{self, Position};
+use super::record::{Content, LogEntry, Record, Residence};
 use super::resolve::{Resolved, resolve};
+use super::schema;
 use super::stop::Stop;
 
 pub(crate) use counters::Counters;
@@ -39,20 +45,36 @@ pub(crate) enum BatchError {
     /// An edit was refused after it had written something: a bug.
     #[error("an edit was refused half way")]
     HalfDone(#[source] FsError),
+    /// Entries of the log are missing: a bug.
+    #[error("entry {found} of the log came where {expected} was expected")]
+    Gap {
+        /// The next one.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// A snapshot could not be taken over because something holds the database.
+    #[error("the namespace database is held by another process")]
+    Busy,
 }
 
 /// The namespace as its one writer has it.
 pub(crate) struct State {
     connection: Connection,
     counters: Counters,
-    superuser: String,
+    position: Position,
+    addresses: BTreeMap<u64, String>,
+    /// Whether the root has an owner, which the first batch of a new namespace gives it.
+    root_is_owned: bool,
 }
 
 impl State {
     /// Takes over the writing connection.
-    pub(crate) fn load(connection: Connection, superuser: String) -> rusqlite::Result<Self> {
+    pub(crate) fn load(connection: Connection) -> rusqlite::Result<Self> {
         let counters = Counters::load(&connection)?;
-        Ok(Self { connection, counters, superuser })
+        let position = Position::load(&connection)?;
+        let addresses = position::addresses(&connection)?;
+        Ok(Self { connection, counters, position, addresses, root_is_owned: false })
     }
 
     /// The counters as of the last commit.
@@ -60,52 +82,116 @@ impl State {
         self.counters
     }
 
-    /// Ends the writing: copies the log into the database so that the next start has nothing to replay.
+    /// How far the log is applied.
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Where the members are.
+    pub(crate) fn addresses(&self) -> &BTreeMap<u64, String> {
+        &self.addresses
+    }
+
+    /// Replaces everything by the database in a file, in one transaction; readers see all of the old or all of the new.
+    pub(crate) fn replace(&mut self, cache: &Cache, snapshot: &Path) -> Result<(), BatchError> {
+        let source = Connection::open(snapshot)?;
+        let fence = cache.fence_all();
+        {
+            let backup = Backup::new(&source, &mut self.connection)?;
+            let copied = backup.step(-1)?;
+            if copied != StepResult::Done {
+                return Err(BatchError::Busy);
+            }
+        }
+        drop(fence);
+        self.counters = Counters::load(&self.connection)?;
+        self.position = Position::load(&self.connection)?;
+        self.addresses = position::addresses(&self.connection)?;
+        Ok(())
+    }
+
+    /// Ends the writing: copies SQLite's own log into the database so that the next start has nothing to replay.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
     }
 }
 
-/// Applies proposals in order in one transaction and commits it; `Ok` means that all of it is durable. After an
-/// error the state is as before the call or, if the commit itself failed, unknown: apply nothing more.
-pub(crate) fn apply_batch(
+/// Applies committed entries, which must follow the last one without a gap, in one transaction that also notes how far
+/// it went. Answers what became of each proposal in order. After an error the state is as before the call or, if the
+/// commit itself failed, unknown: apply nothing more.
+pub(crate) fn apply_entries(
     state: &mut State,
     cache: &Cache,
-    proposals: &[Proposal],
+    entries: &[LogEntry],
 ) -> Result<Vec<Applied>, BatchError> {
+    let Some(last) = entries.last() else { return Ok(Vec::new()) };
     let before = state.counters;
     let mut counters = before;
     let mut touched = Vec::new();
-    let mut applied = Vec::with_capacity(proposals.len());
+    let mut applied = Vec::new();
+    let mut expected = state.position.applied;
+    let mut members = None;
     let transaction = state.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for proposal in proposals {
-        let mut step = Step {
-            connection: &transaction,
-            counters: &mut counters,
-            touched: &mut touched,
-            authority: Authority { caller: proposal.caller.as_ref(), superuser: &state.superuser },
-            now: proposal.now,
-            wrote: false,
-            changes: Vec::new(),
-        };
-        applied.push(match step.apply(proposal) {
-            Ok(outcome) => Ok((outcome, step.changes)),
-            Err(Stop::Refused(error)) if step.wrote => return Err(BatchError::HalfDone(error)),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Broken(error)) => return Err(error.into()),
-        });
-    }
-    if counters.edits == before.edits {
-        // Only refusals and questions: nothing to make durable.
-        transaction.rollback()?;
-        return Ok(applied);
+    for entry in entries {
+        expected += 1;
+        if entry.index != expected {
+            return Err(BatchError::Gap { expected, found: entry.index });
+        }
+        match &entry.content {
+            Content::Nothing => {}
+            Content::Record(Record::Moved(residence)) => {
+                position::set_address(&transaction, residence.id, &residence.address)?;
+            }
+            Content::Members(now, joined) => {
+                if let Some(Residence { id, address }) = joined {
+                    position::set_address(&transaction, *id, address)?;
+                    counters.next_member = counters.next_member.max(id + 1);
+                }
+                position::set_members(&transaction, now)?;
+                members = Some(now.clone());
+            }
+            Content::Record(Record::Edits(batch)) => {
+                counters.clock = counters.clock.max(batch.clock.0);
+                if !state.root_is_owned {
+                    schema::adopt_root(&transaction, &batch.superuser)?;
+                }
+                for proposal in &batch.proposals {
+                    let step = Step {
+                        connection: &transaction,
+                        counters: &mut counters,
+                        touched: &mut touched,
+                        authority: Authority {
+                            caller: proposal.caller.as_ref(),
+                            superuser: &batch.superuser,
+                        },
+                        now: proposal.now,
+                        wrote: false,
+                        changes: Vec::new(),
+                    };
+                    applied.push(step.finish(proposal)?);
+                }
+            }
+        }
     }
     counters.save_changed(before, &transaction)?;
+    Position::advance(&transaction, last.index, last.term)?;
+    let moved = entries
+        .iter()
+        .any(|entry| matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_))));
+    let addresses = if moved { Some(position::addresses(&transaction)?) } else { None };
+    let adopts = entries.iter().any(|entry| matches!(entry.content, Content::Record(Record::Edits(_))));
+    if adopts && !state.root_is_owned {
+        touched.push(Key { parent: ABOVE_ROOT, name: "".into() });
+    }
     let fence = cache.fence(&touched);
     transaction.commit()?;
     drop(fence);
+    state.root_is_owned |= adopts;
     state.counters = counters;
+    (state.position.applied, state.position.term) = (last.index, last.term);
+    state.position.members = members.unwrap_or_else(|| std::mem::take(&mut state.position.members));
+    state.addresses = addresses.unwrap_or_else(|| std::mem::take(&mut state.addresses));
     Ok(applied)
 }
 
@@ -123,6 +209,16 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Applies a proposal; a refusal after something was written breaks the batch.
+    fn finish(mut self, proposal: &Proposal) -> Result<Applied, BatchError> {
+        match self.apply(proposal) {
+            Ok(outcome) => Ok(Ok((outcome, self.changes))),
+            Err(Stop::Refused(error)) if self.wrote => Err(BatchError::HalfDone(error)),
+            Err(Stop::Refused(error)) => Ok(Err(error)),
+            Err(Stop::Broken(error)) => Err(error.into()),
+        }
+    }
+
     fn apply(&mut self, proposal: &Proposal) -> Result<Outcome, Stop> {
         let request = proposal.request.filter(|_| retry::is_kept(&proposal.edit));
         if let Some(request) = request

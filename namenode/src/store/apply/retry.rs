@@ -59,7 +59,13 @@ impl Step<'_> {
         self.counters.next_outcome += 1;
         self.write(
             "INSERT INTO retry (number, client, call, at, outcome) VALUES (?1, ?2, ?3, ?4, ?5)",
-            (number as i64, request.client.as_bytes(), request.call.0 as i64, self.now.0 as i64, bytes),
+            (
+                number as i64,
+                request.client.as_bytes(),
+                request.call.0 as i64,
+                self.counters.clock as i64,
+                bytes,
+            ),
         )?;
         Ok(())
     }
@@ -69,7 +75,7 @@ impl Step<'_> {
         if !self.counters.edits.is_multiple_of(PURGE_EVERY) {
             return Ok(());
         }
-        let oldest_kept = self.now.0.saturating_sub(RETRY_TTL.as_millis() as u64);
+        let oldest_kept = self.counters.clock.saturating_sub(RETRY_TTL.as_millis() as u64);
         self.write(
             // The oldest are at the front, so only they are looked at.
             "DELETE FROM retry WHERE number IN \

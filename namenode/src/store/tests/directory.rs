@@ -93,7 +93,7 @@ fn damage_is_named() {
     let version = path.join("VERSION");
     let good = fs::read_to_string(&version).unwrap();
 
-    fs::write(&version, good.replace("\"format_version\":1", "\"format_version\":2")).unwrap();
+    fs::write(&version, good.replace("\"format_version\":2", "\"format_version\":3")).unwrap();
     says(&path, &["checksum of VERSION does not match", "backup"]);
     let json = r#"{"format_version":9,"something":"new"}"#;
     fs::write(&version, format!("{json}\ncrc32c:{:08x}\n", crc32c(json.as_bytes()))).unwrap();
@@ -108,6 +108,9 @@ fn damage_is_named() {
     fs::write(&version, good).unwrap();
     fs::rename(path.join("namespace.db"), path.join("elsewhere")).unwrap();
     says(&path, &["namespace.db is missing"]);
+    fs::rename(path.join("elsewhere"), path.join("namespace.db")).unwrap();
+    fs::remove_dir_all(path.join("log")).unwrap();
+    says(&path, &["log is missing", "replace this NameNode"]);
 }
 
 #[test]
@@ -122,8 +125,8 @@ fn a_database_that_is_none_or_another_ones_is_refused() {
         let opened = Store::open(Directory::open(&path).unwrap(), options(), Box::new(|_| {}));
         opened.err().expect("the database is not ours")
     };
-    set("user_version", 2);
-    assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Version { found: 2 })));
+    set("user_version", 3);
+    assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Version { found: 3 })));
     set("application_id", 5);
     assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Foreign { found: 5 })));
     fs::write(&database, "no database at all, but long enough to be looked at".repeat(100)).unwrap();

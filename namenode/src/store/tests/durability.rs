@@ -12,10 +12,11 @@ use rusqlite::Connection;
 
 use super::model::{Model, ops};
 use super::{Fixture, NOW, SUPERUSER, by, create, delete, dump, mkdir, options, path, rename, request, root};
-use crate::store::apply::{State, apply_batch};
+use crate::store::apply::{State, apply_entries};
 use crate::store::cache::Cache;
 use crate::store::directory::Directory;
 use crate::store::edit::{Change, Edit, Outcome, Proposal};
+use crate::store::record::{Batch, Content, LogEntry, Record};
 use crate::store::{Observer, Store, schema};
 
 /// Applies proposals in batches of these sizes, again and again, and dumps the database.
@@ -24,13 +25,26 @@ fn applied_in_batches(proposals: &[Proposal], sizes: &[usize]) -> Vec<String> {
     let directory = Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap();
     let connection = schema::open_writer(&directory.database()).unwrap();
     connection.pragma_update(None, "synchronous", "OFF").unwrap();
-    schema::adopt_root(&connection, SUPERUSER).unwrap();
-    let mut state = State::load(connection, SUPERUSER.to_owned()).unwrap();
+    let mut state = State::load(connection).unwrap();
     let cache = Cache::new(10);
     let mut rest = proposals;
     for size in sizes.iter().cycle() {
         let (batch, after) = rest.split_at((*size).min(rest.len()));
-        apply_batch(&mut state, &cache, batch).unwrap();
+        // One entry a proposal, and as many entries a transaction as the size says.
+        let first = state.position().applied + 1;
+        let entries: Vec<LogEntry> = batch
+            .iter()
+            .zip(first..)
+            .map(|(proposal, index)| {
+                let batch = Batch {
+                    clock: proposal.now,
+                    superuser: SUPERUSER.to_owned(),
+                    proposals: vec![proposal.clone()],
+                };
+                LogEntry { index, term: 2, content: Content::Record(Record::Edits(batch)) }
+            })
+            .collect();
+        apply_entries(&mut state, &cache, &entries).unwrap();
         rest = after;
         if rest.is_empty() {
             break;
@@ -94,8 +108,14 @@ fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
                 let at_least = seen.load(Ordering::SeqCst);
                 let copy = to.join(expected.len().to_string());
                 fs::create_dir(&copy).unwrap();
+                // The log last: it then reaches at least as far as the database.
                 for file in ["VERSION", "namespace.db", "namespace.db-wal"] {
                     fs::copy(from.join(file), copy.join(file)).unwrap();
+                }
+                fs::create_dir(copy.join("log")).unwrap();
+                for segment in fs::read_dir(from.join("log")).unwrap() {
+                    let segment = segment.unwrap().path();
+                    fs::copy(&segment, copy.join("log").join(segment.file_name().unwrap())).unwrap();
                 }
                 expected.push(at_least);
             }
@@ -108,6 +128,7 @@ fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
         for (index, at_least) in expected.into_iter().enumerate().step_by(step) {
             let directory = Directory::open(&copies.join(index.to_string())).unwrap();
             let store = Store::open(directory, options(), Box::new(|_| {})).unwrap();
+            store.group().lead().await.unwrap();
             let summary = store.content_summary(&root(), &path("/")).await.unwrap();
             assert!(summary.files as usize >= at_least, "{} of {at_least} files", summary.files);
             assert_eq!(store.counts().files, summary.files);
@@ -160,20 +181,35 @@ fn a_retry_in_the_same_batch_and_after_a_restart_gets_the_first_answer() {
     assert_eq!(fixture.propose(ask()).unwrap(), first.unwrap());
 }
 
+/// Applies renames with these calls at a time of the group's clock.
+fn rename_at(state: &mut State, calls: std::ops::Range<u64>, clock: Millis) {
+    let cache = Cache::new(10);
+    for call in calls {
+        let proposal = Proposal { request: Some(request(call)), ..by(None, rename("/a", "/a", false)) };
+        let batch = Batch { clock, superuser: SUPERUSER.to_owned(), proposals: vec![proposal] };
+        let index = state.position().applied + 1;
+        let entry = LogEntry { index, term: 2, content: Content::Record(Record::Edits(batch)) };
+        apply_entries(state, &cache, &[entry]).unwrap();
+    }
+}
+
 #[test]
-fn old_outcomes_are_forgotten() {
-    let fixture = Fixture::new();
-    let at = |call: u64, now: Millis| {
-        let edit = rename("/a", "/a", false);
-        fixture.propose(Proposal { request: Some(request(call)), now, ..by(None, edit) }).unwrap();
-    };
+fn old_outcomes_are_forgotten_by_the_groups_clock() {
+    let mut fixture = Fixture::new();
     fixture.ok(mkdir("/a"));
-    (0..100).for_each(|call| at(call, NOW));
-    (100..200).for_each(|call| at(call, NOW.plus(RETRY_TTL / 2)));
+    fixture.close();
+    let database = fixture.directory().join("namespace.db");
+    let mut state = State::load(schema::open_writer(&database).unwrap()).unwrap();
+    let begin = Millis(state.counters().clock + 1_000);
+    rename_at(&mut state, 0..100, begin);
+    rename_at(&mut state, 100..200, begin.plus(RETRY_TTL / 2));
     assert_eq!(fixture.number("SELECT count(*) FROM retry"), 200);
-    (200..300).for_each(|call| at(call, NOW.plus(RETRY_TTL + Duration::from_millis(1))));
+    rename_at(&mut state, 200..300, begin.plus(RETRY_TTL + Duration::from_millis(1)));
     assert_eq!(fixture.number("SELECT count(*) FROM retry"), 200, "the first hundred are gone");
-    assert_eq!(fixture.number(&format!("SELECT count(*) FROM retry WHERE at = {}", NOW.0)), 0);
+    assert_eq!(fixture.number(&format!("SELECT count(*) FROM retry WHERE at = {}", begin.0)), 0);
+    // A leader whose clock is behind does not turn it back.
+    rename_at(&mut state, 300..301, begin);
+    assert_eq!(state.counters().clock, begin.plus(RETRY_TTL + Duration::from_millis(1)).0);
 }
 
 #[test]
@@ -186,10 +222,12 @@ fn after_a_failure_nothing_is_written_but_reads_go_on() {
     vandal.execute_batch("DROP TABLE lease").unwrap();
     let failed = fixture.run(create("/f", "w")).unwrap_err();
     assert_eq!(failed.code, ErrorCode::Internal);
-    assert!(failed.message.contains("restart the NameNode"), "{}", failed.message);
-    assert_eq!(fixture.run(mkdir("/innocent")).unwrap_err(), failed);
-    assert_eq!(fixture.store().health(), Err(failed.message));
+    assert!(failed.message.contains("replace this NameNode"), "{}", failed.message);
+    let after = fixture.run(mkdir("/innocent")).unwrap_err();
+    assert!(matches!(after.code, ErrorCode::Internal | ErrorCode::Unavailable), "{after}");
+    assert!(fixture.store().health().unwrap_err().contains("no such table"));
     assert_eq!(fixture.names("/"), ["kept"], "half an edit is never seen");
+    // What stopped the writer is in the log: a restart meets it again, and the database is what must be replaced.
 }
 
 #[test]
@@ -200,6 +238,8 @@ fn commits_are_shared_and_observed() {
             self.0.fetch_add(1, Ordering::SeqCst);
             self.1.fetch_add(edits, Ordering::SeqCst);
         }
+
+        fn on_sync(&self, _took: Duration) {}
     }
     let mut fixture = Fixture::new();
     fixture.close();
@@ -208,6 +248,7 @@ fn commits_are_shared_and_observed() {
     let directory = Directory::open(&fixture.directory()).unwrap();
     let store = Store::open(directory, observed, Box::new(|_| {})).unwrap();
     fixture.wait(async {
+        store.group().lead().await.unwrap();
         let mut all = tokio::task::JoinSet::new();
         for index in 0..500 {
             let store = store.clone();

@@ -317,7 +317,7 @@ fn a_file_of_many_chunks_waits_to_be_reaped_but_its_lease_does_not() {
     assert_eq!(changes.first(), Some(&Change::LeaseReleased { inode }));
     assert_eq!(changes.last(), Some(&Change::Garbage));
     assert_eq!(changes.len(), 2 + 256, "some chunks at once");
-    assert_eq!(fixture.store().leases().unwrap(), []);
+    assert_eq!(fixture.store().contents().leases().unwrap(), []);
     fixture.new_file("/f", "w");
     assert_eq!(fixture.ok(Edit::Reap { limit: 1 }), Outcome::Reaped { inodes: 1, more: false });
     assert_eq!(fixture.take_changes().len(), 1 + 45, "the new lease, the other chunks");
@@ -336,12 +336,13 @@ fn the_start_finds_chunks_and_leases() {
     let mut chunks = Vec::new();
     fixture
         .store()
-        .load_chunks(|chunk, generation, length, replication| {
+        .contents()
+        .chunks(|chunk, generation, length, replication| {
             chunks.push((chunk, generation, length, replication));
         })
         .unwrap();
     assert_eq!(chunks, [(FIRST, GEN, Some(9), 3), (SECOND, GenStamp(GEN.0 + 1), None, 3)]);
-    let leases = fixture.store().leases().unwrap();
+    let leases = fixture.store().contents().leases().unwrap();
     assert_eq!(leases, [(inode, "w".to_owned()), (InodeId(inode.0 + 1), "v".to_owned())]);
     let counts = fixture.store().counts();
     assert_eq!((counts.files, counts.open_files, counts.next_chunk), (2, 2, ChunkId(SECOND.0 + 1)));

@@ -1,0 +1,253 @@
+//! This NameNode as one of a group.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::Namenode;
+use crate::store::group::{Request, Status};
+use dfs_namenode_raft::Role;
+
+/// Longest address of a NameNode, in bytes.
+const MAX_ADDRESS: usize = 300;
+/// Longest that a leader hands over for before it stops.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a member of the group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberRole {
+    /// It leads.
+    Leader,
+    /// It votes.
+    Follower,
+    /// It gets every change and does not vote yet.
+    Learner,
+    /// It looks for votes.
+    Candidate,
+    /// The leader has not heard of it lately.
+    Unreachable,
+}
+
+/// A member of the group as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its id.
+    pub id: u64,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Its process; 0 if not known.
+    pub pid: u32,
+    /// What it is.
+    pub role: MemberRole,
+    /// The answering member's term.
+    pub term: u64,
+    /// Index of the entry it applied last, as far as known.
+    pub applied: u64,
+    /// Entries behind the answering member.
+    pub lag: u64,
+}
+
+/// What this NameNode tells one that looks for its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This member.
+    pub id: u64,
+    /// Where the leader is; empty if none is known.
+    pub leader: String,
+}
+
+/// A copy of the metadata in a file of its own, which goes with this value.
+#[derive(Debug)]
+pub struct Backup {
+    /// The file.
+    pub file: PathBuf,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Index of the last entry in it.
+    pub applied: u64,
+}
+
+impl Drop for Backup {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.file) {
+            tracing::warn!(file = %self.file.display(), %error, "a backup's file stays behind");
+        }
+    }
+}
+
+impl Namenode {
+    /// Waits until what this NameNode answers is good enough for a client: the latest, which only the leader has; or, if
+    /// the client said so, at least what was applied at an index. Fails with `NotLeader` otherwise.
+    pub async fn admit(&self, follower_read_at: Option<u64>) -> FsResult<()> {
+        match follower_read_at {
+            Some(index) => self.store.group().catch_up(index).await,
+            None => self.store.group().lead().await,
+        }
+    }
+
+    /// What this member knows of its group, and its changes.
+    pub fn group_status(&self) -> watch::Receiver<Status> {
+        self.store.group().status()
+    }
+
+    /// Index of the entry applied last.
+    pub fn applied(&self) -> u64 {
+        *self.store.group().applied().borrow()
+    }
+
+    /// The term, and whether this member leads in it.
+    pub fn term(&self) -> (u64, bool) {
+        let group = self.store.group().status();
+        let status = group.borrow();
+        (status.term, status.leads)
+    }
+
+    /// `HOST:PORT` of the leader, if one is known.
+    pub fn leader_address(&self) -> Option<String> {
+        let group = self.store.group();
+        let leader = group.status().borrow().leader?;
+        group.residences().addresses.get(&leader).cloned()
+    }
+
+    /// `HOST:PORT` of every NameNode of the group.
+    pub fn namenode_addresses(&self) -> Vec<String> {
+        self.store.group().residences().addresses.into_values().collect()
+    }
+
+    /// `HOST:PORT` by which the group knows this member; empty if it does not yet.
+    pub fn own_address(&self) -> String {
+        let group = self.store.group();
+        group.residences().addresses.remove(&group.id()).unwrap_or_default()
+    }
+
+    /// The members of the group.
+    pub fn members(&self) -> Vec<MemberView> {
+        let group = self.store.group();
+        let status = group.status().borrow().clone();
+        let (residences, seen) = (group.residences(), self.peers.seen());
+        let own_applied = self.applied();
+        let view = |id: u64| {
+            let other = seen.get(&id).filter(|_| id != status.id);
+            let applied = if id == status.id { own_applied } else { other.map_or(0, |seen| seen.applied) };
+            let active = status.others.get(&id).is_none_or(|other| other.active);
+            let role = if status.leader == Some(id) {
+                MemberRole::Leader
+            } else if id == status.id && status.role == Role::Candidate {
+                MemberRole::Candidate
+            } else if !active {
+                MemberRole::Unreachable
+            } else if residences.members.learners.contains(&id) {
+                MemberRole::Learner
+            } else {
+                MemberRole::Follower
+            };
+            MemberView {
+                id,
+                address: residences.addresses.get(&id).cloned().unwrap_or_default(),
+                pid: if id == status.id { std::process::id() } else { other.map_or(0, |seen| seen.pid) },
+                role,
+                term: status.term,
+                applied,
+                lag: own_applied.saturating_sub(applied),
+            }
+        };
+        residences.members.all().into_iter().map(view).collect()
+    }
+
+    /// What one that looks for its group is told.
+    pub fn identity(&self) -> Identity {
+        let leader = self.leader_address().unwrap_or_default();
+        Identity { cluster: self.cluster, id: self.store.group().id(), leader }
+    }
+
+    /// Hands the leadership to a member, or with 0 to the one that is least behind; answers who leads now.
+    pub async fn transfer_leader(&self, caller: &Caller, to: u64) -> FsResult<u64> {
+        self.check_superuser(caller)?;
+        let to = self.successor(to)?;
+        info!(to, "handing the leadership over");
+        self.store.group().hand_over(to).await
+    }
+
+    fn successor(&self, to: u64) -> FsResult<u64> {
+        let others: Vec<MemberView> =
+            self.members().into_iter().filter(|member| member.role == MemberRole::Follower).collect();
+        if to == 0 {
+            let best = others.iter().min_by_key(|member| member.lag);
+            return best.map(|member| member.id).ok_or_else(|| {
+                FsError::new(
+                    ErrorCode::NotEnoughNodes,
+                    "no other NameNode could lead: see `dfs admin namenodes`",
+                )
+            });
+        }
+        if to == self.store.group().id() || others.iter().any(|member| member.id == to) {
+            return Ok(to);
+        }
+        Err(FsError::new(
+            ErrorCode::NotFound,
+            format!("no NameNode {to} could lead: see `dfs admin namenodes` for those that can"),
+        ))
+    }
+
+    /// Takes a member out of the group for good.
+    pub async fn remove_namenode(&self, caller: &Caller, id: u64) -> FsResult<Vec<MemberView>> {
+        self.check_superuser(caller)?;
+        self.store.group().request(Request::Remove(id)).await?;
+        info!(id, "a namenode was removed");
+        Ok(self.members())
+    }
+
+    /// Takes a NameNode with an empty directory into the group; or, with its `id`, notes its new address. Answers its
+    /// id.
+    pub async fn join(&self, cluster: Option<ClusterId>, address: String, id: u64) -> FsResult<u64> {
+        if let Some(theirs) = cluster
+            && theirs != self.cluster
+        {
+            return Err(FsError::new(
+                ErrorCode::WrongCluster,
+                format!("this is cluster {} and not {theirs}: check --peers", self.cluster),
+            ));
+        }
+        let valid = address.len() <= MAX_ADDRESS && dfs_proto::convert::is_address(&address);
+        if !valid {
+            return Err(FsError::invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
+        }
+        info!(address, id, "a namenode asks to join");
+        let request = if id == 0 { Request::Join(address) } else { Request::Move(id, address) };
+        self.store.group().request(request).await
+    }
+
+    /// Copies the metadata as of one moment after the call.
+    pub async fn back_up(&self, caller: &Caller) -> FsResult<Backup> {
+        self.check_superuser(caller)?;
+        let file = self.store.directory().join(format!("backup-{}.part", uuid::Uuid::new_v4()));
+        let (store, target) = (self.store.clone(), file.clone());
+        let copied = spawn_blocking(move || store.back_up(&target)).await;
+        // From here on the file goes with the value, whatever happens.
+        let mut backup = Backup { file, cluster: self.cluster, applied: 0 };
+        backup.applied =
+            copied.map_err(|error| FsError::internal(format!("the backup failed ({error})")))??;
+        Ok(backup)
+    }
+
+    /// Hands the leadership over before this NameNode stops, if it leads and somebody can take it.
+    pub async fn resign(&self) {
+        if !self.term().1 {
+            return;
+        }
+        if let Ok(to) = self.successor(0) {
+            let handed = tokio::time::timeout(HAND_OVER_LIMIT, self.store.group().hand_over(to)).await;
+            info!(
+                to,
+                ok = handed.is_ok_and(|handed| handed.is_ok()),
+                "leadership handed over before stopping"
+            );
+        }
+    }
+}

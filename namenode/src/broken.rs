@@ -1,0 +1,5 @@
+//! The NameNode process with a bug on purpose: see the feature `seeded-bug`.
+
+fn main() -> std::process::ExitCode {
+    dfs_namenode::run::main()
+}

@@ -1,0 +1,154 @@
+//! Sending and receiving a database.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dfs_namenode_raft::Envelope;
+use dfs_proto::convert::from_status;
+use dfs_proto::v1;
+use dfs_proto::v1::snapshot_part::Kind;
+use dfs_types::checksum::{combine, crc32c};
+use dfs_types::{ErrorCode, FsError, FsResult};
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Peers;
+use crate::store::backup;
+
+/// Bytes of a part.
+const PART: usize = 256 << 10;
+/// Parts read ahead of the connection.
+const AHEAD: usize = 8;
+/// Longest that a whole transfer may take.
+const LIMIT: Duration = Duration::from_hours(1);
+/// Longest silence of a sender.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Sends a message with the snapshot it belongs to.
+pub(super) async fn send(address: &str, envelope: v1::RaftEnvelope, file: PathBuf) -> FsResult<()> {
+    let mut client = super::client(address)?;
+    let (parts, stream) = mpsc::channel(AHEAD);
+    let reading = spawn_blocking(move || read_parts(&file, envelope, &parts));
+    let sent = timeout(LIMIT, client.install_snapshot(ReceiverStream::new(stream))).await;
+    let read = reading.await.map_err(|error| FsError::internal(error.to_string()))?;
+    match sent {
+        // A broken connection ends the reading too; its error says less.
+        Ok(Err(status)) => Err(from_status(&status)),
+        Ok(Ok(_)) => read,
+        Err(_) => Err(FsError::new(ErrorCode::TimedOut, "the snapshot took too long")),
+    }
+}
+
+fn read_parts(
+    file: &Path,
+    envelope: v1::RaftEnvelope,
+    parts: &mpsc::Sender<v1::SnapshotPart>,
+) -> FsResult<()> {
+    let send = |kind| parts.blocking_send(v1::SnapshotPart { kind: Some(kind) }).is_ok();
+    let begin = |length| {
+        let cluster = envelope.cluster.clone();
+        send(Kind::Header(v1::SnapshotHeader { cluster, envelope: Some(envelope), length }))
+    };
+    let read = backup::read_parts(file, PART, begin, |data| send(Kind::Data(data)))
+        .map_err(|error| FsError::new(ErrorCode::Io, format!("reading the snapshot failed ({error})")))?;
+    match read {
+        Some(crc32c) if send(Kind::Trailer(v1::SnapshotTrailer { crc32c })) => Ok(()),
+        Some(_) | None => Err(FsError::new(ErrorCode::Unavailable, "the connection broke")),
+    }
+}
+
+/// Takes a snapshot in: its message, and the file below `directory` that holds it, checked and synced. Nothing stays
+/// behind after an error.
+pub async fn receive<S>(peers: &Peers, directory: &Path, mut parts: S) -> FsResult<(Envelope, PathBuf)>
+where
+    S: Stream<Item = Result<v1::SnapshotPart, tonic::Status>> + Unpin,
+{
+    let Some(Kind::Header(header)) = next(&mut parts).await? else {
+        return Err(FsError::invalid("the snapshot does not begin with a header"));
+    };
+    let envelope = header.envelope.ok_or_else(|| FsError::invalid("the snapshot lacks 'envelope'"))?;
+    let envelope = peers.receive(envelope)?;
+    let file = directory.join(format!("incoming-{}.part", uuid::Uuid::new_v4()));
+    let (data, stream) = mpsc::channel(AHEAD);
+    let (target, length) = (file.clone(), header.length);
+    let writing = spawn_blocking(move || write_parts(&target, length, stream));
+    let sum = pass_on(&mut parts, data).await;
+    let written = writing.await.map_err(|error| FsError::internal(error.to_string()))?;
+    let metadata = envelope.message.get_snapshot().get_metadata();
+    let (index, term) = (metadata.index, metadata.term);
+    let path = file.clone();
+    let checked = spawn_blocking(move || {
+        let (sum, written) = (sum?, written?);
+        if sum != written {
+            return Err(FsError::new(
+                ErrorCode::Corrupt,
+                "the snapshot's checksum does not match: send it again",
+            ));
+        }
+        backup::prepare_snapshot(&path, index, term)
+            .map_err(|error| FsError::internal(crate::run::sentence(&error)))
+    });
+    let checked =
+        checked.await.map_err(|error| FsError::internal(error.to_string())).and_then(|checked| checked);
+    if checked.is_err()
+        && let Err(error) = std::fs::remove_file(&file)
+    {
+        tracing::debug!(file = %file.display(), %error, "nothing of a snapshot is left");
+    }
+    checked.map(|()| (envelope, file))
+}
+
+async fn next<S>(parts: &mut S) -> FsResult<Option<Kind>>
+where
+    S: Stream<Item = Result<v1::SnapshotPart, tonic::Status>> + Unpin,
+{
+    match timeout(SILENCE, parts.next()).await {
+        Ok(Some(Ok(part))) => Ok(part.kind),
+        Ok(Some(Err(status))) => Err(from_status(&status)),
+        Ok(None) => Ok(None),
+        Err(_) => Err(FsError::new(ErrorCode::TimedOut, "the snapshot's sender fell silent")),
+    }
+}
+
+/// Hands the data to the writing thread; answers the checksum that the sender tells at the end.
+async fn pass_on<S>(parts: &mut S, data: mpsc::Sender<Bytes>) -> FsResult<u32>
+where
+    S: Stream<Item = Result<v1::SnapshotPart, tonic::Status>> + Unpin,
+{
+    loop {
+        match next(parts).await? {
+            Some(Kind::Data(part)) => {
+                data.send(part.into())
+                    .await
+                    .map_err(|_| FsError::new(ErrorCode::Io, "the snapshot can't be written"))?;
+            }
+            Some(Kind::Trailer(trailer)) => return Ok(trailer.crc32c),
+            Some(Kind::Header(_)) | None => return Err(FsError::invalid("the snapshot is incomplete")),
+        }
+    }
+}
+
+/// Writes what comes, syncs it, and answers its checksum.
+fn write_parts(target: &Path, length: u64, mut data: mpsc::Receiver<Bytes>) -> FsResult<u32> {
+    let failed = |error: std::io::Error| {
+        FsError::new(ErrorCode::Io, format!("writing a snapshot failed ({error}): check the disk"))
+    };
+    let mut file = File::create_new(target).map_err(failed)?;
+    let (mut sum, mut written) = (0, 0);
+    while let Some(part) = data.blocking_recv() {
+        file.write_all(&part).map_err(failed)?;
+        sum = combine(sum, crc32c(&part), part.len() as u64);
+        written += part.len() as u64;
+    }
+    if written != length {
+        return Err(FsError::invalid(format!("the snapshot has {written} bytes and not {length}")));
+    }
+    file.sync_all().map_err(failed)?;
+    Ok(sum)
+}

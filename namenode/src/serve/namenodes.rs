@@ -1,0 +1,115 @@
+//! The `Namenodes` service: the group, for administrators.
+
+use std::sync::Arc;
+
+use dfs_proto::convert::to_status;
+use dfs_proto::v1;
+use dfs_proto::v1::backup_part::Kind;
+use dfs_proto::v1::namenodes_server::Namenodes;
+use dfs_types::{ErrorCode, FsError, FsResult};
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::wire::{admitted, reader, unary};
+use crate::api::Namenode;
+use crate::api::group::{Backup, MemberRole, MemberView};
+use crate::store::backup::read_parts;
+
+/// Bytes of one part of a backup.
+const PART: usize = 256 << 10;
+/// Parts read ahead of the client.
+const AHEAD: usize = 8;
+
+/// The service over the API.
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Arc<Namenode>);
+
+type Peer = Option<String>;
+
+unary! {
+    impl Namenodes {
+        list: NamenodesRequest -> NamenodesReply,
+        transfer_leader: TransferLeaderRequest -> TransferLeaderReply,
+        remove: RemoveNamenodeRequest -> NamenodesReply,
+    }
+
+    type BackupStream = BoxStream<'static, Result<v1::BackupPart, Status>>;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let begun = async {
+            let caller = reader(&self.0, request.into_inner().context).await?;
+            self.0.back_up(&caller).await
+        };
+        let backup = admitted(&self.0, begun.await)?;
+        let (parts, stream) = mpsc::channel(AHEAD);
+        // Ends by itself when the client goes away.
+        let _reading = tokio::task::spawn_blocking(move || send_parts(&backup, &parts));
+        Ok(Response::new(ReceiverStream::new(stream).boxed()))
+    }
+}
+
+#[allow(clippy::unused_async, reason = "every method of a service has the same shape")]
+impl Service {
+    async fn list(&self, request: v1::NamenodesRequest, _: Peer) -> FsResult<v1::NamenodesReply> {
+        // Every member answers, with what it knows: this is how one finds out why there is no leader.
+        dfs_proto::convert::context(request.context)?;
+        Ok(reply(self.0.members()))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: v1::TransferLeaderRequest,
+        _: Peer,
+    ) -> FsResult<v1::TransferLeaderReply> {
+        let caller = reader(&self.0, request.context).await?;
+        let leader = self.0.transfer_leader(&caller, request.to).await?;
+        Ok(v1::TransferLeaderReply { leader })
+    }
+
+    async fn remove(&self, request: v1::RemoveNamenodeRequest, _: Peer) -> FsResult<v1::NamenodesReply> {
+        let caller = reader(&self.0, request.context).await?;
+        self.0.remove_namenode(&caller, request.id).await.map(reply)
+    }
+}
+
+fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
+    v1::NamenodesReply { members: members.into_iter().map(wire_member).collect() }
+}
+
+fn wire_member(view: MemberView) -> v1::NamenodeMember {
+    let MemberView { id, address, pid, role, term, applied, lag } = view;
+    let role = match role {
+        MemberRole::Leader => v1::MemberRole::Leader,
+        MemberRole::Follower => v1::MemberRole::Follower,
+        MemberRole::Learner => v1::MemberRole::Learner,
+        MemberRole::Candidate => v1::MemberRole::Candidate,
+        MemberRole::Unreachable => v1::MemberRole::Unreachable,
+    };
+    v1::NamenodeMember { id, address, pid, role: role.into(), term, applied, lag }
+}
+
+/// Reads the backup's file into the stream; without a trailer the client knows that it is incomplete.
+fn send_parts(backup: &Backup, parts: &mpsc::Sender<Result<v1::BackupPart, Status>>) {
+    let send = |kind| parts.blocking_send(Ok(v1::BackupPart { kind: Some(kind) })).is_ok();
+    let begin = |length| {
+        let cluster = backup.cluster.as_bytes().to_vec();
+        send(Kind::Header(v1::BackupHeader { cluster, applied: backup.applied, length }))
+    };
+    match read_parts(&backup.file, PART, begin, |data| send(Kind::Data(data))) {
+        Ok(Some(crc32c)) => {
+            let _gone = send(Kind::Trailer(v1::BackupTrailer { crc32c }));
+        }
+        // The client went away.
+        Ok(None) => {}
+        Err(error) => {
+            let error =
+                FsError::new(ErrorCode::Io, format!("reading the backup failed ({error}): try again"));
+            let _gone = parts.blocking_send(Err(to_status(error)));
+        }
+    }
+}

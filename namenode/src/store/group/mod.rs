@@ -1,0 +1,371 @@
+//! This NameNode as a member of its group: proposals go through the replicated log before they are applied.
+//!
+//! One thread ([`thread`]) owns the member and its log; the writer's thread applies what is committed. While the one
+//! syncs the next batch, the other applies the last. A group of one takes the same way.
+
+mod thread;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dfs_namenode_raft::{Envelope, FileLog, Nanos, Role};
+use dfs_types::{ErrorCode, FsError, FsResult};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::edit::{Outcome, Proposal};
+use super::position::{Members, Position};
+use super::writer::{Progress, Writer};
+use super::{Error, Observer, Residences};
+use thread::Thread;
+pub use transport::{Alone, Transport};
+
+/// Proposals that wait for the log before further proposers wait themselves.
+const PROPOSALS: usize = 4_096;
+/// Messages and requests that wait for the log's thread. What does not fit is lost, which the protocol bears.
+const INPUTS: usize = 4_096;
+/// Longest wait for room in the queue. Then thousands wait already, and the caller's own deadline is near.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for the others to confirm a leader, or for another leader.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
+/// Longest wait of a follower until it has applied what a reader has seen elsewhere.
+const CATCH_UP_LIMIT: Duration = Duration::from_millis(500);
+
+/// How the group works.
+#[derive(Clone)]
+pub struct Options {
+    /// Unit of time of the protocol: a leader that is not heard of for ten to twenty of them is replaced.
+    pub tick: Duration,
+    /// `HOST:PORT` under which the others reach this member; `None` leaves what the group knows.
+    pub address: Option<String>,
+    /// Bytes of entries in the log above which it is trimmed.
+    pub log_bytes: u64,
+    /// How messages reach the others.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(50),
+            address: None,
+            log_bytes: 32 << 20,
+            transport: Arc::new(Alone),
+        }
+    }
+}
+
+/// What this member knows of its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This member.
+    pub id: u64,
+    /// What it is.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<u64>,
+    /// It leads and has applied all that was committed before its term.
+    pub leads: bool,
+    /// The members as of the last entry handed over.
+    pub members: Members,
+    /// For a leader: how far the others surely are and whether they were heard of lately.
+    pub others: BTreeMap<u64, Other>,
+    /// It was a member and is none any more.
+    pub removed: bool,
+}
+
+/// What a leader knows of another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// Index of the last entry it surely has in its log.
+    pub matched: u64,
+    /// Whether it was heard of lately.
+    pub active: bool,
+}
+
+/// A change of the group that its leader is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Take in a new member at this address, without a vote until it has caught up; answers its id. A dead member of that
+    /// address leaves when it votes.
+    Join(String),
+    /// A member leaves.
+    Remove(u64),
+    /// A member has another address.
+    Move(u64, String),
+}
+
+/// What the log's thread is told besides proposals.
+pub(crate) enum Input {
+    Message(Envelope),
+    /// A snapshot arrived: its message, and the file it is in.
+    Snapshot(Envelope, PathBuf),
+    /// The others shall confirm that this member leads.
+    Confirm(oneshot::Sender<FsResult<()>>),
+    Request(Request, oneshot::Sender<FsResult<u64>>),
+    HandOver(u64),
+    Unreachable(u64),
+    SnapshotSent {
+        to: u64,
+        arrived: bool,
+    },
+    /// A copy of the database was made to be sent, or not.
+    Copied(Option<(Position, PathBuf)>),
+    /// The database is synced up to this entry.
+    Synced(u64),
+}
+
+/// A proposal and who waits for it.
+pub(crate) struct Waiting {
+    pub(crate) proposal: Proposal,
+    pub(crate) answer: super::writer::Answer,
+}
+
+/// What readers look at without asking the thread.
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    leads: AtomicBool,
+    lease_until: AtomicU64,
+    failure: OnceLock<String>,
+}
+
+impl Shared {
+    fn now(&self) -> Nanos {
+        // From one, as zero means never.
+        Nanos(1 + self.started.elapsed().as_nanos() as u64)
+    }
+}
+
+/// The handle of the group. Dropping the last one ends the thread after all that was proposed is answered.
+pub struct Group {
+    id: u64,
+    proposals: Option<mpsc::Sender<Waiting>>,
+    inputs: mpsc::Sender<Input>,
+    thread: Option<JoinHandle<()>>,
+    status: watch::Receiver<Status>,
+    progress: Arc<Progress>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What a member begins with.
+pub(crate) struct Beginning {
+    pub(crate) id: u64,
+    pub(crate) directory: PathBuf,
+    pub(crate) database: PathBuf,
+    pub(crate) log: FileLog,
+    pub(crate) position: Position,
+    pub(crate) superuser: String,
+    pub(crate) max_batch: usize,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Group {
+    /// Starts the thread.
+    pub(crate) fn start(beginning: Beginning, options: Options, writer: &Writer) -> Result<Self, Error> {
+        let id = beginning.id;
+        let (proposals, waiting) = mpsc::channel(PROPOSALS);
+        let (inputs, queue) = mpsc::channel(INPUTS);
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            leads: AtomicBool::new(false),
+            lease_until: AtomicU64::new(0),
+            failure: OnceLock::new(),
+        });
+        let progress = Arc::clone(writer.progress());
+        let (thread, status) =
+            Thread::new(beginning, options, writer, queue, inputs.clone(), Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new()
+            .name("meta-log".to_owned())
+            .spawn(move || thread.run(waiting))
+            .map_err(Error::Thread)?;
+        Ok(Self { id, proposals: Some(proposals), inputs, thread: Some(thread), status, progress, shared })
+    }
+
+    /// Which member this is.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What this member knows of its group, and its changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Index of the entry applied last, and its changes.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.progress.applied()
+    }
+
+    /// The members and where they are, as of the entry applied last.
+    pub fn residences(&self) -> Residences {
+        self.progress.residences()
+    }
+
+    /// `Err` says why this member does nothing any more.
+    pub fn health(&self) -> Result<(), String> {
+        self.progress.health()?;
+        self.shared.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// Applies a proposal; answers after a majority has it and this member applied it and told the sink.
+    pub(crate) async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
+        let queue = self.proposals.as_ref().ok_or_else(|| self.stopped())?;
+        let room = match queue.try_reserve() {
+            Ok(room) => room,
+            Err(mpsc::error::TrySendError::Full(())) => tokio::time::timeout(MAX_WAIT, queue.reserve())
+                .await
+                .map_err(|_| {
+                    FsError::new(
+                        ErrorCode::Busy,
+                        format!("{PROPOSALS} changes of the namespace wait already: try again shortly"),
+                    )
+                })?
+                .map_err(|_| self.stopped())?,
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(self.stopped()),
+        };
+        let (answer, answered) = oneshot::channel();
+        room.send(Waiting { proposal, answer });
+        answered.await.map_err(|_| self.stopped())?
+    }
+
+    /// Waits until this member surely leads, so that what it reads now is the latest; fails with `NotLeader` if it does
+    /// not. Costs nothing while the leader's lease lasts.
+    pub async fn lead(&self) -> FsResult<()> {
+        if self.surely_leads() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.ask(Input::Confirm(answer)).await?;
+        tokio::time::timeout(CONFIRM_LIMIT, answered)
+            .await
+            .map_err(|_| not_leader(self.id, None))?
+            .map_err(|_| self.stopped())?
+    }
+
+    /// Whether this member surely leads at this moment, without asking anybody.
+    pub fn surely_leads(&self) -> bool {
+        let leased = self.shared.now().0 < self.shared.lease_until.load(Ordering::Acquire);
+        leased && self.shared.leads.load(Ordering::Acquire)
+    }
+
+    /// Waits a moment until this member has applied an entry; fails with `NotLeader` if it does not get there.
+    pub async fn catch_up(&self, index: u64) -> FsResult<()> {
+        let mut applied = self.applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout(CATCH_UP_LIMIT, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(self.stopped()),
+            Err(_) => Err(not_leader(self.id, None)),
+        }
+    }
+
+    /// Asks the leader, which this member must be, for a change of the group; answers the member's id when the change
+    /// is applied.
+    pub async fn request(&self, request: Request) -> FsResult<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Input::Request(request, answer)).await?;
+        tokio::time::timeout(MAX_WAIT, answered)
+            .await
+            .map_err(|_| {
+                FsError::new(
+                    ErrorCode::TimedOut,
+                    "the group did not agree in time: look at its members and try again",
+                )
+            })?
+            .map_err(|_| self.stopped())?
+    }
+
+    /// Hands the leadership to another member; answers the new leader.
+    pub async fn hand_over(&self, to: u64) -> FsResult<u64> {
+        let mut status = self.status();
+        self.ask(Input::HandOver(to)).await?;
+        let own = self.id;
+        let other = status.wait_for(|status| status.leader.is_some_and(|leader| leader != own));
+        let leader = match tokio::time::timeout(CONFIRM_LIMIT, other).await {
+            Ok(Ok(status)) => status.leader,
+            Ok(Err(_)) => return Err(self.stopped()),
+            Err(_) => None,
+        };
+        leader.ok_or_else(|| {
+            FsError::new(
+                ErrorCode::Unavailable,
+                format!(
+                    "NameNode {to} did not take the leadership over: see whether it runs and is not behind"
+                ),
+            )
+        })
+    }
+
+    /// Takes in a message of another member; it may be lost.
+    pub fn deliver(&self, envelope: Envelope) {
+        self.try_tell(Input::Message(envelope));
+    }
+
+    /// Takes in a snapshot that arrived in a file of this member's directory.
+    pub async fn deliver_snapshot(&self, envelope: Envelope, file: PathBuf) -> FsResult<()> {
+        self.ask(Input::Snapshot(envelope, file)).await
+    }
+
+    /// A message to a member could not be sent.
+    pub fn unreachable(&self, id: u64) {
+        self.try_tell(Input::Unreachable(id));
+    }
+
+    /// A snapshot was sent, or could not be.
+    pub fn snapshot_sent(&self, to: u64, arrived: bool) {
+        self.try_tell(Input::SnapshotSent { to, arrived });
+    }
+
+    fn try_tell(&self, input: Input) {
+        if self.inputs.try_send(input).is_err() {
+            tracing::debug!("a message between members is lost: too many wait");
+        }
+    }
+
+    async fn ask(&self, input: Input) -> FsResult<()> {
+        match tokio::time::timeout(MAX_WAIT, self.inputs.send(input)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.stopped()),
+            Err(_) => Err(FsError::new(ErrorCode::Busy, "the NameNode's log is stuck: look at its disk")),
+        }
+    }
+
+    fn stopped(&self) -> FsError {
+        let why = self.health().err();
+        FsError::new(
+            ErrorCode::Unavailable,
+            why.unwrap_or_else(|| "the NameNode is stopping: try again shortly".to_owned()),
+        )
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.proposals = None;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the log's thread had panicked");
+        }
+    }
+}
+
+/// This member does not lead.
+pub(crate) fn not_leader(id: u64, leader: Option<u64>) -> FsError {
+    let who = leader.map_or("no leader is known".to_owned(), |leader| format!("NameNode {leader} does"));
+    FsError::new(ErrorCode::NotLeader, format!("NameNode {id} does not lead, {who}: ask the leader"))
+}

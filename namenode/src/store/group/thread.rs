@@ -1,0 +1,711 @@
+//! The thread that owns this member of the group and its log. [`Thread::run`] alone waits; everything else is plain
+//! code over exclusively owned state.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use dfs_namenode_raft::{
+    Committed, EntryLog, Envelope, FileLog, Member, MembershipChange, MessageType, Nanos, NotLeading, Outlet,
+    Role, Settings, Snapshot, log,
+};
+use dfs_types::{ErrorCode, FsError, FsResult, Millis};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Beginning, Input, Options, Other, Request, Shared, Status, Waiting, not_leader};
+use crate::store::backup;
+use crate::store::position::{Members, Position};
+use crate::store::record::{Batch, Content, LogEntry, Record, Residence};
+use crate::store::writer::{Answer, Progress, Work, Writer};
+use crate::store::{Error, Observer};
+
+/// Ticks without a leader after which others may be voted for.
+const ELECTION_TICKS: u16 = 10;
+/// Ticks between heartbeats.
+const HEARTBEAT_TICKS: u16 = 2;
+/// Inputs handled before the log is synced.
+const INPUTS_AT_ONCE: usize = 256;
+/// How often what is not urgent is looked at.
+const HOUSEKEEPING: Duration = Duration::from_millis(200);
+/// Entries that a learner may be behind when it begins to vote.
+const CAUGHT_UP: u64 = 500;
+/// How long a snapshot is kept for further members.
+const SNAPSHOT_KEPT: Duration = Duration::from_mins(1);
+/// Most members of a group.
+const MAX_MEMBERS: usize = 7;
+/// Silence after which a member counts as gone.
+const ACTIVE: Duration = Duration::from_secs(2);
+/// Share of the log's entries that stay when it is trimmed, for members that are a little behind.
+const KEPT_SHARE: u64 = 4;
+
+/// A proposal in the log that is not committed yet.
+struct Pending {
+    at: dfs_namenode_raft::Position,
+    record: Record,
+    answers: Vec<Answer>,
+}
+
+/// A snapshot that can be sent.
+struct Offered {
+    file: PathBuf,
+    since: Instant,
+}
+
+/// The state of the thread.
+pub(super) struct Thread {
+    id: u64,
+    member: Member<FileLog>,
+    runtime: Runtime,
+    options: Options,
+    inputs: mpsc::Receiver<Input>,
+    own_inputs: mpsc::Sender<Input>,
+    writer: SyncSender<Work>,
+    progress: Arc<Progress>,
+    applied: watch::Receiver<u64>,
+    status: watch::Sender<Status>,
+    shared: Arc<Shared>,
+    directory: PathBuf,
+    database: PathBuf,
+    superuser: String,
+    max_batch: usize,
+    pending: VecDeque<Pending>,
+    confirms: Vec<(Nanos, oneshot::Sender<FsResult<()>>)>,
+    /// Requests in the log: the entry to be applied, and the answer.
+    requests: Vec<(u64, u64, oneshot::Sender<FsResult<u64>>)>,
+    /// Term led, and the entry this leader began it with.
+    opening: Option<(u64, u64)>,
+    /// The group's clock when this leader began, and when that was.
+    clock: (Millis, Instant),
+    incoming: Option<PathBuf>,
+    offered: Option<Offered>,
+    copying: bool,
+    syncing: bool,
+    removed: bool,
+    housekept: Instant,
+    /// When each other member was heard of last.
+    heard: BTreeMap<u64, Instant>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Sends what the member sends, and takes snapshots over.
+struct Ways<'a> {
+    options: &'a Options,
+    offered: Option<&'a Path>,
+    incoming: Option<PathBuf>,
+    writer: &'a SyncSender<Work>,
+}
+
+fn io_failure(action: &'static str, path: &Path, what: impl ToString) -> log::Error {
+    log::Error::Io { action, path: path.to_owned(), source: std::io::Error::other(what.to_string()) }
+}
+
+impl Outlet for Ways<'_> {
+    fn send(&mut self, envelope: Envelope) {
+        let is_snapshot = envelope.message.get_msg_type() == MessageType::MsgSnapshot;
+        match self.offered.filter(|_| is_snapshot) {
+            Some(file) => self.options.transport.send_snapshot(envelope, file.to_owned()),
+            None => self.options.transport.send(envelope),
+        }
+    }
+
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), log::Error> {
+        let index = snapshot.get_metadata().index;
+        let Some(file) = self.incoming.take() else {
+            return Err(io_failure("installing", Path::new("a snapshot"), "its file is not there"));
+        };
+        let (done, installed) = sync_channel(1);
+        let stopped = || io_failure("installing", &file, "the writer of the namespace has stopped");
+        self.writer.send(Work::Install(file.clone(), done)).map_err(|_| stopped())?;
+        match installed.recv() {
+            Ok(Ok(position)) if position.applied == index => {}
+            Ok(Ok(position)) => {
+                let what = format!("it ends at entry {} and not at {index}", position.applied);
+                return Err(io_failure("installing", &file, what));
+            }
+            Ok(Err(error)) => return Err(io_failure("installing", &file, error.message)),
+            Err(_) => return Err(stopped()),
+        }
+        if let Err(error) = std::fs::remove_file(&file) {
+            tracing::warn!(file = %file.display(), %error, "a snapshot's file stays behind");
+        }
+        Ok(())
+    }
+}
+
+impl Thread {
+    /// A member over its log; the writer applies what it commits.
+    pub(super) fn new(
+        beginning: Beginning,
+        options: Options,
+        writer: &Writer,
+        inputs: mpsc::Receiver<Input>,
+        own_inputs: mpsc::Sender<Input>,
+        shared: Arc<Shared>,
+    ) -> Result<(Self, watch::Receiver<Status>), Error> {
+        let Beginning { id, directory, database, mut log, position, superuser, max_batch, observer } =
+            beginning;
+        fit(&mut log, &position)?;
+        let settings = Settings {
+            id,
+            tick: options.tick,
+            election_ticks: ELECTION_TICKS,
+            heartbeat_ticks: HEARTBEAT_TICKS,
+            seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        let Position { applied, members, .. } = position;
+        let member = Member::new(settings, log, applied, members.clone().into(), shared.now())
+            .map_err(|error| Error::Group(error.to_string()))?;
+        let (status, seen) = watch::channel(Status {
+            id,
+            role: Role::Follower,
+            term: 0,
+            leader: None,
+            leads: false,
+            members,
+            others: BTreeMap::new(),
+            removed: false,
+        });
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Thread)?;
+        let progress = Arc::clone(writer.progress());
+        let this = Self {
+            id,
+            member,
+            runtime,
+            options,
+            inputs,
+            own_inputs,
+            writer: writer.queue().ok_or_else(|| Error::Group("the writer has stopped".to_owned()))?,
+            applied: progress.applied(),
+            progress,
+            status,
+            shared,
+            directory,
+            database,
+            superuser,
+            max_batch: max_batch.max(1),
+            pending: VecDeque::new(),
+            confirms: Vec::new(),
+            requests: Vec::new(),
+            opening: None,
+            clock: (Millis(0), Instant::now()),
+            incoming: None,
+            offered: None,
+            copying: false,
+            syncing: false,
+            removed: false,
+            housekept: Instant::now(),
+            heard: BTreeMap::new(),
+            observer,
+        };
+        Ok((this, seen))
+    }
+
+    /// Works until nobody proposes any more, or something is broken for good.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        let (mut inputs, mut proposals) = (Vec::new(), Vec::new());
+        let mut closed = false;
+        while self.step(&mut inputs, &mut proposals) && !(closed && self.is_done()) {
+            let tick = self.member.next_tick().since(self.shared.now());
+            let waits = !self.requests.is_empty() || self.opens();
+            let Self { runtime, inputs: queue, applied, max_batch, .. } = &mut self;
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = queue.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
+                    taken = waiting.recv_many(&mut proposals, *max_batch), if !closed => closed = taken == 0,
+                    _ = applied.changed(), if waits => {}
+                    () = tokio::time::sleep(tick) => {}
+                }
+            });
+            while proposals.len() < self.max_batch
+                && let Ok(another) = waiting.try_recv()
+            {
+                proposals.push(another);
+            }
+        }
+        self.end();
+    }
+
+    /// Nobody waits for anything that this member can still do.
+    fn is_done(&self) -> bool {
+        self.pending.is_empty() || !self.status.borrow().leads
+    }
+
+    /// Leads, but has not applied its first entry yet.
+    fn opens(&self) -> bool {
+        self.opening.is_some() && !self.status.borrow().leads
+    }
+
+    /// Handles what came and lets the member work; `false` ends the thread.
+    fn step(&mut self, inputs: &mut Vec<Input>, proposals: &mut Vec<Waiting>) -> bool {
+        for input in inputs.drain(..) {
+            self.handle(input);
+        }
+        if !proposals.is_empty() {
+            self.propose(std::mem::take(proposals));
+        }
+        let now = self.shared.now();
+        self.member.tick(now);
+        let worked = self.work().and_then(|()| self.keep_house());
+        if let Err(error) = worked {
+            self.fail(&crate::run::sentence(&error));
+            return false;
+        }
+        if let Err(failure) = self.progress.health() {
+            self.fail(&failure);
+            return false;
+        }
+        self.publish();
+        !self.removed
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.shared.now();
+        match input {
+            // Without its file a snapshot is of no use.
+            Input::Message(envelope) if envelope.message.get_msg_type() == MessageType::MsgSnapshot => {}
+            Input::Message(envelope) => {
+                self.heard.insert(envelope.message.from, Instant::now());
+                self.member.receive(envelope, now);
+            }
+            Input::Snapshot(envelope, file) => {
+                self.incoming = Some(file);
+                self.member.receive(envelope, now);
+            }
+            Input::Confirm(answer) => {
+                self.confirms.push((now, answer));
+                self.member.ask_to_confirm();
+            }
+            Input::Request(request, answer) => match self.take_request(request) {
+                Ok((index, id)) => self.requests.push((index, id, answer)),
+                Err(error) => {
+                    // The asker may have given up.
+                    let _gone = answer.send(Err(error));
+                }
+            },
+            Input::HandOver(to) => self.member.hand_over(to),
+            Input::Unreachable(id) => self.member.unreachable(id),
+            Input::SnapshotSent { to, arrived } => self.member.snapshot_sent(to, arrived),
+            Input::Copied(copied) => self.offer(copied),
+            Input::Synced(index) => self.trim(index),
+        }
+    }
+
+    /// Puts proposals into the log as one entry.
+    fn propose(&mut self, waiting: Vec<Waiting>) {
+        let (proposals, answers): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|Waiting { proposal, answer }| (proposal, answer)).unzip();
+        let clock = self.clock.0.plus(self.clock.1.elapsed());
+        let record = Record::Edits(Batch { clock, superuser: self.superuser.clone(), proposals });
+        match self.append(&record) {
+            Ok(at) => self.pending.push_back(Pending { at, record, answers }),
+            Err(error) => answer_all(answers, &error),
+        }
+    }
+
+    fn append(&mut self, record: &Record) -> FsResult<dfs_namenode_raft::Position> {
+        let data = record
+            .encode()
+            .map_err(|error| FsError::internal(format!("an edit can't be encoded: {error}")))?;
+        self.member.propose(data).map_err(|refusal| self.explain(refusal))
+    }
+
+    fn explain(&self, refusal: NotLeading) -> FsError {
+        match refusal {
+            NotLeading::Elsewhere => not_leader(self.id, self.status.borrow().leader),
+            NotLeading::Overloaded => FsError::new(
+                ErrorCode::Busy,
+                "too many changes wait for a majority of the NameNodes: try again",
+            ),
+            NotLeading::Members => FsError::new(
+                ErrorCode::Busy,
+                "another change of the NameNodes is under way: look at `dfs admin namenodes` and try again",
+            ),
+        }
+    }
+
+    /// Proposes what a request asks for; answers the entry to wait for and the member's id.
+    fn take_request(&mut self, request: Request) -> FsResult<(u64, u64)> {
+        if !self.status.borrow().leads {
+            return Err(not_leader(self.id, self.status.borrow().leader));
+        }
+        let residences = self.progress.residences();
+        match request {
+            Request::Join(address) => {
+                let known = residences.addresses.iter().find(|(_, at)| **at == address).map(|(id, _)| *id);
+                if let Some(known) = known.filter(|id| self.is_active(*id)) {
+                    return Err(FsError::new(
+                        ErrorCode::AlreadyExists,
+                        format!("NameNode {known} at {address} is alive: give the new one another address"),
+                    ));
+                }
+                if residences.members.all().len() >= MAX_MEMBERS {
+                    return Err(FsError::invalid(format!(
+                        "the group has {MAX_MEMBERS} members: remove one with `dfs admin remove-namenode` first"
+                    )));
+                }
+                if let Some(learner) = known.filter(|id| residences.members.learners.contains(id)) {
+                    // It never voted; its place is needed by the one that comes now, who asks again.
+                    let _proposed = self.member.change(MembershipChange::Remove(learner), Vec::new());
+                    return Err(self.explain(NotLeading::Members));
+                }
+                let id = self.progress.counters().next_member;
+                let residence = Residence { id, address };
+                let context = postcard::to_stdvec(&residence)
+                    .map_err(|error| FsError::internal(format!("an address can't be encoded: {error}")))?;
+                let at = self.member.change(MembershipChange::AddLearner(id), context);
+                at.map(|at| (at.index, id)).map_err(|refusal| self.explain(refusal))
+            }
+            Request::Remove(id) => {
+                let all = residences.members.all();
+                if !all.contains(&id) {
+                    return Err(FsError::new(
+                        ErrorCode::NotFound,
+                        format!("there is no NameNode {id} in the group"),
+                    ));
+                }
+                if id == self.id {
+                    return Err(FsError::invalid(format!(
+                        "NameNode {id} leads: hand the leadership over with `dfs admin transfer-leader` first"
+                    )));
+                }
+                let at = self.member.change(MembershipChange::Remove(id), Vec::new());
+                at.map(|at| (at.index, id)).map_err(|refusal| self.explain(refusal))
+            }
+            Request::Move(id, address) => {
+                if !residences.members.all().contains(&id) {
+                    return Err(FsError::new(
+                        ErrorCode::NotFound,
+                        format!("there is no NameNode {id} in the group"),
+                    ));
+                }
+                let at = self.append(&Record::Moved(Residence { id, address }))?;
+                Ok((at.index, id))
+            }
+        }
+    }
+
+    fn is_active(&self, id: u64) -> bool {
+        id == self.id || self.heard.get(&id).is_some_and(|heard| heard.elapsed() < ACTIVE)
+    }
+
+    /// Lets the member sync, send and hand over.
+    fn work(&mut self) -> Result<(), log::Error> {
+        self.open_term()?;
+        let now = self.shared.now();
+        let mut ways = Ways {
+            options: &self.options,
+            offered: self.offered.as_ref().map(|offered| offered.file.as_path()),
+            incoming: self.incoming.take(),
+            writer: &self.writer,
+        };
+        let written = self.member.log().appends();
+        let turn = self.member.turn(&mut ways, now);
+        self.incoming = ways.incoming.take();
+        if let Some(observer) = self.observer.as_ref().filter(|_| self.member.log().appends() != written) {
+            observer.on_sync(self.member.log().last_sync());
+        }
+        for committed in turn?.committed {
+            self.hand_over(committed)?;
+        }
+        // Becoming leader may have been among what happened.
+        if self.open_term()? { self.work() } else { Ok(()) }
+    }
+
+    /// A new leader begins with an entry of its own: when that is applied, so is everything before.
+    fn open_term(&mut self) -> Result<bool, log::Error> {
+        let status = self.member.status(self.shared.now());
+        if status.role != Role::Leader {
+            self.opening = None;
+            return Ok(false);
+        }
+        if self.opening.is_some_and(|(term, _)| term == status.term) {
+            return Ok(false);
+        }
+        self.clock = (Millis(self.progress.counters().clock), Instant::now());
+        let batch = Batch { clock: self.clock.0, superuser: self.superuser.clone(), proposals: Vec::new() };
+        let opened = self.append(&Record::Edits(batch));
+        let at = opened.map_err(|error| io_failure("opening a term in", &self.directory, error.message))?;
+        self.opening = Some((status.term, at.index));
+        tracing::info!(id = self.id, term = status.term, "this NameNode leads");
+        Ok(true)
+    }
+
+    /// Gives a committed entry to the writer, with those who wait for it.
+    fn hand_over(&mut self, committed: Committed) -> Result<(), log::Error> {
+        let Committed { index, term, data, members } = committed;
+        while let Some(lost) = self.pending.pop_front_if(|pending| pending.at.index < index) {
+            answer_all(lost.answers, &not_leader(self.id, None));
+        }
+        let own = self.pending.pop_front_if(|pending| pending.at.index == index);
+        let (content, answers) = match (members, own) {
+            (Some((members, context)), lost) => {
+                answer_all(lost.map(|lost| lost.answers).unwrap_or_default(), &not_leader(self.id, None));
+                (self.new_members(members.into(), &context), Vec::new())
+            }
+            (None, Some(pending)) if pending.at.term == term => {
+                (Content::Record(pending.record), pending.answers)
+            }
+            (None, lost) => {
+                answer_all(lost.map(|lost| lost.answers).unwrap_or_default(), &not_leader(self.id, None));
+                (self.read(index, &data)?, Vec::new())
+            }
+        };
+        let work = Work::Entry(LogEntry { index, term, content }, answers);
+        self.writer.send(work).map_err(|_| io_failure("applying", &self.database, "its writer has stopped"))
+    }
+
+    fn read(&self, index: u64, data: &[u8]) -> Result<Content, log::Error> {
+        if data.is_empty() {
+            return Ok(Content::Nothing);
+        }
+        Record::decode(data).map(Content::Record).map_err(|error| {
+            io_failure("reading an entry of", &self.directory, format!("entry {index}: {error}"))
+        })
+    }
+
+    fn new_members(&mut self, members: Members, context: &[u8]) -> Content {
+        let was_in = self.status.borrow().members.all().contains(&self.id);
+        self.removed |= was_in && !members.all().contains(&self.id);
+        tracing::info!(voters = ?members.voters, learners = ?members.learners, "the group has changed");
+        let joined = if context.is_empty() { None } else { postcard::from_bytes(context).ok() };
+        Content::Members(members, joined)
+    }
+
+    /// What is not urgent.
+    fn keep_house(&mut self) -> Result<(), log::Error> {
+        if self.member.wants_snapshot() && !self.copying {
+            self.copy();
+        }
+        if self.housekept.elapsed() < HOUSEKEEPING {
+            return Ok(());
+        }
+        self.housekept = Instant::now();
+        if self.offered.as_ref().is_some_and(|offered| offered.since.elapsed() > SNAPSHOT_KEPT) {
+            self.member.offer_snapshot(None);
+            self.drop_offer();
+        }
+        if self.member.log().bytes() > self.options.log_bytes && !self.syncing {
+            self.sync();
+        }
+        if self.status.borrow().leads {
+            self.look_after_members();
+        }
+        let members = self.member.status(self.shared.now()).members;
+        let others = Members::from(members).all().into_iter().filter_map(|id| {
+            let progress = self.member.progress(id)?;
+            Some((id, Other { matched: progress.matched, active: self.is_active(id) }))
+        });
+        let others: BTreeMap<u64, Other> = others.collect();
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.others, others.clone()) != others);
+        Ok(())
+    }
+
+    /// Gives learners that have caught up a vote, and tells the group where this member is.
+    fn look_after_members(&mut self) {
+        let residences = self.progress.residences();
+        let members = &residences.members;
+        if let Some(address) = self.options.address.clone()
+            && members.voters.contains(&self.id)
+            && residences.addresses.get(&self.id) != Some(&address)
+        {
+            // Comes again until it is applied; a second time changes nothing.
+            if let Err(error) = self.append(&Record::Moved(Residence { id: self.id, address })) {
+                tracing::debug!(%error, "own address not told yet");
+            }
+        }
+        let committed = self.member.status(self.shared.now()).committed;
+        let ready = members.learners.iter().copied().find(|id| {
+            self.member.progress(*id).is_some_and(|progress| {
+                progress.active && progress.matched + CAUGHT_UP >= committed && progress.matched > 0
+            })
+        });
+        if let Some(id) = ready {
+            let address = residences.addresses.get(&id);
+            let same_place = |other: &u64| *other != id && residences.addresses.get(other) == address;
+            let replaced =
+                members.voters.iter().copied().find(same_place).filter(|other| !self.is_active(*other));
+            match self.member.change(MembershipChange::Promote { id, replaced }, Vec::new()) {
+                Ok(_) => tracing::info!(id, ?replaced, "a NameNode begins to vote"),
+                Err(refusal) => tracing::debug!(id, %refusal, "a learner does not vote yet"),
+            }
+        }
+    }
+
+    /// Copies the database in a thread of its own.
+    fn copy(&mut self) {
+        self.copying = true;
+        let file = self.directory.join(format!("snapshot-{}.part", uuid::Uuid::new_v4()));
+        let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
+        spawn_aside(move || {
+            let copied = backup::copy(&database, &file);
+            if let Err(error) = &copied {
+                tracing::error!(error = crate::run::sentence(error), "no snapshot could be made");
+            }
+            // Fails when the NameNode is stopping.
+            let _stopping = inputs.blocking_send(Input::Copied(copied.ok().map(|position| (position, file))));
+        });
+    }
+
+    fn offer(&mut self, copied: Option<(Position, PathBuf)>) {
+        self.copying = false;
+        let Some((position, file)) = copied else { return };
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (position.applied, position.term);
+        metadata.set_conf_state(position.members.into());
+        self.member.offer_snapshot(Some(snapshot));
+        self.drop_offer();
+        self.offered = Some(Offered { file, since: Instant::now() });
+    }
+
+    /// A transfer under way has the file open and keeps what it reads.
+    fn drop_offer(&mut self) {
+        if let Some(Offered { file, .. }) = self.offered.take()
+            && let Err(error) = std::fs::remove_file(&file)
+        {
+            tracing::warn!(file = %file.display(), %error, "a snapshot's file stays behind");
+        }
+    }
+
+    /// Syncs the database in a thread of its own, so that the log need not keep what it holds.
+    fn sync(&mut self) {
+        self.syncing = true;
+        let applied = *self.applied.borrow();
+        let mut wal = self.database.clone().into_os_string();
+        wal.push("-wal");
+        let (files, inputs) = ([PathBuf::from(wal), self.database.clone()], self.own_inputs.clone());
+        spawn_aside(move || {
+            let sync = |file: &PathBuf| File::open(file).and_then(|file| file.sync_all());
+            let synced = match files.iter().try_for_each(sync) {
+                Ok(()) => applied,
+                Err(error) => {
+                    tracing::error!(%error, "syncing the namespace database failed, the log is not trimmed");
+                    0
+                }
+            };
+            // Fails when the NameNode is stopping.
+            let _stopping = inputs.blocking_send(Input::Synced(synced));
+        });
+    }
+
+    fn trim(&mut self, synced: u64) {
+        self.syncing = false;
+        let (first, last) = (self.member.log().start().0, self.member.log().last_index());
+        let index = synced.min(last - (last - first) / KEPT_SHARE);
+        if index > first
+            && let Err(error) = self.member.trim(index)
+        {
+            self.fail(&crate::run::sentence(&error));
+        }
+    }
+
+    /// Tells what changed, and answers those who wait for it.
+    fn publish(&mut self) {
+        let now = self.shared.now();
+        let applied = *self.applied.borrow_and_update();
+        let status = self.member.status(now);
+        let is_leader = status.role == Role::Leader;
+        let leads = is_leader && self.opening.is_some_and(|(_, index)| applied >= index);
+        self.shared.lease_until.store(status.lease_until.0, Ordering::Release);
+        self.shared.leads.store(leads, Ordering::Release);
+        if !is_leader {
+            let refusal = not_leader(self.id, status.leader);
+            for pending in self.pending.drain(..) {
+                answer_all(pending.answers, &refusal);
+            }
+            for (_, answer) in self.confirms.drain(..) {
+                let _gone = answer.send(Err(refusal.clone()));
+            }
+            for (_, _, answer) in self.requests.drain(..) {
+                let _gone = answer.send(Err(refusal.clone()));
+            }
+        }
+        if leads {
+            let sure = |asked: &Nanos| status.followed_at >= *asked || status.lease_until > now;
+            for (_, answer) in self.confirms.extract_if(.., |(asked, _)| sure(asked)) {
+                let _gone = answer.send(Ok(()));
+            }
+        }
+        for (_, id, answer) in self.requests.extract_if(.., |(index, _, _)| *index <= applied) {
+            let _gone = answer.send(Ok(id));
+        }
+        let members = Members::from(status.members);
+        self.status.send_if_modified(|published| {
+            let next = Status {
+                id: self.id,
+                role: status.role,
+                term: status.term,
+                leader: status.leader,
+                leads,
+                members,
+                others: std::mem::take(&mut published.others),
+                removed: self.removed,
+            };
+            let changed = Status { others: BTreeMap::new(), ..published.clone() }
+                != Status { others: BTreeMap::new(), ..next.clone() };
+            *published = next;
+            changed
+        });
+    }
+
+    /// Nothing is done any more.
+    fn fail(&mut self, why: &str) {
+        tracing::error!(id = self.id, why, "this NameNode can't go on");
+        let why = self.shared.failure.get_or_init(|| why.to_owned()).clone();
+        let error = FsError::new(ErrorCode::Unavailable, why);
+        for pending in self.pending.drain(..) {
+            answer_all(pending.answers, &error);
+        }
+    }
+
+    fn end(mut self) {
+        if self.removed {
+            self.fail(
+                "this NameNode was removed from its group: remove its directory, and start it with the addresses of the \
+                 others if it shall join again",
+            );
+        }
+        self.shared.lease_until.store(0, Ordering::Release);
+        self.shared.leads.store(false, Ordering::Release);
+        self.drop_offer();
+        let stopping = FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly");
+        for pending in self.pending.drain(..) {
+            answer_all(pending.answers, &stopping);
+        }
+        self.status.send_modify(|status| (status.leads, status.role) = (false, Role::Follower));
+    }
+}
+
+/// Lets the log begin where the database began, and checks that nothing is missing between them.
+fn fit(log: &mut FileLog, position: &Position) -> Result<(), Error> {
+    if log.last_index() < position.installed {
+        log.reset(position.installed, position.installed_term)?;
+    }
+    let (start, last) = (log.start().0, log.last_index());
+    if last < position.applied || start > position.applied {
+        return Err(Error::Apart { first: start + 1, last, applied: position.applied });
+    }
+    Ok(())
+}
+
+fn answer_all(answers: Vec<Answer>, error: &FsError) {
+    for answer in answers {
+        // The proposer may have stopped waiting.
+        let _gone = answer.send(Err(error.clone()));
+    }
+}
+
+/// Runs what blocks for long in a thread that nobody waits for.
+fn spawn_aside(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name("meta-aside".to_owned()).spawn(work) {
+        tracing::error!(%error, "no thread could be started: raise the limit of threads");
+    }
+}
