@@ -568,7 +568,10 @@ async fn watch(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = status.changed() => {}
+            changed = status.changed() => if changed.is_err() {
+                // Its thread is gone: why, is known in a moment.
+                tick.tick().await;
+            },
             () = shutdown.requested() => return,
         }
         if let Err(reason) = namenode.health() {

@@ -7,6 +7,7 @@ mod thread;
 mod transport;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -185,11 +186,21 @@ impl Group {
             failure: OnceLock::new(),
         });
         let progress = Arc::clone(writer.progress());
+        let died = Arc::clone(&shared);
         let (thread, status) =
             Thread::new(beginning, options, writer, queue, inputs.clone(), Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
             .name("meta-log".to_owned())
-            .spawn(move || thread.run(waiting))
+            .spawn(move || {
+                // The library panics where its own rules are broken: going on would be worse.
+                if catch_unwind(AssertUnwindSafe(|| thread.run(waiting))).is_err() {
+                    died.failure.get_or_init(|| {
+                        "the thread of the replicated log has died of a broken rule (see the log): start this NameNode \
+                         again, and replace it if that happens again"
+                            .to_owned()
+                    });
+                }
+            })
             .map_err(Error::Thread)?;
         Ok(Self { id, proposals: Some(proposals), inputs, thread: Some(thread), status, progress, shared })
     }

@@ -252,11 +252,11 @@ impl Thread {
         }
         let now = self.shared.now();
         self.member.tick(now);
-        let worked = self.work().and_then(|()| self.keep_house());
-        if let Err(error) = worked {
+        if let Err(error) = self.work() {
             self.fail(&crate::run::sentence(&error));
             return false;
         }
+        self.keep_house();
         if let Err(failure) = self.progress.health() {
             self.fail(&failure);
             return false;
@@ -479,12 +479,12 @@ impl Thread {
     }
 
     /// What is not urgent.
-    fn keep_house(&mut self) -> Result<(), log::Error> {
+    fn keep_house(&mut self) {
         if self.member.wants_snapshot() && !self.copying {
             self.copy();
         }
         if self.housekept.elapsed() < HOUSEKEEPING {
-            return Ok(());
+            return;
         }
         self.housekept = Instant::now();
         if self.offered.as_ref().is_some_and(|offered| offered.since.elapsed() > SNAPSHOT_KEPT) {
@@ -505,7 +505,6 @@ impl Thread {
         let others: BTreeMap<u64, Other> = others.collect();
         self.status
             .send_if_modified(|status| std::mem::replace(&mut status.others, others.clone()) != others);
-        Ok(())
     }
 
     /// Gives learners that have caught up a vote, and tells the group where this member is.
