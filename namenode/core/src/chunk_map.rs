@@ -4,6 +4,8 @@
 //! replica one entry in its node's set. Everything unusual (chunks being written, bad replicas) is in a side table.
 //! Counts of what is wrong are kept with every change, so that nobody ever goes through all chunks for them.
 
+use std::ops::Range;
+
 use dfs_types::{ChunkId, GenStamp, Millis, ReplicaRecord, ReplicaState};
 
 use crate::hash::{IdMap, IdSet};
@@ -197,6 +199,8 @@ pub(crate) struct ChunkMap {
     counts: Counts,
     /// Every chunk ever made has a smaller id.
     next: ChunkId,
+    /// Ids below `next` that only a lost future of this namespace may have used.
+    lost: Vec<Range<ChunkId>>,
 }
 
 impl ChunkMap {
@@ -456,9 +460,16 @@ impl ChunkMap {
         counts
     }
 
-    /// Every chunk ever made has a smaller id.
-    pub(crate) fn next(&self) -> ChunkId {
-        self.next
+    /// Whether a chunk of this id may be one that this namespace never had: it is not made yet, or was made in a future
+    /// that was lost.
+    pub(crate) fn may_be_foreign(&self, id: ChunkId) -> bool {
+        id >= self.next || self.lost.iter().any(|ids| ids.contains(&id))
+    }
+
+    /// Ids that may have been used in a future that was lost.
+    pub(crate) fn add_lost(&mut self, ids: Range<ChunkId>) {
+        self.raise_next(ids.end);
+        self.lost.push(ids);
     }
 
     /// Chunks below `next` have been made.

@@ -1,6 +1,7 @@
 //! The owner of all state: events in, effects out.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
 use rand::SeedableRng;
@@ -64,10 +65,16 @@ impl Cluster {
         self.check_safe_mode(now);
     }
 
-    /// Tells that every chunk ever made has an id below `next`: other replicas come from a future that this
-    /// namespace, restored from an old backup, does not know, and are kept.
+    /// Tells that every chunk ever made has an id below `next`: replicas of others are of chunks that this NameNode does
+    /// not know yet, and are kept.
     pub fn set_next_chunk(&mut self, next: ChunkId) {
         self.map.raise_next(next);
+    }
+
+    /// Tells that this namespace was restored from a backup, after which chunks with these ids may have been made:
+    /// replicas of them are kept, although no file has them.
+    pub fn add_lost_chunks(&mut self, ids: Range<ChunkId>) {
+        self.map.add_lost(ids);
     }
 
     /// Takes in what happened; answers what follows.

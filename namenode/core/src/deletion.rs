@@ -311,6 +311,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_made_in_a_lost_future_is_kept_and_never_taken_for_good() {
+        let mut rig = Rig::with_nodes(2);
+        rig.cluster.set_next_chunk(ChunkId(300));
+        rig.cluster.add_lost_chunks(ChunkId(100)..ChunkId(200));
+        rig.cluster.add_lost_chunks(ChunkId(210)..ChunkId(220));
+        rig.out_of_safe_mode();
+        let finalized = |chunk| record(chunk, ReplicaState::Finalized);
+        let ids = [99, 100, 199, 200, 209, 210, 219, 220, 299, 300];
+        rig.report(0, ids.map(finalized).to_vec());
+        for id in ids {
+            rig.changed(1, finalized(id));
+        }
+        rig.run(Duration::from_secs(1), &[0, 1]);
+        for node in 0..2 {
+            assert_eq!(deleted(&mut rig, node), [99, 200, 209, 220, 299]);
+        }
+        assert_eq!(rig.cluster.totals(rig.now).quarantined, 10);
+        // A file of the restored namespace gets ids that nobody had before.
+        rig.chunk(300, 1, &[0]);
+        assert_eq!(rig.cluster.totals(rig.now).quarantined, 8);
+        assert!(rig.cluster.chunk(ChunkId(100)).is_none());
+        rig.check();
+    }
+
+    #[test]
     fn a_doomed_replica_that_is_needed_again_is_spared() {
         let mut rig = Rig::with_nodes(3);
         rig.chunk(10, 1, &[0, 1]);

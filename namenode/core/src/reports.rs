@@ -80,7 +80,8 @@ impl Cluster {
 
     /// Records one replica; `true` if its chunk has one more good replica.
     fn take_record(&mut self, index: NodeIndex, mut record: ReplicaRecord) -> bool {
-        let (next, leads, reported) = (self.map.next(), self.term.is_some(), record);
+        let (leads, reported) = (self.term.is_some(), record);
+        let may_be_foreign = self.map.may_be_foreign(record.chunk);
         let Some(node) = self.nodes.get_mut(index) else {
             return false;
         };
@@ -96,7 +97,7 @@ impl Cluster {
         let doomed = node.deletions.contains(id, generation);
         match self.map.record(index, &record, doomed) {
             Recorded::Unknown => {
-                if id >= next {
+                if may_be_foreign {
                     node.quarantined.insert(id, reported);
                 } else if leads {
                     node.deletions.add(id, generation);
