@@ -130,9 +130,11 @@ async fn fill(directory: &Path, files: u64) -> Result<u64> {
         readers: 2,
         cache_entries: 100_000,
         max_batch: 512,
+        group: dfs_namenode::store::group::Options::default(),
         observer: None,
     };
     let store = Store::open(formatted, options, Box::new(|_| ()))?;
+    store.group().lead().await?;
     let mut tasks = tokio::task::JoinSet::new();
     let mut edits = 0;
     for number in 0..files.div_ceil(PER_DIRECTORY) {
