@@ -63,9 +63,6 @@ pub struct RestoreArgs {
     /// New or empty directory to make the namespace in.
     #[arg(long, value_name = "DIR", env = "DFS_NAMENODE_DIR")]
     pub dir: PathBuf,
-    /// Id of the cluster that the backup is of: DataNodes with volumes of another one are refused.
-    #[arg(long, value_name = "UUID", env = "DFS_NAMENODE_CLUSTER_ID")]
-    pub cluster_id: ClusterId,
     /// What `dfs admin backup` wrote.
     pub backup: PathBuf,
 }

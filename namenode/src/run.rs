@@ -153,11 +153,12 @@ pub fn format(args: &FormatArgs) -> Result<(), Error> {
 
 /// Makes a directory from a backup.
 pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
-    let RestoreArgs { dir, cluster_id, backup } = args;
-    let directory = Directory::make(dir, *cluster_id, Beginning::Backup(backup))?;
+    let RestoreArgs { dir, backup } = args;
+    let directory = Directory::make(dir, Beginning::Backup(backup))?;
     println!(
-        "restored {} of cluster {cluster_id} as NameNode {}: start it, then add others with --peers",
+        "restored {} of cluster {} as NameNode {}: start it, then add others with --peers",
         dir.display(),
+        directory.cluster(),
         directory.member()
     );
     Ok(())
@@ -444,7 +445,7 @@ async fn prepare(
 fn format_for(path: &Path, found: Found) -> Result<Directory, directory::Error> {
     match found {
         Found::Nobody => Directory::format(path, ClusterId::random()),
-        Found::Group { cluster, id } => Directory::make(path, cluster, Beginning::Member(id)),
+        Found::Group { cluster, id } => Directory::make(path, Beginning::Member { cluster, id }),
     }
 }
 
@@ -516,6 +517,9 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
         cluster.apply(Event::LeaseTaken { inode, holder }, clock.now());
     }
     cluster.set_next_chunk(contents.next_chunk()?);
+    for ids in contents.lost_chunks()? {
+        cluster.add_lost_chunks(ids);
+    }
     cluster.loaded(clock.now());
     Ok(cluster)
 }

@@ -82,7 +82,7 @@ where
     let written = writing.await.map_err(|error| FsError::internal(error.to_string()))?;
     let metadata = envelope.message.get_snapshot().get_metadata();
     let (index, term) = (metadata.index, metadata.term);
-    let path = file.clone();
+    let (path, cluster) = (file.clone(), peers.cluster);
     let checked = spawn_blocking(move || {
         let (sum, written) = (sum?, written?);
         if sum != written {
@@ -91,7 +91,7 @@ where
                 "the snapshot's checksum does not match: send it again",
             ));
         }
-        backup::prepare_snapshot(&path, index, term)
+        backup::prepare_snapshot(&path, cluster, index, term)
             .map_err(|error| FsError::internal(crate::run::sentence(&error)))
     });
     let checked =

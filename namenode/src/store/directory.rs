@@ -14,7 +14,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_types::checksum::crc32c;
 use dfs_types::{ClusterId, Millis};
@@ -139,11 +139,16 @@ pub struct Directory {
 /// What a new directory begins with.
 #[derive(Debug, Clone, Copy)]
 pub enum Beginning<'a> {
-    /// An empty namespace whose only NameNode this is.
-    First,
+    /// An empty namespace of a cluster whose only NameNode this is.
+    First(ClusterId),
     /// Nothing: the group that took this member in sends everything.
-    Member(u64),
-    /// A backup; this is the only NameNode again.
+    Member {
+        /// The group's cluster.
+        cluster: ClusterId,
+        /// This member's id.
+        id: u64,
+    },
+    /// A backup, which tells its cluster; this is the only NameNode again.
     Backup(&'a Path),
 }
 
@@ -151,11 +156,11 @@ impl Directory {
     /// Formats a directory for an empty namespace with one NameNode and keeps it locked. `path` must not exist or be
     /// empty, and it must not be a mount point itself, as a directory is renamed to it.
     pub fn format(path: &Path, cluster: ClusterId) -> Result<Self, Error> {
-        Self::make(path, cluster, Beginning::First)
+        Self::make(path, Beginning::First(cluster))
     }
 
     /// Formats a directory as [`Directory::format`] does, with whatever it begins with.
-    pub fn make(path: &Path, cluster: ClusterId, beginning: Beginning<'_>) -> Result<Self, Error> {
+    pub fn make(path: &Path, beginning: Beginning<'_>) -> Result<Self, Error> {
         check_vacant(path)?;
         let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
             return Err(Error::NoName { path: path.to_owned() });
@@ -166,13 +171,18 @@ impl Directory {
         fs::create_dir(&draft).map_err(io_error("making directory", &draft))?;
         let lock = lock(&draft)?;
         let database = draft.join(DATABASE_FILE);
-        let member = match beginning {
-            Beginning::First => schema::create(&database, Some(FIRST_MEMBER)).map(|()| FIRST_MEMBER),
-            Beginning::Member(id) => schema::create(&database, None).map(|()| id),
-            Beginning::Backup(backup) => backup::restore(backup, &database),
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (cluster, member) = match beginning {
+            Beginning::First(cluster) => {
+                schema::create(&database, cluster, Some(FIRST_MEMBER)).map(|()| (cluster, FIRST_MEMBER))
+            }
+            Beginning::Member { cluster, id } => {
+                schema::create(&database, cluster, None).map(|()| (cluster, id))
+            }
+            Beginning::Backup(backup) => backup::restore(backup, &database, now.as_secs()),
         }
         .map_err(|source| Error::Database { path: path.to_owned(), source })?;
-        write_version(&draft.join(VERSION_FILE), cluster, member)?;
+        write_version(&draft.join(VERSION_FILE), cluster, member, now)?;
         fs::create_dir(draft.join(LOG_DIRECTORY))
             .map_err(io_error("making directory", &draft.join(LOG_DIRECTORY)))?;
         for file in [&database, &draft.join(LOCK_FILE), &draft] {
@@ -321,8 +331,7 @@ fn read_small(file: &mut File) -> io::Result<String> {
     Ok(text)
 }
 
-fn write_version(path: &Path, cluster: ClusterId, member: u64) -> Result<(), Error> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+fn write_version(path: &Path, cluster: ClusterId, member: u64, created: Duration) -> Result<(), Error> {
     let identity = Identity {
         format_version: FORMAT_VERSION,
         cluster_id: cluster,

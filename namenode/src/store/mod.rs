@@ -32,6 +32,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,12 +74,28 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] schema::Error),
     /// What the database holds can't be read.
-    #[error("reading the namespace database {path} failed: check the disk, or restore it from a backup")]
+    #[error(
+        "reading the namespace database {path} failed: check the disk, and replace this NameNode \
+         (docs/operations/namenodes.md) or restore a backup"
+    )]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: rusqlite::Error,
+    },
+    /// The database was put here from another directory.
+    #[error(
+        "{path} is the namespace of cluster {found} and not of {expected}, as VERSION beside it says: put the files of one \
+         directory together again"
+    )]
+    OtherCluster {
+        /// The database.
+        path: PathBuf,
+        /// Its cluster.
+        found: ClusterId,
+        /// The directory's.
+        expected: ClusterId,
     },
     /// The system gives no thread.
     #[error("starting a thread of the namespace failed: raise the limit of threads")]
@@ -250,6 +267,10 @@ impl Store {
         let Options { superuser, readers, cache_entries, max_batch, group, observer } = options;
         let path = directory.database();
         let connection = schema::open_writer(&path)?;
+        let found = schema::cluster(&connection)?;
+        if found != directory.cluster() {
+            return Err(Error::OtherCluster { path, found, expected: directory.cluster() });
+        }
         let state = State::load(connection).map_err(|source| Error::Read { path: path.clone(), source })?;
         let beginning = group::Beginning {
             id: directory.member(),
@@ -263,8 +284,8 @@ impl Store {
         };
         let cache = Arc::new(Cache::new(cache_entries));
         let superuser: Arc<str> = superuser.into();
-        let readers = Readers::start(&path, readers, &cache, &superuser)?;
         let writer = Writer::start(state, cache.clone(), max_batch, sink, observer)?;
+        let readers = Readers::start(&path, readers, &cache, &superuser, writer.progress())?;
         let group = Arc::new(Group::start(beginning, group, &writer)?);
         Ok(Self { shared: Arc::new(Shared { readers, group, writer, cache, superuser, directory }) })
     }
@@ -274,12 +295,13 @@ impl Store {
         &self.shared.group
     }
 
-    /// Copies the database as of one moment to a new file; answers the index of the last entry in it. Blocks, and
+    /// Copies the database as of one moment to a new file and checks the copy; answers the index of the last entry in it. Blocks, and
     /// nothing else waits for it.
     pub fn back_up(&self, target: &Path) -> FsResult<u64> {
-        let position = backup::copy(&self.shared.directory.database(), target)
-            .map_err(|error| FsError::internal(crate::run::sentence(&error)))?;
-        Ok(position.applied)
+        let copied = backup::copy(&self.shared.directory.database(), target);
+        // Now, and not only when it is needed.
+        let checked = copied.and_then(|position| backup::check(target).map(|()| position.applied));
+        checked.map_err(|error| FsError::internal(crate::run::sentence(&error)))
     }
 
     /// The directory it is in.
@@ -458,6 +480,11 @@ impl Contents {
     /// The id the next chunk will get.
     pub fn next_chunk(&self) -> FsResult<ChunkId> {
         self.read(|connection| Ok(ChunkId(apply::Counters::load(connection)?.next_chunk)))
+    }
+
+    /// Ids of chunks that may have been made after the backup that this namespace was restored from.
+    pub fn lost_chunks(&self) -> FsResult<Vec<Range<ChunkId>>> {
+        self.read(|connection| Ok(backup::lost(connection)?))
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Stop>) -> FsResult<T> {

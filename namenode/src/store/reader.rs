@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::schema;
 use super::snapshot::Snapshot;
 use super::stop::Stop;
+use super::writer::Progress;
 
 /// Most reads that wait for a thread. A read takes some ten microseconds, so this is far less than a second.
 const MAX_WAITING: usize = 8 << 10;
@@ -25,9 +26,23 @@ struct Reader {
     connection: Connection,
     cache: Arc<Cache>,
     superuser: Arc<str>,
+    progress: Arc<Progress>,
 }
 
 impl Reader {
+    /// Answers a query. Whoever meets damage ends this NameNode: another one has the same without it.
+    fn answer<T>(&mut self, query: impl FnOnce(&Snapshot<'_>) -> Result<T, Stop>) -> FsResult<T> {
+        self.query(query).map_err(|stop| {
+            let is_damage = matches!(&stop, Stop::Broken(error) if schema::is_damage(error));
+            let error = stop.into_answer();
+            if is_damage {
+                tracing::error!(error = error.message, "this NameNode stops");
+                self.progress.fail(&error.message);
+            }
+            error
+        })
+    }
+
     /// Runs `query` on one state of the database, and caches the inodes it met.
     fn query<T>(&mut self, query: impl FnOnce(&Snapshot<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
         // Before the transaction begins to read: see `cache`.
@@ -89,12 +104,13 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Starts `count` threads.
+    /// Starts `count` threads. `progress` is told when the database turns out to be damaged.
     pub(crate) fn start(
         database: &Path,
         count: usize,
         cache: &Arc<Cache>,
         superuser: &Arc<str>,
+        progress: &Arc<Progress>,
     ) -> Result<Self, Error> {
         let mut readers = Self { queue: Arc::default(), threads: Vec::new() };
         for index in 0..count.max(1) {
@@ -102,6 +118,7 @@ impl Readers {
                 connection: schema::open_reader(database)?,
                 cache: cache.clone(),
                 superuser: superuser.clone(),
+                progress: progress.clone(),
             };
             let queue = readers.queue.clone();
             let run = move || {
@@ -126,7 +143,7 @@ impl Readers {
             // Nobody waits any more: a query that costs nothing is the cheapest.
             if !answer.is_closed() {
                 // A caller that stopped waiting in the meantime needs no answer.
-                let _ = answer.send(reader.query(query).map_err(Stop::into_answer));
+                let _ = answer.send(reader.answer(query));
             }
         }))?;
         answered

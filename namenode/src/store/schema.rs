@@ -8,6 +8,9 @@
 //! lease    one row a file being written.
 //! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
 //!          edits changes one page of it; found by (client, call).
+//! cluster  id of the cluster; one row, written when the database is made.
+//! lost     ranges of chunk ids that may have been given away after a backup was made that this namespace was then
+//!          restored from: nobody knows what is in such chunks.
 //! member   addresses of the group's NameNodes.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
 //! counter  next ids and stamps, numbers of files and directories; written once a transaction.
@@ -26,10 +29,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::apply::Counters;
 use super::inode::{ABOVE_ROOT, kind_number};
 use super::position::Position;
-use dfs_types::{FileKind, InodeId, Mode};
+use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -90,6 +93,14 @@ CREATE TABLE retry (
     outcome BLOB NOT NULL
 );
 CREATE UNIQUE INDEX retry_request ON retry (client, call);
+CREATE TABLE cluster (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    id BLOB NOT NULL
+);
+CREATE TABLE lost (
+    first INTEGER PRIMARY KEY,
+    beyond INTEGER NOT NULL
+);
 CREATE TABLE member (
     id INTEGER PRIMARY KEY,
     address TEXT NOT NULL
@@ -112,7 +123,10 @@ CREATE TABLE counter (
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// SQLite refused; most often the file is damaged.
-    #[error("opening the namespace database failed: check the disk, or restore the directory from a backup")]
+    #[error(
+        "opening the namespace database failed: check the disk, and replace this NameNode \
+         (docs/operations/namenodes.md) or restore a backup"
+    )]
     Sqlite(#[from] rusqlite::Error),
     /// The file is an SQLite database of something else.
     #[error(
@@ -122,9 +136,15 @@ pub enum Error {
         /// Its application id.
         found: i64,
     },
-    /// What a backup holds makes no sense.
-    #[error("the backup can't be used: {0}: take another one")]
-    Backup(String),
+    /// What a copy of a database holds makes no sense.
+    #[error("the copy of the namespace database can't be used: {0}: take another one")]
+    Copy(String),
+    /// A page of the database is not what was written.
+    #[error(
+        "the namespace database is damaged ({0}): replace this NameNode (docs/operations/namenodes.md) or restore a \
+         backup"
+    )]
+    Damaged(String),
     /// The tables are of a version this program does not know.
     #[error(
         "the namespace database has version {found}, this program knows up to {VERSION}: use a newer program"
@@ -137,7 +157,7 @@ pub enum Error {
 
 /// Makes the tables of an empty namespace in a new file; everything is in the file itself, without a log beside it.
 /// `alone` is the only member of a new group; without it another group's leader is waited for.
-pub(crate) fn create(path: &Path, alone: Option<u64>) -> Result<(), Error> {
+pub(crate) fn create(path: &Path, cluster: ClusterId, alone: Option<u64>) -> Result<(), Error> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
@@ -154,6 +174,7 @@ pub(crate) fn create(path: &Path, alone: Option<u64>) -> Result<(), Error> {
         ),
     )?;
     Counters::default().save(&transaction)?;
+    transaction.execute("INSERT INTO cluster VALUES (1, ?1)", [cluster.as_bytes()])?;
     let position = alone.map_or_else(Position::default, Position::of_new_group);
     position.insert(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
@@ -186,6 +207,24 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
     )?;
     set_up(&connection, READER_CACHE_KIB)?;
     Ok(connection)
+}
+
+/// The cluster that the namespace is of.
+pub(crate) fn cluster(connection: &Connection) -> Result<ClusterId, Error> {
+    let id: Vec<u8> = connection.query_row("SELECT id FROM cluster", [], |row| row.get(0))?;
+    ClusterId::from_bytes(&id).ok_or_else(|| Error::Damaged("its cluster has no id".to_owned()))
+}
+
+/// Looks for damage in every page; takes as long as reading them does.
+pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(Error::Damaged(verdict.replace('\n', ", "))) }
+}
+
+/// Whether an error tells that the file or its disk is damaged, and not that a statement could not be carried out.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | SystemIoFailure))
 }
 
 /// Gives the root of a new namespace its owner.

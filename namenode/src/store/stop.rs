@@ -2,6 +2,8 @@
 
 use dfs_types::FsError;
 
+use super::schema;
+
 /// The caller's fault, or the database's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
@@ -18,6 +20,10 @@ impl Stop {
     pub(crate) fn into_answer(self) -> FsError {
         match self {
             Self::Refused(error) => error,
+            Self::Broken(error) if schema::is_damage(&error) => FsError::internal(format!(
+                "the namespace database is damaged ({error}): replace this NameNode (docs/operations/namenodes.md) or \
+                 restore a backup"
+            )),
             Self::Broken(error) => FsError::internal(format!(
                 "reading the namespace database failed ({error}): look at the NameNode's log and disk"
             )),

@@ -60,6 +60,11 @@ impl Progress {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
+    /// Nothing is written any more. Only the first failure is the cause; answers that one.
+    pub(crate) fn fail(&self, why: &str) -> &str {
+        self.failure.get_or_init(|| why.to_owned())
+    }
+
     /// The counters as of the last commit.
     pub(crate) fn counters(&self) -> Counters {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
@@ -240,10 +245,10 @@ impl Run {
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         tracing::error!(%error, cause, "writing the namespace failed, this NameNode stops");
         let failure = format!(
-            "{error} ({cause}): make room if the disk is full; if the database is damaged, replace this NameNode: remove \
-             its directory and start it again with the addresses of the others, or restore a backup"
+            "{error} ({cause}): make room if the disk is full; if the database is damaged, replace this NameNode \
+             (docs/operations/namenodes.md) or restore a backup"
         );
-        FsError::internal(self.progress.failure.get_or_init(|| failure).clone())
+        FsError::internal(self.progress.fail(&failure))
     }
 
     /// Passes the changes on in order, and keeps what the proposers are told.

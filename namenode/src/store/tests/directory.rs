@@ -125,12 +125,22 @@ fn a_database_that_is_none_or_another_ones_is_refused() {
         let opened = Store::open(Directory::open(&path).unwrap(), options(), Box::new(|_| {}));
         opened.err().expect("the database is not ours")
     };
-    set("user_version", 3);
-    assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Version { found: 3 })));
+    set("user_version", 4);
+    assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Version { found: 4 })));
     set("application_id", 5);
     assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Foreign { found: 5 })));
     fs::write(&database, "no database at all, but long enough to be looked at".repeat(100)).unwrap();
     assert!(matches!(refused(), crate::store::Error::Database(schema::Error::Sqlite(_))));
+}
+
+#[test]
+fn a_database_from_another_directory_is_refused() {
+    let (_home, path) = formatted();
+    let (_other_home, other) = formatted();
+    fs::copy(other.join("namespace.db"), path.join("namespace.db")).unwrap();
+    let directory = Directory::open(&path).unwrap();
+    let error = Store::open(directory, options(), Box::new(|_| {})).err().expect("it is another cluster's");
+    assert!(error.to_string().contains("put the files of one directory together again"), "{error}");
 }
 
 #[test]

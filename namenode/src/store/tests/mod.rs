@@ -2,6 +2,7 @@
 
 mod directory;
 mod durability;
+mod group;
 mod linearizability;
 mod model;
 mod namespace;
@@ -20,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use super::directory::Directory;
 use super::edit::{Change, Edit, Outcome, Proposal};
-use super::{Options, Store, group, schema};
+use super::{Options, Store, schema};
 
 const SUPERUSER: &str = "hdfs";
 const NOW: Millis = Millis(1_700_000_000_000);
@@ -31,7 +32,7 @@ fn options() -> Options {
         readers: 2,
         cache_entries: 1_000,
         max_batch: 64,
-        group: group::Options::default(),
+        group: super::group::Options::default(),
         observer: None,
     }
 }
