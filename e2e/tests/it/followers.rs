@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use dfs_client::Dfs;
 use dfs_e2e::network::{Link, Party};
+use dfs_e2e::wait;
 use dfs_local::Daemon;
 use dfs_types::{ErrorCode, FsPath, Mode};
 use tokio::sync::watch;
 
 use crate::stage::{Stage, party};
 
+/// How long a read may take to find a follower.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Directories that a client makes and sees at once.
 const OWN: usize = 150;
 /// Most directories that one client makes and another one sees; they fit on one page.
@@ -94,17 +97,19 @@ async fn a_read_is_never_older_than_what_its_client_has_seen() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn followers_answer_clients_that_the_leader_does_not_reach() -> Result<()> {
     let stage = Stage::set_up(3, "dfs-namenode").await?;
-    let reader = stage.client().await?.follower_reads(true).connect().await?;
-    reader.mkdir(&path("/seen")?, Mode::DIRECTORY).await?;
+    let limit = Duration::from_secs(2);
+    let reader = stage.client().await?.follower_reads(true).call_budget(limit).connect().await?;
+    let seen = path("/seen")?;
+    reader.mkdir(&seen, Mode::DIRECTORY).await?;
     let Daemon::NameNode(leader) = stage.cluster.leader().await? else {
         anyhow::bail!("a DataNode leads");
     };
     stage.network.set_both(party(leader), Party::Others, Link::Held);
-    // Only followers can answer now. The first read may try the leader first.
+    // Only followers can answer now. A read whose turn it is to be the leader's is in vain.
     for _ in 0..20 {
-        reader.stat(&path("/seen")?).await?;
+        wait::until("a follower answers", PATIENCE, || reader.stat(&seen)).await?;
     }
-    let asked = stage.client().await?.call_budget(Duration::from_secs(2)).connect().await;
+    let asked = stage.client().await?.call_budget(limit).connect().await;
     ensure!(asked.is_err(), "the leader can't be reached, and somebody answered as the leader");
     stage.network.heal();
     Ok(())

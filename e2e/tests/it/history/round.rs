@@ -13,6 +13,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::task::JoinSet;
 
+use super::CLIENTS;
 use super::perform::{Outcome, Sighting, close, perform};
 
 /// Cells that are worked on at the same time.
@@ -141,7 +142,7 @@ impl Round {
     pub(super) async fn finish(self, dfs: &Dfs) -> Result<Vec<Story>> {
         for cell in 0..CELLS {
             if !self.story(cell).records.is_empty() {
-                self.ask(dfs, usize::MAX, cell, Operation::List).await?;
+                self.ask(dfs, CLIENTS, cell, Operation::List).await?;
             }
         }
         dfs.delete(&self.root, true).await.context("removing a round's cells")?;
