@@ -8,8 +8,12 @@
 
 mod admin;
 mod cluster;
+mod follower;
+mod full;
+mod group;
 mod process;
 mod recovery;
+mod restore;
 mod rpc;
 mod support;
 mod writing;
