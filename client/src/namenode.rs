@@ -110,11 +110,12 @@ impl NameNode {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let call = |channel, context| call(namespace_client(channel), context);
-        if self.follower_reads
+        // The leader is told too: its database may be a moment behind what a follower has shown.
+        let seen = self.follower_reads.then(|| self.applied.load(Ordering::Relaxed));
+        if seen.is_some()
             && let Some(address) = self.peers.turn()
         {
-            let seen = self.applied.load(Ordering::Relaxed);
-            let context = v1::Context { follower_read_at: Some(seen), ..self.context() };
+            let context = v1::Context { follower_read_at: seen, ..self.context() };
             match self.attempt(&address, SILENCE.min(patience.total), context, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal { error, .. }) if is_answer(error.code) => return Err(error),
@@ -123,6 +124,8 @@ impl NameNode {
                 }
             }
         }
+        let call =
+            |channel, context: v1::Context| call(channel, v1::Context { follower_read_at: seen, ..context });
         self.lead(patience, call).await
     }
 

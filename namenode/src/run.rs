@@ -97,9 +97,6 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A stop was asked for before there was anything to serve.
-    #[error("stopped while waiting for the group of NameNodes")]
-    Stopped,
     /// The store does nothing any more.
     #[error("{0}")]
     Broken(String),
@@ -177,13 +174,21 @@ pub fn run(config: Config) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::Process(error.into()))?;
     runtime.block_on(async {
+        // A signal asks to stop, which begins with handing the leadership over; only then does everything end.
+        let asked = Shutdown::new();
+        asked.on_signals().map_err(|error| Error::Process(error.into()))?;
         let shutdown = Shutdown::new();
-        shutdown.on_signals().map_err(|error| Error::Process(error.into()))?;
-        let running = match Running::start(config, shutdown.clone()).await {
-            Err(Error::Stopped) => return Ok(()),
-            started => started?,
+        let running = tokio::select! {
+            started = Running::start(config, shutdown.clone()) => started?,
+            () = asked.requested() => {
+                shutdown.finish(STOP_LIMIT).await;
+                return Ok(());
+            }
         };
-        shutdown.requested().await;
+        tokio::select! {
+            () = asked.requested() => {}
+            () = shutdown.requested() => {}
+        }
         running.stop().await
     })
 }
@@ -223,7 +228,7 @@ impl Running {
         spawn_server(&shutdown, &failure, "the HTTP port", pages.serve(http, shutdown.clone()));
 
         let own = config.advertise.clone().unwrap_or_else(|| reachable(addresses.rpc));
-        let (rpc, prepared) = match prepare(&config, &own, rpc, &readiness, &shutdown).await {
+        let (rpc, prepared) = match prepare(&config, &own, rpc, &readiness).await {
             Ok(prepared) => prepared,
             Err(error) => return abort(&shutdown, error).await,
         };
@@ -240,8 +245,12 @@ impl Running {
             transport: Arc::clone(&peers) as Arc<dyn group::Transport>,
             ..group::Options::default()
         };
-        let opened =
-            tokio::task::spawn_blocking(move || open(config, prepared, group, sink, observer, clock)).await;
+        let ending = (Arc::clone(&failure), shutdown.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let sink = tell_engine(config.clone(), Contents::of(&prepared), sink, clock, ending);
+            open(&config, prepared, group, sink, observer, clock)
+        })
+        .await;
         let Opened { store, cluster } = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return abort(&shutdown, error).await,
@@ -291,6 +300,10 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         let Self { addresses: _, dir, namenode, readiness, shutdown, engine_stop, failure } = self;
         readiness.waiting("stopping");
+        if let Err(reason) = namenode.health() {
+            // Only the first failure is the cause.
+            let _second = failure.set(Error::Broken(reason));
+        }
         if failure.get().is_none() {
             namenode.resign().await;
         }
@@ -408,7 +421,6 @@ async fn prepare(
     own: &str,
     rpc: TcpListener,
     readiness: &Readiness,
-    shutdown: &Shutdown,
 ) -> Result<(TcpListener, Directory), Error> {
     let dir = config.dir.clone();
     let begin = |make: fn(&Path, Found) -> Result<Directory, directory::Error>, found: Found| {
@@ -431,14 +443,11 @@ async fn prepare(
     let vacant = Shutdown::new();
     let saying = serve::vacant(TcpListener::from_std(again).map_err(failed)?, vacant.clone());
     let saying = tokio::spawn(saying);
-    let found = tokio::select! {
-        found = find_group(own, &config.peers, |what| readiness.waiting(format!("waiting for {what}"))) => Some(found),
-        () = shutdown.requested() => None,
-    };
+    let found = find_group(own, &config.peers, |what| readiness.waiting(format!("waiting for {what}"))).await;
     vacant.finish(STOP_LIMIT).await;
     let said = saying.await.map_err(|error| Error::Process(error.into()))?;
     said.map_err(|error| Error::Serve { port: "the RPC port", source: error.into() })?;
-    let directory = begin(format_for, found.ok_or(Error::Stopped)?).await?;
+    let directory = begin(format_for, found).await?;
     Ok((TcpListener::from_std(listener).map_err(failed)?, directory))
 }
 
@@ -456,17 +465,16 @@ struct Opened {
 
 /// Opens the store and loads the chunk map.
 fn open(
-    config: Config,
+    config: &Config,
     directory: Directory,
     group: group::Options,
-    sink: engine::Handle,
+    sink: store::Sink,
     metrics: Metrics,
     clock: Clock,
 ) -> Result<Opened, Error> {
     // A process that was killed left them; nobody may take them for ours before both ports serve.
     remove_addresses(&config.dir);
-    let contents = Contents::of(&directory);
-    let cluster = load(&config, &contents, clock).map_err(Error::Load)?;
+    let cluster = load(config, &Contents::of(&directory), clock).map_err(Error::Load)?;
     let readers = std::thread::available_parallelism().map_or(*READERS.start(), usize::from);
     let options = store::Options {
         superuser: config.superuser.clone(),
@@ -476,12 +484,18 @@ fn open(
         group,
         observer: Some(Arc::new(metrics)),
     };
-    let store = Store::open(directory, options, tell_engine(config, contents, sink, clock))?;
+    let store = Store::open(directory, options, sink)?;
     Ok(Opened { store, cluster })
 }
 
 /// Hands changes to the engine, and a whole new cluster after a snapshot took the place of everything.
-fn tell_engine(config: Config, contents: Contents, engine: engine::Handle, clock: Clock) -> store::Sink {
+fn tell_engine(
+    config: Config,
+    contents: Contents,
+    engine: engine::Handle,
+    clock: Clock,
+    (failure, shutdown): (Failure, Shutdown),
+) -> store::Sink {
     Box::new(move |changes| {
         if changes != [Change::Replaced] {
             engine.changed(changes);
@@ -490,7 +504,14 @@ fn tell_engine(config: Config, contents: Contents, engine: engine::Handle, clock
         match load(&config, &contents, clock) {
             Ok(cluster) => engine.replace(cluster),
             Err(error) => {
-                error!(%error, "reading a snapshot's chunks failed, this namenode must be restarted")
+                // With an old map of a new namespace replicas would be taken for garbage.
+                error!(%error, "reading a snapshot's chunks failed, this namenode stops");
+                engine.replace(Cluster::new(dfs_namenode_core::Config::default(), 0, clock.now()));
+                let reason =
+                    format!("reading the chunks of a snapshot failed ({}): check the disk", error.message);
+                // Only the first failure is the cause.
+                let _second = failure.set(Error::Broken(reason));
+                shutdown.request();
             }
         }
     })

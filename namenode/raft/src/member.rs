@@ -423,8 +423,11 @@ impl<L: EntryLog> Member<L> {
     fn hand_over_uncommitted(&mut self, entries: &[Entry], turn: &mut Turn) {
         if self.raw.raft.state == StateRole::Leader {
             let plain = |entry: &&Entry| entry.get_entry_type() == EntryType::EntryNormal;
-            let early = entries.iter().take_while(plain).cloned().collect();
-            self.hand_over_entries(early, turn);
+            let early: Vec<_> = entries.iter().take_while(plain).cloned().collect();
+            // A new leader's first entry may come after some that are not handed over yet: those are waited for.
+            if early.first().is_some_and(|entry| entry.index == self.handed_over + 1) {
+                self.hand_over_entries(early, turn);
+            }
         }
     }
 

@@ -167,9 +167,10 @@ impl Namenode {
                     return HeartbeatAnswer { reception: UNKNOWN, ..HeartbeatAnswer::default() };
                 }
                 turn.apply(Event::HeartbeatSeen { node, fence, stats });
-                let commands = if sure { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
+                let leads = turn.cluster.leads().filter(|term| sure == Some(*term));
+                let commands =
+                    if leads.is_some() { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
                 let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
-                let leads = turn.cluster.leads().filter(|_| sure);
                 HeartbeatAnswer { reception: reception(turn.cluster, node), orders, leads }
             })
             .await

@@ -1,6 +1,5 @@
 //! This NameNode as one of a group.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult};
@@ -9,6 +8,7 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::Namenode;
+use crate::store::PartFile;
 use crate::store::group::{Request, Status};
 use dfs_namenode_raft::Role;
 
@@ -66,19 +66,11 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Backup {
     /// The file.
-    pub file: PathBuf,
+    pub file: PartFile,
     /// The cluster.
     pub cluster: ClusterId,
     /// Index of the last entry in it.
     pub applied: u64,
-}
-
-impl Drop for Backup {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.file) {
-            tracing::warn!(file = %self.file.display(), %error, "a backup's file stays behind");
-        }
-    }
 }
 
 impl Namenode {
@@ -86,7 +78,14 @@ impl Namenode {
     /// the client said so, at least what was applied at an index. Fails with `NotLeader` otherwise.
     pub async fn admit(&self, follower_read_at: Option<u64>) -> FsResult<()> {
         match follower_read_at {
-            Some(index) => self.store.group().catch_up(index).await,
+            // The leader's database may be a moment behind what is committed and a follower has applied. A member that
+            // was just started, or got a snapshot, knows no replicas yet.
+            Some(index) => {
+                if self.term().1 || self.engine.safe_mode() {
+                    self.store.group().lead().await?;
+                }
+                self.store.group().catch_up(index).await
+            }
             None => self.store.group().lead().await,
         }
     }
@@ -226,14 +225,13 @@ impl Namenode {
     /// Copies the metadata as of one moment after the call.
     pub async fn back_up(&self, caller: &Caller) -> FsResult<Backup> {
         self.check_superuser(caller)?;
-        let file = self.store.directory().join(format!("backup-{}.part", uuid::Uuid::new_v4()));
-        let (store, target) = (self.store.clone(), file.clone());
-        let copied = spawn_blocking(move || store.back_up(&target)).await;
-        // From here on the file goes with the value, whatever happens.
-        let mut backup = Backup { file, cluster: self.cluster, applied: 0 };
-        backup.applied =
-            copied.map_err(|error| FsError::internal(format!("the backup failed ({error})")))??;
-        Ok(backup)
+        let (store, cluster) = (self.store.clone(), self.cluster);
+        let copied = spawn_blocking(move || {
+            let file = PartFile::new(store.directory(), "backup");
+            let applied = store.back_up(file.path())?;
+            Ok(Backup { file, cluster, applied })
+        });
+        copied.await.map_err(|error| FsError::internal(format!("the backup failed ({error})")))?
     }
 
     /// Hands the leadership over before this NameNode stops, if it leads and somebody can take it.

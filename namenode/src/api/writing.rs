@@ -81,11 +81,12 @@ impl Namenode {
         if overwrite || !occupied {
             return Err(error);
         }
-        let status = self.store.stat(&caller, &path).await?;
+        // What is in the way may be gone by now, and with it what there was to recover: the answer stays what it was.
+        let Ok(status) = self.store.stat(&caller, &path).await else { return Err(error) };
         let inode = status.inode;
         let abandoned = status.open
             && self.engine.with(move |turn| turn.cluster.lease_expired_soft(inode, turn.now)).await?;
-        if abandoned && !self.begin_recovery(inode, None).await? {
+        if abandoned && matches!(self.begin_recovery(inode, None).await, Ok(false)) {
             return Err(FsError::new(
                 ErrorCode::RecoveryInProgress,
                 format!("{path} is being closed because its writer is gone: try again shortly"),

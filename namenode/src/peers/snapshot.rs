@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Peers;
-use crate::store::backup;
+use crate::store::{PartFile, backup};
 
 /// Bytes of a part.
 const PART: usize = 256 << 10;
@@ -65,7 +65,7 @@ fn read_parts(
 
 /// Takes a snapshot in: its message, and the file below `directory` that holds it, checked and synced. Nothing stays
 /// behind after an error.
-pub async fn receive<S>(peers: &Peers, directory: &Path, mut parts: S) -> FsResult<(Envelope, PathBuf)>
+pub async fn receive<S>(peers: &Peers, directory: &Path, mut parts: S) -> FsResult<(Envelope, PartFile)>
 where
     S: Stream<Item = Result<v1::SnapshotPart, tonic::Status>> + Unpin,
 {
@@ -74,15 +74,15 @@ where
     };
     let envelope = header.envelope.ok_or_else(|| FsError::invalid("the snapshot lacks 'envelope'"))?;
     let envelope = peers.receive(envelope)?;
-    let file = directory.join(format!("incoming-{}.part", uuid::Uuid::new_v4()));
+    let file = PartFile::new(directory, "incoming");
     let (data, stream) = mpsc::channel(AHEAD);
-    let (target, length) = (file.clone(), header.length);
+    let (target, length) = (file.path().to_owned(), header.length);
     let writing = spawn_blocking(move || write_parts(&target, length, stream));
     let sum = pass_on(&mut parts, data).await;
     let written = writing.await.map_err(|error| FsError::internal(error.to_string()))?;
     let metadata = envelope.message.get_snapshot().get_metadata();
     let (index, term) = (metadata.index, metadata.term);
-    let (path, cluster) = (file.clone(), peers.cluster);
+    let (path, cluster) = (file.path().to_owned(), peers.cluster);
     let checked = spawn_blocking(move || {
         let (sum, written) = (sum?, written?);
         if sum != written {
@@ -96,11 +96,6 @@ where
     });
     let checked =
         checked.await.map_err(|error| FsError::internal(error.to_string())).and_then(|checked| checked);
-    if checked.is_err()
-        && let Err(error) = std::fs::remove_file(&file)
-    {
-        tracing::debug!(file = %file.display(), %error, "nothing of a snapshot is left");
-    }
     checked.map(|()| (envelope, file))
 }
 

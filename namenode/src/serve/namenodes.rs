@@ -100,7 +100,7 @@ fn send_parts(backup: &Backup, parts: &mpsc::Sender<Result<v1::BackupPart, Statu
         let cluster = backup.cluster.as_bytes().to_vec();
         send(Kind::Header(v1::BackupHeader { cluster, applied: backup.applied, length }))
     };
-    match read_parts(&backup.file, PART, begin, |data| send(Kind::Data(data))) {
+    match read_parts(backup.file.path(), PART, begin, |data| send(Kind::Data(data))) {
         Ok(Some(crc32c)) => {
             let _gone = send(Kind::Trailer(v1::BackupTrailer { crc32c }));
         }

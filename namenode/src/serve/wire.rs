@@ -42,7 +42,8 @@ pub(super) fn peer<T>(request: &tonic::Request<T>) -> Option<String> {
 pub(super) fn admitted<T>(namenode: &Namenode, answer: FsResult<T>) -> Result<T, tonic::Status> {
     answer.map_err(|error| {
         let leader = if error.code == ErrorCode::NotLeader { namenode.leader_address() } else { None };
-        let status = convert::to_status(error);
+        let mut status = convert::to_status(error);
+        convert::set_applied(status.metadata_mut(), namenode.applied());
         match leader {
             Some(leader) => convert::with_leader(status, &leader),
             None => status,

@@ -37,6 +37,14 @@ pub(crate) fn check(copy: &Path) -> Result<(), Error> {
     open_copy(copy).map(drop)
 }
 
+/// Makes everything that was committed to a database survive a power loss.
+pub(crate) fn sync(database: &Path) -> io::Result<()> {
+    let mut wal = database.to_owned().into_os_string();
+    wal.push("-wal");
+    File::open(wal)?.sync_all()?;
+    File::open(database)?.sync_all()
+}
+
 /// Makes a snapshot that was received fit to be taken over: what it tells as its beginning is itself.
 pub(crate) fn prepare_snapshot(file: &Path, cluster: ClusterId, index: u64, term: u64) -> Result<(), Error> {
     let connection = open_copy(file)?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use dfs_types::{FsError, FsResult};
+use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{oneshot, watch};
 
 use super::apply::{BatchError, Counters, State, apply_entries};
@@ -199,7 +199,7 @@ impl Run {
         let batch = std::mem::take(entries);
         let mut waiting = std::mem::take(answers).into_iter();
         let results = match self.apply(&batch) {
-            Ok(applied) => self.tell(applied),
+            Ok(applied) => self.tell(&batch, applied),
             Err(error) => {
                 for answer in waiting.flatten() {
                     // The proposer may have stopped waiting.
@@ -222,37 +222,15 @@ impl Run {
     }
 
     fn apply(&mut self, batch: &[LogEntry]) -> FsResult<Vec<Applied>> {
-        self.progress.health().map_err(FsError::internal)?;
+        self.progress.health().map_err(unavailable)?;
         let applied =
             apply_entries(&mut self.state, &self.cache, batch).map_err(|error| self.fail(&error))?;
         self.progress.commits.fetch_add(1, Ordering::Relaxed);
-        let changes_members = |entry: &LogEntry| {
-            matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_)))
-        };
-        self.progress.publish(&self.state, batch.iter().any(changes_members));
         Ok(applied)
     }
 
-    fn install(&mut self, snapshot: &std::path::Path) -> FsResult<Position> {
-        self.progress.health().map_err(FsError::internal)?;
-        self.state.replace(&self.cache, snapshot).map_err(|error| self.fail(&error))?;
-        self.progress.publish(&self.state, true);
-        (self.sink)(vec![Change::Replaced]);
-        Ok(self.state.position().clone())
-    }
-
-    fn fail(&self, error: &BatchError) -> FsError {
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(%error, cause, "writing the namespace failed, this NameNode stops");
-        let failure = format!(
-            "{error} ({cause}): make room if the disk is full; if the database is damaged, replace this NameNode \
-             (docs/operations/namenodes.md) or restore a backup"
-        );
-        FsError::internal(self.progress.fail(&failure))
-    }
-
-    /// Passes the changes on in order, and keeps what the proposers are told.
-    fn tell(&mut self, applied: Vec<Applied>) -> Vec<FsResult<Outcome>> {
+    /// Passes the changes on in order, then lets everybody know how far it went; answers what the proposers are told.
+    fn tell(&mut self, batch: &[LogEntry], applied: Vec<Applied>) -> Vec<FsResult<Outcome>> {
         let mut changes: Vec<Change> = Vec::new();
         let results = applied
             .into_iter()
@@ -266,8 +244,35 @@ impl Run {
         if !changes.is_empty() {
             (self.sink)(changes);
         }
+        let changes_members = |entry: &LogEntry| {
+            matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_)))
+        };
+        self.progress.publish(&self.state, batch.iter().any(changes_members));
         results
     }
+
+    fn install(&mut self, snapshot: &std::path::Path) -> FsResult<Position> {
+        self.progress.health().map_err(unavailable)?;
+        self.state.replace(&self.cache, snapshot).map_err(|error| self.fail(&error))?;
+        (self.sink)(vec![Change::Replaced]);
+        self.progress.publish(&self.state, true);
+        Ok(self.state.position().clone())
+    }
+
+    fn fail(&self, error: &BatchError) -> FsError {
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%error, cause, "writing the namespace failed, this NameNode stops");
+        let failure = format!(
+            "{error} ({cause}): make room if the disk is full; if the database is damaged, replace this NameNode \
+             (docs/operations/namenodes.md) or restore a backup"
+        );
+        unavailable(self.progress.fail(&failure).to_owned())
+    }
+}
+
+/// What was proposed may be committed and stand: asked again with the same request id, another NameNode knows.
+fn unavailable(why: String) -> FsError {
+    FsError::new(ErrorCode::Unavailable, why)
 }
 
 /// Proposals in an entry.

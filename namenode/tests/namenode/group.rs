@@ -1,6 +1,6 @@
 //! Several NameNodes that form a group over their ports.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use dfs_namenode::run::{Error, Running};
 use dfs_types::{ErrorCode, Mode};
 use futures_util::future::join_all;
 use tempfile::{TempDir, tempdir};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -59,7 +60,8 @@ impl Place {
 
     /// What one that does not serve yet waits for.
     async fn waits_for(&self, index: usize, what: &str) {
-        let address = self.http[index].parse().unwrap();
+        let address: SocketAddr = self.http[index].parse().unwrap();
+        until("its HTTP port", || async { TcpStream::connect(address).await.ok() }).await;
         until(what, || async { get(address, "/readyz").await.contains(what).then_some(()) }).await;
     }
 
@@ -166,7 +168,8 @@ async fn three_empty_ones_wait_for_each_other_and_form_one_group_for_good() {
     let members: Vec<_> = all.iter().map(Running::namenode).collect();
     let leads = complete(&members, 3).await;
     assert!(members[leads].members().iter().all(|member| member.id != own[0]));
-    members[0].admit(Some(members[leads].applied())).await.unwrap();
+    let applied = members[leads].applied();
+    until("it to have everything", || async { members[0].admit(Some(applied)).await.ok() }).await;
     assert!(members[0].stat(&caller("root"), &path("/kept")).await.is_ok());
     stop_all(all).await;
 }

@@ -31,8 +31,8 @@ use super::inode::{ABOVE_ROOT, Inode};
 use super::position::{self, Position};
 use super::record::{Content, LogEntry, Record, Residence};
 use super::resolve::{Resolved, resolve};
-use super::schema;
 use super::stop::Stop;
+use super::{backup, schema};
 
 pub(crate) use counters::Counters;
 
@@ -53,6 +53,9 @@ pub(crate) enum BatchError {
         /// What came.
         found: u64,
     },
+    /// A snapshot that was taken over could not be synced.
+    #[error("syncing the namespace database failed")]
+    Sync(#[source] std::io::Error),
     /// A snapshot could not be taken over because something holds the database.
     #[error("the namespace database is held by another process")]
     Busy,
@@ -104,6 +107,8 @@ impl State {
             }
         }
         drop(fence);
+        // Its sender and the log rely on it from now on, and such a commit syncs nothing.
+        backup::sync(Path::new(self.connection.path().unwrap_or_default())).map_err(BatchError::Sync)?;
         self.counters = Counters::load(&self.connection)?;
         self.position = Position::load(&self.connection)?;
         self.addresses = position::addresses(&self.connection)?;

@@ -14,23 +14,23 @@ const PURGE_EVERY: u64 = 64;
 /// Most outcomes purged at a time; more than [`PURGE_EVERY`], so that purging keeps up with any rate of edits.
 const PURGE_LIMIT: i64 = 4 * PURGE_EVERY as i64;
 
-/// Whether running the edit twice differs from running it once.
+/// Whether running the edit twice, with others' edits in between, differs from running it once.
 pub(super) fn is_kept(edit: &Edit) -> bool {
     match edit {
-        Edit::Mkdir { parents, .. } => !parents,
-        Edit::Create { .. }
+        Edit::Mkdir { .. }
+        | Edit::Create { .. }
         | Edit::AddChunk { .. }
         | Edit::AbandonChunk { .. }
         | Edit::NewGeneration { .. }
         | Edit::UpdatePipeline { .. }
         | Edit::Rename { .. }
-        | Edit::Delete { .. } => true,
-        Edit::CommitLength { .. }
-        | Edit::Complete { .. }
+        | Edit::Delete { .. }
         | Edit::SetReplication { .. }
         | Edit::SetMode { .. }
         | Edit::SetOwner { .. }
-        | Edit::SetTimes { .. }
+        | Edit::SetTimes { .. } => true,
+        Edit::CommitLength { .. }
+        | Edit::Complete { .. }
         | Edit::BeginRecovery { .. }
         | Edit::CommitRecovery { .. }
         | Edit::Reap { .. } => false,

@@ -9,7 +9,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::edit::{Outcome, Proposal};
 use super::position::{Members, Position};
 use super::writer::{Progress, Writer};
-use super::{Error, Observer, Residences};
+use super::{Error, Observer, PartFile, Residences};
 use thread::Thread;
 pub use transport::{Alone, Transport};
 
@@ -106,7 +106,7 @@ pub enum Request {
 pub(crate) enum Input {
     Message(Envelope),
     /// A snapshot arrived: its message, and the file it is in.
-    Snapshot(Envelope, PathBuf),
+    Snapshot(Envelope, PartFile),
     /// The others shall confirm that this member leads.
     Confirm(oneshot::Sender<FsResult<()>>),
     Request(Request, oneshot::Sender<FsResult<u64>>),
@@ -117,9 +117,9 @@ pub(crate) enum Input {
         arrived: bool,
     },
     /// A copy of the database was made to be sent, or not.
-    Copied(Option<(Position, PathBuf)>),
-    /// The database is synced up to this entry.
-    Synced(u64),
+    Copied(Option<(Position, PartFile)>),
+    /// The database is synced up to this entry, or can't be.
+    Synced(std::io::Result<u64>),
 }
 
 /// A proposal and who waits for it.
@@ -132,7 +132,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 struct Shared {
     started: Instant,
-    leads: AtomicBool,
+    /// The term led, all that was committed before being applied; 0 for none.
+    leads: AtomicU64,
     lease_until: AtomicU64,
     failure: OnceLock<String>,
 }
@@ -181,7 +182,7 @@ impl Group {
         let (inputs, queue) = mpsc::channel(INPUTS);
         let shared = Arc::new(Shared {
             started: Instant::now(),
-            leads: AtomicBool::new(false),
+            leads: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
             failure: OnceLock::new(),
         });
@@ -255,7 +256,7 @@ impl Group {
     /// Waits until this member surely leads, so that what it reads now is the latest; fails with `NotLeader` if it does
     /// not. Costs nothing while the leader's lease lasts.
     pub async fn lead(&self) -> FsResult<()> {
-        if self.surely_leads() {
+        if self.surely_leads().is_some() {
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
@@ -266,10 +267,11 @@ impl Group {
             .map_err(|_| self.stopped())?
     }
 
-    /// Whether this member surely leads at this moment, without asking anybody.
-    pub fn surely_leads(&self) -> bool {
+    /// The term that this member surely leads in at this moment, without asking anybody.
+    pub fn surely_leads(&self) -> Option<u64> {
+        let term = self.shared.leads.load(Ordering::Acquire);
         let leased = self.shared.now().0 < self.shared.lease_until.load(Ordering::Acquire);
-        leased && self.shared.leads.load(Ordering::Acquire)
+        (term > 0 && leased).then_some(term)
     }
 
     /// Waits a moment until this member has applied an entry; fails with `NotLeader` if it does not get there.
@@ -326,7 +328,7 @@ impl Group {
     }
 
     /// Takes in a snapshot that arrived in a file of this member's directory.
-    pub async fn deliver_snapshot(&self, envelope: Envelope, file: PathBuf) -> FsResult<()> {
+    pub async fn deliver_snapshot(&self, envelope: Envelope, file: PartFile) -> FsResult<()> {
         self.ask(Input::Snapshot(envelope, file)).await
     }
 

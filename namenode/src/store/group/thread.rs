@@ -2,7 +2,6 @@
 //! code over exclusively owned state.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +21,7 @@ use crate::store::backup;
 use crate::store::position::{Members, Position};
 use crate::store::record::{Batch, Content, LogEntry, Record, Residence};
 use crate::store::writer::{Answer, Progress, Work, Writer};
-use crate::store::{Error, Observer};
+use crate::store::{Error, Observer, PartFile};
 
 /// Ticks without a leader after which others may be voted for.
 const ELECTION_TICKS: u16 = 10;
@@ -40,6 +39,12 @@ const SNAPSHOT_KEPT: Duration = Duration::from_mins(1);
 const MAX_MEMBERS: usize = 7;
 /// Silence after which a member counts as gone.
 const ACTIVE: Duration = Duration::from_secs(2);
+/// Largest entry, in bytes: far below what a message between members may have.
+const MAX_ENTRY: usize = 4 << 20;
+/// Pause after a snapshot could not be made: most likely the disk is nearly full.
+const COPY_RETRY: Duration = Duration::from_secs(30);
+/// How many times its usual size the log may have before members that are behind need a snapshot.
+const LOG_STRETCH: u64 = 8;
 /// Share of the log's entries that stay when it is trimmed, for members that are a little behind.
 const KEPT_SHARE: u64 = 4;
 
@@ -52,7 +57,8 @@ struct Pending {
 
 /// A snapshot that can be sent.
 struct Offered {
-    file: PathBuf,
+    file: PartFile,
+    index: u64,
     since: Instant,
 }
 
@@ -81,10 +87,17 @@ pub(super) struct Thread {
     opening: Option<(u64, u64)>,
     /// The group's clock when this leader began, and when that was.
     clock: (Millis, Instant),
-    incoming: Option<PathBuf>,
+    /// A snapshot that arrived, and the index it is of.
+    incoming: Option<(u64, PartFile)>,
     offered: Option<Offered>,
     copying: bool,
+    /// Before this time no copy is made: the last one failed.
+    copy_after: Instant,
     syncing: bool,
+    /// Index of the last entry handed over that changed the members.
+    members_at: u64,
+    /// Somebody waits for the others to confirm that this member leads.
+    asks: bool,
     removed: bool,
     housekept: Instant,
     /// When each other member was heard of last.
@@ -96,7 +109,7 @@ pub(super) struct Thread {
 struct Ways<'a> {
     options: &'a Options,
     offered: Option<&'a Path>,
-    incoming: Option<PathBuf>,
+    incoming: Option<(u64, PartFile)>,
     writer: &'a SyncSender<Work>,
 }
 
@@ -115,23 +128,21 @@ impl Outlet for Ways<'_> {
 
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), log::Error> {
         let index = snapshot.get_metadata().index;
-        let Some(file) = self.incoming.take() else {
+        let Some((_, file)) = self.incoming.take_if(|(arrived, _)| *arrived == index) else {
             return Err(io_failure("installing", Path::new("a snapshot"), "its file is not there"));
         };
+        let file = file.path();
         let (done, installed) = sync_channel(1);
-        let stopped = || io_failure("installing", &file, "the writer of the namespace has stopped");
-        self.writer.send(Work::Install(file.clone(), done)).map_err(|_| stopped())?;
+        let stopped = || io_failure("installing", file, "the writer of the namespace has stopped");
+        self.writer.send(Work::Install(file.to_owned(), done)).map_err(|_| stopped())?;
         match installed.recv() {
             Ok(Ok(position)) if position.applied == index => {}
             Ok(Ok(position)) => {
                 let what = format!("it ends at entry {} and not at {index}", position.applied);
-                return Err(io_failure("installing", &file, what));
+                return Err(io_failure("installing", file, what));
             }
-            Ok(Err(error)) => return Err(io_failure("installing", &file, error.message)),
+            Ok(Err(error)) => return Err(io_failure("installing", file, error.message)),
             Err(_) => return Err(stopped()),
-        }
-        if let Err(error) = std::fs::remove_file(&file) {
-            tracing::warn!(file = %file.display(), %error, "a snapshot's file stays behind");
         }
         Ok(())
     }
@@ -197,7 +208,10 @@ impl Thread {
             incoming: None,
             offered: None,
             copying: false,
+            copy_after: Instant::now(),
             syncing: false,
+            members_at: 0,
+            asks: false,
             removed: false,
             housekept: Instant::now(),
             heard: BTreeMap::new(),
@@ -247,10 +261,16 @@ impl Thread {
         for input in inputs.drain(..) {
             self.handle(input);
         }
+        if self.shared.failure.get().is_some() {
+            return false;
+        }
         if !proposals.is_empty() {
             self.propose(std::mem::take(proposals));
         }
         let now = self.shared.now();
+        if std::mem::take(&mut self.asks) {
+            self.member.ask_to_confirm();
+        }
         self.member.tick(now);
         if let Err(error) = self.work() {
             self.fail(&crate::run::sentence(&error));
@@ -262,7 +282,7 @@ impl Thread {
             return false;
         }
         self.publish();
-        !self.removed
+        !self.removed && self.shared.failure.get().is_none()
     }
 
     fn handle(&mut self, input: Input) {
@@ -270,17 +290,24 @@ impl Thread {
         match input {
             // Without its file a snapshot is of no use.
             Input::Message(envelope) if envelope.message.get_msg_type() == MessageType::MsgSnapshot => {}
+            // The leader tells every member only what that member has acknowledged; the library would panic.
+            Input::Message(envelope) if self.has_forgotten(&envelope) => self.fail(
+                "the log has lost entries that were synced: check the disk, and replace this NameNode: remove its \
+                 directory and start it again with the addresses of the others (docs/operations/namenodes.md)",
+            ),
             Input::Message(envelope) => {
                 self.heard.insert(envelope.message.from, Instant::now());
                 self.member.receive(envelope, now);
             }
             Input::Snapshot(envelope, file) => {
-                self.incoming = Some(file);
+                // One at a time: the member handles it in this step, or never.
+                let index = envelope.message.get_snapshot().get_metadata().index;
+                self.incoming = Some((index, file));
                 self.member.receive(envelope, now);
             }
             Input::Confirm(answer) => {
                 self.confirms.push((now, answer));
-                self.member.ask_to_confirm();
+                self.asks = true;
             }
             Input::Request(request, answer) => match self.take_request(request) {
                 Ok((index, id)) => self.requests.push((index, id, answer)),
@@ -297,16 +324,48 @@ impl Thread {
         }
     }
 
+    fn has_forgotten(&self, envelope: &Envelope) -> bool {
+        let message = &envelope.message;
+        message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.to == self.id
+            && message.term == self.member.status(self.shared.now()).term
+            && message.commit > self.member.log().last_index()
+    }
+
     /// Puts proposals into the log as one entry.
     fn propose(&mut self, waiting: Vec<Waiting>) {
         let (proposals, answers): (Vec<_>, Vec<_>) =
             waiting.into_iter().map(|Waiting { proposal, answer }| (proposal, answer)).unzip();
         let clock = self.clock.0.plus(self.clock.1.elapsed());
         let record = Record::Edits(Batch { clock, superuser: self.superuser.clone(), proposals });
-        match self.append(&record) {
-            Ok(at) => self.pending.push_back(Pending { at, record, answers }),
-            Err(error) => answer_all(answers, &error),
+        self.append_batch(record, answers);
+    }
+
+    /// Appends a batch as one entry, or as several where that would be too large for a message between members.
+    fn append_batch(&mut self, record: Record, mut answers: Vec<Answer>) {
+        let data = match record.encode() {
+            Ok(data) => data,
+            Err(error) => {
+                let error = FsError::internal(format!("an edit can't be encoded: {error}"));
+                return answer_all(answers, &error);
+            }
+        };
+        if data.len() <= MAX_ENTRY {
+            return match self.member.propose(data) {
+                Ok(at) => self.pending.push_back(Pending { at, record, answers }),
+                Err(refusal) => answer_all(answers, &self.explain(refusal)),
+            };
         }
+        let Record::Edits(Batch { clock, superuser, mut proposals }) = record else {
+            return answer_all(answers, &too_large(data.len()));
+        };
+        if proposals.len() < 2 {
+            return answer_all(answers, &too_large(data.len()));
+        }
+        let half = proposals.len() / 2;
+        let (later, later_answers) = (proposals.split_off(half), answers.split_off(half));
+        self.append_batch(Record::Edits(Batch { clock, superuser: superuser.clone(), proposals }), answers);
+        self.append_batch(Record::Edits(Batch { clock, superuser, proposals: later }), later_answers);
     }
 
     fn append(&mut self, record: &Record) -> FsResult<dfs_namenode_raft::Position> {
@@ -334,6 +393,10 @@ impl Thread {
     fn take_request(&mut self, request: Request) -> FsResult<(u64, u64)> {
         if !self.status.borrow().leads {
             return Err(not_leader(self.id, self.status.borrow().leader));
+        }
+        if *self.applied.borrow() < self.members_at {
+            // Who is a member, and which ids are taken, is known when the writer has applied that.
+            return Err(self.explain(NotLeading::Members));
         }
         let residences = self.progress.residences();
         match request {
@@ -397,11 +460,11 @@ impl Thread {
 
     /// Lets the member sync, send and hand over.
     fn work(&mut self) -> Result<(), log::Error> {
-        self.open_term()?;
+        self.open_term();
         let now = self.shared.now();
         let mut ways = Ways {
             options: &self.options,
-            offered: self.offered.as_ref().map(|offered| offered.file.as_path()),
+            offered: self.offered.as_ref().map(|offered| offered.file.path()),
             incoming: self.incoming.take(),
             writer: &self.writer,
         };
@@ -415,26 +478,26 @@ impl Thread {
             self.hand_over(committed)?;
         }
         // Becoming leader may have been among what happened.
-        if self.open_term()? { self.work() } else { Ok(()) }
+        if self.open_term() { self.work() } else { Ok(()) }
     }
 
     /// A new leader begins with an entry of its own: when that is applied, so is everything before.
-    fn open_term(&mut self) -> Result<bool, log::Error> {
+    fn open_term(&mut self) -> bool {
         let status = self.member.status(self.shared.now());
         if status.role != Role::Leader {
             self.opening = None;
-            return Ok(false);
+            return false;
         }
         if self.opening.is_some_and(|(term, _)| term == status.term) {
-            return Ok(false);
+            return false;
         }
         self.clock = (Millis(self.progress.counters().clock), Instant::now());
         let batch = Batch { clock: self.clock.0, superuser: self.superuser.clone(), proposals: Vec::new() };
-        let opened = self.append(&Record::Edits(batch));
-        let at = opened.map_err(|error| io_failure("opening a term in", &self.directory, error.message))?;
+        // Refused while the leadership is being handed on already: then in the next step, if it is still needed.
+        let Ok(at) = self.append(&Record::Edits(batch)) else { return false };
         self.opening = Some((status.term, at.index));
         tracing::info!(id = self.id, term = status.term, "this NameNode leads");
-        Ok(true)
+        true
     }
 
     /// Gives a committed entry to the writer, with those who wait for it.
@@ -446,6 +509,7 @@ impl Thread {
         let own = self.pending.pop_front_if(|pending| pending.at.index == index);
         let (content, answers) = match (members, own) {
             (Some((members, context)), lost) => {
+                self.members_at = index;
                 answer_all(lost.map(|lost| lost.answers).unwrap_or_default(), &not_leader(self.id, None));
                 (self.new_members(members.into(), &context), Vec::new())
             }
@@ -480,7 +544,7 @@ impl Thread {
 
     /// What is not urgent.
     fn keep_house(&mut self) {
-        if self.member.wants_snapshot() && !self.copying {
+        if !self.copying && self.copy_after <= Instant::now() && self.member.wants_snapshot() {
             self.copy();
         }
         if self.housekept.elapsed() < HOUSEKEEPING {
@@ -489,7 +553,7 @@ impl Thread {
         self.housekept = Instant::now();
         if self.offered.as_ref().is_some_and(|offered| offered.since.elapsed() > SNAPSHOT_KEPT) {
             self.member.offer_snapshot(None);
-            self.drop_offer();
+            self.offered = None;
         }
         if self.member.log().bytes() > self.options.log_bytes && !self.syncing {
             self.sync();
@@ -509,6 +573,9 @@ impl Thread {
 
     /// Gives learners that have caught up a vote, and tells the group where this member is.
     fn look_after_members(&mut self) {
+        if *self.applied.borrow() < self.members_at {
+            return;
+        }
         let residences = self.progress.residences();
         let members = &residences.members;
         if let Some(address) = self.options.address.clone()
@@ -540,11 +607,10 @@ impl Thread {
 
     /// Copies the database in a thread of its own.
     fn copy(&mut self) {
-        self.copying = true;
-        let file = self.directory.join(format!("snapshot-{}.part", uuid::Uuid::new_v4()));
+        let file = PartFile::new(&self.directory, "snapshot");
         let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
-        spawn_aside(move || {
-            let copied = backup::copy(&database, &file);
+        self.copying = spawn_aside(move || {
+            let copied = backup::copy(&database, file.path());
             if let Err(error) = &copied {
                 tracing::error!(error = crate::run::sentence(error), "no snapshot could be made");
             }
@@ -553,57 +619,61 @@ impl Thread {
         });
     }
 
-    fn offer(&mut self, copied: Option<(Position, PathBuf)>) {
+    fn offer(&mut self, copied: Option<(Position, PartFile)>) {
         self.copying = false;
-        let Some((position, file)) = copied else { return };
+        let Some((position, file)) = copied else {
+            self.copy_after = Instant::now() + COPY_RETRY;
+            return;
+        };
         let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (position.applied, position.term);
         metadata.set_conf_state(position.members.into());
         self.member.offer_snapshot(Some(snapshot));
-        self.drop_offer();
-        self.offered = Some(Offered { file, since: Instant::now() });
-    }
-
-    /// A transfer under way has the file open and keeps what it reads.
-    fn drop_offer(&mut self) {
-        if let Some(Offered { file, .. }) = self.offered.take()
-            && let Err(error) = std::fs::remove_file(&file)
-        {
-            tracing::warn!(file = %file.display(), %error, "a snapshot's file stays behind");
-        }
+        // A transfer under way has the former one's file open and keeps what it reads.
+        self.offered = Some(Offered { file, index: position.applied, since: Instant::now() });
     }
 
     /// Syncs the database in a thread of its own, so that the log need not keep what it holds.
     fn sync(&mut self) {
-        self.syncing = true;
         let applied = *self.applied.borrow();
-        let mut wal = self.database.clone().into_os_string();
-        wal.push("-wal");
-        let (files, inputs) = ([PathBuf::from(wal), self.database.clone()], self.own_inputs.clone());
-        spawn_aside(move || {
-            let sync = |file: &PathBuf| File::open(file).and_then(|file| file.sync_all());
-            let synced = match files.iter().try_for_each(sync) {
-                Ok(()) => applied,
-                Err(error) => {
-                    tracing::error!(%error, "syncing the namespace database failed, the log is not trimmed");
-                    0
-                }
-            };
+        let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
+        self.syncing = spawn_aside(move || {
             // Fails when the NameNode is stopping.
-            let _stopping = inputs.blocking_send(Input::Synced(synced));
+            let _stopping = inputs.blocking_send(Input::Synced(backup::sync(&database).map(|()| applied)));
         });
     }
 
-    fn trim(&mut self, synced: u64) {
+    fn trim(&mut self, synced: std::io::Result<u64>) {
         self.syncing = false;
+        let synced = match synced {
+            Ok(synced) => synced,
+            // Tried again it would succeed, whatever was lost: the system tells such an error once.
+            Err(error) => {
+                return self
+                    .fail(&format!("syncing the namespace database failed ({error}): check the disk"));
+            }
+        };
         let (first, last) = (self.member.log().start().0, self.member.log().last_index());
-        let index = synced.min(last - (last - first) / KEPT_SHARE);
+        let mut index = synced.min(last - (last - first) / KEPT_SHARE);
+        if self.member.log().bytes() < self.options.log_bytes.saturating_mul(LOG_STRETCH) {
+            index = index.min(self.needed_by_others());
+        }
         if index > first
             && let Err(error) = self.member.trim(index)
         {
             self.fail(&crate::run::sentence(&error));
         }
+    }
+
+    /// Index up to which no other member that is alive needs the log, with or without the snapshot that is offered.
+    fn needed_by_others(&self) -> u64 {
+        let snapshot = self.offered.as_ref().map_or(u64::MAX, |offered| offered.index);
+        let members = Members::from(self.member.status(self.shared.now()).members);
+        let others = members.all().into_iter().filter(|id| *id != self.id && self.is_active(*id));
+        let behind = others.filter_map(|id| self.member.progress(id)).map(|progress| progress.matched);
+        // One that has nothing yet waits for the snapshot.
+        behind.filter(|matched| *matched > 0).min().unwrap_or(u64::MAX).min(snapshot)
     }
 
     /// Tells what changed, and answers those who wait for it.
@@ -614,7 +684,7 @@ impl Thread {
         let is_leader = status.role == Role::Leader;
         let leads = is_leader && self.opening.is_some_and(|(_, index)| applied >= index);
         self.shared.lease_until.store(status.lease_until.0, Ordering::Release);
-        self.shared.leads.store(leads, Ordering::Release);
+        self.shared.leads.store(if leads { status.term } else { 0 }, Ordering::Release);
         if !is_leader {
             let refusal = not_leader(self.id, status.leader);
             for pending in self.pending.drain(..) {
@@ -673,8 +743,8 @@ impl Thread {
             );
         }
         self.shared.lease_until.store(0, Ordering::Release);
-        self.shared.leads.store(false, Ordering::Release);
-        self.drop_offer();
+        self.shared.leads.store(0, Ordering::Release);
+        self.offered = None;
         let stopping = FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly");
         for pending in self.pending.drain(..) {
             answer_all(pending.answers, &stopping);
@@ -685,7 +755,10 @@ impl Thread {
 
 /// Lets the log begin where the database began, and checks that nothing is missing between them.
 fn fit(log: &mut FileLog, position: &Position) -> Result<(), Error> {
-    if log.last_index() < position.installed {
+    // A crash between the two, or a log that goes on from another past than the snapshot's.
+    let forked =
+        log.start().0 <= position.installed && log.term(position.installed) != Some(position.installed_term);
+    if log.last_index() < position.installed || forked {
         log.reset(position.installed, position.installed_term)?;
     }
     let (start, last) = (log.start().0, log.last_index());
@@ -702,9 +775,17 @@ fn answer_all(answers: Vec<Answer>, error: &FsError) {
     }
 }
 
-/// Runs what blocks for long in a thread that nobody waits for.
-fn spawn_aside(work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = std::thread::Builder::new().name("meta-aside".to_owned()).spawn(work) {
+/// Runs what blocks for long in a thread that nobody waits for; answers whether it was started.
+fn spawn_aside(work: impl FnOnce() + Send + 'static) -> bool {
+    let started = std::thread::Builder::new().name("meta-aside".to_owned()).spawn(work);
+    if let Err(error) = &started {
         tracing::error!(%error, "no thread could be started: raise the limit of threads");
     }
+    started.is_ok()
+}
+
+fn too_large(bytes: usize) -> FsError {
+    FsError::invalid(format!(
+        "the change takes {bytes} bytes, of which at most {MAX_ENTRY} are taken: give fewer groups or a shorter path"
+    ))
 }

@@ -1,6 +1,7 @@
 //! Several members in one process, connected without sockets.
 
 mod backups;
+mod damage;
 mod leading;
 mod members;
 
@@ -21,7 +22,7 @@ use crate::store::directory::{Beginning, Directory, FIRST_MEMBER};
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::{Group, Request, Status, Transport};
 use crate::store::position::Position;
-use crate::store::{Options, Store, backup, group, schema};
+use crate::store::{Options, PartFile, Store, backup, group, schema};
 
 /// Longest wait for a condition.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -84,9 +85,10 @@ impl Transport for End {
             let target = net.reach(own, to);
             let arrived = target.is_some_and(|(group, directory)| {
                 let metadata = envelope.message.get_snapshot().get_metadata().clone();
-                let copy = directory.join(format!("incoming-{}.part", uuid::Uuid::new_v4()));
-                fs::copy(file, &copy).is_ok()
-                    && backup::prepare_snapshot(&copy, net.cluster, metadata.index, metadata.term).is_ok()
+                let copy = PartFile::new(&directory, "incoming");
+                let (path, index, term) = (copy.path(), metadata.index, metadata.term);
+                fs::copy(file, path).is_ok()
+                    && backup::prepare_snapshot(path, net.cluster, index, term).is_ok()
                     && net.runtime.block_on(group.deliver_snapshot(envelope, copy)).is_ok()
             });
             if let Some((group, _)) = net.group(own) {
@@ -145,6 +147,8 @@ impl World {
     fn options(&self, id: u64) -> Options {
         let group = group::Options {
             log_bytes: self.log_bytes,
+            // The others said theirs when they joined.
+            address: (id == FIRST_MEMBER).then(|| "one:1".to_owned()),
             transport: Arc::new(End { net: Arc::clone(&self.net), own: id }),
             ..group::Options::default()
         };
