@@ -137,7 +137,8 @@ async fn a_backup_is_for_administrators() {
 async fn a_restored_namenode_grows_to_a_group_again() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
-    put(running.namenode(), &mut nodes(running.namenode(), 3).await, "/kept", 500).await;
+    let mut datanodes = nodes(running.namenode(), 3).await;
+    put(running.namenode(), &mut datanodes, "/kept", 500).await;
     let backup = dir.path().join("backup");
     back_up(&running, &backup).await;
     running.stop().await.unwrap();
@@ -146,6 +147,11 @@ async fn a_restored_namenode_grows_to_a_group_again() {
     restore(&RestoreArgs { dir: place.dir(0), backup }).unwrap();
     let all = place.group().await;
     let applied = all[0].namenode().applied();
+    let early = all[1].namenode().admit(Some(applied)).await.unwrap_err();
+    assert_eq!(early.code, ErrorCode::NotLeader, "it knows no replicas yet");
+    for datanode in &datanodes {
+        datanode.join(all[1].namenode()).await;
+    }
     until("it to have everything", || async { all[1].namenode().admit(Some(applied)).await.ok() }).await;
     assert!(is_there(all[1].namenode(), "/kept").await);
     for running in all {

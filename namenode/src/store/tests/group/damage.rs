@@ -196,8 +196,7 @@ fn a_damaged_database_is_refused_or_ends_the_member_when_it_is_met() {
     overwrite(&database, from, &vec![0x5a; to - from]);
     world.start(id);
     let store = world.members[&id].clone();
-    let met = world.wait(store.list(&root(), &path("/many"), "", 1_000));
-    let error = met.expect_err("half of the directory's entries are gone");
+    let error = world.wait(store.content_summary(&root(), &path("/"))).expect_err("half of it is gone");
     assert_eq!(error.code, ErrorCode::Internal);
     for words in ["is damaged", "replace this NameNode", "namenodes.md"] {
         assert!(error.message.contains(words), "{error}");
@@ -229,7 +228,8 @@ fn a_leader_with_a_damaged_database_is_followed_by_another() {
         }
         world.status(leader).leads.then_some(())
     });
-    let error = world.wait(world.members[&leader].list(&root(), &path("/many"), "", 1_000)).unwrap_err();
+    let summary = world.wait(world.members[&leader].content_summary(&root(), &path("/")));
+    let error = summary.expect_err("half of it is gone");
     assert!(error.message.contains("is damaged"), "{error}");
     until("another leader", || {
         let leads = |id: &u64| *id != leader && world.status(*id).leads;

@@ -39,7 +39,7 @@ fn a_member_that_missed_what_was_trimmed_gets_a_snapshot() {
     let mut world = World::of_three(SHORT_LOG);
     let away = (1..=3).find(|id| *id != world.leader()).unwrap();
     let first = world.installed(away);
-    // Until the log was trimmed meanwhile, which takes its moment.
+    // Until the log was trimmed meanwhile, which takes its moment: each time more.
     let rounds = std::cell::Cell::new(0);
     until("a second snapshot", || {
         rounds.set(rounds.get() + 1);
@@ -47,7 +47,7 @@ fn a_member_that_missed_what_was_trimmed_gets_a_snapshot() {
         // The log is kept for those who are there.
         let is_gone = || !world.status(world.leader()).others[&away].active;
         until("its absence to be noticed", || is_gone().then_some(()));
-        world.fill(&format!("round-{}", rounds.get()), 1_500);
+        world.fill(&format!("round-{}", rounds.get()), 2_000 * rounds.get());
         world.start(away);
         world.check_all_equal();
         (world.installed(away) > first).then_some(())
