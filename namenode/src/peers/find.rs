@@ -56,7 +56,7 @@ pub async fn find_group(own: &str, peers: &[String], waiting: impl Fn(String)) -
                 Ok(found) => return found,
                 Err(error) => {
                     warn!(leader, %error, "the group does not take this namenode in yet");
-                    waiting(format!("to be taken in by the NameNodes' group: {}", error.message));
+                    waiting(format!("the NameNodes' group to take this one in: {}", error.message));
                 }
             }
         } else if !silent.is_empty() {

@@ -11,6 +11,7 @@ use dfs_types::{ClusterId, ErrorCode};
 use crate::group::Place;
 use crate::support::{until, writable};
 
+#[allow(clippy::unnecessary_wraps, reason = "the field it is for is optional")]
 fn context(call: u64, follower_read_at: Option<u64>) -> Option<v1::Context> {
     Some(v1::Context {
         follower_read_at,

@@ -175,6 +175,28 @@ async fn three_empty_ones_wait_for_each_other_and_form_one_group_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_lost_everything_never_begin_without_the_third() {
+    let place = Place::new(3);
+    let mut all = place.group().await;
+    let third = all.pop().unwrap();
+    for (index, running) in all.into_iter().enumerate() {
+        running.stop().await.unwrap();
+        std::fs::remove_dir_all(place.dir(index)).unwrap();
+    }
+    let waiting = [place.begin(0), place.begin(1)];
+    for index in 0..2 {
+        place.waits_for(index, "waiting for the NameNodes' group to take this one in").await;
+    }
+    until("the third to see that it is alone", || async { (!third.namenode().term().1).then_some(()) }).await;
+    assert!(!place.dir(0).exists() && !place.dir(1).exists());
+    assert!(waiting.iter().all(|starting| !starting.is_finished()));
+    for starting in waiting {
+        starting.abort();
+    }
+    third.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_becomes_three_while_it_serves_and_any_of_them_can_lead() {
     let place = Place::new(3);
     let mut alone = place.config(0);
