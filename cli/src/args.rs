@@ -4,7 +4,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dfs_client::Dfs;
+use dfs_client::{Builder, Dfs};
 use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER, NAMENODE_PORT};
 use tokio_util::sync::CancellationToken;
 
@@ -210,14 +210,19 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
+        let client = self.builder().connect().await?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// What the user said of the cluster.
+    pub(crate) fn builder(&self) -> Builder {
         let start = Dfs::builder().follower_reads(self.global.follower_reads);
         let mut builder =
             self.global.namenodes.iter().fold(start, |builder, address| builder.namenode(address.trim()));
         if let Some(user) = &self.global.user {
             builder = builder.user(user);
         }
-        let client = builder.connect().await?;
-        Ok(self.client.get_or_init(|| client).clone())
+        builder
     }
 
     /// Runs `work`, or gives up when the user wants no more.

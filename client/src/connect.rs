@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::datanodes::DataNodes;
 use crate::dial::{Connector, TcpConnector};
-use crate::group::learn_members;
+use crate::group::{NamenodeGroup, group, learn_members};
 use crate::identity::{self, Given};
 use crate::lease::Leases;
 use crate::memory::Memory;
@@ -217,23 +217,8 @@ impl Builder {
     ///
     /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers.
     pub async fn connect(self) -> FsResult<Dfs> {
-        let Self { namenodes, given, connector, settings, follower_reads } = self;
-        if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
-            return Err(FsError::invalid(format!(
-                "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
-                namenodes.len()
-            )));
-        }
-        let caller = tokio::task::spawn_blocking(move || identity::complete(given))
-            .await
-            .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
-        let namenode = NameNode::new(
-            namenodes,
-            caller,
-            Arc::clone(&connector),
-            settings.connect_timeout,
-            follower_reads,
-        );
+        let (connector, settings) = (Arc::clone(&self.connector), self.settings);
+        let namenode = self.unconnected().await?;
         let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
         let Defaults { cluster, min_replicas, .. } = fetch_defaults(&namenode, first).await?;
         let inner = Inner {
@@ -252,5 +237,28 @@ impl Builder {
         let learning = tokio::spawn(learn_members(Arc::downgrade(&inner)));
         inner.learning.get_or_init(|| AbortOnDropHandle::new(learning));
         Ok(Dfs { inner })
+    }
+
+    /// The NameNodes of the cluster, without connecting for anything else: [`Dfs::namenodes`] for when no leader can be
+    /// found, and so no connection be made.
+    ///
+    /// Errors: as [`Builder::connect`], but any NameNode will do.
+    pub async fn namenodes(self) -> FsResult<NamenodeGroup> {
+        let first = Patience::steady(FIRST_CONTACT.min(self.settings.call_budget));
+        group(&self.unconnected().await?, first).await
+    }
+
+    async fn unconnected(self) -> FsResult<NameNode> {
+        let Self { namenodes, given, connector, settings, follower_reads } = self;
+        if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
+            return Err(FsError::invalid(format!(
+                "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
+                namenodes.len()
+            )));
+        }
+        let caller = tokio::task::spawn_blocking(move || identity::complete(given))
+            .await
+            .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
+        Ok(NameNode::new(namenodes, caller, connector, settings.connect_timeout, follower_reads))
     }
 }

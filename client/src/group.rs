@@ -9,6 +9,7 @@ use tracing::debug;
 
 use crate::connect::{Dfs, Inner};
 use crate::error::incomplete;
+use crate::namenode::NameNode;
 use crate::peers::Address;
 use crate::retry::Patience;
 
@@ -88,15 +89,15 @@ fn members(reply: v1::NamenodesReply) -> FsResult<Vec<NamenodeMember>> {
 }
 
 /// The group as the leader tells it, or as the first member to answer does if the leader does not.
-async fn group(dfs: &Inner, patience: Patience) -> FsResult<NamenodeGroup> {
-    let (from, reply) = dfs.namenode.members(patience).await?;
+pub(crate) async fn group(namenode: &NameNode, patience: Patience) -> FsResult<NamenodeGroup> {
+    let (from, reply) = namenode.members(patience).await?;
     let group = NamenodeGroup { members: members(reply)?, by_leader: false };
     let Some(leader) = group.leader().map(|leader| leader.address.clone()) else { return Ok(group) };
     if *leader == *from {
         return Ok(NamenodeGroup { by_leader: true, ..group });
     }
     let address = Address::from(leader.as_str());
-    match dfs.namenode.members_at(&address, LEADER_LIMIT).await.and_then(members) {
+    match namenode.members_at(&address, LEADER_LIMIT).await.and_then(members) {
         Ok(members) => {
             let told = NamenodeGroup { members, by_leader: true };
             let still = told.leader().is_some_and(|member| member.address == leader);
@@ -116,7 +117,7 @@ pub(crate) async fn learn_members(dfs: Weak<Inner>) {
     loop {
         let Some(inner) = dfs.upgrade() else { return };
         let patience = Patience::steady(inner.settings.connect_timeout);
-        let pause = match group(&inner, patience).await {
+        let pause = match group(&inner.namenode, patience).await {
             Ok(group) => {
                 let mut addresses: Vec<String> =
                     group.members.into_iter().map(|member| member.address).collect();
@@ -151,7 +152,7 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn namenodes(&self) -> FsResult<NamenodeGroup> {
-        group(&self.inner, self.inner.settings.call()).await
+        group(&self.inner.namenode, self.inner.settings.call()).await
     }
 
     /// Hands the leadership to the member with the id `to` (`None`: to the one that is least behind); answers with the

@@ -73,12 +73,12 @@ struct ShownBackup {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let dfs = context.dfs().await?;
         let mut out = Out::new();
         let json = context.global.output == Format::Json;
         match self.command {
             Command::Namenodes => {
-                let group = dfs.namenodes().await?;
+                // Also while nobody leads: then it is wanted most.
+                let group = context.builder().namenodes().await?;
                 if !group.by_leader {
                     print_error(
                         "admin",
@@ -88,16 +88,19 @@ impl Args {
                 show(&mut out, &group.members, json)?;
             }
             Command::TransferLeader { to } => {
-                let leader = dfs.transfer_leader(to).await?;
+                let leader = context.dfs().await?.transfer_leader(to).await?;
                 if json {
                     out.json(&serde_json::json!({ "leader": leader }))?;
                 } else {
                     out.line(&format!("NameNode {leader} leads"))?;
                 }
             }
-            Command::RemoveNamenode { id } => show(&mut out, &dfs.remove_namenode(id).await?, json)?,
+            Command::RemoveNamenode { id } => {
+                show(&mut out, &context.dfs().await?.remove_namenode(id).await?, json)?;
+            }
             Command::Backup { file, force } => {
-                let BackupSummary { cluster, applied, length } = dfs.backup(&file, force).await?;
+                let BackupSummary { cluster, applied, length } =
+                    context.dfs().await?.backup(&file, force).await?;
                 if json {
                     out.json(&ShownBackup { file, cluster: cluster.to_string(), applied, length })?;
                 } else {

@@ -233,7 +233,11 @@ async fn a_follower_answers_a_read_if_it_is_as_new_as_what_the_client_saw() {
     }
     assert_eq!(reads(1), [Some(40), Some(40)], "a follower that is not behind answers");
     assert_eq!(reads(2), [Some(40), Some(40)], "one that is behind was asked");
-    assert_eq!(reads(0), [Some(40); 4], "and the leader answered instead, as new as well, besides its own turns");
+    assert_eq!(
+        reads(0),
+        [Some(40); 4],
+        "and the leader answered instead, as new as well, besides its own turns"
+    );
 
     // What a follower showed is never taken back by another one.
     set(1, 50);
