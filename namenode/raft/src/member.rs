@@ -211,6 +211,8 @@ impl<L: EntryLog> Member<L> {
             pre_vote: true,
             max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
             max_committed_size_per_ready: MAX_HANDED_OVER_BYTES,
+            // What is committed is told with the next entries or heartbeat: half the messages, and nobody waits for it.
+            skip_bcast_commit: true,
             ..Config::default()
         };
         let storage = LogStorage {
@@ -482,6 +484,12 @@ impl<L: EntryLog> Member<L> {
         if raft.randomized_election_timeout() != self.drawn.2 {
             raft.set_randomized_election_timeout(self.drawn.2);
         }
+    }
+
+    /// The term this member leads in.
+    pub fn term_led(&self) -> Option<u64> {
+        let raft = &self.raw.raft;
+        (raft.state == StateRole::Leader).then_some(raft.term)
     }
 
     /// What this member is.

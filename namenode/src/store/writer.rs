@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{oneshot, watch};
@@ -22,13 +22,23 @@ use super::{Error, Observer, Residences, Sink};
 /// then its heartbeats would.
 const QUEUE: usize = 8_192;
 
+/// How long a follower gathers entries for a transaction: it makes few large ones, and nobody waits for them.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Where the answer to a proposal goes.
 pub(crate) type Answer = oneshot::Sender<FsResult<Outcome>>;
 
 /// What the thread is given.
 pub(crate) enum Work {
-    /// A committed entry, and who waits for its proposals, in their order, if anybody does.
-    Entry(LogEntry, Vec<Answer>),
+    /// A committed entry.
+    Entry {
+        /// The entry.
+        entry: LogEntry,
+        /// Who waits for its proposals, in their order, if anybody does.
+        answers: Vec<Answer>,
+        /// Whether it is a leader's, whose clients wait; a follower has time to gather more.
+        urgent: bool,
+    },
     /// Everything is replaced by a snapshot; answers how far the log is applied then.
     Install(PathBuf, SyncSender<FsResult<Position>>),
 }
@@ -160,12 +170,15 @@ impl Run {
         let (mut entries, mut answers) = (Vec::new(), Vec::new());
         let mut proposals = 0;
         let mut next = queue.recv().ok();
+        let mut deadline = Instant::now() + GATHER;
         while let Some(work) = next {
             match work {
-                Work::Entry(entry, waiting) => {
+                Work::Entry { entry, answers: waiting, urgent } => {
                     proposals += self::proposals(&entry);
                     answers.push(waiting);
                     entries.push(entry);
+                    let until = if urgent { Instant::now() } else { Instant::now() + GATHER };
+                    deadline = deadline.min(until);
                 }
                 Work::Install(snapshot, done) => {
                     self.commit(&mut entries, &mut answers);
@@ -175,10 +188,15 @@ impl Run {
                     let _gone = done.send(installed);
                 }
             }
-            next = if proposals < self.max_batch { queue.try_recv().ok() } else { None };
+            let left = deadline.saturating_duration_since(Instant::now());
+            next = match proposals < self.max_batch {
+                true if left.is_zero() || entries.is_empty() => queue.try_recv().ok(),
+                true => queue.recv_timeout(left).ok(),
+                false => None,
+            };
             if next.is_none() {
                 self.commit(&mut entries, &mut answers);
-                proposals = 0;
+                (proposals, deadline) = (0, Instant::now() + GATHER);
                 next = queue.recv().ok();
             }
         }

@@ -483,20 +483,19 @@ impl Thread {
 
     /// A new leader begins with an entry of its own: when that is applied, so is everything before.
     fn open_term(&mut self) -> bool {
-        let status = self.member.status(self.shared.now());
-        if status.role != Role::Leader {
+        let Some(led) = self.member.term_led() else {
             self.opening = None;
             return false;
-        }
-        if self.opening.is_some_and(|(term, _)| term == status.term) {
+        };
+        if self.opening.is_some_and(|(term, _)| term == led) {
             return false;
         }
         self.clock = (Millis(self.progress.counters().clock), Instant::now());
         let batch = Batch { clock: self.clock.0, superuser: self.superuser.clone(), proposals: Vec::new() };
         // Refused while the leadership is being handed on already: then in the next step, if it is still needed.
         let Ok(at) = self.append(&Record::Edits(batch)) else { return false };
-        self.opening = Some((status.term, at.index));
-        tracing::info!(id = self.id, term = status.term, "this NameNode leads");
+        self.opening = Some((led, at.index));
+        tracing::info!(id = self.id, term = led, "this NameNode leads");
         true
     }
 
@@ -521,7 +520,8 @@ impl Thread {
                 (self.read(index, &data)?, Vec::new())
             }
         };
-        let work = Work::Entry(LogEntry { index, term, content }, answers);
+        let urgent = self.opening.is_some();
+        let work = Work::Entry { entry: LogEntry { index, term, content }, answers, urgent };
         self.writer.send(work).map_err(|_| io_failure("applying", &self.database, "its writer has stopped"))
     }
 
@@ -708,20 +708,16 @@ impl Thread {
         }
         let members = Members::from(status.members);
         self.status.send_if_modified(|published| {
-            let next = Status {
-                id: self.id,
-                role: status.role,
-                term: status.term,
-                leader: status.leader,
-                leads,
-                members,
-                others: std::mem::take(&mut published.others),
-                removed: self.removed,
-            };
-            let changed = Status { others: BTreeMap::new(), ..published.clone() }
-                != Status { others: BTreeMap::new(), ..next.clone() };
-            *published = next;
-            changed
+            // Every step comes here, and most change nothing.
+            let Status { id: _, role, term, leader, leads: led, members: known, others: _, removed } =
+                published;
+            let now = (status.role, status.term, status.leader, leads, self.removed);
+            if (*role, *term, *leader, *led, *removed) == now && *known == members {
+                return false;
+            }
+            (*role, *term, *leader, *led, *removed) = now;
+            *known = members;
+            true
         });
     }
 
