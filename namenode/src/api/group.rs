@@ -97,7 +97,7 @@ impl Namenode {
 
     /// Index of the entry applied last.
     pub fn applied(&self) -> u64 {
-        *self.store.group().applied().borrow()
+        self.store.group().applied_now()
     }
 
     /// The term, and whether this member leads in it.

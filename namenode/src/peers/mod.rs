@@ -137,7 +137,7 @@ impl Peers {
 
     /// The message for an envelope of this member.
     fn sealed(&self, envelope: Envelope) -> v1::RaftEnvelope {
-        let applied = self.group().map_or(0, |group| *group.applied().borrow());
+        let applied = self.group().map_or(0, |group| group.applied_now());
         v1::RaftEnvelope {
             cluster: self.cluster.as_bytes().to_vec(),
             pid: std::process::id(),

@@ -90,6 +90,11 @@ impl Progress {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Index of the entry applied last.
+    pub(crate) fn applied_now(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
     /// Index of the entry applied last, and its changes.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()

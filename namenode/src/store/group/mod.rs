@@ -216,6 +216,11 @@ impl Group {
         self.status.clone()
     }
 
+    /// Index of the entry applied last.
+    pub fn applied_now(&self) -> u64 {
+        self.progress.applied_now()
+    }
+
     /// Index of the entry applied last, and its changes.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.progress.applied()
@@ -276,6 +281,9 @@ impl Group {
 
     /// Waits a moment until this member has applied an entry; fails with `NotLeader` if it does not get there.
     pub async fn catch_up(&self, index: u64) -> FsResult<()> {
+        if self.applied_now() >= index {
+            return Ok(());
+        }
         let mut applied = self.applied();
         let reached = applied.wait_for(|applied| *applied >= index);
         match tokio::time::timeout(CATCH_UP_LIMIT, reached).await {
