@@ -3,12 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use dfs_proto::convert::member_role;
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsResult};
+use dfs_types::{ErrorCode, FsResult, MemberRole};
 use tracing::debug;
 
 use crate::connect::{Dfs, Inner};
-use crate::error::incomplete;
 use crate::namenode::NameNode;
 use crate::peers::Address;
 use crate::retry::Patience;
@@ -19,21 +19,6 @@ const LEARN_INTERVAL: Duration = Duration::from_secs(30);
 const LEARN_AGAIN: Duration = Duration::from_secs(1);
 /// Longest that the leader itself is asked when another one answered first.
 const LEADER_LIMIT: Duration = Duration::from_secs(1);
-
-/// What a NameNode is in its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MemberRole {
-    /// It decides, and answers clients.
-    Leader,
-    /// It keeps a copy and votes.
-    Follower,
-    /// It keeps a copy and does not vote yet.
-    Learner,
-    /// It looks for votes: no leader is known.
-    Candidate,
-    /// The leader has not heard of it lately.
-    Unreachable,
-}
 
 /// One NameNode of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,14 +57,7 @@ impl NamenodeGroup {
 }
 
 fn member(member: v1::NamenodeMember) -> FsResult<NamenodeMember> {
-    let role = match member.role() {
-        v1::MemberRole::Leader => MemberRole::Leader,
-        v1::MemberRole::Follower => MemberRole::Follower,
-        v1::MemberRole::Learner => MemberRole::Learner,
-        v1::MemberRole::Candidate => MemberRole::Candidate,
-        v1::MemberRole::Unreachable => MemberRole::Unreachable,
-        v1::MemberRole::Unspecified => return Err(incomplete("members.role")),
-    };
+    let role = member_role(member.role())?;
     let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag } = member;
     Ok(NamenodeMember { id, address, pid: (pid > 0).then_some(pid), role, term, applied, lag })
 }

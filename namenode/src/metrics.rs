@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use dfs_namenode_core::Totals;
+use dfs_types::MemberRole;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
 
 use crate::api::Namenode;
-use crate::api::group::MemberRole;
 use crate::store::{Counts, Observer};
 
 /// Upper bounds of time histograms: 50 µs to 26 s, each twice the one before.

@@ -238,10 +238,9 @@ impl Running {
         let dir = config.dir.clone();
         let settings = config.settings;
         let superuser = config.superuser.clone();
-        let peers = Peers::new(prepared.cluster(), own.clone(), shutdown.clone());
+        let peers = Peers::new(prepared.cluster(), own, shutdown.clone());
         let group = group::Options {
             tick: config.election_timeout / TICKS_PER_ELECTION,
-            address: Some(own),
             transport: Arc::clone(&peers) as Arc<dyn group::Transport>,
             ..group::Options::default()
         };
@@ -591,14 +590,17 @@ async fn watch(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut status = namenode.group_status();
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            changed = status.changed() => if changed.is_err() {
-                // Its thread is gone: why, is known in a moment.
-                tick.tick().await;
-            },
+        let due = tokio::select! {
+            _ = tick.tick() => true,
+            changed = status.changed() => {
+                if changed.is_err() {
+                    // Its thread is gone: why, is known in a moment.
+                    tick.tick().await;
+                }
+                false
+            }
             () = shutdown.requested() => return,
-        }
+        };
         if let Err(reason) = namenode.health() {
             readiness.waiting(reason.clone());
             // Only the first failure is the cause.
@@ -612,7 +614,8 @@ async fn watch(
             readiness.waiting("waiting for a leader among the NameNodes");
         }
         metrics.group(&namenode);
-        if let Ok(report) = namenode.report().await {
+        // Counts all nodes: often enough once a tick, whatever changes in the group.
+        if due && let Ok(report) = namenode.report().await {
             metrics.cluster(&report.totals, report.safe_mode.on);
             metrics.namespace(&report.counts);
         }

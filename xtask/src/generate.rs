@@ -16,6 +16,7 @@ fn proto_code(root: &Path) -> Result<String> {
     tonic_prost_build::configure()
         .bytes(".dfs.v1.Packet")
         .bytes(".dfs.v1.ReadReply")
+        .bytes(".dfs.v1.RaftEntry")
         .out_dir(out.path())
         .compile_fds(descriptors)?;
     Ok(fs::read_to_string(out.path().join("dfs.v1.rs"))?)
@@ -38,6 +39,6 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 mod tests {
     #[test]
     fn committed_files_are_current() {
-        super::check(&crate::root()).unwrap();
+        super::check(&crate::root().unwrap()).unwrap();
     }
 }

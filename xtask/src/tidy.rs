@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_repository_keeps_its_rules() {
-        check(&crate::root()).unwrap();
+        check(&crate::root().unwrap()).unwrap();
     }
 
     #[test]

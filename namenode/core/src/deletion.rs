@@ -1,9 +1,9 @@
 //! Which replicas are deleted: those too many, and bad ones once enough good ones exist.
 //!
 //! Only good replicas on nodes that are live, not stopping, fully reported and settled (see `leadership`) count when
-//! deciding, and the decision is checked again when the order is handed out: what may be the last usable data is never deleted. A replica whose
-//! deletion was told and then recalled can be read and copied, but justifies no other deletion: its node may still
-//! carry out the old order.
+//! deciding, and the decision is checked again when the order is handed out: what may be the last usable data is never
+//! deleted. A replica whose deletion was told and then recalled can be read and copied, but justifies no other
+//! deletion: its node may still carry out the old order.
 
 use std::cmp::Reverse;
 

@@ -14,8 +14,7 @@ mod storage;
 
 pub use log::{EntryLog, FileLog};
 pub use member::{
-    Committed, Envelope, Member, MembershipChange, NotLeading, Outlet, Position, Progress, Role, Settings,
-    Status, Turn,
+    Committed, Envelope, Member, MembershipChange, NotLeading, Outlet, Position, Role, Settings, Status,
 };
 pub use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 

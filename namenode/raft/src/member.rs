@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
@@ -111,16 +112,9 @@ pub struct Committed {
     /// Its term.
     pub term: u64,
     /// What was proposed; empty for the library's own entries.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// The members from this entry on, if it changed them, and what was proposed with the change.
-    pub members: Option<(ConfState, Vec<u8>)>,
-}
-
-/// What came of a turn.
-#[derive(Debug, Default)]
-pub struct Turn {
-    /// To be applied, in this order.
-    pub committed: Vec<Committed>,
+    pub members: Option<(ConfState, Bytes)>,
 }
 
 /// Where a member's messages and snapshots go.
@@ -141,8 +135,6 @@ pub struct Status {
     pub term: u64,
     /// Who leads in that term, as far as it knows.
     pub leader: Option<u64>,
-    /// For a leader, the first index of its own term: when that is applied, so is all that was committed before.
-    pub leads_from: Option<u64>,
     /// Until when reads are linearizable without asking anybody.
     pub lease_until: Nanos,
     /// The last moment at which a majority surely followed this leader.
@@ -151,15 +143,6 @@ pub struct Status {
     pub committed: u64,
     /// Who belongs to the group.
     pub members: ConfState,
-}
-
-/// How far another member is, as its leader knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Index of the last entry it surely has.
-    pub matched: u64,
-    /// Whether it was heard of lately.
-    pub active: bool,
 }
 
 /// One member of a group.
@@ -173,7 +156,6 @@ pub struct Member<L: EntryLog> {
     heard: (u64, Nanos),
     /// Term, role and the election timeout drawn for them.
     drawn: (u64, StateRole, usize),
-    leads_from: Option<(u64, u64)>,
     next_tick: Nanos,
     /// Before this time no vote is given: an earlier process may have followed a leader a moment ago.
     abstains_until: Nanos,
@@ -232,7 +214,6 @@ impl<L: EntryLog> Member<L> {
             lease: Lease::default(),
             heard: (0, Nanos::default()),
             drawn: (0, StateRole::Follower, 0),
-            leads_from: None,
             next_tick: now.plus(settings.tick),
             abstains_until: now.plus(settings.tick * u32::from(settings.election_ticks)),
             handed_over: applied,
@@ -376,9 +357,9 @@ impl<L: EntryLog> Member<L> {
         self.raw.mut_store().offered = snapshot;
     }
 
-    /// Makes durable what must be, sends, and hands over what was committed.
-    pub fn turn(&mut self, outlet: &mut impl Outlet, now: Nanos) -> Result<Turn, log::Error> {
-        let mut turn = Turn::default();
+    /// Makes durable what must be, sends, and answers what was committed, to be applied in this order.
+    pub fn turn(&mut self, outlet: &mut impl Outlet, now: Nanos) -> Result<Vec<Committed>, log::Error> {
+        let mut committed = Vec::new();
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
             self.send(outlet, ready.take_messages(), now);
@@ -392,15 +373,15 @@ impl<L: EntryLog> Member<L> {
             }
             self.send(outlet, ready.take_persisted_messages(), now);
             #[cfg(feature = "seeded-bug")]
-            self.hand_over_uncommitted(&entries, &mut turn);
-            self.hand_over_entries(ready.take_committed_entries(), &mut turn);
+            self.hand_over_uncommitted(&entries, &mut committed);
+            self.hand_over_entries(ready.take_committed_entries(), &mut committed);
             let mut light = self.raw.advance_append(ready);
             self.send(outlet, light.take_messages(), now);
-            self.hand_over_entries(light.take_committed_entries(), &mut turn);
+            self.hand_over_entries(light.take_committed_entries(), &mut committed);
             self.raw.advance_apply();
             self.settle();
         }
-        Ok(turn)
+        Ok(committed)
     }
 
     fn send(&mut self, outlet: &mut impl Outlet, messages: Vec<Message>, now: Nanos) {
@@ -422,26 +403,26 @@ impl<L: EntryLog> Member<L> {
 
     /// The bug that the history checker must find: what this leader wrote counts as committed.
     #[cfg(feature = "seeded-bug")]
-    fn hand_over_uncommitted(&mut self, entries: &[Entry], turn: &mut Turn) {
+    fn hand_over_uncommitted(&mut self, entries: &[Entry], committed: &mut Vec<Committed>) {
         if self.raw.raft.state == StateRole::Leader {
             let plain = |entry: &&Entry| entry.get_entry_type() == EntryType::EntryNormal;
             let early: Vec<_> = entries.iter().take_while(plain).cloned().collect();
             // A new leader's first entry may come after some that are not handed over yet: those are waited for.
             if early.first().is_some_and(|entry| entry.index == self.handed_over + 1) {
-                self.hand_over_entries(early, turn);
+                self.hand_over_entries(early, committed);
             }
         }
     }
 
-    fn hand_over_entries(&mut self, entries: Vec<Entry>, turn: &mut Turn) {
+    fn hand_over_entries(&mut self, entries: Vec<Entry>, committed: &mut Vec<Committed>) {
         for mut entry in entries {
             if entry.index <= self.handed_over {
                 continue;
             }
             self.handed_over = entry.index;
-            let members = self.apply_change(&entry).map(|members| (members, entry.take_context().to_vec()));
-            let data = if members.is_some() { Vec::new() } else { entry.take_data().to_vec() };
-            turn.committed.push(Committed { index: entry.index, term: entry.term, data, members });
+            let members = self.apply_change(&entry).map(|members| (members, entry.take_context()));
+            let data = if members.is_some() { Bytes::new() } else { entry.take_data() };
+            committed.push(Committed { index: entry.index, term: entry.term, data, members });
         }
     }
 
@@ -468,14 +449,6 @@ impl<L: EntryLog> Member<L> {
         let raft = &mut self.raw.raft;
         let (term, role) = (raft.term, raft.state);
         self.lease.enter(term);
-        if role == StateRole::Leader {
-            if self.leads_from.is_none_or(|(led, _)| led != term) {
-                // The library has just appended the entry that begins its term, or is about to hand it over.
-                self.leads_from = Some((term, raft.raft_log.last_index()));
-            }
-        } else {
-            self.leads_from = None;
-        }
         if (term, role) != (self.drawn.0, self.drawn.1) || self.drawn.2 == 0 {
             let base = usize::from(self.settings.election_ticks.max(2));
             self.drawn = (term, role, self.rng.random_range(base..2 * base));
@@ -507,7 +480,6 @@ impl<L: EntryLog> Member<L> {
             },
             term: raft.term,
             leader: Some(raft.leader_id).filter(|id| *id != INVALID_ID),
-            leads_from: self.leads_from.map(|(_, index)| index),
             lease_until: lease(self.lease.until(self.settings.id, &self.members, length, now)),
             followed_at: lease(self.lease.followed_at(self.settings.id, &self.members, now)),
             committed: raft.raft_log.committed,
@@ -515,11 +487,10 @@ impl<L: EntryLog> Member<L> {
         }
     }
 
-    /// How far another member is; known to a leader only.
-    pub fn progress(&self, id: u64) -> Option<Progress> {
+    /// Index of the last entry that another member surely has; known to a leader only.
+    pub fn matched(&self, id: u64) -> Option<u64> {
         let raft = &self.raw.raft;
-        let progress = raft.prs().get(id).filter(|_| raft.state == StateRole::Leader)?;
-        Some(Progress { matched: progress.matched, active: id == self.settings.id || progress.recent_active })
+        raft.prs().get(id).filter(|_| raft.state == StateRole::Leader).map(|progress| progress.matched)
     }
 
     /// The log.

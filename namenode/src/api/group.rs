@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult};
+use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult, MemberRole};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::info;
@@ -12,25 +12,8 @@ use crate::store::PartFile;
 use crate::store::group::{Request, Status};
 use dfs_namenode_raft::Role;
 
-/// Longest address of a NameNode, in bytes.
-const MAX_ADDRESS: usize = 300;
 /// Longest that a leader hands over for before it stops.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
-
-/// What a member of the group is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemberRole {
-    /// It leads.
-    Leader,
-    /// It votes.
-    Follower,
-    /// It gets every change and does not vote yet.
-    Learner,
-    /// It looks for votes.
-    Candidate,
-    /// The leader has not heard of it lately.
-    Unreachable,
-}
 
 /// A member of the group as this one sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,12 +117,11 @@ impl Namenode {
         let view = |id: u64| {
             let other = seen.get(&id).filter(|_| id != status.id);
             let applied = if id == status.id { own_applied } else { other.map_or(0, |seen| seen.applied) };
-            let active = status.others.get(&id).is_none_or(|other| other.active);
             let role = if status.leader == Some(id) {
                 MemberRole::Leader
             } else if id == status.id && status.role == Role::Candidate {
                 MemberRole::Candidate
-            } else if !active {
+            } else if status.silent.contains(&id) {
                 MemberRole::Unreachable
             } else if residences.members.learners.contains(&id) {
                 MemberRole::Learner
@@ -202,9 +184,8 @@ impl Namenode {
         Ok(self.members())
     }
 
-    /// Takes a NameNode with an empty directory into the group; or, with its `id`, notes its new address. Answers its
-    /// id.
-    pub async fn join(&self, cluster: Option<ClusterId>, address: String, id: u64) -> FsResult<u64> {
+    /// Takes a NameNode with an empty directory into the group; answers its id.
+    pub async fn join(&self, cluster: Option<ClusterId>, address: String) -> FsResult<u64> {
         if let Some(theirs) = cluster
             && theirs != self.cluster
         {
@@ -213,13 +194,11 @@ impl Namenode {
                 format!("this is cluster {} and not {theirs}: check --peers", self.cluster),
             ));
         }
-        let valid = address.len() <= MAX_ADDRESS && dfs_proto::convert::is_address(&address);
-        if !valid {
+        if !dfs_proto::convert::is_address(&address) {
             return Err(FsError::invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
         }
-        info!(address, id, "a namenode asks to join");
-        let request = if id == 0 { Request::Join(address) } else { Request::Move(id, address) };
-        self.store.group().request(request).await
+        info!(address, "a namenode asks to join");
+        self.store.group().request(Request::Join(address)).await
     }
 
     /// Copies the metadata as of one moment after the call.

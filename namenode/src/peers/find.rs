@@ -82,7 +82,7 @@ async fn probe(peer: &str) -> FsResult<v1::ProbeReply> {
 
 async fn join(leader: &str, own: &str) -> FsResult<Found> {
     let mut client = super::client(leader)?;
-    let request = v1::JoinRequest { cluster: Vec::new(), address: own.to_owned(), id: 0 };
+    let request = v1::JoinRequest { cluster: Vec::new(), address: own.to_owned() };
     let reply = match timeout(JOIN_LIMIT, client.join(request)).await {
         Ok(Ok(reply)) => reply.into_inner(),
         Ok(Err(status)) => return Err(from_status(&status)),

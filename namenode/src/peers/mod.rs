@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dfs_daemon::Shutdown;
 use dfs_namenode_raft::Envelope;
+use dfs_proto::convert::is_address;
 use dfs_proto::v1;
 use dfs_proto::v1::raft_client::RaftClient;
 use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
@@ -20,7 +21,8 @@ use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::store::group::{Group, Transport};
+use crate::store::Residences;
+use crate::store::group::{Group, Request, Transport};
 pub use find::{Found, find_group};
 use link::Link;
 
@@ -30,6 +32,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Silence after which a connection's peer is asked whether it is there, and the time it has to answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+
+/// Members that are remembered; more than a group ever has.
+const MAX_SEEN: usize = 64;
 
 /// What another member said of itself with its last message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,15 +92,33 @@ impl Peers {
                 () = self.shutdown.requested() => break,
             }
             let Some(group) = self.group() else { break };
-            let mut addresses = group.residences().addresses;
-            // A member that was just taken in knows only who speaks to it.
-            for (id, seen) in self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                addresses.insert(*id, seen.address.clone());
+            let Residences { members, addresses: known } = group.residences();
+            let mut addresses = known.clone();
+            // What a member says of itself is newer. One that was just taken in knows only who speaks to it.
+            let seen = self.seen();
+            addresses.extend(seen.into_iter().map(|(id, seen)| (id, seen.address)));
+            addresses.insert(group.id(), self.address.clone());
+            if group.surely_leads().is_some() {
+                let moved =
+                    addresses.iter().find(|(id, at)| members.all().contains(id) && known.get(id) != Some(at));
+                if let Some((id, address)) = moved {
+                    self.tell_moved(&group, *id, address).await;
+                }
             }
             addresses.remove(&group.id());
             self.connect(&addresses);
         }
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Lets the group know where a member is: DataNodes and clients find it there. Tried again at the next look.
+    async fn tell_moved(&self, group: &Group, id: u64, address: &str) {
+        match group.request(Request::Move(id, address.to_owned())).await {
+            Ok(_) => tracing::info!(id, address, "a namenode is at another address"),
+            Err(error) => {
+                tracing::debug!(id, address, %error, "the group does not know yet where a namenode is");
+            }
+        }
     }
 
     fn connect(self: &Arc<Self>, addresses: &BTreeMap<u64, String>) {
@@ -120,6 +143,12 @@ impl Peers {
                 format!("a NameNode of another cluster speaks to {}: check its --peers", self.address),
             ));
         }
+        if !is_address(&wire.address) {
+            return Err(FsError::invalid(format!(
+                "'{}' is no NameNode's address: write HOST:PORT",
+                wire.address
+            )));
+        }
         let seen = Seen { pid: wire.pid, applied: wire.applied, address: wire.address.clone() };
         let envelope = wire::envelope(wire)?;
         let from = envelope.message.from;
@@ -135,6 +164,14 @@ impl Peers {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A message did not reach a member. Told without waiting: the log's thread, which may be who calls this, must not
+    /// wait for room in its own queue.
+    fn lost(&self, to: u64) {
+        if let Some(group) = self.group() {
+            group.unreachable(to);
+        }
+    }
+
     /// The message for an envelope of this member.
     fn sealed(&self, envelope: Envelope) -> v1::RaftEnvelope {
         let applied = self.group().map_or(0, |group| group.applied_now());
@@ -148,16 +185,13 @@ impl Peers {
     }
 }
 
-/// Members that are remembered; more than a group ever has.
-const MAX_SEEN: usize = 64;
-
 impl Transport for Peers {
     fn send(&self, envelope: Envelope) {
         let to = envelope.message.to;
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = links.get(&to).is_some_and(|link| link.queue.try_send(self.sealed(envelope)).is_ok());
+        let queue = links.get(&to).map(|link| link.queue.clone());
         drop(links);
-        if !sent {
+        if queue.is_none_or(|queue| queue.try_send(self.sealed(envelope)).is_err()) {
             self.lost(to);
         }
     }
@@ -180,15 +214,6 @@ impl Transport for Peers {
                 group.snapshot_sent(to, arrived.is_ok());
             }
         });
-    }
-}
-
-impl Peers {
-    fn lost(&self, to: u64) {
-        // Asynchronously: the log's thread, which calls this, must not wait for room in its own queue.
-        if let Some(group) = self.group() {
-            group.unreachable(to);
-        }
     }
 }
 

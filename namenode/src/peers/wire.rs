@@ -73,8 +73,8 @@ fn wire_entry(mut entry: Entry) -> v1::RaftEntry {
         kind: number::of_entry(entry.get_entry_type()),
         term: entry.term,
         index: entry.index,
-        data: entry.take_data().to_vec(),
-        context: entry.take_context().to_vec(),
+        data: entry.take_data(),
+        context: entry.take_context(),
     }
 }
 
@@ -82,7 +82,7 @@ fn entry(wire: v1::RaftEntry) -> FsResult<Entry> {
     let v1::RaftEntry { kind, term, index, data, context } = wire;
     let kind =
         number::entry(kind).ok_or_else(|| FsError::invalid(format!("there is no entry of kind {kind}")))?;
-    let mut entry = Entry { term, index, data: data.into(), context: context.into(), ..Entry::default() };
+    let mut entry = Entry { term, index, data, context, ..Entry::default() };
     entry.set_entry_type(kind);
     Ok(entry)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::to_status;
+use dfs_proto::convert::{to_status, wire_member_role};
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
 use dfs_proto::v1::namenodes_server::Namenodes;
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::wire::{admitted, reader, unary};
 use crate::api::Namenode;
-use crate::api::group::{Backup, MemberRole, MemberView};
+use crate::api::group::{Backup, MemberView};
 use crate::store::backup::read_parts;
 
 /// Bytes of one part of a backup.
@@ -83,14 +83,7 @@ fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
 
 fn wire_member(view: MemberView) -> v1::NamenodeMember {
     let MemberView { id, address, pid, role, term, applied, lag } = view;
-    let role = match role {
-        MemberRole::Leader => v1::MemberRole::Leader,
-        MemberRole::Follower => v1::MemberRole::Follower,
-        MemberRole::Learner => v1::MemberRole::Learner,
-        MemberRole::Candidate => v1::MemberRole::Candidate,
-        MemberRole::Unreachable => v1::MemberRole::Unreachable,
-    };
-    v1::NamenodeMember { id, address, pid, role: role.into(), term, applied, lag }
+    v1::NamenodeMember { id, address, pid, role: wire_member_role(role).into(), term, applied, lag }
 }
 
 /// Reads the backup's file into the stream; without a trailer the client knows that it is incomplete.

@@ -117,7 +117,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `woken` is called after each commit.
+    /// Starts the thread.
     pub(crate) fn start(
         state: State,
         cache: Arc<Cache>,

@@ -100,7 +100,6 @@ async fn who_does_not_belong_is_turned_away() {
     let join = |cluster: &[u8], address: &str| v1::JoinRequest {
         cluster: cluster.to_vec(),
         address: address.to_owned(),
-        id: 0,
     };
     let alive = &place.addresses[follower];
     for (request, code, says) in [

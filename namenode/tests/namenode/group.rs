@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use dfs_daemon::Shutdown;
 use dfs_namenode::api::Namenode;
-use dfs_namenode::api::group::{MemberRole, MemberView};
+use dfs_namenode::api::group::MemberView;
 use dfs_namenode::config::Config;
 use dfs_namenode::run::{Error, Running};
-use dfs_types::{ErrorCode, Mode};
+use dfs_types::{ErrorCode, MemberRole, Mode};
 use futures_util::future::join_all;
 use tempfile::{TempDir, tempdir};
 use tokio::net::TcpStream;
@@ -333,5 +333,31 @@ async fn a_damaged_one_does_not_start_and_is_replaced_at_its_address() {
     assert_ne!(replaced.namenode().identity().id, id);
     all.insert(victim, replaced);
     complete(&all.iter().map(Running::namenode).collect::<Vec<_>>(), 3).await;
+    stop_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_moved_is_found_at_its_new_address() {
+    let mut place = Place::new(3);
+    let mut all = place.group().await;
+    let leads = leader(&all.iter().map(Running::namenode).collect::<Vec<_>>()).await;
+    let moves = (leads + 1) % 3;
+    let id = all[moves].namenode().identity().id;
+    all.remove(moves).stop().await.unwrap();
+    let elsewhere = Place::new(1);
+    place.addresses[moves] = elsewhere.addresses[0].clone();
+    all.push(place.start(moves).await);
+    let address_of = |namenode: &Namenode| {
+        let members = namenode.members();
+        members.into_iter().find(|member| member.id == id).map(|member| member.address)
+    };
+    for running in &all {
+        let namenode = running.namenode();
+        until("the new address", || async {
+            let listed = namenode.namenode_addresses().contains(&place.addresses[moves]);
+            (address_of(namenode).as_ref() == Some(&place.addresses[moves]) && listed).then_some(())
+        })
+        .await;
+    }
     stop_all(all).await;
 }

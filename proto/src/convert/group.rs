@@ -1,7 +1,10 @@
 //! What a NameNode tells beside its answers about the group it belongs to.
 
+use dfs_types::{FsError, FsResult, MemberRole};
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
+
+use crate::v1;
 
 /// Metadata key of a [`NotLeader`](dfs_types::ErrorCode::NotLeader) status: `HOST:PORT` of the leader.
 const LEADER_KEY: &str = "dfs-leader";
@@ -33,6 +36,29 @@ pub fn set_applied(metadata: &mut MetadataMap, index: u64) {
 /// What the sender of an answer had applied; `None` if it does not say.
 pub fn applied(metadata: &MetadataMap) -> Option<u64> {
     metadata.get(APPLIED_KEY)?.to_str().ok()?.parse().ok()
+}
+
+/// The message for a member's role.
+pub fn wire_member_role(role: MemberRole) -> v1::MemberRole {
+    match role {
+        MemberRole::Leader => v1::MemberRole::Leader,
+        MemberRole::Follower => v1::MemberRole::Follower,
+        MemberRole::Learner => v1::MemberRole::Learner,
+        MemberRole::Candidate => v1::MemberRole::Candidate,
+        MemberRole::Unreachable => v1::MemberRole::Unreachable,
+    }
+}
+
+/// Reads a member's role.
+pub fn member_role(role: v1::MemberRole) -> FsResult<MemberRole> {
+    match role {
+        v1::MemberRole::Leader => Ok(MemberRole::Leader),
+        v1::MemberRole::Follower => Ok(MemberRole::Follower),
+        v1::MemberRole::Learner => Ok(MemberRole::Learner),
+        v1::MemberRole::Candidate => Ok(MemberRole::Candidate),
+        v1::MemberRole::Unreachable => Ok(MemberRole::Unreachable),
+        v1::MemberRole::Unspecified => Err(FsError::invalid("a NameNode's role is missing")),
+    }
 }
 
 /// Whether this looks like `HOST:PORT`.

@@ -5648,10 +5648,10 @@ pub struct RaftEntry {
     pub term: u64,
     #[prost(uint64, tag = "3")]
     pub index: u64,
-    #[prost(bytes = "vec", tag = "4")]
-    pub data: ::prost::alloc::vec::Vec<u8>,
-    #[prost(bytes = "vec", tag = "5")]
-    pub context: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub context: ::prost::bytes::Bytes,
 }
 /// Who the members are as of an entry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5740,9 +5740,6 @@ pub struct JoinRequest {
     /// HOST:PORT of the caller
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
-    /// of a member whose address changed; 0 asks for a new membership
-    #[prost(uint64, tag = "3")]
-    pub id: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinReply {

@@ -39,6 +39,8 @@ struct Process {
     /// State that a snapshot offered belongs to.
     offered: Option<State>,
     waiting: Vec<(Position, Vec<u8>)>,
+    /// Term led, and the entry that this leader began it with, as the NameNode does.
+    opening: Option<Position>,
     reads: Vec<(Nanos, u64)>,
 }
 
@@ -130,7 +132,8 @@ impl Process {
 
     /// Leads, and has applied all that was committed before.
     fn serves(&self, status: &Status) -> bool {
-        status.role == Role::Leader && status.leads_from.is_some_and(|from| self.state.applied.0 >= from)
+        status.role == Role::Leader
+            && self.opening.is_some_and(|at| at.term == status.term && self.state.applied.0 >= at.index)
     }
 }
 
@@ -205,6 +208,7 @@ impl World {
             inbox: Vec::new(),
             offered: None,
             waiting: Vec::new(),
+            opening: None,
             reads: Vec::new(),
         };
         self.nodes.insert(id, Node::Up(Box::new(process)));
@@ -269,7 +273,7 @@ impl World {
     pub(crate) fn is_caught_up(&self, id: u64) -> bool {
         let Some((leader, _)) = self.leader() else { return false };
         let Some(Node::Up(process)) = self.nodes.get(&leader) else { return false };
-        let matched = process.member.progress(id).map_or(0, |progress| progress.matched);
+        let matched = process.member.matched(id).unwrap_or_default();
         matched + 5 >= process.state.applied.0
     }
 
@@ -406,20 +410,35 @@ impl World {
             self.post(id, envelope, offered.clone().filter(|_| is_snapshot));
         }
         match turned {
-            Ok(turn) => {
-                for committed in turn.committed {
+            Ok(all) => {
+                for committed in all {
                     self.apply(
                         id,
                         committed.index,
                         committed.term,
-                        committed.data,
+                        committed.data.to_vec(),
                         committed.members.map(|m| m.0),
                     );
                 }
                 self.after_turn(id);
+                if self.open_term(id) {
+                    self.turn(id, None);
+                }
             }
             Err(_) => self.crash(id),
         }
+    }
+
+    /// A new leader begins with an entry of its own, as the NameNode does: when that is applied, so is all before.
+    fn open_term(&mut self, id: u64) -> bool {
+        let now = self.now;
+        let Some(Node::Up(process)) = self.nodes.get_mut(&id) else { return false };
+        let Some(term) = process.member.term_led() else { return false };
+        if process.opening.is_some_and(|at| at.term == term) || process.paused_until > now {
+            return false;
+        }
+        process.opening = process.member.propose(b"opening".to_vec()).ok();
+        process.opening.is_some()
     }
 
     fn apply(&mut self, id: u64, index: u64, term: u64, data: Vec<u8>, members: Option<ConfState>) {
@@ -530,11 +549,7 @@ impl World {
         let nodes = self.nodes.iter().map(|(id, node)| match node {
             Node::Up(process) => {
                 let status = process.status(self.now);
-                let progress = [1, 2, 3, 4].map(|other| process.member.progress(other));
-                format!(
-                    "{id}: {:?} term {} applied {:?} {progress:?}",
-                    status.role, status.term, process.state.applied
-                )
+                format!("{id}: {:?} term {} applied {:?}", status.role, status.term, process.state.applied)
             }
             Node::Down(_) => format!("{id}: down"),
         });

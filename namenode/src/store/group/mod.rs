@@ -6,7 +6,7 @@
 mod thread;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,8 +41,6 @@ const CATCH_UP_LIMIT: Duration = Duration::from_millis(500);
 pub struct Options {
     /// Unit of time of the protocol: a leader that is not heard of for ten to twenty of them is replaced.
     pub tick: Duration,
-    /// `HOST:PORT` under which the others reach this member; `None` leaves what the group knows.
-    pub address: Option<String>,
     /// Bytes of entries in the log above which it is trimmed.
     pub log_bytes: u64,
     /// How messages reach the others.
@@ -51,12 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            tick: Duration::from_millis(50),
-            address: None,
-            log_bytes: 32 << 20,
-            transport: Arc::new(Alone),
-        }
+        Self { tick: Duration::from_millis(50), log_bytes: 32 << 20, transport: Arc::new(Alone) }
     }
 }
 
@@ -75,19 +68,10 @@ pub struct Status {
     pub leads: bool,
     /// The members as of the last entry handed over.
     pub members: Members,
-    /// For a leader: how far the others surely are and whether they were heard of lately.
-    pub others: BTreeMap<u64, Other>,
+    /// For a leader: members that were not heard of lately.
+    pub silent: BTreeSet<u64>,
     /// It was a member and is none any more.
     pub removed: bool,
-}
-
-/// What a leader knows of another member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Other {
-    /// Index of the last entry it surely has in its log.
-    pub matched: u64,
-    /// Whether it was heard of lately.
-    pub active: bool,
 }
 
 /// A change of the group that its leader is asked for.

@@ -1,25 +1,27 @@
 //! The thread that owns this member of the group and its log. [`Thread::run`] alone waits; everything else is plain
-//! code over exclusively owned state.
+//! code over exclusively owned state. `members` and `upkeep` are rooms of their own.
 
-use std::collections::{BTreeMap, VecDeque};
+mod members;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dfs_namenode_raft::{
-    Committed, EntryLog, Envelope, FileLog, Member, MembershipChange, MessageType, Nanos, NotLeading, Outlet,
-    Role, Settings, Snapshot, log,
+    Committed, EntryLog, Envelope, FileLog, Member, MessageType, Nanos, NotLeading, Outlet, Role, Settings,
+    Snapshot, log,
 };
 use dfs_types::{ErrorCode, FsError, FsResult, Millis};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Beginning, Input, Options, Other, Request, Shared, Status, Waiting, not_leader};
-use crate::store::backup;
+use super::{Beginning, Input, Options, Shared, Status, Waiting, not_leader};
 use crate::store::position::{Members, Position};
-use crate::store::record::{Batch, Content, LogEntry, Record, Residence};
+use crate::store::record::{Batch, Content, LogEntry, Record};
 use crate::store::writer::{Answer, Progress, Work, Writer};
 use crate::store::{Error, Observer, PartFile};
 
@@ -29,24 +31,8 @@ const ELECTION_TICKS: u16 = 10;
 const HEARTBEAT_TICKS: u16 = 2;
 /// Inputs handled before the log is synced.
 const INPUTS_AT_ONCE: usize = 256;
-/// How often what is not urgent is looked at.
-const HOUSEKEEPING: Duration = Duration::from_millis(200);
-/// Entries that a learner may be behind when it begins to vote.
-const CAUGHT_UP: u64 = 500;
-/// How long a snapshot is kept for further members.
-const SNAPSHOT_KEPT: Duration = Duration::from_mins(1);
-/// Most members of a group.
-const MAX_MEMBERS: usize = 7;
-/// Silence after which a member counts as gone.
-const ACTIVE: Duration = Duration::from_secs(2);
 /// Largest entry, in bytes: far below what a message between members may have.
 const MAX_ENTRY: usize = 4 << 20;
-/// Pause after a snapshot could not be made: most likely the disk is nearly full.
-const COPY_RETRY: Duration = Duration::from_secs(30);
-/// How many times its usual size the log may have before members that are behind need a snapshot.
-const LOG_STRETCH: u64 = 8;
-/// Share of the log's entries that stay when it is trimmed, for members that are a little behind.
-const KEPT_SHARE: u64 = 4;
 
 /// A proposal in the log that is not committed yet.
 struct Pending {
@@ -178,7 +164,7 @@ impl Thread {
             leader: None,
             leads: false,
             members,
-            others: BTreeMap::new(),
+            silent: BTreeSet::new(),
             removed: false,
         });
         let runtime =
@@ -389,75 +375,6 @@ impl Thread {
         }
     }
 
-    /// Proposes what a request asks for; answers the entry to wait for and the member's id.
-    fn take_request(&mut self, request: Request) -> FsResult<(u64, u64)> {
-        if !self.status.borrow().leads {
-            return Err(not_leader(self.id, self.status.borrow().leader));
-        }
-        if *self.applied.borrow() < self.members_at {
-            // Who is a member, and which ids are taken, is known when the writer has applied that.
-            return Err(self.explain(NotLeading::Members));
-        }
-        let residences = self.progress.residences();
-        match request {
-            Request::Join(address) => {
-                let known = residences.addresses.iter().find(|(_, at)| **at == address).map(|(id, _)| *id);
-                if let Some(known) = known.filter(|id| self.is_active(*id)) {
-                    return Err(FsError::new(
-                        ErrorCode::AlreadyExists,
-                        format!("NameNode {known} at {address} is alive: give the new one another address"),
-                    ));
-                }
-                if residences.members.all().len() >= MAX_MEMBERS {
-                    return Err(FsError::invalid(format!(
-                        "the group has {MAX_MEMBERS} members: remove one with `dfs admin remove-namenode` first"
-                    )));
-                }
-                if let Some(learner) = known.filter(|id| residences.members.learners.contains(id)) {
-                    // It never voted; its place is needed by the one that comes now, who asks again.
-                    let _proposed = self.member.change(MembershipChange::Remove(learner), Vec::new());
-                    return Err(self.explain(NotLeading::Members));
-                }
-                let id = self.progress.counters().next_member;
-                let residence = Residence { id, address };
-                let context = postcard::to_stdvec(&residence)
-                    .map_err(|error| FsError::internal(format!("an address can't be encoded: {error}")))?;
-                let at = self.member.change(MembershipChange::AddLearner(id), context);
-                at.map(|at| (at.index, id)).map_err(|refusal| self.explain(refusal))
-            }
-            Request::Remove(id) => {
-                let all = residences.members.all();
-                if !all.contains(&id) {
-                    return Err(FsError::new(
-                        ErrorCode::NotFound,
-                        format!("there is no NameNode {id} in the group"),
-                    ));
-                }
-                if id == self.id {
-                    return Err(FsError::invalid(format!(
-                        "NameNode {id} leads: hand the leadership over with `dfs admin transfer-leader` first"
-                    )));
-                }
-                let at = self.member.change(MembershipChange::Remove(id), Vec::new());
-                at.map(|at| (at.index, id)).map_err(|refusal| self.explain(refusal))
-            }
-            Request::Move(id, address) => {
-                if !residences.members.all().contains(&id) {
-                    return Err(FsError::new(
-                        ErrorCode::NotFound,
-                        format!("there is no NameNode {id} in the group"),
-                    ));
-                }
-                let at = self.append(&Record::Moved(Residence { id, address }))?;
-                Ok((at.index, id))
-            }
-        }
-    }
-
-    fn is_active(&self, id: u64) -> bool {
-        id == self.id || self.heard.get(&id).is_some_and(|heard| heard.elapsed() < ACTIVE)
-    }
-
     /// Lets the member sync, send and hand over.
     fn work(&mut self) -> Result<(), log::Error> {
         self.open_term();
@@ -474,7 +391,7 @@ impl Thread {
         if let Some(observer) = self.observer.as_ref().filter(|_| self.member.log().appends() != written) {
             observer.on_sync(self.member.log().last_sync());
         }
-        for committed in turn?.committed {
+        for committed in turn? {
             self.hand_over(committed)?;
         }
         // Becoming leader may have been among what happened.
@@ -508,9 +425,8 @@ impl Thread {
         let own = self.pending.pop_front_if(|pending| pending.at.index == index);
         let (content, answers) = match (members, own) {
             (Some((members, context)), lost) => {
-                self.members_at = index;
                 answer_all(lost.map(|lost| lost.answers).unwrap_or_default(), &not_leader(self.id, None));
-                (self.new_members(members.into(), &context), Vec::new())
+                (self.new_members(index, members.into(), &context)?, Vec::new())
             }
             (None, Some(pending)) if pending.at.term == term => {
                 (Content::Record(pending.record), pending.answers)
@@ -534,148 +450,6 @@ impl Thread {
         })
     }
 
-    fn new_members(&mut self, members: Members, context: &[u8]) -> Content {
-        let was_in = self.status.borrow().members.all().contains(&self.id);
-        self.removed |= was_in && !members.all().contains(&self.id);
-        tracing::info!(voters = ?members.voters, learners = ?members.learners, "the group has changed");
-        let joined = if context.is_empty() { None } else { postcard::from_bytes(context).ok() };
-        Content::Members(members, joined)
-    }
-
-    /// What is not urgent.
-    fn keep_house(&mut self) {
-        if !self.copying && self.copy_after <= Instant::now() && self.member.wants_snapshot() {
-            self.copy();
-        }
-        if self.housekept.elapsed() < HOUSEKEEPING {
-            return;
-        }
-        self.housekept = Instant::now();
-        if self.offered.as_ref().is_some_and(|offered| offered.since.elapsed() > SNAPSHOT_KEPT) {
-            self.member.offer_snapshot(None);
-            self.offered = None;
-        }
-        if self.member.log().bytes() > self.options.log_bytes && !self.syncing {
-            self.sync();
-        }
-        if self.status.borrow().leads {
-            self.look_after_members();
-        }
-        let members = self.member.status(self.shared.now()).members;
-        let others = Members::from(members).all().into_iter().filter_map(|id| {
-            let progress = self.member.progress(id)?;
-            Some((id, Other { matched: progress.matched, active: self.is_active(id) }))
-        });
-        let others: BTreeMap<u64, Other> = others.collect();
-        self.status
-            .send_if_modified(|status| std::mem::replace(&mut status.others, others.clone()) != others);
-    }
-
-    /// Gives learners that have caught up a vote, and tells the group where this member is.
-    fn look_after_members(&mut self) {
-        if *self.applied.borrow() < self.members_at {
-            return;
-        }
-        let residences = self.progress.residences();
-        let members = &residences.members;
-        if let Some(address) = self.options.address.clone()
-            && members.voters.contains(&self.id)
-            && residences.addresses.get(&self.id) != Some(&address)
-        {
-            // Comes again until it is applied; a second time changes nothing.
-            if let Err(error) = self.append(&Record::Moved(Residence { id: self.id, address })) {
-                tracing::debug!(%error, "own address not told yet");
-            }
-        }
-        let committed = self.member.status(self.shared.now()).committed;
-        let ready = members.learners.iter().copied().find(|id| {
-            self.member.progress(*id).is_some_and(|progress| {
-                progress.active && progress.matched + CAUGHT_UP >= committed && progress.matched > 0
-            })
-        });
-        if let Some(id) = ready {
-            let address = residences.addresses.get(&id);
-            let same_place = |other: &u64| *other != id && residences.addresses.get(other) == address;
-            let replaced =
-                members.voters.iter().copied().find(same_place).filter(|other| !self.is_active(*other));
-            match self.member.change(MembershipChange::Promote { id, replaced }, Vec::new()) {
-                Ok(_) => tracing::info!(id, ?replaced, "a NameNode begins to vote"),
-                Err(refusal) => tracing::debug!(id, %refusal, "a learner does not vote yet"),
-            }
-        }
-    }
-
-    /// Copies the database in a thread of its own.
-    fn copy(&mut self) {
-        let file = PartFile::new(&self.directory, "snapshot");
-        let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
-        self.copying = spawn_aside(move || {
-            let copied = backup::copy(&database, file.path());
-            if let Err(error) = &copied {
-                tracing::error!(error = crate::run::sentence(error), "no snapshot could be made");
-            }
-            // Fails when the NameNode is stopping.
-            let _stopping = inputs.blocking_send(Input::Copied(copied.ok().map(|position| (position, file))));
-        });
-    }
-
-    fn offer(&mut self, copied: Option<(Position, PartFile)>) {
-        self.copying = false;
-        let Some((position, file)) = copied else {
-            self.copy_after = Instant::now() + COPY_RETRY;
-            return;
-        };
-        let mut snapshot = Snapshot::default();
-        let metadata = snapshot.mut_metadata();
-        (metadata.index, metadata.term) = (position.applied, position.term);
-        metadata.set_conf_state(position.members.into());
-        self.member.offer_snapshot(Some(snapshot));
-        // A transfer under way has the former one's file open and keeps what it reads.
-        self.offered = Some(Offered { file, index: position.applied, since: Instant::now() });
-    }
-
-    /// Syncs the database in a thread of its own, so that the log need not keep what it holds.
-    fn sync(&mut self) {
-        let applied = *self.applied.borrow();
-        let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
-        self.syncing = spawn_aside(move || {
-            // Fails when the NameNode is stopping.
-            let _stopping = inputs.blocking_send(Input::Synced(backup::sync(&database).map(|()| applied)));
-        });
-    }
-
-    fn trim(&mut self, synced: std::io::Result<u64>) {
-        self.syncing = false;
-        let synced = match synced {
-            Ok(synced) => synced,
-            // Tried again it would succeed, whatever was lost: the system tells such an error once.
-            Err(error) => {
-                return self
-                    .fail(&format!("syncing the namespace database failed ({error}): check the disk"));
-            }
-        };
-        let (first, last) = (self.member.log().start().0, self.member.log().last_index());
-        let mut index = synced.min(last - (last - first) / KEPT_SHARE);
-        if self.member.log().bytes() < self.options.log_bytes.saturating_mul(LOG_STRETCH) {
-            index = index.min(self.needed_by_others());
-        }
-        if index > first
-            && let Err(error) = self.member.trim(index)
-        {
-            self.fail(&crate::run::sentence(&error));
-        }
-    }
-
-    /// Index up to which no other member that is alive needs the log, with or without the snapshot that is offered.
-    fn needed_by_others(&self) -> u64 {
-        let snapshot = self.offered.as_ref().map_or(u64::MAX, |offered| offered.index);
-        let members = Members::from(self.member.status(self.shared.now()).members);
-        let others = members.all().into_iter().filter(|id| *id != self.id && self.is_active(*id));
-        let behind = others.filter_map(|id| self.member.progress(id)).map(|progress| progress.matched);
-        // One that has nothing yet waits for the snapshot.
-        behind.filter(|matched| *matched > 0).min().unwrap_or(u64::MAX).min(snapshot)
-    }
-
     /// Tells what changed, and answers those who wait for it.
     fn publish(&mut self) {
         let now = self.shared.now();
@@ -685,17 +459,8 @@ impl Thread {
         let leads = is_leader && self.opening.is_some_and(|(_, index)| applied >= index);
         self.shared.lease_until.store(status.lease_until.0, Ordering::Release);
         self.shared.leads.store(if leads { status.term } else { 0 }, Ordering::Release);
-        if !is_leader {
-            let refusal = not_leader(self.id, status.leader);
-            for pending in self.pending.drain(..) {
-                answer_all(pending.answers, &refusal);
-            }
-            for (_, answer) in self.confirms.drain(..) {
-                let _gone = answer.send(Err(refusal.clone()));
-            }
-            for (_, _, answer) in self.requests.drain(..) {
-                let _gone = answer.send(Err(refusal.clone()));
-            }
+        if !is_leader && self.is_waited_for() {
+            self.refuse(&not_leader(self.id, status.leader));
         }
         if leads {
             let sure = |asked: &Nanos| status.followed_at >= *asked || status.lease_until > now;
@@ -709,7 +474,7 @@ impl Thread {
         let members = Members::from(status.members);
         self.status.send_if_modified(|published| {
             // Every step comes here, and most change nothing.
-            let Status { id: _, role, term, leader, leads: led, members: known, others: _, removed } =
+            let Status { id: _, role, term, leader, leads: led, members: known, silent: _, removed } =
                 published;
             let now = (status.role, status.term, status.leader, leads, self.removed);
             if (*role, *term, *leader, *led, *removed) == now && *known == members {
@@ -721,14 +486,29 @@ impl Thread {
         });
     }
 
+    /// Somebody waits for an answer.
+    fn is_waited_for(&self) -> bool {
+        !(self.pending.is_empty() && self.confirms.is_empty() && self.requests.is_empty())
+    }
+
+    /// Answers everybody who waits.
+    fn refuse(&mut self, error: &FsError) {
+        let pending = self.pending.drain(..).flat_map(|pending| pending.answers).collect();
+        answer_all(pending, error);
+        // Those who asked may have given up.
+        for (_, answer) in self.confirms.drain(..) {
+            let _gone = answer.send(Err(error.clone()));
+        }
+        for (_, _, answer) in self.requests.drain(..) {
+            let _gone = answer.send(Err(error.clone()));
+        }
+    }
+
     /// Nothing is done any more.
     fn fail(&mut self, why: &str) {
         tracing::error!(id = self.id, why, "this NameNode can't go on");
         let why = self.shared.failure.get_or_init(|| why.to_owned()).clone();
-        let error = FsError::new(ErrorCode::Unavailable, why);
-        for pending in self.pending.drain(..) {
-            answer_all(pending.answers, &error);
-        }
+        self.refuse(&FsError::new(ErrorCode::Unavailable, why));
     }
 
     fn end(mut self) {
@@ -740,11 +520,7 @@ impl Thread {
         }
         self.shared.lease_until.store(0, Ordering::Release);
         self.shared.leads.store(0, Ordering::Release);
-        self.offered = None;
-        let stopping = FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly");
-        for pending in self.pending.drain(..) {
-            answer_all(pending.answers, &stopping);
-        }
+        self.refuse(&FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly"));
         self.status.send_modify(|status| (status.leads, status.role) = (false, Role::Follower));
     }
 }
@@ -769,15 +545,6 @@ fn answer_all(answers: Vec<Answer>, error: &FsError) {
         // The proposer may have stopped waiting.
         let _gone = answer.send(Err(error.clone()));
     }
-}
-
-/// Runs what blocks for long in a thread that nobody waits for; answers whether it was started.
-fn spawn_aside(work: impl FnOnce() + Send + 'static) -> bool {
-    let started = std::thread::Builder::new().name("meta-aside".to_owned()).spawn(work);
-    if let Err(error) = &started {
-        tracing::error!(%error, "no thread could be started: raise the limit of threads");
-    }
-    started.is_ok()
 }
 
 fn too_large(bytes: usize) -> FsError {

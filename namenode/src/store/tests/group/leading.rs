@@ -45,7 +45,7 @@ fn a_member_that_missed_what_was_trimmed_gets_a_snapshot() {
         rounds.set(rounds.get() + 1);
         world.stop(away);
         // The log is kept for those who are there.
-        let is_gone = || !world.status(world.leader()).others[&away].active;
+        let is_gone = || world.status(world.leader()).silent.contains(&away);
         until("its absence to be noticed", || is_gone().then_some(()));
         world.fill(&format!("round-{}", rounds.get()), 2_000 * rounds.get());
         world.start(away);

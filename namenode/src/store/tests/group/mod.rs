@@ -124,6 +124,8 @@ impl World {
         drop(Directory::format(&world.directory(FIRST_MEMBER), world.net.cluster).unwrap());
         world.start(FIRST_MEMBER);
         world.wait(world.members[&FIRST_MEMBER].group().lead()).unwrap();
+        // The others say theirs when they join.
+        world.request(&Request::Move(FIRST_MEMBER, "one:1".to_owned())).unwrap();
         world
     }
 
@@ -147,8 +149,6 @@ impl World {
     fn options(&self, id: u64) -> Options {
         let group = group::Options {
             log_bytes: self.log_bytes,
-            // The others said theirs when they joined.
-            address: (id == FIRST_MEMBER).then(|| "one:1".to_owned()),
             transport: Arc::new(End { net: Arc::clone(&self.net), own: id }),
             ..group::Options::default()
         };
