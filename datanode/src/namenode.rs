@@ -330,7 +330,11 @@ mod tests {
         for command in [
             v1::Command { kind: None },
             v1::Command {
-                kind: Some(v1::command::Kind::Copy(v1::CopyCommand { extent: None, targets: vec![] })),
+                kind: Some(v1::command::Kind::Copy(v1::CopyCommand {
+                    extent: None,
+                    targets: vec![],
+                    bytes_per_second: 0,
+                })),
             },
             v1::Command {
                 kind: Some(v1::command::Kind::Recover(v1::RecoverCommand {

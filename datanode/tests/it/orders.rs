@@ -11,6 +11,7 @@ pub(crate) fn copy(chunk: u64, generation: u64, length: u64, targets: &[&Node]) 
     Kind::Copy(v1::CopyCommand {
         extent: Some(v1::ChunkExtent { chunk, generation, length }),
         targets: targets.iter().map(|node| node.endpoint()).collect(),
+        bytes_per_second: 0,
     })
 }
 

@@ -150,6 +150,7 @@ fn command(order: Order) -> v1::Command {
         Order::Copy { chunk, generation, length, targets } => Kind::Copy(v1::CopyCommand {
             extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
             targets: wire_nodes(targets),
+            bytes_per_second: 0,
         }),
         Order::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
             replicas: replicas

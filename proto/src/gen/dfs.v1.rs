@@ -3596,6 +3596,9 @@ pub struct CopyCommand {
     pub extent: ::core::option::Option<ChunkExtent>,
     #[prost(message, repeated, tag = "2")]
     pub targets: ::prost::alloc::vec::Vec<Node>,
+    /// pace of this copy; 0: as fast as it goes
+    #[prost(uint64, tag = "3")]
+    pub bytes_per_second: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeleteCommand {
