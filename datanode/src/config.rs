@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
 
 /// Longest topology path, in bytes.
-const MAX_LOCATION_BYTES: usize = 255;
+const MAX_TOPOLOGY_BYTES: usize = 255;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,8 +54,8 @@ pub struct Config {
     #[arg(long, env = "DFS_DATANODE_ADVERTISE_HOST", value_name = "HOST")]
     pub advertise_host: Option<String>,
     /// Where this node is, for placing replicas apart
-    #[arg(long, env = "DFS_DATANODE_LOCATION", value_name = "/ZONE/RACK", default_value = "", value_parser = parse_location)]
-    pub location: String,
+    #[arg(long, env = "DFS_DATANODE_TOPOLOGY", value_name = "/ZONE/RACK", default_value = "", value_parser = parse_topology)]
+    pub topology: String,
     /// Bytes to leave free on each volume (with k, m, g, t for powers of 1024) [default: 5 %, at most 1g]
     #[arg(long, env = "DFS_DATANODE_RESERVE", value_name = "BYTES", value_parser = parse_bytes)]
     pub reserve: Option<u64>,
@@ -91,12 +91,12 @@ pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_location(text: &str) -> Result<String, String> {
+fn parse_topology(text: &str) -> Result<String, String> {
     let fits = text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//"));
-    if fits && text.len() <= MAX_LOCATION_BYTES {
+    if fits && text.len() <= MAX_TOPOLOGY_BYTES {
         Ok(text.to_owned())
     } else {
-        Err(format!("write /zone/rack, at most {MAX_LOCATION_BYTES} bytes"))
+        Err(format!("write /zone/rack, at most {MAX_TOPOLOGY_BYTES} bytes"))
     }
 }
 
@@ -153,8 +153,8 @@ mod tests {
         for bad in [
             ["--reserve", "lots"],
             ["--reserve", "99999999t"],
-            ["--location", "rack"],
-            ["--location", "/a//b"],
+            ["--topology", "rack"],
+            ["--topology", "/a//b"],
             ["--namenode", "nowhere"],
             ["--heartbeat-interval", "1ms"],
             ["--threads-per-volume", "0"],

@@ -142,7 +142,7 @@ impl DataNode {
             host: config.advertise_host.clone().unwrap_or_else(|| default_host(data_address)),
             data_port: data_address.port(),
             http_port: http_address.port(),
-            location: config.location.clone(),
+            location: config.topology.clone(),
         };
         let speaker = Speaker { endpoint, incarnation: *uuid::Uuid::new_v4().as_bytes() };
         let namenodes = config
