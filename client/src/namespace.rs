@@ -212,7 +212,11 @@ impl Dfs {
 
     /// Removes a file, or a directory, with everything below it if `recursive`. Answers whether there was one.
     pub async fn delete(&self, path: &FsPath, recursive: bool) -> FsResult<bool> {
-        let request = ask!(self, delete, DeleteRequest { path: path.to_string(), recursive: recursive });
+        let request = ask!(
+            self,
+            delete,
+            DeleteRequest { path: path.to_string(), recursive: recursive, expected_inode: 0 }
+        );
         Ok(request.await?.existed)
     }
 

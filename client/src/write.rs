@@ -502,7 +502,12 @@ async fn remove_unfinished(file: &WriteTarget) -> FsResult<()> {
     }
     namenode
         .namespace(patience, |mut client, context| {
-            let request = v1::DeleteRequest { context: Some(context), path: path.clone(), recursive: false };
+            let request = v1::DeleteRequest {
+                context: Some(context),
+                path: path.clone(),
+                recursive: false,
+                expected_inode: file.inode.0,
+            };
             async move { client.delete(request).await }
         })
         .await

@@ -1,7 +1,7 @@
 //! Directories, names and attributes.
 
 use dfs_types::limits::{LIST_PAGE, MAX_REPLICATION};
-use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, Millis, Mode};
+use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 
 use super::{Namenode, Origin, reused_request};
 use crate::store::edit::{Edit, Outcome};
@@ -72,9 +72,15 @@ impl Namenode {
         self.propose_done(origin, Edit::Rename { from, to, overwrite }).await
     }
 
-    /// Removes a file or directory; answers whether there was one.
-    pub async fn delete(&self, origin: Origin, path: FsPath, recursive: bool) -> FsResult<bool> {
-        match self.propose(origin, Edit::Delete { path, recursive }).await? {
+    /// Removes a file or directory, only the `expected` inode if one is given; answers whether there was one.
+    pub async fn delete(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+    ) -> FsResult<bool> {
+        match self.propose(origin, Edit::Delete { path, recursive, expected }).await? {
             Outcome::Deleted(existed) => Ok(existed),
             other => Err(reused_request(&other)),
         }

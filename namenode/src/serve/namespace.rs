@@ -156,7 +156,8 @@ impl Service {
 
     async fn delete(&self, request: v1::DeleteRequest, _: Peer) -> FsResult<v1::DeleteReply> {
         let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
-        let existed = self.0.delete(origin, path, request.recursive).await?;
+        let expected = (request.expected_inode != 0).then_some(InodeId(request.expected_inode));
+        let existed = self.0.delete(origin, path, request.recursive, expected).await?;
         Ok(v1::DeleteReply { existed })
     }
 

@@ -133,6 +133,8 @@ pub enum Edit {
         path: FsPath,
         /// Whether a directory may have entries.
         recursive: bool,
+        /// Deletes only this inode: another one at the path counts as nothing.
+        expected: Option<InodeId>,
     },
     /// Sets the replicas wanted of a file's chunks.
     SetReplication {

@@ -109,7 +109,7 @@ async fn the_http_port_tells_health_metrics_and_status() {
     .await;
     let metrics = get(http, "/metrics").await;
     assert!(!metrics.contains("dfs_namenode_edits_total 0"), "edits are counted: {metrics}");
-    let deleted = namenode.delete(origin(), path("/f"), false).await.unwrap();
+    let deleted = namenode.delete(origin(), path("/f"), false, None).await.unwrap();
     assert!(deleted);
     running.stop().await.unwrap();
 }

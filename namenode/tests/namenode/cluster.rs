@@ -80,8 +80,8 @@ async fn deleted_files_become_orders_to_delete() {
     let namenode = running.namenode();
     let mut datanodes = nodes(namenode, 3).await;
     let chunk = put(namenode, &mut datanodes, "/d/f", 9).await;
-    assert!(namenode.delete(origin(), path("/d"), true).await.unwrap());
-    assert!(!namenode.delete(origin(), path("/d"), true).await.unwrap(), "it is gone");
+    assert!(namenode.delete(origin(), path("/d"), true, None).await.unwrap());
+    assert!(!namenode.delete(origin(), path("/d"), true, None).await.unwrap(), "it is gone");
 
     let node = &datanodes[0];
     let deleted = until("the order to delete", || async {

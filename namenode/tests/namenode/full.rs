@@ -76,7 +76,7 @@ async fn fill_log(namenode: &Namenode) {
     for _ in 0..10 {
         let deletes = (0..64).map(|number| {
             let at = path(&format!("/{number}/{long}"));
-            async move { namenode.delete(origin(), at, false).await }
+            async move { namenode.delete(origin(), at, false, None).await }
         });
         for answer in join_all(deletes).await {
             if let Err(error) = answer {

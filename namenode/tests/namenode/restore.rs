@@ -93,7 +93,7 @@ async fn what_came_after_the_backup_is_kept_on_the_datanodes() {
     writer.complete(Some(extent(&open, 5))).await.unwrap();
     let quarantined = || async { namenode.report().await.unwrap().totals.quarantined };
     assert_eq!(quarantined().await, 3);
-    namenode.delete(crate::support::origin(), path("/kept"), false).await.unwrap();
+    namenode.delete(crate::support::origin(), path("/kept"), false, None).await.unwrap();
     let deleted = std::cell::RefCell::new(Vec::new());
     until("the other chunk to be deleted everywhere", || async {
         for datanode in &datanodes {

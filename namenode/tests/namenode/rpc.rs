@@ -61,7 +61,8 @@ async fn the_namespace_is_served() {
     let stat = |path: &str| v1::StatRequest { context: context(0), path: path.into() };
     assert_eq!(client.stat(stat("/a/b")).await.unwrap().into_inner().status.unwrap().inode, made.inode);
     assert_eq!(code(client.stat(stat("/none")).await), ErrorCode::NotFound);
-    let delete = v1::DeleteRequest { context: context(2), path: "/a".into(), recursive: false };
+    let delete =
+        v1::DeleteRequest { context: context(2), path: "/a".into(), recursive: false, expected_inode: 0 };
     assert_eq!(code(client.delete(delete).await), ErrorCode::NotEmpty);
 
     let metrics = get(running.addresses().http, "/metrics").await;

@@ -110,7 +110,7 @@ async fn a_retry_gets_the_same_chunk_and_pipeline() {
         assert_eq!(again, first);
     }
     // The same id for something else is the client's mistake.
-    let wrong = namenode.delete(request, path("/f"), false).await.unwrap_err();
+    let wrong = namenode.delete(request, path("/f"), false, None).await.unwrap_err();
     assert_eq!(wrong.code, ErrorCode::InvalidArgument, "{wrong}");
     running.stop().await.unwrap();
 }
@@ -204,7 +204,7 @@ async fn a_restart_keeps_what_was_acknowledged_and_waits_for_reports() {
     assert_eq!((entries.len(), more), (2, false));
     let refused = create(namenode, "/new", HOLDER).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::SafeMode);
-    let refused = namenode.delete(origin(), path("/kept"), false).await.unwrap_err();
+    let refused = namenode.delete(origin(), path("/kept"), false, None).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::SafeMode);
 
     for node in &mut datanodes {

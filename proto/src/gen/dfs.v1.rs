@@ -350,6 +350,9 @@ pub struct DeleteRequest {
     pub path: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub recursive: bool,
+    /// deletes nothing if another inode is there; 0: whatever is there
+    #[prost(uint64, tag = "4")]
+    pub expected_inode: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteReply {

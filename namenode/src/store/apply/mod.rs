@@ -26,6 +26,7 @@ use rusqlite::{Connection, Params, TransactionBehavior};
 
 use super::access::Authority;
 use super::cache::{Cache, Key};
+use super::checkpoint::Checkpointer;
 use super::edit::{Applied, Change, Edit, Outcome, Proposal};
 use super::inode::{ABOVE_ROOT, Inode};
 use super::position::{self, Position};
@@ -53,6 +54,9 @@ pub(crate) enum BatchError {
         /// What came.
         found: u64,
     },
+    /// What was committed could not be copied from SQLite's log into the database.
+    #[error("writing the namespace database failed: {0}")]
+    Checkpoint(String),
     /// A snapshot that was taken over could not be synced.
     #[error("syncing the namespace database failed")]
     Sync(#[source] std::io::Error),
@@ -63,6 +67,7 @@ pub(crate) enum BatchError {
 
 /// The namespace as its one writer has it.
 pub(crate) struct State {
+    checkpointer: Checkpointer,
     connection: Connection,
     counters: Counters,
     position: Position,
@@ -73,11 +78,12 @@ pub(crate) struct State {
 
 impl State {
     /// Takes over the writing connection.
-    pub(crate) fn load(connection: Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn load(mut connection: Connection) -> rusqlite::Result<Self> {
         let counters = Counters::load(&connection)?;
         let position = Position::load(&connection)?;
         let addresses = position::addresses(&connection)?;
-        Ok(Self { connection, counters, position, addresses, root_is_owned: false })
+        let checkpointer = Checkpointer::start(&mut connection, schema::CHECKPOINT_PAGES)?;
+        Ok(Self { checkpointer, connection, counters, position, addresses, root_is_owned: false })
     }
 
     /// The counters as of the last commit.
@@ -117,6 +123,7 @@ impl State {
 
     /// Ends the writing: copies SQLite's own log into the database so that the next start has nothing to replay.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
+        drop(self.checkpointer);
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error)
     }
@@ -192,6 +199,7 @@ pub(crate) fn apply_entries(
     let fence = cache.fence(&touched);
     transaction.commit()?;
     drop(fence);
+    state.checkpointer.after_commit(&state.connection).map_err(BatchError::Checkpoint)?;
     state.root_is_owned |= adopts;
     state.counters = counters;
     (state.position.applied, state.position.term) = (last.index, last.term);
@@ -261,7 +269,7 @@ impl Step<'_> {
             Edit::NewGeneration { inode, holder, chunk } => self.new_generation(*inode, holder, *chunk),
             Edit::UpdatePipeline { inode, holder, extent } => self.update_pipeline(*inode, holder, *extent),
             Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite),
-            Edit::Delete { path, recursive } => self.delete(path, *recursive),
+            Edit::Delete { path, recursive, expected } => self.delete(path, *recursive, *expected),
             Edit::SetReplication { path, replication } => self.set_replication(path, *replication),
             Edit::SetMode { path, mode } => self.set_mode(path, *mode),
             Edit::SetOwner { path, owner, group } => self.set_owner(path, owner.as_deref(), group.as_deref()),

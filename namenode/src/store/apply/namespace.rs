@@ -2,7 +2,7 @@
 
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
-use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, Millis, Mode};
+use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 
 use super::Step;
 use crate::store::access::Access;
@@ -206,12 +206,18 @@ impl Step<'_> {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn delete(&mut self, path: &FsPath, recursive: bool) -> Result<Outcome, Stop> {
+    pub(super) fn delete(
+        &mut self,
+        path: &FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+    ) -> Result<Outcome, Stop> {
         if path.is_root() {
             return Err(FsError::invalid("the root directory can't be deleted").into());
         }
         let found = self.resolve(path)?;
-        let Some(target) = found.target() else {
+        let is_meant = |target: &Inode| expected.is_none_or(|expected| expected == target.id);
+        let Some(target) = found.target().filter(|target| is_meant(target)) else {
             return Ok(Outcome::Deleted(false));
         };
         self.check_removing(&found, target)?;

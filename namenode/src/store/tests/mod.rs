@@ -70,7 +70,7 @@ fn rename(from: &str, to: &str, overwrite: bool) -> Edit {
 }
 
 fn delete(at: &str) -> Edit {
-    Edit::Delete { path: path(at), recursive: true }
+    Edit::Delete { path: path(at), recursive: true, expected: None }
 }
 
 fn by(caller: Option<Caller>, edit: Edit) -> Proposal {

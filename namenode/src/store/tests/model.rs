@@ -20,7 +20,7 @@ pub(super) enum Op {
     Mkdir { path: FsPath, parents: bool },
     Create { path: FsPath, holder: bool, overwrite: bool, parents: bool },
     Rename { from: FsPath, to: FsPath, overwrite: bool },
-    Delete { path: FsPath, recursive: bool },
+    Delete { path: FsPath, recursive: bool, expects: Option<bool> },
     SetReplication { path: FsPath, replication: u32 },
     SetTimes { path: FsPath, mtime: u64 },
     AddChunk(Target),
@@ -59,7 +59,8 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         6 => (any_path(), any_bool(), any_bool(), any_bool())
             .prop_map(|(path, holder, overwrite, parents)| Op::Create { path, holder, overwrite, parents }),
         3 => (any_path(), any_path(), any_bool()).prop_map(|(from, to, overwrite)| Op::Rename { from, to, overwrite }),
-        2 => (any_path(), any_bool()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
+        2 => (any_path(), any_bool(), any::<Option<bool>>())
+            .prop_map(|(path, recursive, expects)| Op::Delete { path, recursive, expects }),
         1 => (any_path(), 0..4_u32).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
         1 => (any_path(), any::<u64>()).prop_map(|(path, mtime)| Op::SetTimes { path, mtime }),
         6 => target().prop_map(Op::AddChunk),
@@ -95,7 +96,11 @@ impl Op {
             Self::Rename { from, to, overwrite } => {
                 Edit::Rename { from: from.clone(), to: to.clone(), overwrite: *overwrite }
             }
-            Self::Delete { path, recursive } => Edit::Delete { path: path.clone(), recursive: *recursive },
+            Self::Delete { path, recursive, expects } => {
+                let there = model.nodes.get(path.as_str()).map_or(InodeId(0), |node| node.id);
+                let expected = expects.map(|truly| if truly { there } else { InodeId(there.0 + 1) });
+                Edit::Delete { path: path.clone(), recursive: *recursive, expected }
+            }
             Self::SetReplication { path, replication } => {
                 Edit::SetReplication { path: path.clone(), replication: *replication }
             }
@@ -378,12 +383,13 @@ impl Model {
                 Ok(Some(Outcome::Status(self.status(path.as_str()))))
             }
             Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite, now),
-            Edit::Delete { path, recursive } => {
+            Edit::Delete { path, recursive, expected } => {
                 if path.is_root() {
                     return Err(InvalidArgument);
                 }
                 self.check_above(path)?;
-                let existed = self.nodes.contains_key(path.as_str());
+                let there = self.nodes.get(path.as_str());
+                let existed = there.is_some_and(|node| expected.is_none_or(|expected| expected == node.id));
                 if existed {
                     if !recursive && self.entries(path.as_str()).next().is_some() {
                         return Err(NotEmpty);

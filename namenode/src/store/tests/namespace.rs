@@ -1,6 +1,6 @@
 //! Semantics of edits that name paths, and permissions.
 
-use dfs_types::{Caller, ErrorCode, Millis, Mode};
+use dfs_types::{Caller, ErrorCode, InodeId, Millis, Mode};
 
 use super::{Fixture, NOW, by, create, delete, mkdir, path, rename, root, user};
 use crate::store::edit::{Change, Edit, Outcome};
@@ -149,11 +149,19 @@ fn rename_like_posix() {
 fn delete_like_posix() {
     let fixture = Fixture::new();
     fixture.ok(mkdir("/d/sub"));
-    let gently = |at: &str| Edit::Delete { path: path(at), recursive: false };
+    let gently = |at: &str| Edit::Delete { path: path(at), recursive: false, expected: None };
     assert_eq!(fixture.ok(gently("/none")), Outcome::Deleted(false));
     assert_eq!(fixture.ok(gently("/none/below")), Outcome::Deleted(false));
     assert_eq!(fixture.code(gently("/d")), NotEmpty);
     assert_eq!(fixture.code(delete("/")), InvalidArgument);
+    let inode = fixture.stat("/d/sub").unwrap().inode;
+    let only = |expected| Edit::Delete { path: path("/d/sub"), recursive: false, expected: Some(expected) };
+    assert_eq!(fixture.ok(only(InodeId(inode.0 + 1))), Outcome::Deleted(false), "another one is there");
+    assert_eq!(fixture.stat("/d/sub").unwrap().inode, inode);
+    assert_eq!(fixture.ok(only(inode)), Outcome::Deleted(true));
+    assert_eq!(fixture.ok(only(inode)), Outcome::Deleted(false));
+    fixture.ok(mkdir("/d/sub"));
+    assert_eq!(fixture.ok(only(inode)), Outcome::Deleted(false), "its name was taken by another");
     assert_eq!(fixture.ok(gently("/d/sub")), Outcome::Deleted(true));
     assert_eq!(fixture.ok(gently("/d")), Outcome::Deleted(true));
     assert_eq!(fixture.stat("/d").unwrap_err().code, NotFound);
