@@ -52,6 +52,8 @@ pub struct DaemonStatus {
     pub pid: Option<u32>,
     /// Where it listens for gRPC; of a DataNode absent before the first start.
     pub address: Option<String>,
+    /// Where others find it, which may be a proxy.
+    pub known_as: Option<String>,
     /// HTTP address; absent before the first start.
     pub http: Option<String>,
     /// Its directory.
@@ -66,7 +68,7 @@ impl LocalCluster {
     pub fn new(data: &Path, options: &Options) -> Result<Self> {
         let bin_dir = match &options.bin_dir {
             Some(folder) => std::path::absolute(folder).map_err(file_error("resolve", folder))?,
-            None => default_bin_dir()?,
+            None => programs()?,
         };
         Ok(Self { layout: Layout::new(data)?, bin_dir, lifetime: options.lifetime })
     }
@@ -111,11 +113,24 @@ impl LocalCluster {
 
     /// Starts one daemon that was started before and waits until it listens.
     pub async fn start(&self, daemon: Daemon) -> Result<()> {
+        self.start_all(&[daemon]).await
+    }
+
+    /// Starts those of these daemons that do not run, all at once, and waits until they listen. Each was started before.
+    pub async fn start_all(&self, daemons: &[Daemon]) -> Result<()> {
         let _lock = self.blocking(|this| this.layout.lock()).await?;
-        if self.blocking(move |this| Ok(this.known(daemon)?.is_alive())).await? {
-            return Ok(());
-        }
-        self.launch(&[daemon], Instant::now() + START_PATIENCE).await
+        let wanted = daemons.to_vec();
+        let down = self.blocking(move |this| {
+            let mut down = Vec::new();
+            for daemon in wanted {
+                if !this.known(daemon)?.is_alive() {
+                    down.push(daemon);
+                }
+            }
+            Ok(down)
+        });
+        let down = down.await?;
+        self.launch(&down, Instant::now() + START_PATIENCE).await
     }
 
     /// Stops every process, DataNodes first; data stays. Returns those that ran.
@@ -138,6 +153,18 @@ impl LocalCluster {
     /// Ends one daemon at once, as a crash does, and waits until its process is gone.
     pub async fn kill(&self, daemon: Daemon) -> Result<()> {
         self.locked(move |this| this.end(daemon, Signal::KILL)).await
+    }
+
+    /// Ends these daemons at the same moment, as a power failure does, and waits until their processes are gone.
+    pub async fn kill_all(&self, daemons: &[Daemon]) -> Result<()> {
+        let daemons = daemons.to_vec();
+        self.locked(move |this| {
+            for daemon in &daemons {
+                this.ask_to_end(*daemon, Signal::KILL)?;
+            }
+            daemons.iter().try_for_each(|daemon| this.end(*daemon, Signal::KILL))
+        })
+        .await
     }
 
     /// Holds a daemon's process (SIGSTOP): it keeps its connections and says nothing.
@@ -216,7 +243,7 @@ impl LocalCluster {
     }
 
     /// Kills every process that is this cluster's, without waiting for other commands: for the end of a test.
-    pub(crate) fn kill_all(&self) -> Result<()> {
+    pub(crate) fn wipe_out(&self) -> Result<()> {
         self.end_all(Signal::KILL).map(drop)
     }
 
@@ -308,6 +335,7 @@ impl LocalCluster {
                 Daemon::NameNode(_) => Some(record.rpc_address()),
                 Daemon::DataNode(_) => record.addresses.as_ref().map(|addresses| addresses.rpc.clone()),
             },
+            known_as: record.known_as(),
             http: record.addresses.as_ref().map(|addresses| addresses.http.clone()),
             directory: self.layout.directory(daemon),
             log: self.layout.log(daemon),
@@ -315,8 +343,8 @@ impl LocalCluster {
     }
 }
 
-/// Beside this program; a test program lies one folder deeper, in `deps`.
-fn default_bin_dir() -> Result<PathBuf> {
+/// The folder of the programs that were built with this one: beside it; a test program lies one folder deeper, in `deps`.
+pub fn programs() -> Result<PathBuf> {
     let program = std::env::current_exe().map_err(file_error("find", Path::new("this program")))?;
     let folder = program.parent().unwrap_or(Path::new("/"));
     Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())

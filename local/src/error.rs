@@ -114,6 +114,14 @@ pub enum LocalError {
         /// Where it was to listen now.
         port: u16,
     },
+    /// Nobody can reach a daemon where it is said to be.
+    #[error("{daemon} is to be known as '{address}': write HOST:PORT")]
+    Advertise {
+        /// Which daemon.
+        daemon: Daemon,
+        /// What was given.
+        address: String,
+    },
     /// No NameNode leads the others.
     #[error("no NameNode leads after {0:?}: a majority of them must run, see 'dfs local status'")]
     NoLeader(Duration),
@@ -139,6 +147,9 @@ pub enum LocalError {
         /// What it said.
         source: FsError,
     },
+    /// Clocks can't be set.
+    #[error("libfaketime, which sets the daemons' clocks, is missing: run 'make setup'")]
+    NoFakeTime,
     /// A task of this process was lost.
     #[error("a background task of this process failed")]
     Task(#[from] tokio::task::JoinError),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::cluster::{LocalCluster, POLL};
 use crate::error::{LocalError, Result};
-use crate::options::{Lifetime, MAX_DATANODES, MAX_NAMENODES, Options, Ports};
+use crate::options::{Lifetime, MAX_DATANODES, MAX_NAMENODES, Options, PortPair, Ports};
 use crate::process::Identity;
 use crate::record::{Addresses, Daemon, Record, file_error};
 
@@ -52,17 +52,24 @@ impl LocalCluster {
                     }
                     (ports, &options.namenode_args)
                 }
-                (Daemon::DataNode(number), _, ports) => (ports.datanode(number)?, &options.datanode_args),
+                (Daemon::DataNode(number), _, ports) => {
+                    let ports = match options.advertise.get(&daemon) {
+                        Some(address) => PortPair { rpc: port_of(daemon, address)?, http: 0 },
+                        None => ports.datanode(number)?,
+                    };
+                    (ports, &options.datanode_args)
+                }
             };
             let addresses = former.and_then(|record| record.addresses.clone());
-            let advertise = match daemon {
-                Daemon::NameNode(number) => options.advertise.get(usize::from(number) - 1).cloned(),
-                Daemon::DataNode(_) => None,
+            let topology = match daemon {
+                Daemon::NameNode(_) => None,
+                Daemon::DataNode(number) => options.topology.get(usize::from(number) - 1).cloned(),
             };
             let record = Record {
                 ports,
-                advertise,
+                advertise: options.advertise.get(&daemon).cloned(),
                 volumes: options.volumes.max(1),
+                topology,
                 args: args.clone(),
                 process: None,
                 addresses,
@@ -141,6 +148,12 @@ impl LocalCluster {
             }
             Daemon::DataNode(_) => {
                 command.args(namenodes.iter().flat_map(|address| ["--namenode", address]));
+                if let Some((host, _)) = record.advertise.as_ref().and_then(|known| known.rsplit_once(':')) {
+                    command.args(["--advertise-host", host]);
+                }
+                if let Some(topology) = &record.topology {
+                    command.args(["--topology", topology]);
+                }
                 for volume in self.layout.volumes(daemon, record.volumes) {
                     fs::create_dir_all(&volume).map_err(file_error("create", &volume))?;
                     remove_stale(&volume.join("addresses.json"))?;
@@ -179,6 +192,11 @@ impl LocalCluster {
     }
 }
 
+fn port_of(daemon: Daemon, address: &str) -> Result<u16> {
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.ok_or_else(|| LocalError::Advertise { daemon, address: address.to_owned() })
+}
+
 /// A file of an earlier run would be taken for this one's.
 fn remove_stale(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -189,6 +207,7 @@ fn remove_stale(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -314,7 +333,11 @@ exec sleep 60
     #[tokio::test]
     async fn others_are_told_the_advertised_address() {
         let mut stage = Stage::new();
-        stage.options.advertise = vec!["127.0.0.1:1".to_owned()];
+        stage.options.advertise = BTreeMap::from([
+            (Daemon::NameNode(1), "127.0.0.1:1".to_owned()),
+            (Daemon::DataNode(1), "127.0.1.1:2".to_owned()),
+        ]);
+        stage.options.topology = vec!["/a/b".to_owned()];
         stage.up(2, Ports::Free).await;
         let cluster = stage.cluster();
         let all = cluster.namenode_addresses().await.unwrap();
@@ -329,7 +352,19 @@ exec sleep 60
             arguments.contains(&format!("--advertise {} --peers {}", all[0], all.join(","))),
             "{arguments}"
         );
-        assert!(stage.arguments("datanode-1").contains("--namenode 127.0.0.1:1"));
+        let arguments = stage.arguments("datanode-1");
+        for words in [
+            "--namenode 127.0.0.1:1",
+            "--listen 127.0.0.1:2",
+            "--advertise-host 127.0.1.1",
+            "--topology /a/b",
+        ] {
+            assert!(arguments.contains(words), "{arguments}");
+        }
+        stage.options.advertise = BTreeMap::from([(Daemon::DataNode(1), "nowhere".to_owned())]);
+        let error = LocalCluster::new(&stage.folder.path().join("other"), &stage.options).unwrap();
+        let error = error.up(&stage.options).await.unwrap_err();
+        assert!(matches!(error, LocalError::Advertise { daemon: Daemon::DataNode(1), .. }), "{error}");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! How a local cluster is to be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -48,7 +48,7 @@ impl Ports {
     /// The ports of the NameNode with this number, counted from 1, other than those `taken`, to which they are added.
     pub(crate) fn namenode(self, number: u16, taken: &mut BTreeSet<u16>) -> Result<PortPair> {
         match self {
-            Self::Free => Ok(PortPair { rpc: free_port(taken)?, http: free_port(taken)? }),
+            Self::Free => Ok(PortPair { rpc: port_of_free(taken)?, http: port_of_free(taken)? }),
             Self::From(first) => {
                 let below = u32::from(NAMENODE_STEP * number.saturating_sub(1));
                 let port = |port: u16| moved(u32::from(port) - below, first, Daemon::NameNode(number));
@@ -73,15 +73,18 @@ impl Ports {
     }
 }
 
-/// A port that nobody listens on, outside the range the kernel takes for outgoing connections: while a NameNode is
-/// down, one of its clients that tries to connect again and again could otherwise be given the NameNode's own port
-/// and keep it.
-fn free_port(taken: &mut BTreeSet<u16>) -> Result<u16> {
+fn port_of_free(taken: &mut BTreeSet<u16>) -> Result<u16> {
+    free_port(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && taken.insert(port))
+}
+
+/// A port that `fits`, outside the range the kernel takes for outgoing connections: while a daemon is down, one of its
+/// clients that tries to connect again and again could otherwise be given the daemon's own port and keep it.
+pub(crate) fn free_port(mut fits: impl FnMut(u16) -> bool) -> Result<u16> {
     let length = u64::from(FREE_PORTS.end - FREE_PORTS.start);
     let first = RandomState::new().build_hasher().finish();
     (0..length)
         .map(|step| FREE_PORTS.start + (first.wrapping_add(step) % length) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && taken.insert(*port))
+        .find(|port| fits(*port))
         .ok_or(LocalError::NoFreePort)
 }
 
@@ -109,11 +112,14 @@ pub struct Options {
     pub ports: Ports,
     /// NameNodes, 1 to [`MAX_NAMENODES`]; usual are 1 and 3. A cluster that has more already keeps them.
     pub namenodes: u16,
-    /// `HOST:PORT` under which each NameNode is known to the others, to DataNodes and to clients, by number; those that
-    /// are not given one are known by where they listen. Something must lead from there to the NameNode.
-    pub advertise: Vec<String>,
+    /// `HOST:PORT` under which daemons are known to each other and to clients, as [`Network`](crate::Network) gives it;
+    /// those that are not named here are known by where they listen. Something must lead from there to the daemon. A
+    /// DataNode then listens on the same port of 127.0.0.1, whatever `ports` says.
+    pub advertise: BTreeMap<Daemon, String>,
     /// DataNodes, at most [`MAX_DATANODES`].
     pub datanodes: u16,
+    /// `/ZONE/RACK` of each DataNode, by number; further ones have none.
+    pub topology: Vec<String>,
     /// Volumes of each DataNode, at least 1.
     pub volumes: u16,
     /// Further arguments for every NameNode, such as `--dead-after 5s`.
@@ -133,7 +139,8 @@ impl Default for Options {
         Self {
             ports: Ports::Free,
             namenodes: 1,
-            advertise: Vec::new(),
+            advertise: BTreeMap::new(),
+            topology: Vec::new(),
             datanodes: 3,
             volumes: 1,
             namenode_args: Vec::new(),

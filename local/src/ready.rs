@@ -77,11 +77,8 @@ impl LocalCluster {
                 for (daemon, record) in &cluster.daemons {
                     match (&record.process, &record.addresses) {
                         (Some(process), Some(addresses)) if process.is_alive() => {
-                            let address = match daemon {
-                                Daemon::NameNode(_) => record.advertised(),
-                                Daemon::DataNode(_) => addresses.rpc.clone(),
-                            };
-                            running.push((*daemon, address));
+                            running
+                                .push((*daemon, record.known_as().unwrap_or_else(|| addresses.rpc.clone())));
                         }
                         (Some(_), _) => return Err(this.died(*daemon, record.log_start)),
                         (None, _) => {}

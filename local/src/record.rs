@@ -25,7 +25,7 @@ use crate::options::PortPair;
 use crate::process::Identity;
 
 /// Version of `cluster.json`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
 /// Bytes of a log that are read for them.
@@ -94,6 +94,8 @@ pub(crate) struct Record {
     /// Where others find it, if that is not where it listens.
     pub(crate) advertise: Option<String>,
     pub(crate) volumes: u16,
+    /// Of a DataNode, where it is: `/ZONE/RACK`.
+    pub(crate) topology: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) process: Option<Identity>,
     pub(crate) addresses: Option<Addresses>,
@@ -109,6 +111,13 @@ impl Record {
     /// Where it is told to listen; of a DataNode on any free port that says nothing.
     pub(crate) fn rpc_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.rpc)
+    }
+
+    /// Where others find this daemon; `None` of a DataNode that listens on any free port.
+    pub(crate) fn known_as(&self) -> Option<String> {
+        let fixed = (self.ports.rpc != 0).then(|| self.rpc_address());
+        let found = self.addresses.as_ref().map(|addresses| addresses.rpc.clone());
+        self.advertise.clone().or(fixed).or(found)
     }
 
     /// Where others find this NameNode.
@@ -285,6 +294,7 @@ mod tests {
             ports: PortPair { rpc: 1, http: 2 },
             advertise: None,
             volumes: 1,
+            topology: None,
             args: vec!["--x".to_owned()],
             process: Identity::of(std::process::id()).ok(),
             addresses: None,

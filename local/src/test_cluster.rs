@@ -43,7 +43,7 @@ impl Deref for TestCluster {
 
 impl Drop for TestCluster {
     fn drop(&mut self) {
-        if let Err(error) = self.cluster.kill_all() {
+        if let Err(error) = self.cluster.wipe_out() {
             // Nothing else can be done here, and a process that stays must not stay unseen.
             eprintln!("the local cluster's processes could not be stopped: {error}");
         }

@@ -50,6 +50,7 @@ Examples:
   dfs local up                                     NameNode on port 9000, three DataNodes
   dfs local up --namenodes 3                       a group that survives the loss of any one NameNode
   dfs local up --datanodes 5 --data /tmp/five --namenode-port 9500
+  dfs local up --datanodes 4 --topology /a/1,/a/2,/b/1,/b/2
   dfs local up --free-ports --namenode-arg=--dead-after=5s")]
 struct UpArgs {
     #[command(flatten)]
@@ -65,6 +66,9 @@ struct UpArgs {
     /// Volumes of each DataNode.
     #[arg(long, value_name = "N", default_value_t = NonZeroU16::MIN)]
     volumes: NonZeroU16,
+    /// Where each DataNode is, in order, with commas between them; further ones are nowhere in particular.
+    #[arg(long, value_name = "/ZONE/RACK,...", value_delimiter = ',')]
+    topology: Vec<String>,
     /// Port of the first NameNode; all others lie at the same distances as usual.
     #[arg(long, value_name = "PORT", default_value_t = NAMENODE_PORT)]
     namenode_port: u16,
@@ -102,6 +106,7 @@ impl UpArgs {
             namenodes: self.namenodes,
             datanodes: self.datanodes,
             volumes: self.volumes.get(),
+            topology: self.topology,
             namenode_args: self.namenode_arg,
             datanode_args: self.datanode_arg,
             ready_within: self.timeout,

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use dfs_client::{CreateOptions, Dfs, FsckEntry};
-use dfs_e2e::clocks::{Clocks, programs};
 use dfs_e2e::{content, wait};
-use dfs_local::{Daemon, LocalCluster, Options, TestCluster};
+use dfs_local::{Clocks, Daemon, LocalCluster, Options, Programs, TestCluster, programs};
 use dfs_types::{ErrorCode, FsPath};
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -317,7 +316,7 @@ async fn an_unreachable_namenode_is_an_error_within_five_seconds() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jumping_clock_declares_nobody_dead() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let clocks = Clocks::new(folder.path(), &programs()?, "dfs-namenode")?;
+    let clocks = Clocks::new(folder.path(), &Programs::usual(programs()?))?;
     let cluster = TestCluster::start(Options { bin_dir: Some(clocks.bin_dir()), ..quick() }).await?;
     let dfs = cluster.client().await?;
     let data = content::bytes(8, 1 << 20);
@@ -328,7 +327,7 @@ async fn a_jumping_clock_declares_nobody_dead() -> Result<()> {
 
     let mut last = dfs.stat(&path("/before")).await?.mtime;
     for hours in [10_i64, -10, 0] {
-        clocks.set(&cluster.directory(Daemon::NameNode(1)), hours * 3_600)?;
+        clocks.set(Daemon::NameNode(1), hours * 3_600)?;
         let probe = path(&format!("/probe{hours}"));
         put(&dfs, &probe, &data, CreateOptions::default()).await?;
         let now = dfs.stat(&probe).await?.mtime;

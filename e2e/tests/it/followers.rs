@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use dfs_client::Dfs;
-use dfs_e2e::network::{Link, Party};
 use dfs_e2e::wait;
-use dfs_local::Daemon;
+use dfs_local::{Daemon, Link, Party};
 use dfs_types::{ErrorCode, FsPath, Mode};
 use tokio::sync::watch;
 
@@ -104,7 +103,7 @@ async fn followers_answer_clients_that_the_leader_does_not_reach() -> Result<()>
     let Daemon::NameNode(leader) = stage.cluster.leader().await? else {
         anyhow::bail!("a DataNode leads");
     };
-    stage.network.set_both(party(leader), Party::Others, Link::Held);
+    stage.network.set_both(party(leader), Party::Clients, Link::Held);
     // Only followers can answer now. A read whose turn it is to be the leader's is in vain.
     for _ in 0..20 {
         wait::until("a follower answers", PATIENCE, || reader.stat(&seen)).await?;

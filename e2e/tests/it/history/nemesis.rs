@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use dfs_e2e::network::{Link, Party};
-use dfs_local::Daemon;
+use dfs_local::{Daemon, Link, Party};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -155,7 +154,7 @@ impl<'a> Nemesis<'a> {
             }
         }
         if cut == Cut::FromAll {
-            self.stage.network.set_both(victim, Party::Others, Link::Held);
+            self.stage.network.set_both(victim, Party::Clients, Link::Held);
         }
         self.wait(300, 4_000).await;
         self.note("heal");
@@ -171,7 +170,7 @@ impl<'a> Nemesis<'a> {
         for other in victims[1..].iter().copied().map(party) {
             self.stage.network.set_both(victim, other, Link::Delayed(time));
         }
-        self.stage.network.set_both(victim, Party::Others, Link::Delayed(time));
+        self.stage.network.set_both(victim, Party::Clients, Link::Delayed(time));
         self.wait(500, 3_000).await;
         self.note("heal");
         self.stage.network.heal();
@@ -182,7 +181,7 @@ impl<'a> Nemesis<'a> {
         let daemon = Daemon::NameNode(self.victims().await?[0]);
         let seconds = self.random.random_range(-7_200..=7_200);
         self.note(format_args!("the clock of {daemon} is {seconds:+} s wrong"));
-        self.stage.clocks.set(&self.stage.cluster.directory(daemon), seconds)?;
+        self.stage.clocks.set(daemon, seconds)?;
         self.wait(500, 1_500).await;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use dfs_e2e::clocks::programs;
+use dfs_local::programs;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

@@ -5,10 +5,14 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// The number of the process of `pids` that connected `from` there `to` here; `None` if it was none of them.
-pub(super) fn of(from: SocketAddr, to: SocketAddr, pids: &[Option<u32>]) -> io::Result<Option<usize>> {
+use super::Member;
+use crate::record::Daemon;
+
+/// The daemon of `members` that connected `from` there `to` here; `None` if it was none of them.
+pub(super) fn of(from: SocketAddr, to: SocketAddr, members: &[Member]) -> io::Result<Option<Daemon>> {
     let Some(inode) = socket_inode(&fs::read_to_string("/proc/net/tcp")?, from, to) else { return Ok(None) };
-    Ok(pids.iter().position(|pid| pid.is_some_and(|pid| holds(pid, &inode))))
+    let found = members.iter().find(|member| member.pid.is_some_and(|pid| holds(pid, &inode)));
+    Ok(found.map(|member| member.daemon))
 }
 
 /// The inode of the socket that is bound to `local` and connected to `remote`.
@@ -62,7 +66,9 @@ mod tests {
         let stream = TcpStream::connect(to).unwrap();
         let from = stream.local_addr().unwrap();
         let own = std::process::id();
-        assert_eq!(of(from, to, &[None, Some(1), Some(own)]).unwrap(), Some(2));
-        assert_eq!(of(from, to, &[None]).unwrap(), None);
+        let member = |number, pid| Member { daemon: Daemon::DataNode(number), listens: None, pid };
+        let all = [member(1, None), member(2, Some(1)), member(3, Some(own))];
+        assert_eq!(of(from, to, &all).unwrap(), Some(Daemon::DataNode(3)));
+        assert_eq!(of(from, to, &all[..1]).unwrap(), None);
     }
 }
