@@ -5,6 +5,7 @@
 
 pub mod attributes;
 pub mod checksum;
+pub mod duty;
 pub mod error;
 pub mod ids;
 pub mod limits;
@@ -15,6 +16,7 @@ pub mod replica;
 pub mod time;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use duty::{DutyState, NodeDuty};
 pub use error::{ErrorCode, FsError, FsResult};
 pub use ids::{CallId, ChunkId, ClientId, ClusterId, GenStamp, InodeId, NodeId, RequestId, VolumeId};
 pub use member::MemberRole;

@@ -7,7 +7,9 @@ use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
+use crate::balancer::Balancer;
 use crate::chunk_map::ChunkMap;
+use crate::duty::Duties;
 use crate::lease::Leases;
 use crate::liveness::Nodes;
 use crate::node::{Awaited, Node};
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub(crate) recoveries: Recoveries,
     /// Chunks committed lately, and until when they are left alone; in this order.
     settling: VecDeque<(Millis, ChunkId)>,
+    pub(crate) duties: Duties,
+    pub(crate) balancer: Balancer,
 }
 
 impl Cluster {
@@ -55,6 +59,8 @@ impl Cluster {
             untidy: Ring::default(),
             recoveries: Recoveries::new(),
             settling: VecDeque::new(),
+            duties: Duties::new(),
+            balancer: Balancer::default(),
         }
     }
 
@@ -123,6 +129,9 @@ impl Cluster {
             }
             Event::LeadershipTaken { term } => self.leadership_taken(term, now),
             Event::LeadershipLost => self.leadership_lost(),
+            Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),
+            Event::BalancerSet { settings } => self.balancer.set(settings),
+            Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
             Event::SafeModeSet { on } => {
                 if self.safe_mode.set(on) {
                     self.safe_mode_ended(now);
@@ -147,8 +156,11 @@ impl Cluster {
         let known = self.nodes.find(id).and_then(|index| Some((index, self.nodes.get(index)?.incarnation)));
         match known {
             None => {
+                let mut node = Node::new(id, incarnation, version, stats, now);
+                // Remembered from before it came.
+                node.duty = self.duties.get(&id).copied().unwrap_or_default();
                 // The table is full only after 65,536 nodes within a day; the node asks again until one is forgotten.
-                if self.nodes.add(Node::new(id, incarnation, version, stats, now)).is_some() {
+                if self.nodes.add(node).is_some() {
                     effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
                 }
             }
@@ -169,6 +181,7 @@ impl Cluster {
         let mut chunks = self.map.forget_node(index);
         let node = self.nodes.get_mut(index)?;
         let was = node.state;
+        fresh.duty = node.duty;
         let had_to_report = node.awaited.take().map(|awaited| awaited.chunks);
         for id in &chunks {
             self.refile(*id);
@@ -243,6 +256,7 @@ impl Cluster {
             }
             effects.push(Effect::NodeChanged { node, state });
         }
+        self.end_maintenance(now, effects);
         self.end_waits(now);
         self.end_overdue_copies(now);
         self.forget_dead(now);
@@ -253,6 +267,18 @@ impl Cluster {
         self.drive_recoveries(now, effects);
         self.tidy();
         self.plan_copies(now);
+    }
+
+    /// A node's disks are gone.
+    fn loss_announced(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
+        let Some(index) = self.nodes.find(id) else {
+            return;
+        };
+        if let Some(node) = self.nodes.get_mut(index).filter(|node| node.state != NodeState::Dead) {
+            node.state = NodeState::Dead;
+            effects.push(Effect::NodeChanged { node: id, state: NodeState::Dead });
+        }
+        self.died(index);
     }
 
     /// A dead node's replicas no longer count.

@@ -54,13 +54,17 @@ impl Cluster {
         let (generation, length) = (chunk.generation, chunk.length()?);
         let copies = self.replication.copies.get_mut(&id)?;
         let untold = copies.iter_mut().filter(|copy| copy.source == source && !copy.told);
-        let targets: Vec<NodeIndex> = untold
-            .map(|copy| {
-                copy.told = true;
-                copy.target
-            })
-            .collect();
+        let (mut targets, mut paces) = (Vec::new(), Vec::new());
+        for copy in untold {
+            copy.told = true;
+            targets.push(copy.target);
+            paces.push(copy.bytes_per_second);
+        }
+        // They are one stream; 0 means the most.
+        let slowest = paces.iter().copied().filter(|pace| *pace > 0).min();
+        let bytes_per_second = slowest.filter(|_| !paces.contains(&0)).unwrap_or_default();
         let targets = self.nodes.ids(&targets);
-        (!targets.is_empty()).then_some(Command::Copy { chunk: id, generation, length, targets })
+        let copy = Command::Copy { chunk: id, generation, length, targets, bytes_per_second };
+        (!paces.is_empty()).then_some(copy)
     }
 }

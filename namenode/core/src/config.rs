@@ -30,6 +30,19 @@ pub struct Config {
     pub max_copies_per_node: u32,
     /// Most bytes of the copies a node sends, and of those it receives, at a time. A single larger copy is fine.
     pub max_copy_bytes_per_node: u64,
+    /// Most copies under way in the whole cluster.
+    pub max_copies: u32,
+    /// Most bytes of the copies under way in the whole cluster. A single larger copy is fine.
+    pub max_copy_bytes: u64,
+    /// Most bytes a second of one copy from or to a node that clients use; the more they do, the less.
+    pub busy_copy_bytes_per_second: u64,
+    /// Good replicas on nodes that are not in maintenance (capped by the chunk's replication) without which a chunk's
+    /// replicas on those that are do not suffice.
+    pub maintenance_min_replicas: u32,
+    /// Most chunks the balancer moves at a time.
+    pub max_moves: u32,
+    /// Time without any move after which the balancer ends although not all is balanced.
+    pub balancer_patience: Duration,
     /// Time after which a copy of an empty chunk is given up; longer chunks get a second for each 8 MiB.
     pub copy_timeout: Duration,
     /// How long a chunk just committed is left alone because its pipeline may still be finalizing it.
@@ -62,6 +75,14 @@ impl Default for Config {
             // Two full chunks at a time leave room for clients; small chunks would otherwise wait for heartbeats.
             max_copies_per_node: 16,
             max_copy_bytes_per_node: 2 * limits::DEFAULT_CHUNK_SIZE,
+            // About every second of 5,000 nodes sends one full chunk and receives one: racks' uplinks are shared.
+            max_copies: 16_384,
+            max_copy_bytes: 4_096 * limits::DEFAULT_CHUNK_SIZE,
+            // Half of what a single hard disk does.
+            busy_copy_bytes_per_second: 64 << 20,
+            maintenance_min_replicas: 1,
+            max_moves: 2_048,
+            balancer_patience: Duration::from_mins(5),
             copy_timeout: Duration::from_secs(30),
             finalize_grace: Duration::from_secs(10),
             recovery_timeout: Duration::from_secs(30),

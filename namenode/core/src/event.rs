@@ -1,6 +1,6 @@
 //! What the decision code is told, what it answers, and what it orders DataNodes to do.
 
-use dfs_types::{ChunkId, GenStamp, InodeId, NodeId, ReplicaRecord, VolumeId};
+use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, NodeDuty, NodeId, ReplicaRecord, VolumeId};
 
 /// Capacity and health of one volume, as its node last said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,21 @@ pub struct NodeStats {
     pub active_copies: u32,
     /// It is stopping cleanly and will be back.
     pub stopping: bool,
+}
+
+/// How the balancer works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balancing {
+    /// How far a node's used share of its space may lie from that of all nodes together, in thousandths.
+    pub threshold_permille: u32,
+    /// Most bytes that a node sends, and most that it receives, for balancing.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Balancing {
+    fn default() -> Self {
+        Self { threshold_permille: 100, bytes_per_second: 64 << 20 }
+    }
 }
 
 /// Something that happened.
@@ -190,6 +205,25 @@ pub enum Event {
     },
     /// Another NameNode leads, or none: nothing is decided here any more.
     LeadershipLost,
+    /// An administrator wants a node, registered or not, to be used for this. Also sent at start, for each node that is
+    /// not in service.
+    DutySet {
+        /// Which node.
+        node: NodeId,
+        /// What for.
+        duty: NodeDuty,
+    },
+    /// The balancer is started (or its settings change), or stopped. Also sent at start, if it runs.
+    BalancerSet {
+        /// How it is to work; `None` stops it.
+        settings: Option<Balancing>,
+    },
+    /// A node's disks are gone for good: what it held is copied at once. Should it be heard of again all the same, it
+    /// is asked what it has.
+    LossAnnounced {
+        /// Which node.
+        node: NodeId,
+    },
     /// An administrator switched safe mode.
     SafeModeSet {
         /// On or off.
@@ -237,6 +271,18 @@ pub enum Effect {
 
 /// Whether a node is heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    /// A node's duty changed or got further.
+    DutyChanged {
+        /// Which node.
+        node: NodeId,
+        /// How far it is now.
+        state: DutyState,
+    },
+    /// The balancer has no more to do and ended: it is not to be started again by the next leader.
+    BalancerEnded {
+        /// Whether every node is within the threshold; else what remains can't be moved.
+        balanced: bool,
+    },
 pub enum NodeState {
     /// Heard of lately.
     Live,
@@ -268,6 +314,8 @@ pub enum Command {
     /// Agree with the other holders on the chunk's length and finalize it under the new version.
     Recover {
         /// Which chunk.
+        /// Pace of this copy; 0: as fast as it goes.
+        bytes_per_second: u64,
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,

@@ -13,11 +13,13 @@
 //!
 //! It starts as a follower that decides nothing, until it is told that its NameNode leads (`leadership`).
 
+mod balancer;
 mod chunk_map;
 mod cluster;
 mod commands;
 mod config;
 mod deletion;
+mod duty;
 mod event;
 mod hash;
 mod invariants;
@@ -39,6 +41,6 @@ mod view;
 
 pub use cluster::Cluster;
 pub use config::Config;
-pub use event::{Address, Command, Effect, Event, NodeState, NodeStats, Volume};
+pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Volume};
 pub use placement::{PlacementError, PlacementRequest};
-pub use view::{ChunkView, NodeView, SafeModeView, Totals};
+pub use view::{BalancerView, ChunkView, NodeView, SafeModeView, Totals};

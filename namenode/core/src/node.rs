@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeDuty, NodeId, ReplicaRecord};
 
 use crate::hash::{IdMap, IdSet};
 use crate::topology::Place;
@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) stats: NodeStats,
     pub(crate) place: Place,
     pub(crate) state: NodeState,
+    /// What it is used for.
+    pub(crate) duty: NodeDuty,
     /// When it was heard of last.
     pub(crate) seen: Millis,
     /// Whether its full report is in.
@@ -66,6 +68,7 @@ impl Node {
             place: Place::of(&stats.address),
             stats,
             state: NodeState::Live,
+            duty: NodeDuty::InService,
             seen: now,
             reported: false,
             fence: 0,

@@ -28,6 +28,8 @@ pub(crate) struct Copying {
     pub(crate) source: NodeIndex,
     pub(crate) target: NodeIndex,
     pub(crate) bytes: u64,
+    /// Its pace; 0: as fast as it goes.
+    pub(crate) bytes_per_second: u64,
     /// When it is given up.
     pub(crate) deadline: Millis,
     /// Whether the source was told.
@@ -315,7 +317,7 @@ impl Cluster {
                 receiver.receiving.start(bytes);
             }
             let deadline = now.plus(patience);
-            let copy = Copying { source, target: *target, bytes, deadline, told: false };
+            let copy = Copying { source, target: *target, bytes, bytes_per_second: 0, deadline, told: false };
             self.replication.copies.entry(id).or_default().push(copy);
         }
     }

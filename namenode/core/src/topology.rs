@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::Address;
+use dfs_types::{ChunkId, NodeDuty};
+
+use crate::cluster::Cluster;
 use crate::hash::of_text;
+use crate::node::Node;
+use crate::{Address, NodeState};
 
 /// A node's host, zone and rack, as numbers that are equal where the names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +45,27 @@ pub(crate) fn spread(places: impl Iterator<Item = Place>) -> (usize, usize, usiz
         hosts.insert(place.host);
     }
     (zones.len(), racks.len(), hosts.len())
+}
+
+impl Cluster {
+    /// Whether a chunk's replicas share a host, rack or zone although there are others.
+    pub(crate) fn is_misplaced(&self, id: ChunkId) -> bool {
+        let Some(chunk) = self.map.get(id) else {
+            return false;
+        };
+        let there = |node: &&Node| node.state != NodeState::Dead && node.duty == NodeDuty::InService;
+        let places: Vec<Place> = chunk
+            .good()
+            .iter()
+            .filter_map(|index| self.nodes.get(*index))
+            .filter(there)
+            .map(|node| node.place)
+            .collect();
+        let (zones, racks, hosts) =
+            spread(self.nodes.iter().map(|(_, node)| node).filter(there).map(|node| node.place));
+        let possible = |most: usize| most.min(places.len());
+        spread(places.iter().copied()) != (possible(zones), possible(racks), possible(hosts))
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId, ReplicaState};
+use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaState};
 
 use crate::chunk_map::{ChunkMap, Odd, Verdict};
 use crate::cluster::Cluster;
@@ -25,6 +25,8 @@ pub struct ChunkView {
     pub corrupt: Vec<NodeId>,
     /// Nodes it is being written to, in order.
     pub pipeline: Vec<NodeId>,
+    /// Whether its replicas share a host, a rack or a zone although there are others.
+    pub misplaced: bool,
 }
 
 /// One node.
@@ -52,6 +54,39 @@ pub struct NodeView {
     pub active_copies: u32,
     /// Whether its full report is in.
     pub reported: bool,
+    /// What it is used for, and how far that is.
+    pub duty: DutyState,
+    /// Chunks to be copied (or, if open, to be closed) before it is decommissioned or in maintenance.
+    pub depending_chunks: u64,
+    /// When its maintenance ends, if it is in maintenance or about to be.
+    pub maintenance_until: Option<Millis>,
+}
+
+/// The balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BalancerView {
+    /// Whether it moves chunks.
+    pub running: bool,
+    /// How far a node's used share of its space may lie from the mean, in thousandths.
+    pub threshold_permille: u32,
+    /// Most bytes that a node sends, and most that it receives, for balancing.
+    pub bytes_per_second: u64,
+    /// Chunks moved since it was started or this NameNode began to lead.
+    pub moved_chunks: u64,
+    /// Bytes of them.
+    pub moved_bytes: u64,
+    /// Moves under way.
+    pub pending_moves: u64,
+    /// Bytes that lie above or below the threshold.
+    pub bytes_to_move: u64,
+    /// Used share of the space of all nodes in service, in thousandths.
+    pub mean_permille: u32,
+    /// The same of the emptiest node.
+    pub lowest_permille: u32,
+    /// The same of the fullest node.
+    pub highest_permille: u32,
+    /// Whether every node in service is within the threshold.
+    pub balanced: bool,
 }
 
 /// Sums over the whole cluster. Chunks being written count only in `chunks`.
@@ -73,6 +108,9 @@ pub struct Totals {
     pub pending_copies: u64,
     /// Replicas whose deletion is ordered and not seen yet.
     pub pending_deletions: u64,
+    /// Chunks that have the replicas wanted, but sharing a host, a rack or a zone although there are others; known to
+    /// the leader only.
+    pub misplaced: u64,
     /// Replicas kept though no such chunk was ever made.
     pub quarantined: u64,
     /// Files open for writing.
@@ -120,6 +158,7 @@ impl Cluster {
             good: self.nodes.ids(chunk.good()),
             corrupt: self.nodes.ids(&corrupt),
             pipeline: self.nodes.ids(pipeline),
+            misplaced: self.is_misplaced(id),
         })
     }
 
@@ -181,6 +220,12 @@ impl Cluster {
             active_reads: node.stats.active_reads,
             active_copies: node.stats.active_copies,
             reported: node.reported,
+            duty: node.duty_state(),
+            depending_chunks: self.depending(index),
+            maintenance_until: match node.duty {
+                NodeDuty::Maintenance { until } => Some(until),
+                NodeDuty::InService | NodeDuty::Decommission => None,
+            },
         });
         views.collect()
     }

@@ -80,6 +80,8 @@ pub enum Order {
         length: u64,
         /// Whereto.
         targets: Vec<Node>,
+        /// Its pace; 0: as fast as it goes.
+        bytes_per_second: u64,
     },
     /// Delete these replicas.
     Delete {
@@ -259,8 +261,9 @@ fn reception(cluster: &Cluster, node: NodeId) -> Reception {
 
 fn order(cluster: &Cluster, command: Command) -> Order {
     match command {
-        Command::Copy { chunk, generation, length, targets } => {
-            Order::Copy { chunk, generation, length, targets: resolve(cluster, targets) }
+        Command::Copy { chunk, generation, length, targets, bytes_per_second } => {
+            let targets = resolve(cluster, targets);
+            Order::Copy { chunk, generation, length, targets, bytes_per_second }
         }
         Command::Delete { replicas } => Order::Delete { replicas },
         Command::Recover { chunk, new_generation, holders } => {

@@ -387,6 +387,8 @@ impl Engine {
                     self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
                 }
                 Effect::NodeChanged { node, state } => info!(%node, ?state, "datanode changed"),
+                Effect::DutyChanged { node, state } => info!(%node, ?state, "datanode's duty changed"),
+                Effect::BalancerEnded { balanced } => info!(balanced, "balancer ended"),
                 Effect::SafeModeChanged { on } => info!(on, "safe mode changed"),
             }
         }

@@ -147,10 +147,10 @@ fn report_reply(reception: Reception) -> v1::ReportReply {
 fn command(order: Order) -> v1::Command {
     use v1::command::Kind;
     let kind = match order {
-        Order::Copy { chunk, generation, length, targets } => Kind::Copy(v1::CopyCommand {
+        Order::Copy { chunk, generation, length, targets, bytes_per_second } => Kind::Copy(v1::CopyCommand {
             extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
             targets: wire_nodes(targets),
-            bytes_per_second: 0,
+            bytes_per_second,
         }),
         Order::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
             replicas: replicas

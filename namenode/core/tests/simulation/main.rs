@@ -440,7 +440,7 @@ impl World {
         // One in twenty orders is lost.
         let lost = self.rng.random_range(0..20) == 0;
         match command {
-            Command::Copy { chunk, generation, length, targets } => {
+            Command::Copy { chunk, generation, length, targets, bytes_per_second: _ } => {
                 assert_eq!((generation, length), (GENERATION, LENGTH));
                 for target in targets.into_iter().map(Self::number) {
                     assert_ne!(target, n);
