@@ -262,15 +262,6 @@ pub enum Effect {
         /// What it is now.
         state: NodeState,
     },
-    /// Safe mode began or ended.
-    SafeModeChanged {
-        /// On or off.
-        on: bool,
-    },
-}
-
-/// Whether a node is heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     /// A node's duty changed or got further.
     DutyChanged {
         /// Which node.
@@ -283,6 +274,15 @@ pub enum Effect {
         /// Whether every node is within the threshold; else what remains can't be moved.
         balanced: bool,
     },
+    /// Safe mode began or ended.
+    SafeModeChanged {
+        /// On or off.
+        on: bool,
+    },
+}
+
+/// Whether a node is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Heard of lately.
     Live,
@@ -305,6 +305,8 @@ pub enum Command {
         length: u64,
         /// Whereto.
         targets: Vec<NodeId>,
+        /// Pace of this copy; 0: as fast as it goes.
+        bytes_per_second: u64,
     },
     /// Delete these replicas.
     Delete {
@@ -314,8 +316,6 @@ pub enum Command {
     /// Agree with the other holders on the chunk's length and finalize it under the new version.
     Recover {
         /// Which chunk.
-        /// Pace of this copy; 0: as fast as it goes.
-        bytes_per_second: u64,
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
