@@ -5,6 +5,7 @@ mod limits;
 mod metadata;
 mod namespace;
 mod process;
+mod recovery;
 mod rig;
 mod table;
 mod transfer;
@@ -19,7 +20,8 @@ use crate::rig::Rig;
 use crate::table::Results;
 
 /// Measures put, get, metadata operations and a namespace of a million files, each as a share of the limit of this
-/// machine that binds it, and how long clients wait when the leading NameNode is killed.
+/// machine that binds it, how long clients wait when the leading
+/// NameNode is killed, and how long it takes to replicate again what a DataNode held.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure; all if not given.
@@ -40,6 +42,9 @@ struct Arguments {
     /// How often the leader is killed.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     kills: u16,
+    /// Data of the cluster that loses a DataNode, in GiB before replication.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_024))]
+    lost_gibibytes: u64,
     /// Folder for clusters and files; it should lie on the disk that is to be measured.
     #[arg(long, default_value = "data")]
     data: PathBuf,
@@ -61,6 +66,8 @@ enum Part {
     Namespace,
     /// Three NameNodes whose leader is killed.
     Failover,
+    /// Four DataNodes of which one is killed.
+    Recovery,
 }
 
 #[tokio::main]
@@ -86,14 +93,14 @@ async fn main() -> Result<()> {
     };
 
     if wanted(Part::Large) || wanted(Part::Small) {
-        let rig = Rig::start(&arguments.data, 1).await?;
+        let rig = Rig::start(&arguments.data, 1, 3).await?;
         let measured = transfers(&rig, &arguments, &mut results, wanted).await;
         rig.stop().await?;
         measured?;
     }
     for namenodes in arguments.namenodes.iter().copied().filter(|_| wanted(Part::Metadata)) {
         eprintln!("measuring metadata operations of {namenodes} NameNodes …");
-        let rig = Rig::start(&arguments.data, namenodes).await?;
+        let rig = Rig::start(&arguments.data, namenodes, 3).await?;
         let measured = metadata::operations(&rig, namenodes, &results.limits).await;
         rig.stop().await?;
         results.rows.extend(measured?);
@@ -105,12 +112,20 @@ async fn main() -> Result<()> {
     let mut errors = Vec::new();
     if wanted(Part::Failover) {
         eprintln!("killing the leader of three NameNodes {} times …", arguments.kills);
-        let rig = Rig::start(&arguments.data, 3).await?;
+        let rig = Rig::start(&arguments.data, 3, 3).await?;
         let measured = failover::measure(&rig, arguments.kills).await;
         rig.stop().await?;
         let (figures, seen) = measured?;
         results.figures.extend(figures);
         errors = seen;
+    }
+
+    if wanted(Part::Recovery) {
+        eprintln!("killing one of {} DataNodes, twice …", recovery::DATANODES);
+        let rig = Rig::start(&arguments.data, 1, recovery::DATANODES).await?;
+        let measured = recovery::measure(&rig, &results.limits, arguments.lost_gibibytes << 30).await;
+        rig.stop().await?;
+        results.figures.extend(measured?);
     }
 
     println!("{}", results.markdown());

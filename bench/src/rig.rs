@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::{self, Usage};
 
-/// A cluster of three DataNodes in a directory of its own, and folders for local files.
+/// A cluster in a directory of its own, and folders for local files.
 #[derive(Debug)]
 pub(crate) struct Rig {
     /// The cluster.
@@ -23,15 +23,16 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts the cluster, with so many NameNodes, below `root`.
-    pub(crate) async fn start(root: &Path, namenodes: u16) -> Result<Self> {
+    /// Starts the cluster, with so many NameNodes and DataNodes, below `root`.
+    pub(crate) async fn start(root: &Path, namenodes: u16, datanodes: u16) -> Result<Self> {
         let root = tempfile::tempdir_in(root)?;
         let disk = root.path().join("files");
         std::fs::create_dir(&disk)?;
         let shared_memory = Path::new("/dev/shm");
         let memory =
             if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory)? } else { tempfile::tempdir()? };
-        let options = Options { namenodes, ready_within: Duration::from_mins(1), ..Options::default() };
+        let options =
+            Options { namenodes, datanodes, ready_within: Duration::from_mins(1), ..Options::default() };
         let cluster = LocalCluster::new(&root.path().join("cluster"), &options)?;
         cluster.up(&options).await?;
         Ok(Self { cluster, disk, memory, _root: root })

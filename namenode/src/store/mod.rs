@@ -12,6 +12,7 @@ mod access;
 mod apply;
 pub(crate) mod backup;
 mod cache;
+mod checkpoint;
 mod chunk;
 pub mod directory;
 pub mod edit;

@@ -40,9 +40,9 @@ const APPLICATION: i64 = 0x6466_736e;
 const WRITER_CACHE_KIB: i64 = 64 << 10;
 /// Page cache of each reader, in KiB.
 const READER_CACHE_KIB: i64 = 16 << 10;
-/// Pages in the log after which a commit copies them into the database (64 MiB): large, as hot pages are then
-/// copied once for many commits.
-const CHECKPOINT_PAGES: i64 = 16 << 10;
+/// Pages in SQLite's log after which they are copied into the database (64 MiB): many, as hot pages are then copied
+/// once for many commits.
+pub(crate) const CHECKPOINT_PAGES: i32 = 16 << 10;
 /// Bytes the log file keeps after a checkpoint: all of it, as overwriting syncs faster than appending.
 const LOG_KEEPS_BYTES: i64 = 128 << 20;
 /// How long a connection waits for another one's lock; only checkpoints and start-up ever hold one.
@@ -194,8 +194,18 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL: commits are not synced, which the replicated log makes good; checkpoints are, so nothing is ever torn.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_KEEPS_BYTES)?;
+    Ok(connection)
+}
+
+/// Opens a connection that copies SQLite's log into the database, and does nothing else; the writer's must be open.
+pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    set_up(&connection, READER_CACHE_KIB)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(connection)
 }
 

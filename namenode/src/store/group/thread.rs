@@ -33,6 +33,9 @@ const HEARTBEAT_TICKS: u16 = 2;
 const INPUTS_AT_ONCE: usize = 256;
 /// Largest entry, in bytes: far below what a message between members may have.
 const MAX_ENTRY: usize = 4 << 20;
+/// Entries of edits that may be under way, in the log or being applied: one is synced while another is applied. More
+/// would only make them smaller, and each costs an fsync and a transaction.
+const ENTRIES_AT_ONCE: usize = 2;
 
 /// A proposal in the log that is not committed yet.
 struct Pending {
@@ -66,6 +69,8 @@ pub(super) struct Thread {
     superuser: String,
     max_batch: usize,
     pending: VecDeque<Pending>,
+    /// Entries of edits in the log that are not applied yet.
+    under_way: VecDeque<u64>,
     confirms: Vec<(Nanos, oneshot::Sender<FsResult<()>>)>,
     /// Requests in the log: the entry to be applied, and the answer.
     requests: Vec<(u64, u64, oneshot::Sender<FsResult<u64>>)>,
@@ -187,6 +192,7 @@ impl Thread {
             superuser,
             max_batch: max_batch.max(1),
             pending: VecDeque::new(),
+            under_way: VecDeque::new(),
             confirms: Vec::new(),
             requests: Vec::new(),
             opening: None,
@@ -212,18 +218,20 @@ impl Thread {
         let mut closed = false;
         while self.step(&mut inputs, &mut proposals) && !(closed && self.is_done()) {
             let tick = self.member.next_tick().since(self.shared.now());
-            let waits = !self.requests.is_empty() || self.opens();
+            let is_full = self.under_way.len() >= ENTRIES_AT_ONCE;
+            let waits = is_full || !self.requests.is_empty() || self.opens();
             let Self { runtime, inputs: queue, applied, max_batch, .. } = &mut self;
             runtime.block_on(async {
                 tokio::select! {
                     biased;
                     _ = queue.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
-                    taken = waiting.recv_many(&mut proposals, *max_batch), if !closed => closed = taken == 0,
+                    taken = waiting.recv_many(&mut proposals, *max_batch), if !closed && !is_full => closed = taken == 0,
                     _ = applied.changed(), if waits => {}
                     () = tokio::time::sleep(tick) => {}
                 }
             });
-            while proposals.len() < self.max_batch
+            while !proposals.is_empty()
+                && proposals.len() < self.max_batch
                 && let Ok(another) = waiting.try_recv()
             {
                 proposals.push(another);
@@ -338,7 +346,10 @@ impl Thread {
         };
         if data.len() <= MAX_ENTRY {
             return match self.member.propose(data) {
-                Ok(at) => self.pending.push_back(Pending { at, record, answers }),
+                Ok(at) => {
+                    self.under_way.push_back(at.index);
+                    self.pending.push_back(Pending { at, record, answers });
+                }
                 Err(refusal) => answer_all(answers, &self.explain(refusal)),
             };
         }
@@ -456,6 +467,8 @@ impl Thread {
         let applied = *self.applied.borrow_and_update();
         let status = self.member.status(now);
         let is_leader = status.role == Role::Leader;
+        // What a deposed leader put into its log may never be applied.
+        self.under_way.retain(|index| is_leader && *index > applied);
         let leads = is_leader && self.opening.is_some_and(|(_, index)| applied >= index);
         self.shared.lease_until.store(status.lease_until.0, Ordering::Release);
         self.shared.leads.store(if leads { status.term } else { 0 }, Ordering::Release);
