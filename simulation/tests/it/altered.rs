@@ -1,0 +1,57 @@
+//! Decisions with altered orders.
+
+use dfs_namenode_core::{
+    BalancerView, Cluster, Command, Effect, Event, PlacementError, PlacementRequest, Totals,
+};
+use dfs_simulation::Decisions;
+use dfs_types::{ChunkId, Millis, NodeId};
+
+/// A real NameNode whose orders somebody changes on their way.
+pub(crate) struct Altered<A> {
+    pub(crate) cluster: Cluster,
+    /// Is told who gets which orders, and answers what it gets instead.
+    pub(crate) alter: A,
+}
+
+impl<A: FnMut(NodeId, Vec<Command>) -> Vec<Command>> Decisions for Altered<A> {
+    fn apply(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        self.cluster.apply(event, now)
+    }
+
+    fn take_commands(&mut self, node: NodeId, now: Millis) -> Vec<Command> {
+        let commands = self.cluster.take_commands(node, now);
+        (self.alter)(node, commands)
+    }
+
+    fn choose_targets(
+        &mut self,
+        request: &PlacementRequest,
+        now: Millis,
+    ) -> Result<Vec<NodeId>, PlacementError> {
+        self.cluster.choose_targets(request, now)
+    }
+
+    fn loaded(&mut self, next: ChunkId, now: Millis) {
+        Decisions::loaded(&mut self.cluster, next, now);
+    }
+
+    fn wants_report(&self, node: NodeId) -> bool {
+        self.cluster.wants_report(node)
+    }
+
+    fn in_safe_mode(&self) -> bool {
+        self.cluster.in_safe_mode()
+    }
+
+    fn totals(&self, now: Millis) -> Totals {
+        self.cluster.totals(now)
+    }
+
+    fn balancer(&self) -> BalancerView {
+        self.cluster.balancer()
+    }
+
+    fn violations(&self) -> Vec<String> {
+        self.cluster.violations()
+    }
+}
