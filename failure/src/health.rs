@@ -1,0 +1,145 @@
+//! How the cluster is, as its public client sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use dfs_client::{Dfs, FsckChunk, FsckEntry, FsckSummary, NodeReport, NodeState};
+use dfs_e2e::wait;
+use dfs_types::{ChunkId, FsPath};
+use futures_util::TryStreamExt as _;
+
+use crate::cluster::{Cluster, Daemon};
+
+/// How long healing of anything may take. Generous: machines of all kinds run this.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A file check as a whole.
+#[derive(Debug, Clone)]
+pub struct Fsck {
+    /// The sums.
+    pub summary: FsckSummary,
+    /// Every chunk of every file, by path.
+    pub chunks: Vec<(String, FsckChunk)>,
+}
+
+impl Fsck {
+    /// Checks everything below `/`.
+    pub async fn run(dfs: &Dfs) -> Result<Self> {
+        let entries: Vec<FsckEntry> = dfs.fsck(&FsPath::root()).await?.try_collect().await?;
+        let mut summary = None;
+        let mut chunks = Vec::new();
+        for entry in entries {
+            match entry {
+                FsckEntry::File(file) => {
+                    chunks.extend(file.chunks.into_iter().map(|chunk| (file.path.clone(), chunk)));
+                }
+                FsckEntry::Summary(sum) => summary = Some(sum),
+            }
+        }
+        Ok(Self { summary: summary.context("the file check ended without a summary")?, chunks })
+    }
+
+    /// Where the replicas are: address of the node, chunk, bytes.
+    pub fn placed(&self) -> BTreeSet<(String, ChunkId, u64)> {
+        let replicas = self.chunks.iter().flat_map(|(_, chunk)| {
+            chunk.nodes.iter().map(|node| (node.address(), chunk.chunk, chunk.length))
+        });
+        replicas.collect()
+    }
+
+    /// Bytes of replicas that lie where none lay `before`.
+    pub fn copied_since(&self, before: &Self) -> u64 {
+        let there = before.placed();
+        self.placed().difference(&there).map(|(_, _, bytes)| bytes).sum()
+    }
+
+    /// Fails, with the numbers, unless every chunk has exactly the replicas it wants and nothing is open.
+    pub fn clean(&self) -> Result<()> {
+        let sum = &self.summary;
+        let off = sum.under_replicated + sum.over_replicated + sum.missing + sum.corrupt + sum.open_files;
+        ensure!(off == 0, "{}", numbers(sum));
+        Ok(())
+    }
+}
+
+/// What is not as it should be, in words.
+pub fn numbers(sum: &FsckSummary) -> String {
+    let parts = [
+        ("under-replicated", sum.under_replicated),
+        ("over-replicated", sum.over_replicated),
+        ("missing", sum.missing),
+        ("corrupt", sum.corrupt),
+        ("open files", sum.open_files),
+    ];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(what, number)| format!("{number} {what}"))
+        .collect();
+    format!("{} chunks, {} replicas, {}", sum.chunks, sum.replicas, parts.join(", "))
+        .trim_end_matches(", ")
+        .to_owned()
+}
+
+/// Waits until a file check finds nothing to complain of, and no copy or deletion is under way.
+pub async fn until_clean(dfs: &Dfs) -> Result<Fsck> {
+    wait::until("a clean file check", PATIENCE, || async {
+        let report = dfs.report().await?;
+        ensure!(
+            report.pending_copies == 0 && report.pending_deletions == 0,
+            "{} copies and {} deletions are under way",
+            report.pending_copies,
+            report.pending_deletions
+        );
+        let fsck = Fsck::run(dfs).await?;
+        fsck.clean()?;
+        anyhow::Ok(fsck)
+    })
+    .await
+}
+
+/// What the NameNode says of this DataNode.
+pub async fn node(dfs: &Dfs, cluster: &dyn Cluster, node: Daemon) -> Result<NodeReport> {
+    let address = cluster.address(node).await?;
+    let report = dfs.report().await?;
+    // One that lost its disk is there twice: as it was, and as it is.
+    let mut found: Vec<_> =
+        report.nodes.into_iter().filter(|found| found.node.address() == address).collect();
+    found.sort_by_key(|found| found.silent);
+    let first = found.into_iter().next();
+    first.with_context(|| format!("the NameNode does not know {node} ({address})"))
+}
+
+/// Waits until the NameNode says this of a DataNode.
+pub async fn until_state(dfs: &Dfs, cluster: &dyn Cluster, daemon: Daemon, state: NodeState) -> Result<()> {
+    wait::until(&format!("{daemon} is {state:?}"), PATIENCE, || async {
+        let found = node(dfs, cluster, daemon).await?;
+        ensure!(
+            found.state == state && (state != NodeState::Live || found.reported),
+            "it is {:?}",
+            found.state
+        );
+        anyhow::Ok(())
+    })
+    .await
+}
+
+/// How many chunks have how many replicas.
+pub fn by_replicas(fsck: &Fsck) -> BTreeMap<usize, u64> {
+    let mut counts = BTreeMap::new();
+    for (_, chunk) in &fsck.chunks {
+        *counts.entry(chunk.nodes.len()).or_default() += 1;
+    }
+    counts
+}
+
+/// The daemon with this address.
+pub async fn daemon_at(cluster: &dyn Cluster, address: &str) -> Result<Daemon> {
+    for daemon in cluster.daemons().await? {
+        if matches!(daemon, Daemon::DataNode(_)) && cluster.address(daemon).await? == address {
+            return Ok(daemon);
+        }
+    }
+    bail!("no DataNode is known as {address}")
+}

@@ -1,0 +1,307 @@
+//! The driver of processes on this machine: [`dfs_local`] for the processes, its network and clocks, and
+//! [`dfs_fault_disk`] for disks that fail.
+
+mod disks;
+mod replicas;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use async_trait::async_trait;
+use dfs_client::{Builder, Dfs};
+use dfs_local::{Clocks, Lifetime, Link, LocalCluster, Network, Options, Programs, TestCluster};
+use dfs_types::ChunkId;
+use tokio::sync::Mutex;
+
+use crate::cluster::{Capability, Cluster, Cut, Daemon, Party, Shape, Site, StoredReplica};
+use disks::Disks;
+
+/// How long a cluster may take to be ready.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// This machine.
+#[derive(Debug, Clone)]
+pub struct LocalSite {
+    programs: Programs,
+}
+
+impl LocalSite {
+    /// Clusters of the programs that were built with this one.
+    pub fn new() -> Result<Self> {
+        Ok(Self { programs: Programs::usual(dfs_local::programs()?) })
+    }
+
+    /// Clusters of other programs.
+    pub fn of(programs: Programs) -> Self {
+        Self { programs }
+    }
+}
+
+#[async_trait]
+impl Site for LocalSite {
+    fn name(&self) -> String {
+        "processes on this machine".to_owned()
+    }
+
+    fn lacks(&self, capability: Capability) -> Option<String> {
+        match capability {
+            Capability::FullDisk | Capability::FailingDisk | Capability::SlowDisk | Capability::PowerCut => {
+                Disks::lacking()
+            }
+            Capability::Clock => Clocks::available().err().map(|error| error.to_string()),
+            Capability::Pause
+            | Capability::Network
+            | Capability::Disk
+            | Capability::Grow
+            | Capability::Restore => None,
+        }
+    }
+
+    async fn build(&self, shape: &Shape) -> Result<Arc<dyn Cluster>> {
+        Ok(Arc::new(Processes::build(&self.programs, shape).await?))
+    }
+}
+
+/// What a shape means for the NameNodes' command lines.
+fn namenode_args(shape: &Shape) -> Vec<String> {
+    let times = &shape.times;
+    let flags = [
+        ("heartbeat-interval", times.heartbeat),
+        ("stale-after", times.stale_after),
+        ("dead-after", times.dead_after),
+        ("restart-grace", times.restart_grace),
+        ("lease-soft-limit", times.lease_soft),
+        ("lease-hard-limit", times.lease_hard),
+    ];
+    flags.iter().map(|(flag, time)| format!("--{flag}={}ms", time.as_millis())).collect()
+}
+
+/// A cluster of processes.
+struct Processes {
+    cluster: TestCluster,
+    network: Network,
+    disks: Disks,
+    clocks: Option<Clocks>,
+    shape: Shape,
+    /// As the cluster was started last; more DataNodes are added to them.
+    options: Mutex<Options>,
+    namenode: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Processes {
+    async fn build(programs: &Programs, shape: &Shape) -> Result<Self> {
+        let folder = tokio::task::spawn_blocking(tempfile::tempdir).await??;
+        let clocks = if shape.clocks || *programs != Programs::usual(programs.folder.clone()) {
+            Some(Clocks::new(folder.path(), programs)?)
+        } else {
+            None
+        };
+        let bin_dir = clocks.as_ref().map_or_else(|| programs.folder.clone(), Clocks::bin_dir);
+        let mut options = Options {
+            namenodes: shape.namenodes,
+            datanodes: shape.datanodes,
+            volumes: shape.volumes,
+            topology: shape.topology.iter().map(|place| (*place).to_owned()).collect(),
+            namenode_args: namenode_args(shape),
+            // On disks this small the usual reserve would leave nothing.
+            datanode_args: vec!["--reserve=1m".to_owned(), "--scrub-interval=2s".to_owned()],
+            ready_within: PATIENCE,
+            lifetime: Lifetime::Scoped,
+            bin_dir: Some(bin_dir),
+            ..Options::default()
+        };
+        let cluster = TestCluster::prepare(&options).await?;
+        let network = Network::new(LocalCluster::clone(&cluster));
+        let disks = Disks::default();
+        let namenodes = (1..=shape.namenodes).map(Daemon::NameNode);
+        for daemon in namenodes.chain((1..=shape.datanodes).map(Daemon::DataNode)) {
+            options.advertise.insert(daemon, network.add(daemon).await?);
+            if shape.disks {
+                disks.mount(&cluster, daemon, shape.volumes).await?;
+            }
+        }
+        cluster.up(&options).await?;
+        let namenode = programs.folder.join(&programs.namenode);
+        let options = Mutex::new(options);
+        Ok(Self { cluster, network, disks, clocks, shape: shape.clone(), options, namenode, _folder: folder })
+    }
+}
+
+#[async_trait]
+impl Cluster for Processes {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    async fn client(&self) -> Result<Builder> {
+        let addresses = self.cluster.namenode_addresses().await?;
+        Ok(addresses.into_iter().fold(Dfs::builder(), Builder::namenode))
+    }
+
+    async fn address(&self, node: Daemon) -> Result<String> {
+        let all = self.cluster.status().await?;
+        let found = all.into_iter().find(|status| status.daemon == node).and_then(|status| status.known_as);
+        found.with_context(|| format!("{node} was never started"))
+    }
+
+    async fn leader(&self) -> Result<Daemon> {
+        Ok(self.cluster.leader().await?)
+    }
+
+    async fn daemons(&self) -> Result<Vec<Daemon>> {
+        Ok(self.cluster.status().await?.into_iter().map(|status| status.daemon).collect())
+    }
+
+    async fn wait_ready(&self) -> Result<()> {
+        Ok(self.cluster.wait_ready(PATIENCE).await?)
+    }
+
+    async fn start(&self, nodes: &[Daemon]) -> Result<()> {
+        Ok(self.cluster.start_all(nodes).await?)
+    }
+
+    async fn stop(&self, node: Daemon) -> Result<()> {
+        Ok(self.cluster.stop(node).await?)
+    }
+
+    async fn kill(&self, nodes: &[Daemon]) -> Result<()> {
+        Ok(self.cluster.kill_all(nodes).await?)
+    }
+
+    async fn pause(&self, node: Daemon) -> Result<()> {
+        Ok(self.cluster.pause(node).await?)
+    }
+
+    async fn resume(&self, node: Daemon) -> Result<()> {
+        Ok(self.cluster.resume(node).await?)
+    }
+
+    async fn part(&self, ones: &[Party], others: &[Party], cut: Cut) -> Result<()> {
+        for (one, other) in ones.iter().flat_map(|one| others.iter().map(move |other| (*one, *other))) {
+            self.network.set(one, other, Link::Held);
+            if cut == Cut::BothWays {
+                self.network.set(other, one, Link::Held);
+            }
+        }
+        Ok(())
+    }
+
+    async fn heal(&self) -> Result<()> {
+        self.network.heal();
+        if let Some(clocks) = &self.clocks {
+            for daemon in self.daemons().await? {
+                clocks.set(daemon, 0)?;
+            }
+        }
+        self.disks.mend()
+    }
+
+    async fn replicas(&self, node: Daemon) -> Result<Vec<StoredReplica>> {
+        let directory = self.cluster.directory(node);
+        tokio::task::spawn_blocking(move || replicas::finalized(&directory)).await?
+    }
+
+    async fn corrupt(&self, node: Daemon, chunk: ChunkId) -> Result<()> {
+        let directory = self.cluster.directory(node);
+        tokio::task::spawn_blocking(move || replicas::corrupt(&directory, chunk))
+            .await?
+            .with_context(|| format!("{node} has no replica of chunk {chunk} to damage"))
+    }
+
+    async fn fill(&self, node: Daemon) -> Result<()> {
+        self.disks.fill(node)
+    }
+
+    async fn lose_volume(&self, node: Daemon, volume: u16) -> Result<()> {
+        self.disks.fail(node, volume)
+    }
+
+    async fn wipe(&self, node: Daemon) -> Result<()> {
+        Ok(self.cluster.replace_disk(node).await?)
+    }
+
+    async fn throttle(&self, node: Daemon, bytes_per_second: u64) -> Result<()> {
+        self.disks.throttle(node, bytes_per_second)
+    }
+
+    async fn skew(&self, node: Daemon, seconds: i64) -> Result<()> {
+        let clocks = self.clocks.as_ref().context("this cluster was built without clocks to set")?;
+        Ok(clocks.set(node, seconds)?)
+    }
+
+    async fn power_cut(&self, nodes: &[Daemon]) -> Result<()> {
+        self.cluster.kill_all(nodes).await?;
+        self.disks.power_cut(nodes).await
+    }
+
+    async fn add_datanode(&self) -> Result<Daemon> {
+        let mut options = self.options.lock().await;
+        let daemon = Daemon::DataNode(options.datanodes + 1);
+        options.advertise.insert(daemon, self.network.add(daemon).await?);
+        if self.shape.disks {
+            self.disks.mount(&self.cluster, daemon, self.shape.volumes).await?;
+        }
+        options.datanodes += 1;
+        // Only what is missing is started.
+        self.cluster.up(&options).await?;
+        Ok(daemon)
+    }
+
+    async fn restore(&self, node: Daemon, backup: &Path) -> Result<()> {
+        ensure!(matches!(node, Daemon::NameNode(_)), "{node} has no metadata");
+        self.cluster.replace_disk(node).await?;
+        let restored = tokio::process::Command::new(&self.namenode)
+            .arg("restore")
+            .arg("--dir")
+            .arg(self.cluster.directory(node))
+            .arg(backup)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        if !restored.status.success() {
+            bail!("restoring {node} failed: {}", String::from_utf8_lossy(&restored.stderr).trim());
+        }
+        Ok(())
+    }
+
+    async fn save_logs(&self, folder: &Path) -> Result<()> {
+        let logs: Vec<_> = self.cluster.status().await?.into_iter().map(|status| status.log).collect();
+        let folder = folder.to_owned();
+        tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&folder)?;
+            for log in logs {
+                if let Some(name) = log.file_name() {
+                    std::fs::copy(&log, folder.join(name))?;
+                }
+            }
+            anyhow::Ok(())
+        })
+        .await?
+    }
+
+    async fn remove(&self) -> Result<()> {
+        let (cluster, disks) = (LocalCluster::clone(&self.cluster), self.disks.clone());
+        tokio::task::spawn_blocking(move || end(&cluster, &disks)).await?
+    }
+}
+
+/// Ends all processes, and then the disks that they use; directories go with their owner.
+fn end(cluster: &LocalCluster, disks: &Disks) -> Result<()> {
+    // A disk that fails or is slow would hold its process up.
+    let mended = disks.mend();
+    cluster.wipe_out()?;
+    disks.unmount();
+    mended
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if let Err(error) = end(&self.cluster, &self.disks) {
+            // Nothing else can be done here, and what stays must not stay unseen.
+            eprintln!("a cluster could not be removed: {error:#}");
+        }
+    }
+}
