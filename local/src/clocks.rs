@@ -13,7 +13,7 @@ const PLACES: [&str; 4] =
     ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
 
 /// What stands for the daemons.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
     /// Folder of both.
     pub folder: PathBuf,
@@ -48,8 +48,7 @@ impl Clocks {
     ///
     /// Errors: [`LocalError::NoFakeTime`] without libfaketime.
     pub fn new(folder: &Path, programs: &Programs) -> Result<Self> {
-        let library = PLACES.iter().map(|place| Path::new(place).join("faketime/libfaketimeMT.so.1"));
-        let library = library.into_iter().find(|library| library.exists()).ok_or(LocalError::NoFakeTime)?;
+        let library = library()?;
         let this = Self { folder: folder.to_owned() };
         for folder in [this.bin_dir(), this.folder.join("clocks")] {
             fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
@@ -60,7 +59,7 @@ impl Clocks {
             let script = format!(
                 "#!/bin/sh\n\
                  previous=; daemon=; for argument; do case \"$previous$daemon\" in\n\
-                 --dir | --volume) daemon=${{argument%/volume-*}}; daemon=${{daemon##*/}};; esac; previous=$argument; done\n\
+                 --dir | --volume) daemon=${{argument%/volume-*}}; daemon=${{daemon%/meta}}; daemon=${{daemon##*/}};; esac; previous=$argument; done\n\
                  clock='{}'/$daemon\n\
                  [ -e \"$clock\" ] || echo +0s >\"$clock\"\n\
                  exec env {variables}LD_PRELOAD='{}' FAKETIME_TIMESTAMP_FILE=\"$clock\" FAKETIME_NO_CACHE=1 \
@@ -72,6 +71,13 @@ impl Clocks {
             write_program(&this.bin_dir().join(name), &script)?;
         }
         Ok(this)
+    }
+
+    /// Whether clocks can be set here.
+    ///
+    /// Errors: [`LocalError::NoFakeTime`] without libfaketime.
+    pub fn available() -> Result<()> {
+        library().map(drop)
     }
 
     /// The folder to start daemons from.
@@ -87,6 +93,11 @@ impl Clocks {
         fs::write(&new, format!("{seconds:+}s\n")).map_err(file_error("write", &new))?;
         fs::rename(&new, &clock).map_err(file_error("replace", &clock))
     }
+}
+
+fn library() -> Result<PathBuf> {
+    let mut places = PLACES.iter().map(|place| Path::new(place).join("faketime/libfaketimeMT.so.1"));
+    places.find(|library| library.exists()).ok_or(LocalError::NoFakeTime)
 }
 
 fn write_program(path: &Path, script: &str) -> Result<()> {
@@ -118,11 +129,11 @@ mod tests {
             assert_eq!(fault, "some");
             seconds.parse::<i64>().unwrap() / 31_557_600
         };
-        let now = year("dfs-namenode", &["run", "--dir", "/x/namenode-1"]);
+        let now = year("dfs-namenode", &["run", "--dir", "/x/namenode-1/meta"]);
         clocks.set(Daemon::NameNode(2), -20 * 31_557_600).unwrap();
         clocks.set(Daemon::DataNode(1), 20 * 31_557_600).unwrap();
-        assert_eq!(year("dfs-namenode", &["run", "--dir", "/x/namenode-2"]), now - 20);
-        assert_eq!(year("dfs-namenode", &["run", "--dir", "/x/namenode-1"]), now);
+        assert_eq!(year("dfs-namenode", &["run", "--dir", "/x/namenode-2/meta"]), now - 20);
+        assert_eq!(year("dfs-namenode", &["run", "--dir", "/x/namenode-1/meta"]), now);
         for volumes in
             [&["--volume", "/x/datanode-1"][..], &["--volume", "/x/datanode-1/volume-1", "--volume", "/y"]]
         {

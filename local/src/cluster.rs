@@ -78,6 +78,16 @@ impl LocalCluster {
         self.layout.root()
     }
 
+    /// Where a disk may be mounted for a daemon alone before it is started.
+    pub fn disk(&self, daemon: Daemon) -> PathBuf {
+        self.layout.disk(daemon)
+    }
+
+    /// The volumes of a DataNode that was started before.
+    pub async fn volumes(&self, daemon: Daemon) -> Result<Vec<PathBuf>> {
+        self.blocking(move |this| Ok(this.layout.volumes(daemon, this.known(daemon)?.volumes))).await
+    }
+
     /// A daemon's directory (for a DataNode with several volumes, the folder that holds them).
     pub fn directory(&self, daemon: Daemon) -> PathBuf {
         self.layout.directory(daemon)
@@ -211,13 +221,9 @@ impl LocalCluster {
             if this.known(daemon)?.is_alive() {
                 return Err(LocalError::Runs(daemon));
             }
-            let directory = this.directory(daemon);
-            match fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(file_error("remove", &directory)(error))
-                }
-                Ok(()) | Err(_) => Ok(()),
-            }
+            // What is on the disk, not the disk: it may be mounted there.
+            let directory = this.layout.disk(daemon);
+            remove_all_below(&directory).map_err(file_error("empty", &directory))
         })
         .await
     }
@@ -242,8 +248,9 @@ impl LocalCluster {
         builder.connect().await.map_err(|source| LocalError::Client { address: addresses.join(", "), source })
     }
 
-    /// Kills every process that is this cluster's, without waiting for other commands: for the end of a test.
-    pub(crate) fn wipe_out(&self) -> Result<()> {
+    /// Kills every process that is this cluster's, without waiting for other commands, and blocks until they are gone:
+    /// for the end of a test.
+    pub fn wipe_out(&self) -> Result<()> {
         self.end_all(Signal::KILL).map(drop)
     }
 
@@ -341,6 +348,23 @@ impl LocalCluster {
             log: self.layout.log(daemon),
         }
     }
+}
+
+/// Empties a directory, if it is there.
+fn remove_all_below(directory: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The folder of the programs that were built with this one: beside it; a test program lies one folder deeper, in `deps`.

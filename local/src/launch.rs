@@ -136,7 +136,8 @@ impl LocalCluster {
         command.arg("run").args(["--listen", &listen, "--http", &http]);
         match daemon {
             Daemon::NameNode(_) => {
-                let directory = self.layout.directory(daemon);
+                let (disk, directory) = (self.layout.disk(daemon), self.layout.directory(daemon));
+                fs::create_dir_all(&disk).map_err(file_error("create", &disk))?;
                 remove_stale(&directory.join("addresses.json"))?;
                 command.arg("--dir").arg(directory).arg("--format-if-empty");
                 if namenodes.len() > 1 || record.advertise.is_some() {
@@ -227,8 +228,9 @@ for word in "$@"; do
   previous=$word
 done
 mkdir -p "$directory"
-echo "$@" >> "$directory.args"
-root=$(dirname "$directory")
+disk=${directory%/meta}
+echo "$@" >> "$disk.args"
+root=$(dirname "$disk")
 case "$directory" in */namenode-*)
   while [ ! -e "$root/namenode-$(cat "$root/wait-for").args" ]; do sleep 0.05; done ;;
 esac
@@ -376,9 +378,9 @@ exec sleep 60
         let error = cluster.replace_disk(daemon).await.unwrap_err();
         assert!(matches!(error, LocalError::Runs(Daemon::NameNode(2))), "{error}");
         cluster.kill(daemon).await.unwrap();
-        assert!(cluster.directory(daemon).exists());
+        assert!(cluster.directory(daemon).join("addresses.json").exists());
         cluster.replace_disk(daemon).await.unwrap();
-        assert!(!cluster.directory(daemon).exists());
+        assert!(!cluster.directory(daemon).exists() && cluster.disk(daemon).exists());
         cluster.replace_disk(daemon).await.unwrap();
         let error = cluster.replace_disk(Daemon::NameNode(3)).await.unwrap_err();
         assert!(matches!(error, LocalError::NotRunning(Daemon::NameNode(3))), "{error}");

@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/cluster.json            this record
 //! DATA/cluster.lock            locked while a command changes the cluster
-//! DATA/namenode-1/             directory of the first NameNode
+//! DATA/namenode-1/meta/        directory of the first NameNode
 //! DATA/datanode-1/             volume of the first DataNode (further ones: datanode-1/volume-2 …)
 //! DATA/logs/namenode-1.log …   what the processes wrote
 //! ```
@@ -175,8 +175,17 @@ impl Layout {
         &self.root
     }
 
-    pub(crate) fn directory(&self, daemon: Daemon) -> PathBuf {
+    /// What a daemon may have a disk of its own for: nothing else is written by it.
+    pub(crate) fn disk(&self, daemon: Daemon) -> PathBuf {
         self.root.join(daemon.to_string())
+    }
+
+    pub(crate) fn directory(&self, daemon: Daemon) -> PathBuf {
+        match daemon {
+            // It replaces its directory as a whole, which can't be done to a mount point.
+            Daemon::NameNode(_) => self.disk(daemon).join("meta"),
+            Daemon::DataNode(_) => self.disk(daemon),
+        }
     }
 
     /// The directories a DataNode stores chunks in.
