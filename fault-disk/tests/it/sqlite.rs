@@ -66,17 +66,16 @@ impl Writer {
     }
 
     /// Lets it write so many rows, cuts the power, and answers the last row that was acknowledged.
-    fn cut_after(mut self, rows: usize, stage: &Stage, seed: u64) -> Option<i64> {
+    fn cut_after(mut self, rows: usize, stage: &Stage, seed: u64) -> i64 {
         let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut acknowledged = lines.by_ref().filter_map(|line| line.strip_prefix(ROW)?.parse().ok());
-        let mut last = acknowledged.nth(rows);
-        assert!(last.is_some(), "the writer ended before the power was cut");
+        let mut last = acknowledged.nth(rows).expect("the writer ended before the power was cut");
         if seed.is_multiple_of(2) {
             self.0.kill().unwrap();
         }
         stage.disk.power_cut(seed).unwrap();
         // What it could still acknowledge counts.
-        last = acknowledged.last().or(last);
+        last = acknowledged.last().unwrap_or(last);
         assert!(self.0.wait().is_ok());
         last
     }
@@ -107,12 +106,12 @@ fn make(stage: &Stage) -> PathBuf {
     path
 }
 
-/// Cuts the power so many times while a process inserts; answers the first loss.
+/// Cuts the power so many times while a process inserts; answers the first loss, if there is one.
 fn storm(stage: &Stage, synchronous: &str, cuts: u64) -> Option<String> {
     let path = make(stage);
     for seed in 0..cuts {
         let writer = Writer::start(&path, synchronous);
-        let last = writer.cut_after((seed * 7 % 30) as usize, stage, seed).unwrap();
+        let last = writer.cut_after((seed * 7 % 30) as usize, stage, seed);
         stage.disk.restore().unwrap();
         match rows(&path) {
             // One more may have been on its way to its acknowledgement.
@@ -143,7 +142,7 @@ fn on_a_disk_that_lies_a_loss_is_found() {
     let path = make(&stage);
     for seed in 0..20 {
         stage.disk.ignore_sync(true);
-        let last = Writer::start(&path, "full").cut_after(40, &stage, seed).unwrap();
+        let last = Writer::start(&path, "full").cut_after(40, &stage, seed);
         stage.disk.restore().unwrap();
         match rows(&path) {
             Ok(found) if found >= last => {}
