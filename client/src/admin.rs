@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, cluster_id, from_status, volume_id};
 use dfs_proto::v1;
-use dfs_types::{ChunkId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, VolumeId};
+use dfs_types::{ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp, Millis, VolumeId};
 use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::connect::Dfs;
+use crate::duty::{BalancerStatus, balancer_status, duty_state};
 use crate::error::incomplete;
 use crate::namespace::status;
 
@@ -64,6 +65,12 @@ pub struct NodeReport {
     pub version: String,
     /// Whether its full report is in.
     pub reported: bool,
+    /// How far what it is to be used for is.
+    pub duty: DutyState,
+    /// Chunks to be copied before it is decommissioned or in maintenance.
+    pub depending_chunks: u64,
+    /// Unix time at which its maintenance ends, if it is in maintenance or about to be.
+    pub maintenance_until: Option<Millis>,
 }
 
 /// State of safe mode.
@@ -112,6 +119,12 @@ pub struct ClusterReport {
     pub only_one_copy: u64,
     /// Version of the NameNode's software.
     pub version: String,
+    /// Chunks that have their replicas, but share a host, rack or zone without need.
+    pub misplaced: u64,
+    /// Replicas of chunks that the namespace does not know, kept until a person decides.
+    pub quarantined: u64,
+    /// How the balancer gets on.
+    pub balancer: BalancerStatus,
 }
 
 /// What to do about safe mode.
@@ -136,12 +149,16 @@ pub struct FsckChunk {
     pub length: u64,
     /// Replicas wanted.
     pub expected: u32,
-    /// Nodes with a good replica.
+    /// Nodes with a good replica; while it is being written, its pipeline in order.
     pub nodes: Vec<Endpoint>,
+    /// How many of these are being decommissioned: their replicas can be read and don't count.
+    pub leaving: u32,
     /// Replicas known to be bad.
     pub corrupt: u32,
     /// Whether it is being written.
     pub under_construction: bool,
+    /// Whether its replicas share a host, rack or zone without need.
+    pub misplaced: bool,
 }
 
 /// A file as the file check found it.
@@ -180,6 +197,8 @@ pub struct FsckSummary {
     pub replicas: u64,
     /// Whether every chunk has a good replica.
     pub healthy: bool,
+    /// Chunks that have their replicas, but share a host, rack or zone without need.
+    pub misplaced: u64,
 }
 
 /// One item of [`Dfs::fsck`].
@@ -203,7 +222,8 @@ fn volume(volume: v1::VolumeStatus) -> FsResult<VolumeReport> {
     })
 }
 
-fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
+pub(crate) fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
+    let duty = duty_state(report.duty())?;
     let state = match report.state() {
         v1::NodeState::Live => NodeState::Live,
         v1::NodeState::Stale => NodeState::Stale,
@@ -221,6 +241,9 @@ fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
         active_copies: report.active_copies,
         version: report.version,
         reported: report.reported,
+        duty,
+        depending_chunks: report.depending_chunks,
+        maintenance_until: (report.maintenance_until_ms != 0).then_some(Millis(report.maintenance_until_ms)),
     })
 }
 
@@ -236,7 +259,9 @@ fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
         length: chunk.length,
         expected: chunk.expected,
         nodes: chunk.nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
+        leaving: chunk.leaving,
         corrupt: chunk.corrupt,
+        misplaced: chunk.misplaced,
         under_construction: chunk.under_construction,
     })
 }
@@ -261,6 +286,7 @@ fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
                 open_files,
                 replicas,
                 healthy,
+                misplaced,
             } = summary;
             Ok(FsckEntry::Summary(FsckSummary {
                 files,
@@ -274,6 +300,7 @@ fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
                 open_files,
                 replicas,
                 healthy,
+                misplaced,
             }))
         }
     }
@@ -305,6 +332,9 @@ impl Dfs {
             open_files: report.open_files,
             only_one_copy: report.only_one_copy,
             version: report.version,
+            misplaced: report.misplaced,
+            quarantined: report.quarantined,
+            balancer: balancer_status(report.balancer.ok_or_else(|| incomplete("balancer"))?),
         })
     }
 

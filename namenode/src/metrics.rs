@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::Totals;
-use dfs_types::MemberRole;
+use dfs_namenode_core::BalancerView;
+use dfs_types::{DutyState, MemberRole};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
 
 use crate::api::Namenode;
+use crate::api::admin::Report;
+use crate::serve::http::duty_name;
 use crate::store::{Counts, Observer};
 
 /// Upper bounds of time histograms: 50 µs to 26 s, each twice the one before.
 fn time_buckets() -> prometheus::Result<Vec<f64>> {
     exponential_buckets(0.000_05, 2.0, 20)
 }
+
+/// All states of a duty.
+const DUTIES: [DutyState; 5] = [
+    DutyState::InService,
+    DutyState::Decommissioning,
+    DutyState::Decommissioned,
+    DutyState::EnteringMaintenance,
+    DutyState::InMaintenance,
+];
 
 /// The process's metrics. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,6 +43,8 @@ pub struct Metrics {
     members: IntGaugeVec,
     chunks: IntGaugeVec,
     nodes: IntGaugeVec,
+    duties: IntGaugeVec,
+    balancer: IntGaugeVec,
     bytes: IntGaugeVec,
     pending: IntGaugeVec,
     safe_mode: IntGauge,
@@ -104,6 +117,12 @@ impl Metrics {
             )?,
             chunks: gauges("dfs_namenode_chunks", "Chunks by state; 'all' counts each once.", "state")?,
             nodes: gauges("dfs_namenode_nodes", "DataNodes by state.", "state")?,
+            duties: gauges("dfs_namenode_nodes_by_duty", "DataNodes by what they are used for.", "duty")?,
+            balancer: gauges(
+                "dfs_namenode_balancer",
+                "The balancer: its settings, how nodes are filled in thousandths, and what it moved since it started.",
+                "what",
+            )?,
             bytes: gauges(
                 "dfs_namenode_bytes",
                 "Bytes of the DataNodes that are not dead: 'capacity', 'used', 'available'.",
@@ -111,7 +130,8 @@ impl Metrics {
             )?,
             pending: gauges(
                 "dfs_namenode_pending",
-                "Replicas: 'copies' and 'deletions' ordered, 'quarantined' ones of no known chunk.",
+                "Replicas: 'copies' and 'deletions' ordered, 'quarantined' ones of no known chunk; 'depending_chunks' that \
+                 keep nodes from leaving.",
                 "kind",
             )?,
             safe_mode: gauge("dfs_namenode_safe_mode", "1 in safe mode, else 0.")?,
@@ -140,7 +160,10 @@ impl Metrics {
     }
 
     /// What the cluster looks like now.
-    pub fn cluster(&self, totals: &Totals, safe_mode: bool) {
+    pub fn cluster(&self, report: &Report) {
+        let Report { cluster: _, safe_mode, nodes, totals, counts, balancer } = report;
+        self.namespace(counts);
+        self.balancer(balancer);
         let set = |gauges: &IntGaugeVec, label: &str, value: u64| {
             gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -151,6 +174,7 @@ impl Metrics {
             ("only_one_copy", totals.only_one_copy),
             ("missing", totals.missing),
             ("corrupt", totals.corrupt),
+            ("misplaced", totals.misplaced),
         ] {
             set(&self.chunks, state, value);
         }
@@ -165,11 +189,35 @@ impl Metrics {
         set(&self.pending, "copies", totals.pending_copies);
         set(&self.pending, "deletions", totals.pending_deletions);
         set(&self.pending, "quarantined", totals.quarantined);
-        self.safe_mode.set(i64::from(safe_mode));
+        self.safe_mode.set(i64::from(safe_mode.on));
+        for state in DUTIES {
+            let count = nodes.iter().filter(|node| node.duty == state).count();
+            set(&self.duties, duty_name(state), count as u64);
+        }
+        let depending = nodes.iter().map(|node| node.depending_chunks).sum();
+        set(&self.pending, "depending_chunks", depending);
+    }
+
+    fn balancer(&self, view: &BalancerView) {
+        for (what, value) in [
+            ("running", u64::from(view.running)),
+            ("balanced", u64::from(view.balanced)),
+            ("threshold_permille", u64::from(view.threshold_permille)),
+            ("mean_permille", u64::from(view.mean_permille)),
+            ("lowest_permille", u64::from(view.lowest_permille)),
+            ("highest_permille", u64::from(view.highest_permille)),
+            ("bytes_per_second", view.bytes_per_second),
+            ("moved_chunks", view.moved_chunks),
+            ("moved_bytes", view.moved_bytes),
+            ("pending_moves", view.pending_moves),
+            ("bytes_to_move", view.bytes_to_move),
+        ] {
+            self.balancer.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     /// What the namespace holds now.
-    pub fn namespace(&self, counts: &Counts) {
+    fn namespace(&self, counts: &Counts) {
         for (gauge, value) in [
             (&self.files, counts.files),
             (&self.directories, counts.directories),

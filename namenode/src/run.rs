@@ -234,7 +234,7 @@ impl Running {
         };
         readiness.waiting("loading the namespace");
         let (handle, inbox) = engine::channel();
-        let (clock, sink, observer) = (inbox.clock(), handle.clone(), metrics.clone());
+        let (clock, sink, observer) = (handle.clock(), handle.clone(), metrics.clone());
         let dir = config.dir.clone();
         let settings = config.settings;
         let superuser = config.superuser.clone();
@@ -533,6 +533,15 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
     contents.chunks(|chunk, generation, length, replication| {
         cluster.apply(Event::ChunkLoaded { chunk, generation, length, replication }, clock.now());
     })?;
+    for (node, duty) in contents.duties()? {
+        cluster.apply(Event::DutySet { node, duty: clock.duty(duty) }, clock.now());
+    }
+    if let Some(settings) = contents.balancer()? {
+        cluster.apply(Event::BalancerSet { settings: Some(settings.into()) }, clock.now());
+    }
+    if contents.safe_mode()? {
+        cluster.apply(Event::SafeModeSet { on: true }, clock.now());
+    }
     for (inode, holder) in contents.leases()? {
         cluster.apply(Event::LeaseTaken { inode, holder }, clock.now());
     }
@@ -616,8 +625,7 @@ async fn watch(
         metrics.group(&namenode);
         // Counts all nodes: often enough once a tick, whatever changes in the group.
         if due && let Ok(report) = namenode.report().await {
-            metrics.cluster(&report.totals, report.safe_mode.on);
-            metrics.namespace(&report.counts);
+            metrics.cluster(&report);
         }
     }
 }

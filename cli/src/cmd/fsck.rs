@@ -1,5 +1,6 @@
 //! `dfs fsck`.
 
+use clap::ValueEnum;
 use dfs_client::{Dfs, FsckChunk, FsckEntry, FsckFile, FsckSummary};
 use dfs_types::{FsError, FsPath};
 use futures_util::TryStreamExt;
@@ -14,16 +15,21 @@ use crate::size;
 /// How `dfs fsck` is typed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Compares what the namespace says with the replicas that the DataNodes have reported. Files with a problem are always
-listed. Exit status 0: every chunk has a good replica; 1: some have none.
+Compares what the namespace says with the replicas that the DataNodes have reported. Files with a problem are listed,
+or with --list those with the problems named. Exit status 0: every chunk has a good replica; 1: some have none.
 
 Examples:
   dfs fsck /
-  dfs fsck /data --locations           every file with its chunks and where they are")]
+  dfs fsck /data --locations           every file with its chunks and where they are
+  dfs fsck / --list missing,corrupt    what can't be read, or not from everywhere
+  dfs fsck / --list open               files that somebody writes, or that nobody closed")]
 pub(crate) struct Args {
     /// A file or directory.
     #[arg(value_name = "PATH", default_value = "/")]
     path: String,
+    /// List only files that are so, or have such chunks.
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', conflicts_with = "files")]
+    list: Vec<Kind>,
     /// List every file.
     #[arg(long)]
     files: bool,
@@ -35,6 +41,37 @@ pub(crate) struct Args {
     locations: bool,
 }
 
+/// What to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// No replica is known.
+    Missing,
+    /// A replica is known to be bad.
+    Corrupt,
+    /// Fewer good replicas than wanted.
+    Under,
+    /// More good replicas than wanted.
+    Over,
+    /// Replicas share a host, rack or zone without need.
+    Misplaced,
+    /// Open for writing.
+    Open,
+}
+
+impl Kind {
+    fn is_of(self, file: &FsckFile) -> bool {
+        let has = |problem| file.chunks.iter().any(|chunk| Problem::of(chunk) == Some(problem));
+        match self {
+            Self::Missing => has(Problem::Missing),
+            Self::Corrupt => file.chunks.iter().any(|chunk| chunk.corrupt > 0),
+            Self::Under => has(Problem::UnderReplicated),
+            Self::Over => has(Problem::OverReplicated),
+            Self::Misplaced => file.chunks.iter().any(|chunk| chunk.misplaced),
+            Self::Open => file.status.open,
+        }
+    }
+}
+
 /// What is wrong with a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,21 +80,25 @@ enum Problem {
     Corrupt,
     UnderReplicated,
     OverReplicated,
+    Misplaced,
 }
 
 impl Problem {
     fn of(chunk: &FsckChunk) -> Option<Self> {
-        let good = chunk.nodes.len() as u64;
+        let (good, wanted) = (chunk.nodes.len(), u64::from(chunk.expected));
+        let counting = (good as u64).saturating_sub(u64::from(chunk.leaving));
         if chunk.under_construction {
             None
         } else if good == 0 && chunk.corrupt > 0 {
             Some(Self::Corrupt)
         } else if good == 0 {
             Some(Self::Missing)
-        } else if good < u64::from(chunk.expected) {
+        } else if counting < wanted {
             Some(Self::UnderReplicated)
-        } else if good > u64::from(chunk.expected) {
+        } else if counting > wanted {
             Some(Self::OverReplicated)
+        } else if chunk.misplaced {
+            Some(Self::Misplaced)
         } else {
             None
         }
@@ -65,11 +106,16 @@ impl Problem {
 
     fn describe(self, chunk: &FsckChunk) -> String {
         let good = chunk.nodes.len();
+        let leaving = match chunk.leaving {
+            0 => String::new(),
+            leaving => format!(" ({leaving} on nodes being decommissioned)"),
+        };
         match self {
             Self::Missing => "no replica is known".to_owned(),
             Self::Corrupt => format!("all {} known replicas are corrupt", chunk.corrupt),
-            Self::UnderReplicated => format!("{good} of {} replicas", chunk.expected),
-            Self::OverReplicated => format!("{good} replicas, {} are wanted", chunk.expected),
+            Self::UnderReplicated => format!("{good} of {} replicas{leaving}", chunk.expected),
+            Self::OverReplicated => format!("{good} replicas{leaving}, {} are wanted", chunk.expected),
+            Self::Misplaced => "replicas share a host, rack or zone".to_owned(),
         }
     }
 }
@@ -89,6 +135,7 @@ struct ShownChunk {
     length: u64,
     expected: u32,
     corrupt: u32,
+    leaving: u32,
     being_written: bool,
     problem: Option<Problem>,
     nodes: Vec<String>,
@@ -106,6 +153,7 @@ struct ShownSummary {
     over_replicated: u64,
     missing: u64,
     corrupt: u64,
+    misplaced: u64,
     open_files: u64,
 }
 
@@ -152,6 +200,9 @@ impl Args {
     }
 
     fn wants(&self, file: &FsckFile) -> bool {
+        if !self.list.is_empty() {
+            return self.list.iter().any(|kind| kind.is_of(file));
+        }
         self.files
             || self.chunks
             || self.locations
@@ -223,6 +274,7 @@ fn shown(file: &FsckFile) -> ShownFile<'_> {
                 length: chunk.length,
                 expected: chunk.expected,
                 corrupt: chunk.corrupt,
+                leaving: chunk.leaving,
                 being_written: chunk.under_construction,
                 problem: Problem::of(chunk),
                 nodes: chunk.nodes.iter().map(dfs_client::Endpoint::address).collect(),
@@ -244,6 +296,7 @@ fn shown_summary(summary: &FsckSummary) -> ShownSummary {
         open_files,
         replicas,
         healthy,
+        misplaced,
     } = *summary;
     ShownSummary {
         healthy,
@@ -256,6 +309,7 @@ fn shown_summary(summary: &FsckSummary) -> ShownSummary {
         over_replicated,
         missing,
         corrupt,
+        misplaced,
         open_files,
     }
 }
@@ -271,6 +325,7 @@ fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome
         ("Over-replicated:", summary.over_replicated.to_string()),
         ("Missing:", summary.missing.to_string()),
         ("Corrupt:", summary.corrupt.to_string()),
+        ("Misplaced:", summary.misplaced.to_string()),
         ("Open files:", summary.open_files.to_string()),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
@@ -295,15 +350,18 @@ mod tests {
             http_port: 2,
             location: String::new(),
         };
-        let chunk = |good: usize, corrupt, under_construction| FsckChunk {
+        let chunk_with = |good: usize, leaving, corrupt, under_construction, misplaced| FsckChunk {
             chunk: ChunkId::FIRST,
             generation: GenStamp::FIRST,
             length: 1,
             expected: 2,
             nodes: (0..good).map(|_| node()).collect(),
+            leaving,
             corrupt,
             under_construction,
+            misplaced,
         };
+        let chunk = |good, corrupt, open| chunk_with(good, 0, corrupt, open, false);
         for (chunk, problem) in [
             (chunk(2, 0, false), None),
             (chunk(0, 0, true), None),
@@ -311,6 +369,11 @@ mod tests {
             (chunk(0, 2, false), Some(Problem::Corrupt)),
             (chunk(1, 1, false), Some(Problem::UnderReplicated)),
             (chunk(3, 0, false), Some(Problem::OverReplicated)),
+            (chunk_with(2, 1, 0, false, false), Some(Problem::UnderReplicated)),
+            (chunk_with(2, 2, 0, false, false), Some(Problem::UnderReplicated)),
+            (chunk_with(3, 1, 0, false, false), None),
+            (chunk_with(2, 0, 0, false, true), Some(Problem::Misplaced)),
+            (chunk_with(1, 0, 0, false, true), Some(Problem::UnderReplicated)),
         ] {
             assert_eq!(Problem::of(&chunk), problem, "{chunk:?}");
         }

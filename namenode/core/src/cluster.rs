@@ -133,7 +133,7 @@ impl Cluster {
             Event::BalancerSet { settings } => self.balancer.set(settings),
             Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
             Event::SafeModeSet { on } => {
-                if self.safe_mode.set(on) {
+                if self.safe_mode.set(on, self.term.is_some()) {
                     self.safe_mode_ended(now);
                 }
             }

@@ -39,11 +39,17 @@ impl SafeMode {
         }
     }
 
-    /// An administrator switches it; `true` if that ends it.
-    pub(crate) fn set(&mut self, on: bool) -> bool {
+    /// An administrator switches it; `true` if that ends it. The leader he looked at leaves it whatever is reported; a
+    /// follower, which may know less, waits for reports as after its start.
+    pub(crate) fn set(&mut self, on: bool, leads: bool) -> bool {
         let was_on = self.is_on();
-        self.phase = if on { Phase::Manual } else { Phase::Off };
-        was_on && !on
+        self.phase = match (on, leads, self.phase) {
+            (true, _, _) => Phase::Manual,
+            (false, true, _) => Phase::Off,
+            (false, false, Phase::Manual) => Phase::Waiting,
+            (false, false, phase) => phase,
+        };
+        was_on && !self.is_on()
     }
 
     /// Ends it if it waits for reports and enough are in; `true` if so.
@@ -92,11 +98,24 @@ mod tests {
     fn an_administrator_has_the_last_word() {
         let mut mode = SafeMode::new();
         mode.loaded();
-        assert!(!mode.set(true));
+        assert!(!mode.set(true, true));
         assert!(!mode.check(5, 5));
         assert!(mode.view(5, 5).manual);
-        assert!(mode.set(false));
-        assert!(!mode.set(false), "it was off");
+        assert!(mode.set(false, true));
+        assert!(!mode.set(false, true), "it was off");
+    }
+
+    #[test]
+    fn a_follower_leaves_it_when_it_knows_enough() {
+        let mut mode = SafeMode::new();
+        mode.loaded();
+        assert!(!mode.set(false, false) && mode.is_on(), "it was only started");
+        assert!(!mode.set(true, false));
+        assert!(!mode.check(5, 5));
+        assert!(!mode.set(false, false));
+        assert!(!mode.check(4, 5) && mode.is_on());
+        assert!(mode.check(5, 5) && !mode.is_on());
+        assert!(!mode.set(false, false), "it is off already");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId,
 use crate::chunk_map::{ChunkMap, Odd, Verdict};
 use crate::cluster::Cluster;
 use crate::hash::{mix, of_text};
+use crate::node::Node;
 use crate::node_list::NodeIndex;
 use crate::{Address, NodeState, Volume};
 
@@ -199,6 +200,11 @@ impl Cluster {
     /// Whether this process of the node is the one that registered last.
     pub fn is_current(&self, node: NodeId, incarnation: u128) -> bool {
         self.nodes.by_id(node).is_some_and(|node| node.incarnation == incarnation)
+    }
+
+    /// How far the duty of a registered node is; any other is in service.
+    pub fn duty(&self, node: NodeId) -> DutyState {
+        self.nodes.by_id(node).map_or(DutyState::InService, Node::duty_state)
     }
 
     /// Where a registered node is.

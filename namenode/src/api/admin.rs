@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dfs_namenode_core::{Cluster, Event, NodeView, SafeModeView, Totals};
-use dfs_types::{Caller, ChunkId, ClusterId, FileStatus, FsPath, FsResult, GenStamp};
+use dfs_namenode_core::{BalancerView, Cluster, NodeView, SafeModeView, Totals};
+use dfs_types::{Caller, ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp};
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
-use super::{Namenode, Node, resolve};
+use super::{Namenode, Node, Origin, resolve};
+use crate::store::edit::Edit;
 use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
 
 /// Most chunks of a file in one entry of a check; a larger file has several entries.
@@ -52,6 +53,8 @@ pub struct Report {
     pub totals: Totals,
     /// What the namespace holds.
     pub counts: Counts,
+    /// How the balancer gets on.
+    pub balancer: BalancerView,
 }
 
 /// What to do about safe mode.
@@ -96,10 +99,14 @@ pub struct FsckChunk {
     pub length: u64,
     /// Replicas wanted.
     pub expected: u32,
-    /// Nodes with a good replica.
+    /// Nodes with a good replica; while it is being written, its pipeline in order.
     pub nodes: Vec<Node>,
+    /// How many of these are being decommissioned: their replicas can be read and don't count.
+    pub leaving: u32,
     /// Known bad replicas.
     pub corrupt: u32,
+    /// Whether its replicas share a host, rack or zone without need.
+    pub misplaced: bool,
     /// Whether it is being written.
     pub under_construction: bool,
 }
@@ -127,6 +134,8 @@ pub struct FsckSummary {
     pub open_files: u64,
     /// Good replicas.
     pub replicas: u64,
+    /// Chunks that have their replicas, but share a host, rack or zone without need.
+    pub misplaced: u64,
 }
 
 impl FsckSummary {
@@ -139,14 +148,16 @@ impl FsckSummary {
         let good = chunk.nodes.len() as u64;
         let expected = u64::from(chunk.expected);
         self.chunks += 1;
-        self.replicas += good;
         if chunk.under_construction {
             return;
         }
+        self.replicas += good;
         self.missing += u64::from(good == 0 && chunk.corrupt == 0);
         self.corrupt += u64::from(good == 0 && chunk.corrupt > 0);
-        self.under_replicated += u64::from(good > 0 && good < expected);
-        self.over_replicated += u64::from(good > expected);
+        let counting = good.saturating_sub(u64::from(chunk.leaving));
+        self.under_replicated += u64::from(good > 0 && counting < expected);
+        self.over_replicated += u64::from(counting > expected);
+        self.misplaced += u64::from(chunk.misplaced);
     }
 }
 
@@ -182,6 +193,7 @@ impl Namenode {
                 nodes: turn.cluster.nodes(turn.now),
                 totals: turn.cluster.totals(turn.now),
                 counts,
+                balancer: turn.cluster.balancer(),
             })
             .await
     }
@@ -191,25 +203,19 @@ impl Namenode {
         self.store.health()
     }
 
-    /// Tells or switches safe mode; switching is for superusers.
-    pub async fn safe_mode(&self, caller: &Caller, action: SafeModeAction) -> FsResult<SafeModeView> {
+    /// Tells or switches safe mode, whoever leads from then on; switching is for superusers.
+    pub async fn safe_mode(&self, origin: Origin, action: SafeModeAction) -> FsResult<SafeModeView> {
         let switch = match action {
             SafeModeAction::Get => None,
             SafeModeAction::Enter => Some(true),
             SafeModeAction::Leave => Some(false),
         };
         if let Some(on) = switch {
-            self.check_superuser(caller)?;
-            info!(on, user = caller.user, "safe mode switched");
+            self.check_superuser(&origin.caller)?;
+            info!(on, user = origin.caller.user, "safe mode switched");
+            self.administer(origin, Edit::SetSafeMode { on }).await?;
         }
-        self.engine
-            .with(move |turn| {
-                if let Some(on) = switch {
-                    turn.apply(Event::SafeModeSet { on });
-                }
-                turn.cluster.safe_mode()
-            })
-            .await
+        self.engine.with(|turn| turn.cluster.safe_mode()).await
     }
 
     /// Bytes, files and directories at and below a path.
@@ -328,14 +334,19 @@ fn check_file(cluster: &Cluster, file: WalkedFile) -> FsckFile {
 
 fn check_chunk(cluster: &Cluster, row: &ChunkRow, expected: u32) -> FsckChunk {
     let view = cluster.chunk(row.chunk);
-    let (good, corrupt) = view.map_or((Vec::new(), 0), |view| (view.good, view.corrupt.len()));
+    let (good, pipeline, corrupt, misplaced) = view
+        .map_or_else(Default::default, |view| (view.good, view.pipeline, view.corrupt.len(), view.misplaced));
+    let leaves = |duty| matches!(duty, DutyState::Decommissioning | DutyState::Decommissioned);
+    let leaving = good.iter().filter(|node| leaves(cluster.duty(**node))).count();
     FsckChunk {
         chunk: row.chunk,
         generation: row.generation,
         length: row.length.unwrap_or(row.readable),
         expected,
-        nodes: resolve(cluster, good),
+        nodes: resolve(cluster, if row.length.is_none() { pipeline } else { good }),
+        leaving: leaving as u32,
         corrupt: corrupt as u32,
+        misplaced,
         under_construction: row.length.is_none(),
     }
 }

@@ -3,12 +3,14 @@
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
 //! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
-//! [`recovery`], [`cluster`] and [`admin`].
+//! [`recovery`], [`cluster`], [`admin`], [`duty`] and [`quarantine`].
 
 pub mod admin;
 pub mod cluster;
+pub mod duty;
 pub mod group;
 pub mod namespace;
+pub mod quarantine;
 pub mod reading;
 pub mod recovery;
 pub mod writing;
@@ -16,17 +18,14 @@ pub mod writing;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use dfs_namenode_core::{Address, Cluster};
 use dfs_types::names::SUPERGROUP;
-use dfs_types::{
-    Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId, RequestId,
-};
+use dfs_types::{Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId, RequestId};
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
-use crate::engine::Handle;
+use crate::engine::{Clock, Handle, unix_now};
 use crate::peers::Peers;
 use crate::store::Store;
 use crate::store::edit::{Edit, Outcome, Proposal};
@@ -104,6 +103,11 @@ impl Namenode {
         Self { cluster, settings, superuser, store, engine, peers, reports }
     }
 
+    /// The clock of the engine's decisions.
+    pub(crate) fn clock(&self) -> Clock {
+        self.engine.clock()
+    }
+
     /// This member of the group.
     pub(crate) fn group(&self) -> &Group {
         self.store.group()
@@ -124,6 +128,15 @@ impl Namenode {
         self.check_writable()?;
         let Origin { request, caller } = origin;
         self.propose_as(request, Some(caller), edit).await
+    }
+
+    /// Proposes what an administrator wants, which safe mode does not keep from being done.
+    async fn administer(&self, origin: Origin, edit: Edit) -> FsResult<()> {
+        let Origin { request, caller } = origin;
+        match self.propose_as(request, Some(caller), edit).await? {
+            Outcome::Done => Ok(()),
+            other => Err(reused_request(&other)),
+        }
     }
 
     /// Proposes one of the NameNode's own changes.
@@ -182,9 +195,4 @@ fn reused_request(outcome: &Outcome) -> FsError {
     FsError::invalid(format!(
         "the request id was used before, by a request that got the answer {outcome:?}: take a new id"
     ))
-}
-
-fn unix_now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(since.as_millis() as u64)
 }

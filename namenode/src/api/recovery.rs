@@ -121,6 +121,9 @@ impl Namenode {
                 warn!(%chunk, "a chunk being written has no replica left, dropping it");
                 self.end_recovery(*chunk, *generation, 0).await
             }
+            FollowUp::BalancerEnded { settings } => {
+                self.propose_own(Edit::EndBalancer { settings: *settings }).await.map(|_outcome| ())
+            }
         };
         match result {
             Ok(()) => {}

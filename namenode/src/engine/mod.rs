@@ -5,6 +5,7 @@
 //! inbox as questions and are put there before the client that caused them is answered, so whoever knows of a
 //! change finds the cluster knowing it too.
 
+mod clock;
 mod waiters;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,13 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_daemon::Shutdown;
-use dfs_namenode_core::{Cluster, Effect, Event};
+use dfs_namenode_core::{Balancing, Cluster, Effect, Event};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Millis};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::{info, warn};
 
-use crate::store::edit::Change;
+use crate::store::edit::{BalancerSettings, Change};
+pub use clock::Clock;
+pub(crate) use clock::unix_now;
 pub use waiters::Need;
 use waiters::Waiters;
 
@@ -36,17 +39,6 @@ const SWEEP: Duration = Duration::from_secs(5);
 const RECOVERY_RETRY: Duration = Duration::from_mins(1);
 /// Chunks looked up in one turn of the engine: keeps a turn far below a millisecond.
 const SLICE: usize = 2_048;
-
-/// The monotonic clock of all decisions: milliseconds since the engine's channel was made.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// Now.
-    pub fn now(self) -> Millis {
-        Millis(self.0.elapsed().as_millis() as u64)
-    }
-}
 
 /// Exclusive use of the cluster for the length of one message.
 #[derive(Debug)]
@@ -79,6 +71,11 @@ pub enum FollowUp {
     Interrupted {
         /// Which file.
         inode: InodeId,
+    },
+    /// The balancer has no more to do: the next leader need not start it again.
+    BalancerEnded {
+        /// How it worked.
+        settings: BalancerSettings,
     },
     /// A chunk's recovery found no replica: drop the chunk.
     NothingLeft {
@@ -115,6 +112,7 @@ struct Shared {
 pub struct Handle {
     inbox: mpsc::Sender<Message>,
     shared: Arc<Shared>,
+    clock: Clock,
 }
 
 /// The engine's end of the channel, until the cluster is loaded.
@@ -129,15 +127,9 @@ pub struct Inbox {
 pub fn channel() -> (Handle, Inbox) {
     let (inbox, messages) = mpsc::channel(INBOX);
     let shared = Arc::new(Shared::default());
-    let inbox_end = Inbox { messages, shared: Arc::clone(&shared), clock: Clock(Instant::now()) };
-    (Handle { inbox, shared }, inbox_end)
-}
-
-impl Inbox {
-    /// The clock the engine will use.
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
+    let clock = Clock::start();
+    let inbox_end = Inbox { messages, shared: Arc::clone(&shared), clock };
+    (Handle { inbox, shared, clock }, inbox_end)
 }
 
 fn stopping() -> FsError {
@@ -145,6 +137,11 @@ fn stopping() -> FsError {
 }
 
 impl Handle {
+    /// The clock the engine uses.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Runs `job` on the cluster and answers its result. Jobs run in the order in which they were sent.
     pub async fn with<T, F>(&self, job: F) -> FsResult<T>
     where
@@ -361,6 +358,13 @@ impl Engine {
             }
             // The sink brings a whole new cluster with it.
             Change::Replaced => None,
+            Change::DutySet { node, duty } => {
+                Some(Event::DutySet { node, duty: self.inbox.clock.duty(duty) })
+            }
+            Change::BalancerSet { settings } => {
+                Some(Event::BalancerSet { settings: settings.map(Balancing::from) })
+            }
+            Change::SafeModeSet { on } => Some(Event::SafeModeSet { on }),
             Change::Garbage => {
                 self.inbox.shared.garbage.notify_one();
                 None
@@ -388,7 +392,15 @@ impl Engine {
                 }
                 Effect::NodeChanged { node, state } => info!(%node, ?state, "datanode changed"),
                 Effect::DutyChanged { node, state } => info!(%node, ?state, "datanode's duty changed"),
-                Effect::BalancerEnded { balanced } => info!(balanced, "balancer ended"),
+                Effect::BalancerEnded { balanced } => {
+                    info!(balanced, "balancer ended");
+                    let view = self.cluster.balancer();
+                    let settings = BalancerSettings {
+                        threshold_permille: view.threshold_permille,
+                        bytes_per_second: view.bytes_per_second,
+                    };
+                    self.follow_up(FollowUp::BalancerEnded { settings });
+                }
                 Effect::SafeModeChanged { on } => info!(on, "safe mode changed"),
             }
         }

@@ -6,13 +6,16 @@ use dfs_namenode_core::{NodeState, NodeView, SafeModeView};
 use dfs_proto::convert::{path, to_status, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
-use dfs_types::{FsError, FsResult};
+use dfs_types::{ChunkId, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::wire::{admitted, reader, unary, wire_node, wire_nodes, wire_volume};
+use super::duty::{balancer_action, duty, wire_balancer, wire_duty_state, wire_quarantined};
+use super::wire::{admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_volume};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
-use crate::api::{Namenode, Node};
+use crate::api::duty::{BalancerAction, DutyReport};
+use crate::api::{Namenode, Node, Origin};
+use crate::engine::Clock;
 
 /// The service over the API.
 #[derive(Debug)]
@@ -24,6 +27,11 @@ unary! {
     impl Admin {
         report: ReportRequest -> ClusterReport,
         set_safe_mode: SetSafeModeRequest -> SafeModeStatus,
+        set_node_duty: SetNodeDutyRequest -> SetNodeDutyReply,
+        balancer: BalancerRequest -> BalancerStatus,
+        announce_loss: AnnounceLossRequest -> Empty,
+        list_quarantine: ListQuarantineRequest -> ListQuarantineReply,
+        delete_quarantined: DeleteQuarantinedRequest -> DeleteQuarantinedReply,
     }
 
     type FsckStream = BoxStream<'static, Result<v1::FsckReply, Status>>;
@@ -40,7 +48,8 @@ unary! {
 impl Service {
     async fn report(&self, request: v1::ReportRequest, _: Peer) -> FsResult<v1::ClusterReport> {
         reader(&self.0, request.context).await?;
-        self.0.report().await.map(wire_report)
+        let report = self.0.report().await?;
+        Ok(wire_report(report, self.0.clock()))
     }
 
     async fn set_safe_mode(&self, request: v1::SetSafeModeRequest, _: Peer) -> FsResult<v1::SafeModeStatus> {
@@ -50,8 +59,67 @@ impl Service {
             v1::SafeModeAction::Leave => SafeModeAction::Leave,
             v1::SafeModeAction::Unspecified => return Err(FsError::invalid("the request lacks 'action'")),
         };
-        let caller = reader(&self.0, request.context).await?;
-        self.0.safe_mode(&caller, action).await.map(wire_safe_mode)
+        let origin = self.origin(request.context, action != SafeModeAction::Get).await?;
+        self.0.safe_mode(origin, action).await.map(wire_safe_mode)
+    }
+
+    async fn set_node_duty(
+        &self,
+        request: v1::SetNodeDutyRequest,
+        _: Peer,
+    ) -> FsResult<v1::SetNodeDutyReply> {
+        let (nodes, duty) = (node_ids(&request.nodes)?, duty(&request)?);
+        let origin = self.origin(request.context, true).await?;
+        let DutyReport { nodes, warnings } = self.0.set_node_duty(origin, nodes, duty).await?;
+        Ok(v1::SetNodeDutyReply { nodes: self.wire_nodes(nodes), warnings })
+    }
+
+    async fn balancer(&self, request: v1::BalancerRequest, _: Peer) -> FsResult<v1::BalancerStatus> {
+        let action = balancer_action(&request)?;
+        let origin = self.origin(request.context, action != BalancerAction::Status).await?;
+        self.0.balancer(origin, action).await.map(wire_balancer)
+    }
+
+    async fn announce_loss(&self, request: v1::AnnounceLossRequest, _: Peer) -> FsResult<v1::Empty> {
+        let nodes = node_ids(&request.nodes)?;
+        let Origin { caller, .. } = self.origin(request.context, true).await?;
+        self.0.announce_loss(&caller, nodes).await.map(|()| v1::Empty {})
+    }
+
+    async fn list_quarantine(
+        &self,
+        request: v1::ListQuarantineRequest,
+        _: Peer,
+    ) -> FsResult<v1::ListQuarantineReply> {
+        let Origin { caller, .. } = self.origin(request.context, false).await?;
+        let (after, limit) = (ChunkId(request.after), request.limit as usize);
+        let (chunks, more) = self.0.quarantine(&caller, after, limit).await?;
+        Ok(v1::ListQuarantineReply { chunks: chunks.into_iter().map(wire_quarantined).collect(), more })
+    }
+
+    async fn delete_quarantined(
+        &self,
+        request: v1::DeleteQuarantinedRequest,
+        _: Peer,
+    ) -> FsResult<v1::DeleteQuarantinedReply> {
+        let Origin { caller, .. } = self.origin(request.context, true).await?;
+        let chunks = request.chunks.into_iter().map(ChunkId).collect();
+        let replicas = self.0.delete_quarantined(&caller, chunks).await?;
+        Ok(v1::DeleteQuarantinedReply { replicas })
+    }
+
+    /// Who asks, only at the leader; a request that changes something needs an id.
+    async fn origin(&self, context: Option<v1::Context>, changes: bool) -> FsResult<Origin> {
+        if changes {
+            return origin(&self.0, context).await;
+        }
+        let caller =
+            reader(&self.0, context.map(|context| v1::Context { follower_read_at: None, ..context }));
+        Ok(Origin { request: None, caller: caller.await? })
+    }
+
+    fn wire_nodes(&self, nodes: Vec<NodeView>) -> Vec<v1::NodeReport> {
+        nodes.into_iter().map(|view| wire_node_report(view, self.0.clock())).collect()
     }
 }
 
@@ -60,12 +128,12 @@ fn wire_safe_mode(view: SafeModeView) -> v1::SafeModeStatus {
     v1::SafeModeStatus { on, manual, reported, needed }
 }
 
-fn wire_report(report: Report) -> v1::ClusterReport {
-    let Report { cluster, safe_mode, nodes, totals, counts } = report;
+fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
+    let Report { cluster, safe_mode, nodes, totals, counts, balancer } = report;
     v1::ClusterReport {
         cluster: cluster.as_bytes().to_vec(),
         safe_mode: Some(wire_safe_mode(safe_mode)),
-        nodes: nodes.into_iter().map(wire_node_report).collect(),
+        nodes: nodes.into_iter().map(|view| wire_node_report(view, clock)).collect(),
         files: counts.files,
         directories: counts.directories,
         chunks: totals.chunks,
@@ -78,10 +146,13 @@ fn wire_report(report: Report) -> v1::ClusterReport {
         open_files: counts.open_files,
         only_one_copy: totals.only_one_copy,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        misplaced: totals.misplaced,
+        balancer: Some(wire_balancer(balancer)),
+        quarantined: totals.quarantined,
     }
 }
 
-fn wire_node_report(view: NodeView) -> v1::NodeReport {
+fn wire_node_report(view: NodeView, clock: Clock) -> v1::NodeReport {
     let state = match view.state {
         NodeState::Live => v1::NodeState::Live,
         NodeState::Stale => v1::NodeState::Stale,
@@ -98,6 +169,9 @@ fn wire_node_report(view: NodeView) -> v1::NodeReport {
         active_copies: view.active_copies,
         version: view.version,
         reported: view.reported,
+        duty: wire_duty_state(view.duty).into(),
+        depending_chunks: view.depending_chunks,
+        maintenance_until_ms: view.maintenance_until.map_or(0, |until| clock.to_unix(until).0),
     }
 }
 
@@ -115,7 +189,17 @@ fn wire_finding(finding: Finding) -> v1::FsckReply {
 }
 
 fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
-    let FsckChunk { chunk, generation, length, expected, nodes, corrupt, under_construction } = chunk;
+    let FsckChunk {
+        chunk,
+        generation,
+        length,
+        expected,
+        nodes,
+        leaving,
+        corrupt,
+        misplaced,
+        under_construction,
+    } = chunk;
     v1::FsckChunk {
         chunk: chunk.0,
         generation: generation.0,
@@ -124,6 +208,8 @@ fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
         nodes: wire_nodes(nodes),
         corrupt,
         under_construction,
+        misplaced,
+        leaving,
     }
 }
 
@@ -140,6 +226,7 @@ fn wire_summary(summary: FsckSummary) -> v1::FsckSummary {
         corrupt,
         open_files,
         replicas,
+        misplaced,
     } = summary;
     v1::FsckSummary {
         files,
@@ -153,5 +240,6 @@ fn wire_summary(summary: FsckSummary) -> v1::FsckSummary {
         open_files,
         replicas,
         healthy,
+        misplaced,
     }
 }

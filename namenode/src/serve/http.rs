@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dfs_namenode_core::{NodeState, NodeView};
+use dfs_namenode_core::{BalancerView, NodeState, NodeView};
+use dfs_types::DutyState;
 use serde_json::{Value, json};
 
 use crate::api::Namenode;
@@ -36,7 +37,7 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 }
 
 fn report_json(report: &Report) -> Value {
-    let Report { cluster, safe_mode, nodes, totals, counts } = report;
+    let Report { cluster, safe_mode, nodes, totals, counts, balancer } = report;
     json!({
         "cluster": cluster,
         "version": env!("CARGO_PKG_VERSION"),
@@ -60,11 +61,40 @@ fn report_json(report: &Report) -> Value {
             "corrupt": totals.corrupt,
             "pending_copies": totals.pending_copies,
             "pending_deletions": totals.pending_deletions,
+            "misplaced": totals.misplaced,
             "quarantined": totals.quarantined,
         },
+        "balancer": balancer_json(balancer),
         "bytes": { "capacity": totals.capacity, "used": totals.used, "available": totals.available },
         "nodes": nodes.iter().map(node_json).collect::<Vec<_>>(),
     })
+}
+
+fn balancer_json(balancer: &BalancerView) -> Value {
+    json!({
+        "running": balancer.running,
+        "balanced": balancer.balanced,
+        "threshold_permille": balancer.threshold_permille,
+        "bytes_per_second": balancer.bytes_per_second,
+        "moved_chunks": balancer.moved_chunks,
+        "moved_bytes": balancer.moved_bytes,
+        "pending_moves": balancer.pending_moves,
+        "bytes_to_move": balancer.bytes_to_move,
+        "mean_permille": balancer.mean_permille,
+        "lowest_permille": balancer.lowest_permille,
+        "highest_permille": balancer.highest_permille,
+    })
+}
+
+/// A duty's name on this port and in metrics.
+pub(crate) fn duty_name(state: DutyState) -> &'static str {
+    match state {
+        DutyState::InService => "in_service",
+        DutyState::Decommissioning => "decommissioning",
+        DutyState::Decommissioned => "decommissioned",
+        DutyState::EnteringMaintenance => "entering_maintenance",
+        DutyState::InMaintenance => "in_maintenance",
+    }
 }
 
 fn node_json(node: &NodeView) -> Value {
@@ -96,6 +126,8 @@ fn node_json(node: &NodeView) -> Value {
         "http_port": address.http_port,
         "location": address.location,
         "state": state,
+        "duty": duty_name(node.duty),
+        "depending_chunks": node.depending_chunks,
         "silent_ms": node.silence.as_millis() as u64,
         "version": node.version,
         "reported": node.reported,

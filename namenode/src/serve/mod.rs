@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod duty;
 mod gate;
 pub mod http;
 mod namenodes;

@@ -62,11 +62,8 @@ impl Checkpointer {
     /// Starts the thread for the database of the writing connection, which no longer copies by itself; `limit`: pages
     /// in the log from which they are copied.
     pub(crate) fn start(writer: &mut Connection, limit: i32) -> rusqlite::Result<Self> {
-        let desk = Arc::new(Desk {
-            pages: AtomicI32::new(0),
-            stage: Mutex::new(Stage::Idle),
-            done: Condvar::new(),
-        });
+        let desk =
+            Arc::new(Desk { pages: AtomicI32::new(0), stage: Mutex::new(Stage::Idle), done: Condvar::new() });
         let seen = desk.clone();
         writer.wal_hook(Some(move |_: &mut _, pages| {
             seen.pages.store(pages, Ordering::Relaxed);

@@ -1,10 +1,14 @@
-//! Every change of the namespace, as a value.
+//! Every change of the namespace and of what is replicated beside it, as a value.
 //!
 //! Applying an edit is deterministic: the time is inside the [`Proposal`], ids and generation stamps come from
 //! counters that are themselves part of the state, and nothing is read from a clock or a random generator. So the
 //! same proposals in the same order give the same database on every NameNode.
 
-use dfs_types::{Caller, ChunkId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, RequestId};
+use dfs_namenode_core::Balancing;
+use dfs_types::{
+    Caller, ChunkId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId,
+    RequestId,
+};
 use serde::{Deserialize, Serialize};
 
 /// An edit with what its application needs to know besides.
@@ -31,10 +35,33 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// How the balancer works while it is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BalancerSettings {
+    /// How far a node's used share may lie from the average, in thousandths.
+    pub threshold_permille: u32,
+    /// Bytes a second that a node may send or receive for balancing.
+    pub bytes_per_second: u64,
+}
+
+impl From<BalancerSettings> for Balancing {
+    fn from(settings: BalancerSettings) -> Self {
+        let BalancerSettings { threshold_permille, bytes_per_second } = settings;
+        Self { threshold_permille, bytes_per_second }
+    }
+}
+
+impl From<Balancing> for BalancerSettings {
+    fn from(settings: Balancing) -> Self {
+        let Balancing { threshold_permille, bytes_per_second } = settings;
+        Self { threshold_permille, bytes_per_second }
+    }
+}
+
 /// Who holds a file's lease while the NameNode recovers it; no client may use the name.
 pub const RECOVERY_HOLDER: &str = "NameNode recovery";
 
-/// One change of the namespace.
+/// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Edit {
     /// Makes a directory; an existing one is fine only with `parents`.
@@ -184,6 +211,28 @@ pub enum Edit {
         /// Most inodes freed by this edit.
         limit: u32,
     },
+    /// Says what DataNodes are to be used for.
+    SetNodeDuty {
+        /// Which nodes; whether there are such nodes is not known here.
+        nodes: Vec<NodeId>,
+        /// What for; maintenance ends at a Unix time.
+        duty: NodeDuty,
+    },
+    /// Switches the balancer on, or with `None` off.
+    SetBalancer {
+        /// How it works.
+        settings: Option<BalancerSettings>,
+    },
+    /// Switches the balancer off if it still works like this: it has no more to do.
+    EndBalancer {
+        /// How it worked.
+        settings: BalancerSettings,
+    },
+    /// Switches safe mode on until it is switched off, or off.
+    SetSafeMode {
+        /// On or off.
+        on: bool,
+    },
 }
 
 /// What a successful edit answers. Kept for retries of the same request.
@@ -224,7 +273,7 @@ pub enum Outcome {
     },
 }
 
-/// What an edit did that the chunk map and the leases must follow. Not kept: they are rebuilt from the database.
+/// What an edit did that the engine must follow. Not kept: what it knows is rebuilt from the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A chunk was added to an open file.
@@ -277,6 +326,23 @@ pub enum Change {
     LeaseReleased {
         /// The file.
         inode: InodeId,
+    },
+    /// A DataNode has another duty.
+    DutySet {
+        /// Which node.
+        node: NodeId,
+        /// Its duty, with a Unix time.
+        duty: NodeDuty,
+    },
+    /// The balancer was switched.
+    BalancerSet {
+        /// How it works; `None`: it is off.
+        settings: Option<BalancerSettings>,
+    },
+    /// Safe mode was switched.
+    SafeModeSet {
+        /// On or off.
+        on: bool,
     },
     /// A deleted tree waits to be reaped.
     Garbage,

@@ -3,6 +3,7 @@
 //! * [`directory`]: formatting, locking and identifying the directory it is in.
 //! * [`edit`]: every change as a value.
 //! * [`group`]: the replicated log that edits go through; `writer` applies what is committed, `apply` turns it into SQL.
+//! * `settings`: what administrators decided: duties of DataNodes, the balancer, safe mode.
 //! * `backup`: copies of the database for members that are far behind, and for people.
 //! * `reader`: a pool of threads for queries (`snapshot`, `walk`), beside a `cache` that serves `stat` in place.
 //!
@@ -25,6 +26,7 @@ mod reader;
 mod record;
 mod resolve;
 pub mod schema;
+mod settings;
 mod snapshot;
 mod stop;
 #[cfg(test)]
@@ -39,7 +41,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_types::{Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId};
+use dfs_types::{
+    Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, NodeDuty, NodeId,
+};
 use rusqlite::Connection;
 
 use access::Authority;
@@ -47,7 +51,7 @@ use apply::State;
 use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
-use edit::{Change, Outcome, Proposal};
+use edit::{BalancerSettings, Change, Outcome, Proposal};
 use group::Group;
 use inode::number;
 pub use part::PartFile;
@@ -419,6 +423,11 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.walk(&caller, &path, after.as_ref(), limit)).await
     }
 
+    /// Every DataNode that is not simply in service; see [`Contents::duties`].
+    pub async fn duties(&self) -> FsResult<Vec<(NodeId, NodeDuty)>> {
+        self.shared.readers.run(|snapshot| Ok(settings::duties(snapshot.connection)?)).await
+    }
+
     /// Numbers of the whole namespace.
     pub fn counts(&self) -> Counts {
         let counters = self.shared.writer.progress().counters();
@@ -483,6 +492,21 @@ impl Contents {
     /// The id the next chunk will get.
     pub fn next_chunk(&self) -> FsResult<ChunkId> {
         self.read(|connection| Ok(ChunkId(apply::Counters::load(connection)?.next_chunk)))
+    }
+
+    /// Every DataNode that is not simply in service, and what it is to be used for, with Unix times.
+    pub fn duties(&self) -> FsResult<Vec<(NodeId, NodeDuty)>> {
+        self.read(|connection| Ok(settings::duties(connection)?))
+    }
+
+    /// How the balancer works; `None` while it is off.
+    pub fn balancer(&self) -> FsResult<Option<BalancerSettings>> {
+        self.read(|connection| Ok(settings::balancer(connection)?))
+    }
+
+    /// Whether safe mode is on by command.
+    pub fn safe_mode(&self) -> FsResult<bool> {
+        self.read(|connection| Ok(settings::safe_mode(connection)?))
     }
 
     /// Ids of chunks that may have been made after the backup that this namespace was restored from.

@@ -12,6 +12,8 @@
 //! lost     ranges of chunk ids that may have been given away after a backup was made that this namespace was then
 //!          restored from: nobody knows what is in such chunks.
 //! member   addresses of the group's NameNodes.
+//! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
+//! setting  what else administrators decided: see `settings`. What is not there is not set.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
 //! counter  next ids and stamps, numbers of files and directories; written once a transaction.
 //! ```
@@ -32,7 +34,7 @@ use super::position::Position;
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -105,6 +107,15 @@ CREATE TABLE member (
     id INTEGER PRIMARY KEY,
     address TEXT NOT NULL
 );
+CREATE TABLE duty (
+    node BLOB PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE setting (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE position (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     applied INTEGER NOT NULL,

@@ -8,7 +8,7 @@ use dfs_types::{ErrorCode, FsPath};
 use futures_util::StreamExt;
 use tempfile::tempdir;
 
-use crate::support::{Writer, caller, create, fresh, get, nodes, origin, path, put, until};
+use crate::support::{Writer, caller, create, fresh, get, nodes, origin, origin_of, path, put, until};
 
 async fn fsck(namenode: &Arc<Namenode>, at: &FsPath) -> (Vec<FsckFile>, FsckSummary) {
     let findings: Vec<_> = Arc::clone(namenode).fsck(caller("root"), at.clone()).collect().await;
@@ -64,12 +64,12 @@ async fn only_a_superuser_switches_safe_mode() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
     let namenode = running.namenode();
-    let refused = namenode.safe_mode(&caller("alice"), SafeModeAction::Enter).await.unwrap_err();
+    let refused = namenode.safe_mode(origin_of("alice"), SafeModeAction::Enter).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PermissionDenied);
-    assert!(namenode.safe_mode(&caller("root"), SafeModeAction::Enter).await.unwrap().manual);
-    assert!(namenode.safe_mode(&caller("alice"), SafeModeAction::Get).await.unwrap().on);
+    assert!(namenode.safe_mode(origin_of("root"), SafeModeAction::Enter).await.unwrap().manual);
+    assert!(namenode.safe_mode(origin_of("alice"), SafeModeAction::Get).await.unwrap().on);
     assert_eq!(create(namenode, "/f", "h").await.unwrap_err().code, ErrorCode::SafeMode);
-    assert!(!namenode.safe_mode(&caller("root"), SafeModeAction::Leave).await.unwrap().on);
+    assert!(!namenode.safe_mode(origin_of("root"), SafeModeAction::Leave).await.unwrap().on);
     create(namenode, "/f", "h").await.unwrap();
     running.stop().await.unwrap();
 }

@@ -88,10 +88,15 @@ pub(crate) fn caller(user: &str) -> Caller {
 
 /// A new request of root.
 pub(crate) fn origin() -> Origin {
+    origin_of("root")
+}
+
+/// A new request of a user.
+pub(crate) fn origin_of(user: &str) -> Origin {
     static CALLS: AtomicU64 = AtomicU64::new(1);
     let call = CallId(CALLS.fetch_add(1, Ordering::Relaxed));
     let client = ClientId::from_bytes(&[7; 16]).unwrap();
-    Origin { request: Some(RequestId { client, call }), caller: caller("root") }
+    Origin { request: Some(RequestId { client, call }), caller: caller(user) }
 }
 
 /// What a writer of one file does.

@@ -4371,6 +4371,122 @@ pub struct BackupTrailer {
     pub crc32c: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNodeDutyRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    /// ids, 16 bytes each
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(enumeration = "NodeDuty", tag = "3")]
+    pub duty: i32,
+    /// how long maintenance lasts from now on
+    #[prost(uint64, tag = "4")]
+    pub maintenance_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetNodeDutyReply {
+    /// as they are now, in the order asked for; those not heard of lately are left out
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeReport>,
+    /// one sentence each: why this may not come to its end
+    #[prost(string, repeated, tag = "2")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnnounceLossRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListQuarantineRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    /// a chunk; 0: from the first
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+    /// 0: the server's page
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListQuarantineReply {
+    #[prost(message, repeated, tag = "1")]
+    pub chunks: ::prost::alloc::vec::Vec<QuarantinedChunk>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QuarantinedChunk {
+    #[prost(uint64, tag = "1")]
+    pub chunk: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub replicas: ::prost::alloc::vec::Vec<QuarantinedReplica>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuarantinedReplica {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+    #[prost(message, optional, tag = "2")]
+    pub replica: ::core::option::Option<ReplicaRecord>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteQuarantinedRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    /// empty: all
+    #[prost(uint64, repeated, tag = "2")]
+    pub chunks: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteQuarantinedReply {
+    #[prost(uint64, tag = "1")]
+    pub replicas: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BalancerRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(enumeration = "BalancerAction", tag = "2")]
+    pub action: i32,
+    /// start: how far a node's use may lie from the average; 0: default
+    #[prost(uint32, tag = "3")]
+    pub threshold_permille: u32,
+    /// start: most that a node sends or receives for balancing; 0: default
+    #[prost(uint64, tag = "4")]
+    pub bytes_per_second: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BalancerStatus {
+    #[prost(bool, tag = "1")]
+    pub running: bool,
+    #[prost(uint32, tag = "2")]
+    pub threshold_permille: u32,
+    #[prost(uint64, tag = "3")]
+    pub bytes_per_second: u64,
+    /// by this leader since it was started
+    #[prost(uint64, tag = "4")]
+    pub moved_chunks: u64,
+    #[prost(uint64, tag = "5")]
+    pub moved_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub pending_moves: u64,
+    /// estimate of what lies above the threshold
+    #[prost(uint64, tag = "7")]
+    pub bytes_to_move: u64,
+    /// used share of the space of all nodes in service
+    #[prost(uint32, tag = "8")]
+    pub mean_permille: u32,
+    #[prost(uint32, tag = "9")]
+    pub lowest_permille: u32,
+    #[prost(uint32, tag = "10")]
+    pub highest_permille: u32,
+    /// every node in service is within the threshold
+    #[prost(bool, tag = "11")]
+    pub balanced: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<Context>,
@@ -4399,6 +4515,14 @@ pub struct NodeReport {
     /// its full report is in
     #[prost(bool, tag = "10")]
     pub reported: bool,
+    #[prost(enumeration = "NodeDutyState", tag = "11")]
+    pub duty: i32,
+    /// chunks to be copied before it is decommissioned or in maintenance
+    #[prost(uint64, tag = "12")]
+    pub depending_chunks: u64,
+    /// Unix time; 0 if not in maintenance
+    #[prost(uint64, tag = "13")]
+    pub maintenance_until_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClusterReport {
@@ -4432,6 +4556,14 @@ pub struct ClusterReport {
     pub only_one_copy: u64,
     #[prost(string, tag = "15")]
     pub version: ::prost::alloc::string::String,
+    /// chunks whose replicas share a host, rack or zone without need
+    #[prost(uint64, tag = "16")]
+    pub misplaced: u64,
+    #[prost(message, optional, tag = "17")]
+    pub balancer: ::core::option::Option<BalancerStatus>,
+    /// replicas of chunks that this namespace does not know, kept for a person to decide
+    #[prost(uint64, tag = "18")]
+    pub quarantined: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetSafeModeRequest {
@@ -4502,6 +4634,11 @@ pub struct FsckChunk {
     pub corrupt: u32,
     #[prost(bool, tag = "7")]
     pub under_construction: bool,
+    #[prost(bool, tag = "8")]
+    pub misplaced: bool,
+    /// of the nodes, those being decommissioned: their replicas can be read and don't count
+    #[prost(uint32, tag = "9")]
+    pub leaving: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FsckSummary {
@@ -4528,6 +4665,9 @@ pub struct FsckSummary {
     /// nothing missing, nothing without a good replica
     #[prost(bool, tag = "11")]
     pub healthy: bool,
+    /// of the chunks that have their replicas
+    #[prost(uint64, tag = "12")]
+    pub misplaced: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4598,6 +4738,115 @@ impl NodeState {
             "NODE_STATE_LIVE" => Some(Self::Live),
             "NODE_STATE_STALE" => Some(Self::Stale),
             "NODE_STATE_DEAD" => Some(Self::Dead),
+            _ => None,
+        }
+    }
+}
+/// What an administrator wants a DataNode to be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeDuty {
+    Unspecified = 0,
+    InService = 1,
+    /// for good: everything it holds is copied elsewhere first
+    Decommission = 2,
+    /// for a while: its silence costs no copying until `maintenance_until_ms`
+    Maintenance = 3,
+}
+impl NodeDuty {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_DUTY_UNSPECIFIED",
+            Self::InService => "NODE_DUTY_IN_SERVICE",
+            Self::Decommission => "NODE_DUTY_DECOMMISSION",
+            Self::Maintenance => "NODE_DUTY_MAINTENANCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_DUTY_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_DUTY_IN_SERVICE" => Some(Self::InService),
+            "NODE_DUTY_DECOMMISSION" => Some(Self::Decommission),
+            "NODE_DUTY_MAINTENANCE" => Some(Self::Maintenance),
+            _ => None,
+        }
+    }
+}
+/// How far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeDutyState {
+    Unspecified = 0,
+    InService = 1,
+    Decommissioning = 2,
+    /// no chunk, open ones included, depends on it
+    Decommissioned = 3,
+    /// chunks that are nowhere else are copied first
+    EnteringMaintenance = 4,
+    /// it may be stopped
+    InMaintenance = 5,
+}
+impl NodeDutyState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_DUTY_STATE_UNSPECIFIED",
+            Self::InService => "NODE_DUTY_STATE_IN_SERVICE",
+            Self::Decommissioning => "NODE_DUTY_STATE_DECOMMISSIONING",
+            Self::Decommissioned => "NODE_DUTY_STATE_DECOMMISSIONED",
+            Self::EnteringMaintenance => "NODE_DUTY_STATE_ENTERING_MAINTENANCE",
+            Self::InMaintenance => "NODE_DUTY_STATE_IN_MAINTENANCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_DUTY_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_DUTY_STATE_IN_SERVICE" => Some(Self::InService),
+            "NODE_DUTY_STATE_DECOMMISSIONING" => Some(Self::Decommissioning),
+            "NODE_DUTY_STATE_DECOMMISSIONED" => Some(Self::Decommissioned),
+            "NODE_DUTY_STATE_ENTERING_MAINTENANCE" => Some(Self::EnteringMaintenance),
+            "NODE_DUTY_STATE_IN_MAINTENANCE" => Some(Self::InMaintenance),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BalancerAction {
+    Unspecified = 0,
+    Status = 1,
+    Start = 2,
+    Stop = 3,
+}
+impl BalancerAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BALANCER_ACTION_UNSPECIFIED",
+            Self::Status => "BALANCER_ACTION_STATUS",
+            Self::Start => "BALANCER_ACTION_START",
+            Self::Stop => "BALANCER_ACTION_STOP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BALANCER_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "BALANCER_ACTION_STATUS" => Some(Self::Status),
+            "BALANCER_ACTION_START" => Some(Self::Start),
+            "BALANCER_ACTION_STOP" => Some(Self::Stop),
             _ => None,
         }
     }
@@ -4784,6 +5033,119 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "SetSafeMode"));
             self.inner.unary(req, path, codec).await
         }
+        /// What DataNodes are to be used for: all or none of those named are changed.
+        pub async fn set_node_duty(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetNodeDutyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNodeDutyReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Admin/SetNodeDuty");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "SetNodeDuty"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Evens out how full DataNodes are; every action answers how it stands afterwards.
+        pub async fn balancer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BalancerRequest>,
+        ) -> std::result::Result<tonic::Response<super::BalancerStatus>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Admin/Balancer");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "Balancer"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The disks of these DataNodes are gone for good: what they held is copied at once, without waiting for them to be
+        /// dead. One that is heard of again counts as any other.
+        pub async fn announce_loss(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnnounceLossRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Admin/AnnounceLoss",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "AnnounceLoss"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A page of the chunks whose replicas are kept although this namespace does not know them, ordered by id.
+        pub async fn list_quarantine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListQuarantineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuarantineReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Admin/ListQuarantine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Admin", "ListQuarantine"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes replicas of such chunks from the DataNodes that have reported them; there is no way back.
+        pub async fn delete_quarantined(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteQuarantinedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteQuarantinedReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Admin/DeleteQuarantined",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Admin", "DeleteQuarantined"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4818,6 +5180,41 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::SetSafeModeRequest>,
         ) -> std::result::Result<tonic::Response<super::SafeModeStatus>, tonic::Status>;
+        /// What DataNodes are to be used for: all or none of those named are changed.
+        async fn set_node_duty(
+            &self,
+            request: tonic::Request<super::SetNodeDutyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNodeDutyReply>,
+            tonic::Status,
+        >;
+        /// Evens out how full DataNodes are; every action answers how it stands afterwards.
+        async fn balancer(
+            &self,
+            request: tonic::Request<super::BalancerRequest>,
+        ) -> std::result::Result<tonic::Response<super::BalancerStatus>, tonic::Status>;
+        /// The disks of these DataNodes are gone for good: what they held is copied at once, without waiting for them to be
+        /// dead. One that is heard of again counts as any other.
+        async fn announce_loss(
+            &self,
+            request: tonic::Request<super::AnnounceLossRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// A page of the chunks whose replicas are kept although this namespace does not know them, ordered by id.
+        async fn list_quarantine(
+            &self,
+            request: tonic::Request<super::ListQuarantineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuarantineReply>,
+            tonic::Status,
+        >;
+        /// Deletes replicas of such chunks from the DataNodes that have reported them; there is no way back.
+        async fn delete_quarantined(
+            &self,
+            request: tonic::Request<super::DeleteQuarantinedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteQuarantinedReply>,
+            tonic::Status,
+        >;
     }
     /// What administrators ask the NameNode.
     #[derive(Debug)]
@@ -5013,6 +5410,227 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetSafeModeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/SetNodeDuty" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetNodeDutySvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetNodeDutyRequest>
+                    for SetNodeDutySvc<T> {
+                        type Response = super::SetNodeDutyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetNodeDutyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_node_duty(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetNodeDutySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/Balancer" => {
+                    #[allow(non_camel_case_types)]
+                    struct BalancerSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::BalancerRequest>
+                    for BalancerSvc<T> {
+                        type Response = super::BalancerStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BalancerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::balancer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BalancerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/AnnounceLoss" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnnounceLossSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::AnnounceLossRequest>
+                    for AnnounceLossSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnnounceLossRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::announce_loss(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnnounceLossSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/ListQuarantine" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListQuarantineSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListQuarantineRequest>
+                    for ListQuarantineSvc<T> {
+                        type Response = super::ListQuarantineReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListQuarantineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_quarantine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListQuarantineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/DeleteQuarantined" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteQuarantinedSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::DeleteQuarantinedRequest>
+                    for DeleteQuarantinedSvc<T> {
+                        type Response = super::DeleteQuarantinedReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteQuarantinedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::delete_quarantined(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteQuarantinedSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

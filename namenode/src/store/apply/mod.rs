@@ -14,6 +14,7 @@ mod namespace;
 mod reap;
 mod recovery;
 mod retry;
+mod settings;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -277,6 +278,10 @@ impl Step<'_> {
             Edit::BeginRecovery { inode } => self.begin_recovery(*inode),
             Edit::CommitRecovery { extent } => self.commit_recovery(*extent),
             Edit::Reap { limit } => self.reap(*limit),
+            Edit::SetNodeDuty { nodes, duty } => self.set_node_duty(nodes, *duty),
+            Edit::SetBalancer { settings } => self.set_balancer(*settings),
+            Edit::EndBalancer { settings } => self.end_balancer(*settings),
+            Edit::SetSafeMode { on } => self.set_safe_mode(*on),
         }
     }
 

@@ -28,12 +28,16 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::SetReplication { .. }
         | Edit::SetMode { .. }
         | Edit::SetOwner { .. }
-        | Edit::SetTimes { .. } => true,
+        | Edit::SetTimes { .. }
+        | Edit::SetNodeDuty { .. }
+        | Edit::SetBalancer { .. }
+        | Edit::SetSafeMode { .. } => true,
         Edit::CommitLength { .. }
         | Edit::Complete { .. }
         | Edit::BeginRecovery { .. }
         | Edit::CommitRecovery { .. }
-        | Edit::Reap { .. } => false,
+        | Edit::Reap { .. }
+        | Edit::EndBalancer { .. } => false,
     }
 }
 

@@ -234,7 +234,7 @@ impl Fixture {
 fn dump(database: &Path) -> Vec<String> {
     let connection = Connection::open(database).unwrap();
     let mut rows = Vec::new();
-    for table in ["inode", "chunk", "lease", "retry", "counter"] {
+    for table in ["inode", "chunk", "lease", "retry", "counter", "duty", "setting"] {
         // The group's clock goes on even if everything is refused.
         let rows_of = if table == "counter" { "counter WHERE name <> 'clock'" } else { table };
         let mut statement = connection.prepare(&format!("SELECT * FROM {rows_of} ORDER BY 1, 2")).unwrap();

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dfs_types::{ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode};
+use dfs_types::{
+    ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId,
+};
 use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
 use crate::store::ChunkRow;
-use crate::store::edit::{Edit, Extent, Outcome, Proposal, RECOVERY_HOLDER};
+use crate::store::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, RECOVERY_HOLDER};
 
 use ErrorCode::{
     AlreadyExists, InvalidArgument, IsADirectory, LeaseConflict, NotADirectory, NotEmpty, NotFound,
@@ -32,6 +34,10 @@ pub(super) enum Op {
     BeginRecovery(Target),
     CommitRecovery(Target),
     Reap { limit: u32 },
+    SetNodeDuty { nodes: Vec<u8>, duty: NodeDuty },
+    SetBalancer(Option<(u32, u64)>),
+    EndBalancer { truly: bool },
+    SetSafeMode(bool),
 }
 
 /// Which open file an edit is about, and what the writer says.
@@ -49,6 +55,14 @@ fn any_path() -> impl Strategy<Value = FsPath> {
 
 fn target() -> impl Strategy<Value = Target> {
     (any::<usize>(), 0..1_100_u64, 0..16_u8).prop_map(|(file, length, lie)| Target { file, length, lie })
+}
+
+fn any_duty() -> impl Strategy<Value = NodeDuty> {
+    prop_oneof![
+        Just(NodeDuty::InService),
+        Just(NodeDuty::Decommission),
+        any::<u64>().prop_map(|until| NodeDuty::Maintenance { until: Millis(until) }),
+    ]
 }
 
 /// Scripts of up to `most` steps.
@@ -72,6 +86,11 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => target().prop_map(Op::BeginRecovery),
         2 => target().prop_map(Op::CommitRecovery),
         1 => (0..5_u32).prop_map(|limit| Op::Reap { limit }),
+        2 => (proptest::collection::vec(0..5_u8, 0..4), any_duty())
+            .prop_map(|(nodes, duty)| Op::SetNodeDuty { nodes, duty }),
+        1 => any::<Option<(u32, u64)>>().prop_map(Op::SetBalancer),
+        1 => any_bool().prop_map(|truly| Op::EndBalancer { truly }),
+        1 => any_bool().prop_map(Op::SetSafeMode),
     ];
     proptest::collection::vec(op, 1..most)
 }
@@ -146,6 +165,22 @@ impl Op {
                 Edit::CommitRecovery { extent: Extent { generation, ..extent.unwrap_or(NO_CHUNK) } }
             }
             Self::Reap { limit } => Edit::Reap { limit: *limit },
+            Self::SetNodeDuty { nodes, duty } => {
+                let nodes = nodes.iter().map(|byte| NodeId::from_bytes(&[*byte; 16]).unwrap()).collect();
+                Edit::SetNodeDuty { nodes, duty: *duty }
+            }
+            Self::SetBalancer(settings) => {
+                let settings = settings.map(|(threshold_permille, bytes_per_second)| BalancerSettings {
+                    threshold_permille,
+                    bytes_per_second,
+                });
+                Edit::SetBalancer { settings }
+            }
+            Self::EndBalancer { truly } => {
+                let other = BalancerSettings { threshold_permille: 1, bytes_per_second: 1 };
+                Edit::EndBalancer { settings: model.balancer.filter(|_| *truly).unwrap_or(other) }
+            }
+            Self::SetSafeMode(on) => Edit::SetSafeMode { on: *on },
         }
     }
 }
@@ -185,6 +220,9 @@ pub(super) struct Model {
     next_inode: u64,
     next_chunk: u64,
     next_generation: u64,
+    duties: BTreeMap<NodeId, NodeDuty>,
+    balancer: Option<BalancerSettings>,
+    safe_mode: bool,
 }
 
 type ModelResult<T> = Result<T, ErrorCode>;
@@ -196,6 +234,9 @@ impl Model {
             next_inode: InodeId::ROOT.0,
             next_chunk: ChunkId::FIRST.0,
             next_generation: GenStamp::FIRST.0,
+            duties: BTreeMap::new(),
+            balancer: None,
+            safe_mode: false,
         };
         model.make("/", FileKind::Directory, Millis(0));
         model
@@ -414,6 +455,28 @@ impl Model {
                 Ok(Some(Outcome::Done))
             }
             Edit::Reap { .. } => Ok(None),
+            Edit::SetNodeDuty { nodes, duty } => {
+                if let NodeDuty::Maintenance { until } = duty
+                    && until.0 > i64::MAX as u64
+                {
+                    return Err(InvalidArgument);
+                }
+                self.duties.extend(nodes.iter().map(|node| (*node, *duty)));
+                self.duties.retain(|_, duty| *duty != NodeDuty::InService);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::SetBalancer { settings } => {
+                self.balancer = *settings;
+                Ok(Some(Outcome::Done))
+            }
+            Edit::EndBalancer { settings } => {
+                self.balancer = self.balancer.filter(|present| present != settings);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::SetSafeMode { on } => {
+                self.safe_mode = *on;
+                Ok(Some(Outcome::Done))
+            }
             Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
             Edit::AddChunk { .. }
             | Edit::AbandonChunk { .. }
@@ -624,6 +687,11 @@ fn compare(fixture: &Fixture, model: &Model) -> Result<(), TestCaseError> {
         let found = fixture.wait(fixture.store().stat(&root(), &at)).map_err(|error| error.code);
         prop_assert_eq!(found, expected, "{}", at);
     }
+    let contents = fixture.store().contents();
+    let duties: Vec<(NodeId, NodeDuty)> = model.duties.iter().map(|(node, duty)| (*node, *duty)).collect();
+    prop_assert_eq!(contents.duties().unwrap(), duties);
+    prop_assert_eq!(contents.balancer().unwrap(), model.balancer);
+    prop_assert_eq!(contents.safe_mode().unwrap(), model.safe_mode);
     Ok(())
 }
 

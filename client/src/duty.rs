@@ -1,0 +1,232 @@
+//! What DataNodes are used for, how evenly they are filled, and what is kept on them without being known.
+
+use std::time::Duration;
+
+use dfs_proto::convert::{Endpoint, replica_record};
+use dfs_proto::v1;
+use dfs_types::{ChunkId, DutyState, FsResult, NodeId, ReplicaRecord};
+
+use crate::admin::{NodeReport, node};
+use crate::connect::Dfs;
+use crate::error::incomplete;
+
+/// What a DataNode shall be used for from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// For everything.
+    InService,
+    /// For nothing, for good: what it holds is copied elsewhere first.
+    Decommission,
+    /// For nothing, for a while: its silence costs no copying.
+    Maintenance {
+        /// How long.
+        lasts: Duration,
+    },
+}
+
+/// DataNodes after their duty was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DutyReport {
+    /// Those heard of lately, in the order asked for.
+    pub nodes: Vec<NodeReport>,
+    /// Why it may not come to its end, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What to do about the balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BalancerAction {
+    /// Only tell.
+    Status,
+    /// Start it, or let it go on with other settings.
+    Start {
+        /// How far a node's used share may lie from the average, in thousandths; `None`: the NameNode's default.
+        threshold_permille: Option<u32>,
+        /// Most bytes a second that a node sends or receives for it; `None`: the NameNode's default.
+        bytes_per_second: Option<u64>,
+    },
+    /// Stop it.
+    Stop,
+}
+
+/// How the balancer gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BalancerStatus {
+    /// Whether it moves chunks.
+    pub running: bool,
+    /// How far a node's used share may lie from the average, in thousandths.
+    pub threshold_permille: u32,
+    /// Most bytes a second that a node sends or receives for it.
+    pub bytes_per_second: u64,
+    /// Chunks moved by this leader since it was started.
+    pub moved_chunks: u64,
+    /// Bytes of them.
+    pub moved_bytes: u64,
+    /// Moves under way.
+    pub pending_moves: u64,
+    /// Bytes that lie beyond the threshold, about.
+    pub bytes_to_move: u64,
+    /// Used share of the space of all nodes in service, in thousandths.
+    pub mean_permille: u32,
+    /// The same of the emptiest of them.
+    pub lowest_permille: u32,
+    /// The same of the fullest of them.
+    pub highest_permille: u32,
+    /// Whether every node in service is within the threshold.
+    pub balanced: bool,
+}
+
+/// A chunk that the namespace does not know, and its replicas, which are kept until a person decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantinedChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Who holds what of it.
+    pub replicas: Vec<(Endpoint, ReplicaRecord)>,
+}
+
+pub(crate) fn duty_state(state: v1::NodeDutyState) -> FsResult<DutyState> {
+    match state {
+        v1::NodeDutyState::InService => Ok(DutyState::InService),
+        v1::NodeDutyState::Decommissioning => Ok(DutyState::Decommissioning),
+        v1::NodeDutyState::Decommissioned => Ok(DutyState::Decommissioned),
+        v1::NodeDutyState::EnteringMaintenance => Ok(DutyState::EnteringMaintenance),
+        v1::NodeDutyState::InMaintenance => Ok(DutyState::InMaintenance),
+        v1::NodeDutyState::Unspecified => Err(incomplete("node.duty")),
+    }
+}
+
+pub(crate) fn balancer_status(status: v1::BalancerStatus) -> BalancerStatus {
+    let v1::BalancerStatus {
+        running,
+        threshold_permille,
+        bytes_per_second,
+        moved_chunks,
+        moved_bytes,
+        pending_moves,
+        bytes_to_move,
+        mean_permille,
+        lowest_permille,
+        highest_permille,
+        balanced,
+    } = status;
+    BalancerStatus {
+        running,
+        threshold_permille,
+        bytes_per_second,
+        moved_chunks,
+        moved_bytes,
+        pending_moves,
+        bytes_to_move,
+        mean_permille,
+        lowest_permille,
+        highest_permille,
+        balanced,
+    }
+}
+
+fn quarantined(chunk: v1::QuarantinedChunk) -> FsResult<QuarantinedChunk> {
+    let replica = |wire: v1::QuarantinedReplica| {
+        let node = wire.node.ok_or_else(|| incomplete("quarantine.node"))?.try_into()?;
+        Ok((node, replica_record(wire.replica.ok_or_else(|| incomplete("quarantine.replica"))?)?))
+    };
+    let replicas = chunk.replicas.into_iter().map(replica).collect::<FsResult<_>>()?;
+    Ok(QuarantinedChunk { chunk: ChunkId(chunk.chunk), replicas })
+}
+
+fn ids(nodes: &[NodeId]) -> Vec<Vec<u8>> {
+    nodes.iter().map(|node| node.as_bytes().to_vec()).collect()
+}
+
+impl Dfs {
+    /// Sets what DataNodes are used for: of all that are named, or of none.
+    pub async fn set_node_duty(&self, nodes: &[NodeId], duty: Duty) -> FsResult<DutyReport> {
+        let (duty, lasts) = match duty {
+            Duty::InService => (v1::NodeDuty::InService, Duration::ZERO),
+            Duty::Decommission => (v1::NodeDuty::Decommission, Duration::ZERO),
+            Duty::Maintenance { lasts } => (v1::NodeDuty::Maintenance, lasts),
+        };
+        let request = v1::SetNodeDutyRequest {
+            context: None,
+            nodes: ids(nodes),
+            duty: duty.into(),
+            maintenance_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        };
+        let reply = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::SetNodeDutyRequest { context: Some(context), ..request.clone() };
+                async move { client.set_node_duty(request).await }
+            })
+            .await?;
+        let nodes = reply.nodes.into_iter().map(node).collect::<FsResult<_>>()?;
+        Ok(DutyReport { nodes, warnings: reply.warnings })
+    }
+
+    /// Announces that the disks of stopped DataNodes are gone for good: what they held is copied at once.
+    pub async fn announce_loss(&self, nodes: &[NodeId]) -> FsResult<()> {
+        self.inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::AnnounceLossRequest { context: Some(context), nodes: ids(nodes) };
+                async move { client.announce_loss(request).await }
+            })
+            .await
+            .map(|v1::Empty {}| ())
+    }
+
+    /// Tells about the balancer after doing as `action` says.
+    pub async fn balancer(&self, action: BalancerAction) -> FsResult<BalancerStatus> {
+        let (action, threshold, rate) = match action {
+            BalancerAction::Status => (v1::BalancerAction::Status, None, None),
+            BalancerAction::Start { threshold_permille, bytes_per_second } => {
+                (v1::BalancerAction::Start, threshold_permille, bytes_per_second)
+            }
+            BalancerAction::Stop => (v1::BalancerAction::Stop, None, None),
+        };
+        let status = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::BalancerRequest {
+                    context: Some(context),
+                    action: action.into(),
+                    threshold_permille: threshold.unwrap_or_default(),
+                    bytes_per_second: rate.unwrap_or_default(),
+                };
+                async move { client.balancer(request).await }
+            })
+            .await?;
+        Ok(balancer_status(status))
+    }
+
+    /// A page of the quarantined chunks after `after` (`None`: from the first), ordered by id, and whether there are more.
+    pub async fn quarantine(&self, after: Option<ChunkId>) -> FsResult<(Vec<QuarantinedChunk>, bool)> {
+        let after = after.map_or(0, |chunk| chunk.0);
+        let reply = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::ListQuarantineRequest { context: Some(context), after, limit: 0 };
+                async move { client.list_quarantine(request).await }
+            })
+            .await?;
+        Ok((reply.chunks.into_iter().map(quarantined).collect::<FsResult<_>>()?, reply.more))
+    }
+
+    /// Deletes the replicas of these quarantined chunks, or with no chunk named of all that DataNodes have reported;
+    /// answers how many. There is no way back.
+    pub async fn delete_quarantined(&self, chunks: &[ChunkId]) -> FsResult<u64> {
+        let chunks: Vec<u64> = chunks.iter().map(|chunk| chunk.0).collect();
+        let reply = self
+            .inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::DeleteQuarantinedRequest { context: Some(context), chunks: chunks.clone() };
+                async move { client.delete_quarantined(request).await }
+            })
+            .await?;
+        Ok(reply.replicas)
+    }
+}

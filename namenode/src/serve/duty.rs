@@ -1,0 +1,93 @@
+//! Duties, the balancer and the quarantine: wire ↔ API.
+
+use std::time::Duration;
+
+use dfs_namenode_core::{BalancerView, Balancing};
+use dfs_proto::convert::wire_replica_record;
+use dfs_proto::v1;
+use dfs_types::{DutyState, FsError, FsResult};
+
+use super::wire::wire_node;
+use crate::api::duty::{BalancerAction, Duty};
+use crate::api::quarantine::StrangeChunk;
+
+/// Reads a duty.
+pub(super) fn duty(request: &v1::SetNodeDutyRequest) -> FsResult<Duty> {
+    match request.duty() {
+        v1::NodeDuty::InService => Ok(Duty::InService),
+        v1::NodeDuty::Decommission => Ok(Duty::Decommission),
+        v1::NodeDuty::Maintenance => {
+            Ok(Duty::Maintenance { lasts: Duration::from_millis(request.maintenance_ms) })
+        }
+        v1::NodeDuty::Unspecified => Err(FsError::invalid("the request lacks 'duty'")),
+    }
+}
+
+/// The message for how far a duty is.
+pub(super) fn wire_duty_state(state: DutyState) -> v1::NodeDutyState {
+    match state {
+        DutyState::InService => v1::NodeDutyState::InService,
+        DutyState::Decommissioning => v1::NodeDutyState::Decommissioning,
+        DutyState::Decommissioned => v1::NodeDutyState::Decommissioned,
+        DutyState::EnteringMaintenance => v1::NodeDutyState::EnteringMaintenance,
+        DutyState::InMaintenance => v1::NodeDutyState::InMaintenance,
+    }
+}
+
+/// Reads what to do about the balancer.
+pub(super) fn balancer_action(request: &v1::BalancerRequest) -> FsResult<BalancerAction> {
+    match request.action() {
+        v1::BalancerAction::Status => Ok(BalancerAction::Status),
+        v1::BalancerAction::Stop => Ok(BalancerAction::Stop),
+        v1::BalancerAction::Start => {
+            let mut settings = Balancing::default();
+            if request.threshold_permille != 0 {
+                settings.threshold_permille = request.threshold_permille;
+            }
+            if request.bytes_per_second != 0 {
+                settings.bytes_per_second = request.bytes_per_second;
+            }
+            Ok(BalancerAction::Start(settings))
+        }
+        v1::BalancerAction::Unspecified => Err(FsError::invalid("the request lacks 'action'")),
+    }
+}
+
+/// The message for the balancer.
+pub(super) fn wire_balancer(view: BalancerView) -> v1::BalancerStatus {
+    let BalancerView {
+        running,
+        threshold_permille,
+        bytes_per_second,
+        moved_chunks,
+        moved_bytes,
+        pending_moves,
+        bytes_to_move,
+        mean_permille,
+        lowest_permille,
+        highest_permille,
+        balanced,
+    } = view;
+    v1::BalancerStatus {
+        running,
+        threshold_permille,
+        bytes_per_second,
+        moved_chunks,
+        moved_bytes,
+        pending_moves,
+        bytes_to_move,
+        mean_permille,
+        lowest_permille,
+        highest_permille,
+        balanced,
+    }
+}
+
+/// The message for a quarantined chunk.
+pub(super) fn wire_quarantined(chunk: StrangeChunk) -> v1::QuarantinedChunk {
+    let replicas = chunk.replicas.into_iter().map(|(node, record)| v1::QuarantinedReplica {
+        node: Some(wire_node(node)),
+        replica: Some(wire_replica_record(record)),
+    });
+    v1::QuarantinedChunk { chunk: chunk.chunk.0, replicas: replicas.collect() }
+}

@@ -1,0 +1,68 @@
+//! Edits of what administrators decide about the cluster as a whole.
+
+use dfs_types::{FsError, NodeDuty, NodeId};
+
+use super::Step;
+use crate::store::edit::{BalancerSettings, Change, Outcome};
+use crate::store::settings::{self, BALANCER_RATE, BALANCER_THRESHOLD, DECOMMISSION, MAINTENANCE, SAFE_MODE};
+use crate::store::stop::Stop;
+
+impl Step<'_> {
+    pub(super) fn set_node_duty(&mut self, nodes: &[NodeId], duty: NodeDuty) -> Result<Outcome, Stop> {
+        let (kind, until) = match duty {
+            NodeDuty::InService => (None, 0),
+            NodeDuty::Decommission => (Some(DECOMMISSION), 0),
+            NodeDuty::Maintenance { until } => {
+                let until = i64::try_from(until.0).map_err(|_| {
+                    FsError::invalid(format!("maintenance until {until} ms of Unix time is too long"))
+                })?;
+                (Some(MAINTENANCE), until)
+            }
+        };
+        for node in nodes {
+            match kind {
+                None => self.write("DELETE FROM duty WHERE node = ?1", [node.as_bytes()])?,
+                Some(kind) => self.write(
+                    "INSERT OR REPLACE INTO duty (node, kind, until) VALUES (?1, ?2, ?3)",
+                    (node.as_bytes(), kind, until),
+                )?,
+            };
+            self.emit(Change::DutySet { node: *node, duty });
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn set_balancer(&mut self, settings: Option<BalancerSettings>) -> Result<Outcome, Stop> {
+        let threshold = settings.map(|settings| u64::from(settings.threshold_permille));
+        self.set(BALANCER_THRESHOLD, threshold)?;
+        self.set(BALANCER_RATE, settings.map(|settings| settings.bytes_per_second))?;
+        self.emit(Change::BalancerSet { settings });
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn end_balancer(&mut self, ended: BalancerSettings) -> Result<Outcome, Stop> {
+        if settings::balancer(self.connection)? == Some(ended) {
+            self.set_balancer(None)
+        } else {
+            Ok(Outcome::Done)
+        }
+    }
+
+    /// Leaving also ends the safe mode in which a NameNode starts, of which nothing is stored.
+    pub(super) fn set_safe_mode(&mut self, on: bool) -> Result<Outcome, Stop> {
+        self.set(SAFE_MODE, on.then_some(1))?;
+        self.emit(Change::SafeModeSet { on });
+        Ok(Outcome::Done)
+    }
+
+    fn set(&mut self, name: &'static str, value: Option<u64>) -> Result<(), Stop> {
+        match value {
+            None => self.write("DELETE FROM setting WHERE name = ?1", [name])?,
+            Some(value) => self.write(
+                "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
+                (name, value as i64),
+            )?,
+        };
+        Ok(())
+    }
+}
