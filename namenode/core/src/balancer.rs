@@ -1,76 +1,104 @@
 //! Evens out how full nodes are.
+//!
+//! A chunk goes from a node that is fuller than the others to one that is emptier: it is copied first, and when the
+//! target reported it, the source's replica is surplus and is deleted as any other. No move lets a chunk lie on fewer
+//! hosts, racks or zones than before. Each node sends, or receives, no more than it may on average: it pauses for the time
+//! that the bytes of a move take. Whoever copies for a better reason takes no part.
+//!
+//! It ends by itself when every node is within the threshold, or when nothing could be moved for long.
 
-use dfs_types::NodeDuty;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use dfs_types::{ChunkId, Millis};
+use rand::RngExt;
+
+use crate::chunk_map::{Chunk, Urgency};
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::{BalancerView, Balancing, NodeState};
+use crate::node_list::NodeIndex;
+use crate::topology::{Place, spread};
+use crate::{BalancerView, Balancing, Effect};
 
-/// The balancer's settings and what it has done.
+/// Chunks drawn from a node at a time, to be moved one after the other.
+const SAMPLE: usize = 256;
+/// Replicas gone through per tick for that: bounds the time a tick takes.
+const LOOKED_AT: usize = 131_072;
+/// Chunks of one source tried per tick.
+const TRIED: usize = 16;
+/// Targets tried for one chunk.
+const TARGETS: usize = 8;
+/// A node may move as much as it does in this time at once.
+const BURST: Duration = Duration::from_secs(1);
+/// A source's chunks are drawn anew after that time if no target is found for them.
+const DRAW_AGAIN: Duration = Duration::from_secs(10);
+
+/// A chunk being moved.
+#[derive(Debug, Clone, Copy)]
+struct Move {
+    from: NodeIndex,
+    to: NodeIndex,
+    bytes: u64,
+    /// Whether it has arrived, and only the source's replica is still to go.
+    arrived: bool,
+}
+
+/// The balancer's settings, what it does and what it has done.
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
     settings: Balancing,
     running: bool,
     moved_chunks: u64,
     moved_bytes: u64,
+    moves: BTreeMap<ChunkId, Move>,
+    /// When the last move began, or the balancer.
+    moved: Millis,
+    /// For each source, chunks to move next, and when they were drawn.
+    samples: BTreeMap<NodeIndex, (Millis, Vec<ChunkId>)>,
 }
 
 impl Balancer {
     /// Starts or stops it.
-    pub(crate) fn set(&mut self, settings: Option<Balancing>) {
-        *self = Self {
-            settings: settings.unwrap_or(self.settings),
-            running: settings.is_some(),
-            ..Self::default()
-        };
-    }
-}
-
-impl Cluster {
-    /// How the balancer gets on. Goes through the nodes.
-    pub fn balancer(&self) -> BalancerView {
-        let space: Vec<Space> = self.nodes.iter().filter_map(|(_, node)| Space::of(node)).collect();
-        let mean = Space::mean(&space);
-        let shares = || space.iter().map(|space| space.permille());
-        let Balancer { settings, running, moved_chunks, moved_bytes } = self.balancer;
-        let (threshold, distance) = (settings.threshold_permille, |share: u32| share.abs_diff(mean));
-        let excess = |space: &Space| {
-            let beyond = distance(space.permille()).saturating_sub(threshold);
-            (u128::from(space.all) * u128::from(beyond) / 1_000) as u64
-        };
-        BalancerView {
-            running,
-            threshold_permille: threshold,
-            bytes_per_second: settings.bytes_per_second,
-            moved_chunks,
-            moved_bytes,
-            pending_moves: 0,
-            bytes_to_move: space.iter().map(excess).sum(),
-            mean_permille: mean,
-            lowest_permille: shares().min().unwrap_or_default(),
-            highest_permille: shares().max().unwrap_or_default(),
-            balanced: shares().all(|share| distance(share) <= threshold),
+    pub(crate) fn set(&mut self, settings: Option<Balancing>, now: Millis) {
+        if let Some(settings) = settings {
+            if !self.running {
+                (self.moved_chunks, self.moved_bytes) = (0, 0);
+            }
+            self.settings = settings;
         }
+        (self.running, self.moved) = (settings.is_some(), now);
+        self.samples.clear();
+    }
+
+    /// Which node's replica of a chunk goes because it was moved elsewhere.
+    pub(crate) fn moved_from(&self, id: ChunkId) -> Option<NodeIndex> {
+        self.moves.get(&id).map(|it| it.from)
+    }
+
+    /// Copies ordered by another leader come to nothing here.
+    pub(crate) fn forget_moves(&mut self) {
+        self.moves.clear();
+        self.samples.clear();
     }
 }
 
-/// Used and usable bytes of a node.
+/// A node that takes part, and how full it will be.
 #[derive(Debug, Clone, Copy)]
 struct Space {
+    node: NodeIndex,
     used: u64,
     all: u64,
 }
 
 impl Space {
     /// The space of a node that takes part in balancing.
-    fn of(node: &Node) -> Option<Self> {
-        let takes_part = node.state != NodeState::Dead && node.duty == NodeDuty::InService;
-        let healthy = node.stats.volumes.iter().filter(|volume| takes_part && !volume.failed);
+    fn of(index: NodeIndex, node: &Node) -> Option<Self> {
+        let healthy = node.stats.volumes.iter().filter(|volume| node.is_in_use() && !volume.failed);
         let (used, all) = healthy.fold((0_u64, 0_u64), |(used, all), volume| {
             let usable = volume.used.saturating_add(volume.available);
             (used.saturating_add(volume.used), all.saturating_add(usable))
         });
-        (all > 0).then_some(Self { used, all })
+        (all > 0).then_some(Self { node: index, used, all })
     }
 
     fn permille(self) -> u32 {
@@ -86,4 +114,250 @@ impl Space {
 /// `used` of `all`, in thousandths.
 fn share(used: u128, all: u128) -> u32 {
     (used * 1_000).checked_div(all).map_or(0, |share| share as u32)
+}
+
+impl Cluster {
+    /// How the balancer gets on. Goes through the nodes.
+    pub fn balancer(&self) -> BalancerView {
+        let spaces: Vec<Space> =
+            self.nodes.iter().filter_map(|(index, node)| Space::of(index, node)).collect();
+        let mean = Space::mean(&spaces);
+        let shares = || spaces.iter().map(|space| space.permille());
+        let Balancer { settings, running, moved_chunks, moved_bytes, moves, moved: _, samples: _ } =
+            &self.balancer;
+        let threshold = settings.threshold_permille;
+        let surplus = |space: &Space| {
+            let beyond = space.permille().saturating_sub(mean + threshold);
+            (u128::from(space.all) * u128::from(beyond) / 1_000) as u64
+        };
+        let want = |space: &Space| {
+            let below = mean.saturating_sub(threshold).saturating_sub(space.permille());
+            (u128::from(space.all) * u128::from(below) / 1_000) as u64
+        };
+        let over: u64 = spaces.iter().map(surplus).sum();
+        BalancerView {
+            running: *running,
+            threshold_permille: threshold,
+            bytes_per_second: settings.bytes_per_second,
+            moved_chunks: *moved_chunks,
+            moved_bytes: *moved_bytes,
+            pending_moves: moves.len() as u64,
+            bytes_to_move: over.max(spaces.iter().map(want).sum()),
+            mean_permille: mean,
+            lowest_permille: shares().min().unwrap_or_default(),
+            highest_permille: shares().max().unwrap_or_default(),
+            balanced: shares().all(|share| share.abs_diff(mean) <= threshold),
+        }
+    }
+
+    /// Finds out which moves have arrived, ended or failed.
+    pub(crate) fn watch_moves(&mut self, now: Millis) {
+        let watched: Vec<(ChunkId, Move)> = self.balancer.moves.iter().map(|(id, it)| (*id, *it)).collect();
+        for (id, it) in watched {
+            let good = self.map.get(id).map(Chunk::good).unwrap_or_default();
+            let on_its_way = self.replication.coming(id).iter().any(|copy| copy.moves);
+            let (at_source, at_target) = (good.contains(&it.from), good.contains(&it.to));
+            if at_target && !it.arrived {
+                self.balancer.moved_chunks += 1;
+                self.balancer.moved_bytes += it.bytes;
+                self.balancer.moved = now;
+                if let Some(it) = self.balancer.moves.get_mut(&id) {
+                    it.arrived = true;
+                }
+            }
+            let source_goes = at_target && at_source && self.is_untidy(id);
+            if !on_its_way && !source_goes {
+                self.balancer.moves.remove(&id);
+            }
+        }
+    }
+
+    /// Orders what is to be moved next.
+    pub(crate) fn plan_moves(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if !self.balancer.running
+            || !self.decides()
+            || now < self.replication.quiet_until.max(self.replication.storm_until)
+        {
+            return;
+        }
+        let spaces = self.spaces_after_moves();
+        let mean = Space::mean(&spaces);
+        let threshold = self.balancer.settings.threshold_permille;
+        let balanced = spaces.iter().all(|space| space.permille().abs_diff(mean) <= threshold);
+        let idle = self.balancer.moves.is_empty();
+        let given_up = now.since(self.balancer.moved) >= self.config.balancer_patience;
+        if idle && ((balanced && self.balancer().balanced) || given_up) {
+            self.balancer.running = false;
+            self.balancer.samples.clear();
+            effects.push(Effect::BalancerEnded { balanced });
+            return;
+        }
+        if balanced {
+            return;
+        }
+        // Between the extremes and the mean: nodes beyond the threshold come first, and find partners up to the mean.
+        let beyond = |space: &Space| space.permille().abs_diff(mean) > threshold;
+        let (mut above, mut below): (Vec<Space>, Vec<Space>) = (Vec::new(), Vec::new());
+        for space in spaces {
+            match space.permille().cmp(&mean) {
+                std::cmp::Ordering::Greater => above.push(space),
+                std::cmp::Ordering::Less => below.push(space),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        above.sort_by_key(|space| std::cmp::Reverse((space.permille(), space.node)));
+        below.sort_by_key(|space| (space.permille(), space.node));
+        if !below.iter().any(beyond) {
+            above.retain(beyond);
+        }
+        if !above.iter().any(beyond) {
+            below.retain(beyond);
+        }
+        self.move_between(&above, &below, now);
+    }
+
+    /// How full nodes will be when the moves under way are done.
+    fn spaces_after_moves(&self) -> Vec<Space> {
+        let mut change = BTreeMap::<NodeIndex, (u64, u64)>::new();
+        for it in self.balancer.moves.values() {
+            change.entry(it.from).or_default().0 += it.bytes;
+            if !it.arrived {
+                change.entry(it.to).or_default().1 += it.bytes;
+            }
+        }
+        let spaces = self.nodes.iter().filter_map(|(index, node)| Space::of(index, node));
+        let after = spaces.map(|space| {
+            let (less, more) = change.get(&space.node).copied().unwrap_or_default();
+            Space { used: space.used.saturating_sub(less).saturating_add(more), ..space }
+        });
+        after.collect()
+    }
+
+    fn move_between(&mut self, above: &[Space], below: &[Space], now: Millis) {
+        let mut looked_at = 0;
+        self.balancer.samples.retain(|node, _| above.iter().any(|space| space.node == *node));
+        for source in above {
+            if self.balancer.moves.len() >= self.config.max_moves as usize {
+                return;
+            }
+            if !self.may_move(source.node, now) {
+                continue;
+            }
+            let drawn = self.balancer.samples.get(&source.node);
+            let again =
+                |(at, chunks): &(Millis, Vec<ChunkId>)| chunks.is_empty() && now.since(*at) >= DRAW_AGAIN;
+            if drawn.is_none_or(again) {
+                if looked_at >= LOOKED_AT {
+                    continue;
+                }
+                looked_at += self.map.held_count(source.node);
+                let chunks = self.sample(source.node);
+                self.balancer.samples.insert(source.node, (now, chunks));
+            }
+            for _ in 0..TRIED {
+                let sample = self.balancer.samples.get_mut(&source.node);
+                let Some(id) = sample.and_then(|(_, chunks)| chunks.pop()) else {
+                    break;
+                };
+                if self.move_chunk(id, source.node, below, now) && !self.may_move(source.node, now) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Some of the node's chunks, each with the same chance.
+    fn sample(&mut self, node: NodeIndex) -> Vec<ChunkId> {
+        let mut chunks: Vec<ChunkId> = Vec::new();
+        for (seen, id) in self.map.held(node).enumerate() {
+            if chunks.len() < SAMPLE {
+                chunks.push(id);
+            } else if let Some(place) = chunks.get_mut(self.rng.random_range(0..=seen)) {
+                *place = id;
+            }
+        }
+        chunks
+    }
+
+    /// Whether a node may take part in another move now.
+    fn may_move(&self, index: NodeIndex, now: Millis) -> bool {
+        self.nodes.get(index).is_some_and(|node| {
+            let for_others = node.sending.count + node.receiving.count > node.moving;
+            let has_paused = node.moves_again <= now.plus(BURST);
+            node.is_target() && self.is_reliable(index) && !for_others && has_paused
+        })
+    }
+
+    /// Orders a chunk to be moved, if it can be; `false` if not.
+    fn move_chunk(&mut self, id: ChunkId, from: NodeIndex, below: &[Space], now: Millis) -> bool {
+        let Some(chunk) = self.map.get(id).filter(|_| self.map.is_settled(id)) else {
+            return false;
+        };
+        let calm = chunk.queued.is_none() && !chunk.untidy && self.on_its_way(id) == 0;
+        let Some(bytes) = chunk.length().filter(|bytes| *bytes > 0) else {
+            return false;
+        };
+        let good = chunk.good().to_vec();
+        let firm = self.firm(id, chunk).any(|index| index == from);
+        if !calm || !firm || !self.has_room_to_move(from, bytes, true) {
+            return false;
+        }
+        let holders: Vec<NodeIndex> = self.map.holders(id).collect();
+        let fits = |cluster: &Self, to: NodeIndex| {
+            !holders.contains(&to)
+                && cluster.may_move(to, now)
+                && cluster.has_room_to_move(to, bytes, false)
+                && cluster.nodes.get(to).is_some_and(|node| node.room(bytes, now) > 0)
+                && cluster.keeps_spread(&good, from, to)
+        };
+        // The emptiest ones often can't, because they just took one.
+        let mut to = None;
+        for _ in 0..TARGETS.min(below.len()) {
+            let at = self.rng.random_range(0..below.len());
+            let drawn = below.get(at).map(|space| space.node);
+            to = to.or(drawn.filter(|to| fits(self, *to)));
+        }
+        let to = to.or_else(|| below.iter().take(TARGETS).map(|space| space.node).find(|to| fits(self, *to)));
+        let Some(to) = to else {
+            return false;
+        };
+        self.start_move(id, (from, to), bytes, now);
+        true
+    }
+
+    fn start_move(&mut self, id: ChunkId, (from, to): (NodeIndex, NodeIndex), bytes: u64, now: Millis) {
+        let most = self.balancer.settings.bytes_per_second.max(1);
+        let paces = [most, self.pace(Urgency::Crowded, from, to)];
+        let pace = paces.into_iter().filter(|pace| *pace > 0).min().unwrap_or(most);
+        self.start_copy(id, (from, to), bytes, pace, true, now);
+        let pause = Duration::from_millis((u128::from(bytes) * 1_000 / u128::from(most)) as u64);
+        for end in [from, to] {
+            if let Some(node) = self.nodes.get_mut(end) {
+                node.moves_again = node.moves_again.max(now).plus(pause);
+            }
+        }
+        self.balancer.moves.insert(id, Move { from, to, bytes, arrived: false });
+        self.balancer.moved = now;
+        self.refile(id);
+    }
+
+    fn has_room_to_move(&self, index: NodeIndex, bytes: u64, sends: bool) -> bool {
+        let running = self.replication.running;
+        self.nodes.get(index).is_some_and(|node| {
+            let streams = if sends { node.sending } else { node.receiving };
+            streams.has_room(bytes, self.node_allowance(node, Urgency::Crowded))
+                && running.has_room(bytes, self.cluster_allowance(Urgency::Crowded))
+        })
+    }
+
+    /// Whether a chunk lies on no fewer hosts, racks and zones after a move.
+    fn keeps_spread(&self, good: &[NodeIndex], from: NodeIndex, to: NodeIndex) -> bool {
+        let place = |index: NodeIndex| self.nodes.get(index).map(|node| node.place);
+        let before: Vec<Place> = good.iter().filter_map(|index| place(*index)).collect();
+        let stay = good.iter().filter(|index| **index != from);
+        let after: Vec<Place> = stay.copied().chain([to]).filter_map(place).collect();
+        let (zones, racks, hosts) = spread(before.into_iter());
+        let (zones_after, racks_after, hosts_after) = spread(after.into_iter());
+        zones_after >= zones && racks_after >= racks && hosts_after >= hosts
+    }
 }

@@ -10,6 +10,7 @@ use dfs_types::{ChunkId, GenStamp, Millis, ReplicaRecord, ReplicaState};
 
 use crate::hash::{IdMap, IdSet};
 use crate::node_list::{NodeIndex, NodeList};
+use crate::tally::{Class, Classes, Tally};
 
 /// The length of a chunk that has none yet.
 const OPEN: u32 = u32::MAX;
@@ -40,6 +41,8 @@ pub(crate) enum Urgency {
     Few,
     /// Some are missing.
     Some,
+    /// None is missing, but they share a host, a rack or a zone without need.
+    Crowded,
 }
 
 impl Chunk {
@@ -134,15 +137,15 @@ pub(crate) struct Counts {
     pub(crate) corrupt: u64,
     /// Committed chunks with one good replica that want more.
     pub(crate) one_copy: u64,
-    /// Committed chunks with some, but too few good replicas.
+    /// Committed chunks with some, but too few good replicas on nodes that are to keep them.
     pub(crate) under: u64,
-    /// Committed chunks with too many good replicas.
+    /// Committed chunks with too many good replicas on nodes in service.
     pub(crate) over: u64,
 }
 
 impl Counts {
     /// What one chunk adds to the sums.
-    fn of(chunk: &Chunk, side: &Side) -> Self {
+    fn of(chunk: &Chunk, side: &Side, classes: &Classes) -> Self {
         let mut counts = Self::default();
         if chunk.length().is_none() {
             counts.open = 1;
@@ -158,8 +161,9 @@ impl Counts {
             counts.missing = u64::from(!corrupt);
         } else {
             counts.one_copy = u64::from(good == 1 && wanted > 1);
-            counts.under = u64::from(good < wanted);
-            counts.over = u64::from(good > wanted);
+            let tally = classes.tally(chunk.good().iter().copied());
+            counts.under = u64::from(classes.lacking(tally, wanted) > 0);
+            counts.over = u64::from(tally.service > wanted);
         }
         counts
     }
@@ -197,6 +201,8 @@ pub(crate) struct ChunkMap {
     /// For each node, the chunks it holds any replica of.
     held: Vec<IdSet<ChunkId>>,
     counts: Counts,
+    /// What each node's replicas count for.
+    classes: Classes,
     /// Every chunk ever made has a smaller id.
     next: ChunkId,
     /// Ids below `next` that only a lost future of this namespace may have used.
@@ -204,6 +210,49 @@ pub(crate) struct ChunkMap {
 }
 
 impl ChunkMap {
+    /// No chunks. Of one with replicas on nodes in maintenance so many must be elsewhere.
+    pub(crate) fn new(outside_maintenance: usize) -> Self {
+        Self { classes: Classes::new(outside_maintenance), ..Self::default() }
+    }
+
+    /// Changes what a node's replicas count for. Goes through them.
+    pub(crate) fn set_class(&mut self, node: NodeIndex, class: Class) {
+        if self.classes.of(node) == class {
+            return;
+        }
+        let before = self.counts_of_held(node);
+        self.classes.set(node, class);
+        let after = self.counts_of_held(node);
+        self.counts.change(&before, &after);
+    }
+
+    /// What the chunks of which a node has any replica add to the sums.
+    fn counts_of_held(&self, node: NodeIndex) -> Counts {
+        let (mut sum, nothing) = (Counts::default(), Side::default());
+        for id in self.held(node) {
+            if let Some(chunk) = self.chunks.get(&id) {
+                let side = self.side.get(&id).unwrap_or(&nothing);
+                sum.change(&Counts::default(), &Counts::of(chunk, side, &self.classes));
+            }
+        }
+        sum
+    }
+
+    /// What each node's replicas count for.
+    pub(crate) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// How many of these nodes' replicas count for what.
+    pub(crate) fn tally(&self, nodes: impl Iterator<Item = NodeIndex>) -> Tally {
+        self.classes.tally(nodes)
+    }
+
+    /// Chunks whose pipeline the node is in.
+    pub(crate) fn pipelined(&self, node: NodeIndex) -> impl Iterator<Item = ChunkId> {
+        self.side.iter().filter(move |(_, side)| side.pipeline.contains(&node)).map(|(id, _)| *id)
+    }
+
     /// Adds a chunk that has no replicas yet. One that is known already stays as it is.
     pub(crate) fn add(&mut self, id: ChunkId, generation: GenStamp, length: Option<u64>, replication: u32) {
         self.raise_next(ChunkId(id.0.saturating_add(1)));
@@ -218,7 +267,7 @@ impl ChunkMap {
             untidy: false,
             good: NodeList::default(),
         };
-        self.counts.change(&Counts::default(), &Counts::of(&chunk, &Side::default()));
+        self.counts.change(&Counts::default(), &Counts::of(&chunk, &Side::default(), &self.classes));
         self.chunks.insert(id, chunk);
     }
 
@@ -228,7 +277,7 @@ impl ChunkMap {
             return Vec::new();
         };
         let side = self.side.remove(&id).unwrap_or_default();
-        self.counts.change(&Counts::of(&chunk, &side), &Counts::default());
+        self.counts.change(&Counts::of(&chunk, &side, &self.classes), &Counts::default());
         let good = chunk.good().iter().map(|node| (*node, chunk.generation));
         let holders: Vec<_> = good.chain(side.odd.iter().map(|odd| (odd.node, odd.generation))).collect();
         for (node, _) in &holders {
@@ -433,11 +482,6 @@ impl ChunkMap {
         self.chunks.keys().copied()
     }
 
-    /// All chunks with what is known of them, to reset where they are queued.
-    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Chunk> {
-        self.chunks.values_mut()
-    }
-
     /// Takes a node that is gone for good out of every pipeline.
     pub(crate) fn drop_from_pipelines(&mut self, node: NodeIndex) {
         self.side.retain(|_, side| {
@@ -455,7 +499,8 @@ impl ChunkMap {
     pub(crate) fn recount(&self) -> Counts {
         let (mut counts, nothing) = (Counts::default(), Side::default());
         for (id, chunk) in &self.chunks {
-            counts.change(&Counts::default(), &Counts::of(chunk, self.side.get(id).unwrap_or(&nothing)));
+            let side = self.side.get(id).unwrap_or(&nothing);
+            counts.change(&Counts::default(), &Counts::of(chunk, side, &self.classes));
         }
         counts
     }
@@ -485,9 +530,9 @@ impl ChunkMap {
     ) -> Option<R> {
         let chunk = self.chunks.get_mut(&id)?;
         let mut side = self.side.remove(&id).unwrap_or_default();
-        let before = Counts::of(chunk, &side);
+        let before = Counts::of(chunk, &side, &self.classes);
         let result = change(chunk, &mut side, &mut self.held);
-        self.counts.change(&before, &Counts::of(chunk, &side));
+        self.counts.change(&before, &Counts::of(chunk, &side, &self.classes));
         if !side.is_empty() {
             self.side.insert(id, side);
         }

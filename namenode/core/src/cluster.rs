@@ -9,15 +9,19 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::balancer::Balancer;
 use crate::chunk_map::ChunkMap;
-use crate::duty::Duties;
+use crate::duty::{Dependents, Duties};
+use crate::hash::{IdMap, IdSet};
 use crate::lease::Leases;
 use crate::liveness::Nodes;
 use crate::node::{Awaited, Node};
 use crate::node_list::NodeIndex;
 use crate::recovery::Recoveries;
 use crate::replication::Replication;
+use crate::review::{Reviews, Why};
 use crate::ring::Ring;
 use crate::safemode::{SafeMode, needed};
+use crate::tally::Class;
+use crate::targets::Terrain;
 use crate::{Config, Effect, Event, NodeState, NodeStats, SafeModeView};
 
 /// What the NameNode knows and decides about chunks, nodes and leases.
@@ -40,7 +44,12 @@ pub struct Cluster {
     pub(crate) recoveries: Recoveries,
     /// Chunks committed lately, and until when they are left alone; in this order.
     settling: VecDeque<(Millis, ChunkId)>,
+    /// How many nodes are expected to report a chunk again.
+    pub(crate) expected: IdMap<ChunkId, u16>,
+    pub(crate) reviews: Reviews,
+    pub(crate) terrain: Terrain,
     pub(crate) duties: Duties,
+    pub(crate) dependents: Dependents,
     pub(crate) balancer: Balancer,
 }
 
@@ -48,9 +57,9 @@ impl Cluster {
     /// An empty cluster that follows, in safe mode. The same seed and the same calls give the same decisions.
     pub fn new(config: Config, seed: u64, now: Millis) -> Self {
         Self {
+            map: ChunkMap::new(config.maintenance_min_replicas as usize),
             config,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
-            map: ChunkMap::default(),
             nodes: Nodes::new(now),
             safe_mode: SafeMode::new(),
             term: None,
@@ -59,7 +68,11 @@ impl Cluster {
             untidy: Ring::default(),
             recoveries: Recoveries::new(),
             settling: VecDeque::new(),
+            expected: IdMap::default(),
+            reviews: Reviews::default(),
+            terrain: Terrain::default(),
             duties: Duties::new(),
+            dependents: Dependents::default(),
             balancer: Balancer::default(),
         }
     }
@@ -111,7 +124,10 @@ impl Cluster {
             Event::ChunkCommitted { chunk, generation, length } => {
                 self.committed(chunk, generation, length, now, &mut effects);
             }
-            Event::GenerationChanged { chunk, generation } => self.map.set_generation(chunk, generation),
+            Event::GenerationChanged { chunk, generation } => {
+                self.map.set_generation(chunk, generation);
+                self.refile(chunk);
+            }
             Event::ChunkRemoved { chunk } => self.removed(chunk),
             Event::ReplicationChanged { chunk, replication } => {
                 self.map.set_replication(chunk, replication);
@@ -120,6 +136,7 @@ impl Cluster {
             Event::PipelineSet { chunk, nodes } => {
                 let nodes = nodes.iter().filter_map(|node| self.nodes.find(*node)).collect();
                 self.map.set_pipeline(chunk, nodes);
+                self.refile(chunk);
             }
             Event::LeaseTaken { inode, holder } => self.leases.take(inode, holder, now),
             Event::LeaseRenewed { holder } => self.leases.renew(&holder, now),
@@ -128,9 +145,9 @@ impl Cluster {
                 self.recovery_wanted(chunk, new_generation, acknowledged, now);
             }
             Event::LeadershipTaken { term } => self.leadership_taken(term, now),
-            Event::LeadershipLost => self.leadership_lost(),
+            Event::LeadershipLost => self.leadership_lost(now),
             Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),
-            Event::BalancerSet { settings } => self.balancer.set(settings),
+            Event::BalancerSet { settings } => self.balancer.set(settings, now),
             Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
             Event::SafeModeSet { on } => {
                 if self.safe_mode.set(on, self.term.is_some()) {
@@ -160,7 +177,9 @@ impl Cluster {
                 // Remembered from before it came.
                 node.duty = self.duties.get(&id).copied().unwrap_or_default();
                 // The table is full only after 65,536 nodes within a day; the node asks again until one is forgotten.
-                if self.nodes.add(node).is_some() {
+                let duty = node.duty;
+                if let Some(index) = self.nodes.add(node) {
+                    self.map.set_class(index, duty.into());
                     effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
                 }
             }
@@ -177,33 +196,79 @@ impl Cluster {
 
     /// Another process of the same node: what it holds is unknown until it reports, but most likely what it held.
     fn replace_process(&mut self, index: NodeIndex, mut fresh: Node, now: Millis) -> Option<NodeState> {
+        self.end_death_reviews(index);
         self.end_copies_of(index);
-        let mut chunks = self.map.forget_node(index);
-        let node = self.nodes.get_mut(index)?;
-        let was = node.state;
-        fresh.duty = node.duty;
-        let had_to_report = node.awaited.take().map(|awaited| awaited.chunks);
-        for id in &chunks {
-            self.refile(*id);
-        }
-        chunks.extend(had_to_report.into_iter().flatten());
+        let held = self.map.forget_node(index);
+        let mut chunks = held.clone();
+        chunks.extend(self.end_expectation(index));
+        self.expect(&chunks);
         if !chunks.is_empty() {
             fresh.awaited = Some(Awaited { until: now.plus(self.config.report_grace), chunks });
         }
-        *self.nodes.get_mut(index)? = fresh;
+        let node = self.nodes.get_mut(index)?;
+        let was = node.state;
+        (fresh.duty, fresh.duty_done, fresh.checked) = (node.duty, node.duty_done, node.checked);
+        (fresh.depending, fresh.reviews) = (node.depending, node.reviews);
+        *node = fresh;
+        for id in held {
+            self.refile(id);
+        }
         Some(was)
     }
 
+    /// A node is expected to report these chunks again: they are not copied as long as it may.
+    fn expect(&mut self, chunks: &IdSet<ChunkId>) {
+        for id in chunks {
+            *self.expected.entry(*id).or_default() += 1;
+        }
+    }
+
+    /// A node is not expected to report anything any more; answers what it had been.
+    fn end_expectation(&mut self, index: NodeIndex) -> IdSet<ChunkId> {
+        let awaited = self.nodes.get_mut(index).and_then(|node| node.awaited.take());
+        let chunks = awaited.map(|awaited| awaited.chunks).unwrap_or_default();
+        for id in &chunks {
+            if let Some(nodes) = self.expected.get_mut(id) {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    self.expected.remove(id);
+                }
+            }
+        }
+        chunks
+    }
+
+    /// Nothing is expected of a node any more; chunks that it did not report are looked at again.
+    pub(crate) fn end_expectations(&mut self, index: NodeIndex, is_reported: impl Fn(ChunkId) -> bool) {
+        for id in self.end_expectation(index) {
+            if !is_reported(id) {
+                self.refile(id);
+            }
+        }
+    }
+
     fn heard_of(&mut self, id: NodeId, fence: u64, stats: NodeStats, now: Millis, effects: &mut Vec<Effect>) {
-        let node = self.nodes.find(id).and_then(|index| self.nodes.get_mut(index));
-        let Some(node) = node else {
+        let Some(index) = self.nodes.find(id) else {
             return;
         };
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let place = node.place;
         node.hear(stats, now);
         node.fence = node.fence.max(fence);
-        if node.state != NodeState::Live {
-            node.state = NodeState::Live;
+        let (moved, revived) = (node.place != place, node.state != NodeState::Live);
+        let was_dead = node.state == NodeState::Dead;
+        node.state = NodeState::Live;
+        if revived {
             effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
+        }
+        if was_dead {
+            self.end_death_reviews(index);
+        }
+        if moved && self.decides() {
+            self.survey(now);
+            self.review(index, Why::Changed, Vec::new());
         }
     }
 
@@ -231,7 +296,9 @@ impl Cluster {
     fn removed(&mut self, id: ChunkId) {
         self.unfile(id);
         self.recoveries.remove(&id);
-        for (index, generation) in self.map.remove(id) {
+        let holders = self.map.remove(id);
+        self.note_dependents(id);
+        for (index, generation) in holders {
             // A follower that comes to lead gets everyone's report again, and finds them then.
             if self.term.is_some()
                 && let Some(node) = self.nodes.get_mut(index)
@@ -265,8 +332,13 @@ impl Cluster {
             effects.extend(expired.into_iter().map(|(inode, holder)| Effect::LeaseExpired { inode, holder }));
         }
         self.drive_recoveries(now, effects);
-        self.tidy();
+        let proven = self.go_on_reviewing();
+        self.further_duties(&proven, now, effects);
+        self.survey(now);
+        self.watch_moves(now);
+        self.tidy(now);
         self.plan_copies(now);
+        self.plan_moves(now, effects);
     }
 
     /// A node's disks are gone.
@@ -274,33 +346,20 @@ impl Cluster {
         let Some(index) = self.nodes.find(id) else {
             return;
         };
-        if let Some(node) = self.nodes.get_mut(index).filter(|node| node.state != NodeState::Dead) {
-            node.state = NodeState::Dead;
-            effects.push(Effect::NodeChanged { node: id, state: NodeState::Dead });
-        }
+        let was = self.nodes.get(index).map(|node| node.state);
         self.died(index);
-    }
-
-    /// A dead node's replicas no longer count.
-    fn died(&mut self, index: NodeIndex) {
-        self.end_copies_of(index);
-        for id in self.map.forget_node(index) {
-            self.refile(id);
-        }
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.reported = false;
-            node.awaited = None;
-            node.copy_orders.clear();
-            node.recovery_orders.clear();
-            node.deletions.drop_waiting();
-            node.quarantined.clear();
+        if was != Some(NodeState::Dead) {
+            effects.push(Effect::NodeChanged { node: id, state: NodeState::Dead });
         }
     }
 
     /// Ends what was put off until now.
     fn end_waits(&mut self, now: Millis) {
-        for (_, node) in self.nodes.iter_mut() {
-            node.awaited.take_if(|awaited| awaited.until <= now);
+        let over = |node: &Node| node.awaited.as_ref().is_some_and(|awaited| awaited.until <= now);
+        let over: Vec<NodeIndex> =
+            self.nodes.iter().filter(|(_, node)| over(node)).map(|(index, _)| index).collect();
+        for index in over {
+            self.end_expectations(index, |_| false);
         }
         while let Some((_, id)) = self.settling.pop_front_if(|(until, _)| *until <= now) {
             self.map.settled(id, now);
@@ -310,8 +369,16 @@ impl Cluster {
 
     fn forget_dead(&mut self, now: Millis) {
         for index in self.nodes.expired(&self.config, now) {
+            if self.is_under_review(index) {
+                continue;
+            }
+            let pipelined: Vec<ChunkId> = self.map.pipelined(index).collect();
             self.map.drop_from_pipelines(index);
+            for id in pipelined {
+                self.refile(id);
+            }
             self.forget_in_recoveries(index);
+            self.map.set_class(index, Class::Service);
             self.nodes.remove(index);
         }
     }
@@ -335,7 +402,7 @@ impl Cluster {
         if self.map.counts().committed > 0 {
             self.replication.quiet_until = now.plus(self.config.report_grace);
         }
-        self.refile_all();
+        self.refile_all(now);
     }
 
     /// Whether safe mode is on, and what it waits for.

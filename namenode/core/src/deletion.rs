@@ -2,7 +2,8 @@
 //!
 //! Only good replicas on nodes that are live, not stopping, fully reported and settled (see `leadership`) count when
 //! deciding, and the decision is checked again when the order is handed out: what may be the last usable data is never
-//! deleted. A replica whose deletion was told and then recalled can be read and copied, but justifies no other
+//! deleted. Replicas are too many only on nodes in service: those on nodes that leave stay there, and those on nodes in
+//! maintenance may be needed as soon as it is over. A replica whose deletion was told and then recalled can be read and copied, but justifies no other
 //! deletion: its node may still carry out the old order.
 
 use std::cmp::Reverse;
@@ -13,6 +14,7 @@ use crate::chunk_map::{Chunk, Odd, Verdict};
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::node_list::NodeIndex;
+use crate::tally::Class;
 use crate::topology::spread;
 
 /// Chunks looked at per tick: bounds the time a tick takes.
@@ -44,7 +46,8 @@ impl Cluster {
         let Some(chunk) = self.map.get(id).filter(|_| self.map.is_settled(id)) else {
             return false;
         };
-        chunk.good().len() > chunk.wanted() || self.map.odd(id).iter().any(|odd| is_bad(chunk, odd))
+        self.map.tally(chunk.good().iter().copied()).service > chunk.wanted()
+            || self.map.odd(id).iter().any(|odd| is_bad(chunk, odd))
     }
 
     /// Good replicas that no order told earlier may still delete.
@@ -55,9 +58,17 @@ impl Cluster {
         chunk.good().iter().copied().filter(move |index| !recalled(*index))
     }
 
-    /// Good replicas that can be relied on when others are deleted.
+    /// Good replicas that can be relied on when others are deleted. Nodes in maintenance may be stopped at any time.
     fn reliable(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
-        self.firm(id, chunk).filter(|index| self.is_reliable(*index)).collect()
+        let stays = |index: &NodeIndex| self.map.classes().of(*index) != Class::Maintenance;
+        self.firm(id, chunk).filter(|index| stays(index) && self.is_reliable(*index)).collect()
+    }
+
+    /// Those of them that make others surplus.
+    fn lasting(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
+        let mut nodes = self.reliable(id, chunk);
+        nodes.retain(|index| self.map.classes().of(*index) == Class::Service);
+        nodes
     }
 
     /// Reliable replicas below which no bad one is deleted: as many as a file needs to be closed, but not more than
@@ -69,13 +80,19 @@ impl Cluster {
             self.map.odd(id).iter().any(|odd| odd.node == index && bad(odd))
         };
         let places = self.nodes.iter().filter(|(index, node)| {
-            node.is_known() && !in_the_way(*index) && !node.deletions.is_recalled(id, chunk.generation)
+            let there = node.is_known() && !node.deletions.is_recalled(id, chunk.generation);
+            let counts = match self.map.classes().of(*index) {
+                Class::Service => !in_the_way(*index),
+                Class::Leaving => chunk.good().contains(index),
+                Class::Maintenance => false,
+            };
+            there && counts
         });
         places.take(enough).count().max(1)
     }
 
     /// Goes round the untidy chunks and dooms what may go.
-    pub(crate) fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self, now: Millis) {
         if !self.decides() {
             return;
         }
@@ -83,30 +100,32 @@ impl Cluster {
             let Some(id) = self.untidy.next() else {
                 return;
             };
-            self.tidy_chunk(id);
+            self.tidy_chunk(id, now);
         }
     }
 
-    fn tidy_chunk(&mut self, id: ChunkId) {
+    fn tidy_chunk(&mut self, id: ChunkId, now: Millis) {
         let Some(chunk) = self.map.get(id) else {
             return;
         };
-        let mut reliable = self.reliable(id, chunk);
+        let reliable = self.reliable(id, chunk);
         let mut doomed = Vec::new();
         if reliable.len() >= self.floor(id, chunk) {
             doomed.extend(self.map.odd(id).iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node));
         }
         // A copy under way may have read what would be deleted, and may fail.
         if !self.replication.copies.contains_key(&id) {
-            if reliable.len() >= chunk.wanted() {
+            let mut lasting = self.lasting(id, chunk);
+            if lasting.len() >= chunk.wanted() {
                 let firm: Vec<NodeIndex> = self.firm(id, chunk).collect();
                 let recalled = chunk.good().iter().copied().filter(|index| !firm.contains(index));
                 doomed.extend(recalled.filter(|index| self.is_reliable(*index)));
             }
-            while reliable.len() > chunk.wanted()
-                && let Some(node) = self.most_dispensable(&reliable)
+            let moved_from = self.balancer.moved_from(id);
+            while lasting.len() > chunk.wanted()
+                && let Some(node) = self.most_dispensable(&lasting, moved_from, now)
             {
-                reliable.retain(|there| *there != node);
+                lasting.retain(|there| *there != node);
                 doomed.push(node);
             }
         }
@@ -116,13 +135,21 @@ impl Cluster {
         self.refile(id);
     }
 
-    /// The node whose replica is missed least: the others are spread best, and it is the fullest.
-    fn most_dispensable(&self, nodes: &[NodeIndex]) -> Option<NodeIndex> {
+    /// The node whose replica is missed least: the others are spread best, the balancer has moved it away, the node comes
+    /// and goes, or is the fullest.
+    pub(crate) fn most_dispensable(
+        &self,
+        nodes: &[NodeIndex],
+        moved_from: Option<NodeIndex>,
+        now: Millis,
+    ) -> Option<NodeIndex> {
         let rank = |index: &NodeIndex| {
             let others = nodes.iter().filter(|other| *other != index);
             let places = others.filter_map(|other| self.nodes.get(*other)).map(|node| node.place);
-            let free = self.nodes.get(*index).map_or(0, Node::free_share);
-            (spread(places), Reverse(free), *index)
+            let node = self.nodes.get(*index);
+            let deaths = node.map_or(0, |node| node.recent_deaths(now));
+            let free = node.map_or(0, Node::free_share);
+            (spread(places), moved_from == Some(*index), deaths, Reverse(free), *index)
         };
         nodes.iter().copied().max_by_key(rank)
     }
@@ -165,12 +192,12 @@ impl Cluster {
         let Some(odd) = self.map.odd(id).iter().find(|odd| odd.node == index && odd.doomed) else {
             return Sentence::Wait;
         };
-        let needed = match verdict(chunk, odd) {
-            Verdict::Good => chunk.wanted(),
-            Verdict::Stale | Verdict::Corrupt => self.floor(id, chunk),
+        let dispensable = match verdict(chunk, odd) {
+            Verdict::Good => self.lasting(id, chunk).len() >= chunk.wanted(),
+            Verdict::Stale | Verdict::Corrupt => self.reliable(id, chunk).len() >= self.floor(id, chunk),
             Verdict::Candidate => return Sentence::Spare,
         };
-        if self.reliable(id, chunk).len() >= needed { Sentence::Execute } else { Sentence::Spare }
+        if dispensable { Sentence::Execute } else { Sentence::Spare }
     }
 }
 

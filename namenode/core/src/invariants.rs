@@ -7,8 +7,9 @@ use dfs_types::ChunkId;
 use crate::NodeState;
 use crate::chunk_map::Verdict;
 use crate::cluster::Cluster;
-use crate::node::Streams;
-use crate::node_list::NodeIndex;
+use crate::node::{Allowance, Node, Streams};
+use crate::node_list::{NodeIndex, NodeList};
+use crate::tally::Class;
 
 impl Cluster {
     /// Every broken rule, in words; empty if all is well. Goes through all chunks: for tests and for a rare check in
@@ -27,6 +28,7 @@ impl Cluster {
         }
         self.check_nodes(&held, &mut found);
         self.check_copies(&mut found);
+        self.check_duties(&mut found);
         for id in self.recoveries.keys() {
             if self.map.get(*id).is_none_or(|chunk| chunk.length().is_some()) {
                 found.push(format!("chunk {id} is recovered though it is committed or gone"));
@@ -48,7 +50,8 @@ impl Cluster {
         let mut holders: Vec<NodeIndex> = self.map.holders(id).collect();
         for index in &holders {
             *held.entry(*index).or_default() += 1;
-            if self.nodes.get(*index).is_none_or(|node| node.state == NodeState::Dead) {
+            let forgotten = |node: &Node| node.state == NodeState::Dead && node.reviews == 0;
+            if self.nodes.get(*index).is_none_or(forgotten) {
                 found.push(format!("chunk {id} counts a replica on dead node {}", index.0));
             }
         }
@@ -78,13 +81,18 @@ impl Cluster {
             }
         }
         *queued += usize::from(chunk.queued.is_some());
+        let under_review = holders.iter().any(|index| self.is_under_review(*index));
+        let dependents = self.dependents.get(&id).map_or(&[][..], NodeList::as_slice);
+        if self.decides() && !under_review && dependents != self.dependents_of(id).as_slice() {
+            found.push(format!("chunk {id} does not know which nodes it depends on"));
+        }
         if self.replication.find(id) != chunk.queued.into_iter().collect::<Vec<_>>()
             || self.untidy.contains(id) != chunk.untidy
         {
             found.push(format!("chunk {id} is not in the rings it says it is in"));
         }
         let up_to_date = chunk.queued == self.urgency_of(id) && chunk.untidy == self.is_untidy(id);
-        if self.decides() && !up_to_date {
+        if self.decides() && !up_to_date && !under_review {
             found.push(format!(
                 "chunk {id} is queued as {:?}, wants {:?}",
                 chunk.queued,
@@ -101,21 +109,53 @@ impl Cluster {
                 found.push(format!("node {} holds {known} replicas, chunks say {counted}", index.0));
             }
             for streams in [node.sending, node.receiving] {
-                let lone = streams.count <= 1;
-                let bounded = streams.count <= self.config.max_copies_per_node
-                    && streams.bytes <= self.config.max_copy_bytes_per_node;
-                if !lone && !bounded {
+                if Allowance::of_node(&self.config).is_exceeded_by(streams) {
                     found.push(format!("node {} has too many copies: {streams:?}", index.0));
                 }
             }
         }
     }
 
+    fn check_duties(&self, found: &mut Vec<String>) {
+        let mut depending = BTreeMap::<NodeIndex, u64>::new();
+        for index in self.dependents.values().flat_map(NodeList::as_slice) {
+            *depending.entry(*index).or_default() += 1;
+        }
+        let mut expected = BTreeMap::<ChunkId, u16>::new();
+        for (index, node) in self.nodes.iter() {
+            if node.depending != depending.remove(&index).unwrap_or_default() {
+                found
+                    .push(format!("{} chunks depend on node {}, but others say so", node.depending, index.0));
+            }
+            if self.map.classes().of(index) != Class::from(node.duty)
+                || node.duty != self.duties.get(&node.id).copied().unwrap_or_default()
+            {
+                found.push(format!("node {} is not used for what it is meant for", index.0));
+            }
+            for id in node.awaited.iter().flat_map(|awaited| &awaited.chunks) {
+                *expected.entry(*id).or_default() += 1;
+            }
+        }
+        if !depending.is_empty() {
+            found.push("chunks depend on a node that is gone".to_owned());
+        }
+        if expected.len() != self.expected.len()
+            || expected.iter().any(|(id, nodes)| self.expected.get(id) != Some(nodes))
+        {
+            found.push("the chunks expected are not those awaited".to_owned());
+        }
+    }
+
     fn check_copies(&self, found: &mut Vec<String>) {
         let (mut sending, mut receiving) =
             (BTreeMap::<NodeIndex, Streams>::new(), BTreeMap::<NodeIndex, Streams>::new());
+        let (mut running, mut moving) = (Streams::default(), BTreeMap::<NodeIndex, u32>::new());
         for (id, copies) in &self.replication.copies {
             for copy in copies {
+                running.start(copy.bytes);
+                for end in [copy.source, copy.target] {
+                    *moving.entry(end).or_default() += u32::from(copy.moves);
+                }
                 sending.entry(copy.source).or_default().start(copy.bytes);
                 receiving.entry(copy.target).or_default().start(copy.bytes);
                 let good = self.map.get(*id).is_some_and(|chunk| chunk.good().contains(&copy.source));
@@ -127,9 +167,14 @@ impl Cluster {
         for (index, node) in self.nodes.iter() {
             let expected =
                 (sending.remove(&index).unwrap_or_default(), receiving.remove(&index).unwrap_or_default());
-            if (node.sending, node.receiving) != expected {
+            let moving = moving.remove(&index).unwrap_or_default();
+            if (node.sending, node.receiving, node.moving) != (expected.0, expected.1, moving) {
                 found.push(format!("node {}: streams are not those of its copies", index.0));
             }
+        }
+        if running != self.replication.running || Allowance::of_cluster(&self.config).is_exceeded_by(running)
+        {
+            found.push(format!("{running:?} is under way, {:?} is noted", self.replication.running));
         }
         if !sending.is_empty() || !receiving.is_empty() {
             found.push("a node that is gone takes part in copies".to_owned());

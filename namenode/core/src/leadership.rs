@@ -33,13 +33,13 @@ impl Cluster {
         self.term = Some(term);
         // Renewals went to the earlier leader.
         self.leases.renew_all(now);
-        self.refile_all();
+        self.refile_all(now);
     }
 
-    pub(crate) fn leadership_lost(&mut self) {
+    pub(crate) fn leadership_lost(&mut self, now: Millis) {
         self.term = None;
         self.forget_orders();
-        self.refile_all();
+        self.refile_all(now);
     }
 
     /// Nodes will not carry out what is ordered but not done: it belongs to an earlier term. What readers said goes
@@ -47,9 +47,11 @@ impl Cluster {
     fn forget_orders(&mut self) {
         self.recoveries.clear();
         self.replication.copies.clear();
+        self.replication.running = Streams::default();
+        self.balancer.forget_moves();
         let mut spared = Vec::new();
         for (index, node) in self.nodes.iter_mut() {
-            (node.sending, node.receiving) = (Streams::default(), Streams::default());
+            (node.sending, node.receiving, node.moving) = (Streams::default(), Streams::default(), 0);
             node.copy_orders.clear();
             node.recovery_orders.clear();
             node.corrupt.clear();

@@ -1,7 +1,8 @@
 //! The table of nodes, and which of them are live, stale or dead.
 //!
 //! ```text
-//!            silent for stale_after        silent for dead_after (restart_grace if it said it is stopping)
+//!            silent for stale_after        silent for dead_after (longer if it said it is stopping, is in
+//!                                          maintenance, or was dead lately and came back)
 //!   Live ------------------------> Stale ------------------------------------------------------> Dead
 //!     ^------------ heartbeat -------'                                                             |
 //!     ^------------ heartbeat; a full report is wanted --------------------------------------------'
@@ -10,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dfs_types::{Millis, NodeId};
+use dfs_types::{Millis, NodeDuty, NodeId};
 
 use crate::node::Node;
 use crate::node_list::NodeIndex;
@@ -132,12 +133,7 @@ impl Nodes {
             // Heartbeats that came while this process stood still are yet to be read.
             node.seen = node.seen.plus(stalled).min(now);
             let silence = now.since(node.seen);
-            let patience = if node.stats.stopping {
-                config.restart_grace.max(config.dead_after)
-            } else {
-                config.dead_after
-            };
-            let state = if node.state == NodeState::Dead || silence >= patience {
+            let state = if node.state == NodeState::Dead || silence >= patience(node, config, now) {
                 NodeState::Dead
             } else if silence >= config.stale_after {
                 NodeState::Stale
@@ -147,6 +143,10 @@ impl Nodes {
             if state != node.state {
                 changed.push((index, node.state));
                 node.state = state;
+                if state == NodeState::Dead {
+                    node.deaths = node.recent_deaths(now) + 1;
+                    node.died = now;
+                }
             }
         }
         let storm = self.is_storm(&changed, now);
@@ -166,9 +166,23 @@ impl Nodes {
     }
 }
 
+/// Silence after which a node is dead. One in maintenance is not before that ends; one that announced a restart, or
+/// comes and goes, has more time, or its chunks would be copied over and over.
+fn patience(node: &Node, config: &Config, now: Millis) -> Duration {
+    if matches!(node.duty, NodeDuty::Maintenance { .. }) {
+        return Duration::MAX;
+    }
+    let most = config.restart_grace.max(config.dead_after);
+    if node.stats.stopping {
+        return most;
+    }
+    config.dead_after.saturating_mul(1 << node.recent_deaths(now).min(8)).min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::FLAPPING;
     use crate::test_support::{node_id, stats};
 
     fn nodes(count: u16) -> Nodes {
@@ -204,6 +218,34 @@ mod tests {
         nodes.get_mut(NodeIndex(0)).unwrap().stats.stopping = true;
         let seen = run(&mut nodes, 130_000);
         assert_eq!(seen, [(0, NodeState::Stale, 5_000), (0, NodeState::Dead, 120_000)]);
+    }
+
+    #[test]
+    fn a_node_in_maintenance_is_not_dead() {
+        let mut nodes = nodes(1);
+        nodes.get_mut(NodeIndex(0)).unwrap().duty = NodeDuty::Maintenance { until: Millis(500_000) };
+        assert_eq!(run(&mut nodes, 400_000), [(0, NodeState::Stale, 5_000)]);
+        nodes.get_mut(NodeIndex(0)).unwrap().duty = NodeDuty::InService;
+        assert_eq!(run(&mut nodes, 400_500), [(0, NodeState::Dead, 400_500)]);
+    }
+
+    #[test]
+    fn a_node_that_comes_and_goes_has_more_and_more_time() {
+        let mut nodes = nodes(1);
+        let mut deaths = Vec::new();
+        for _ in 0..5 {
+            let back = nodes.ticked;
+            let node = nodes.get_mut(NodeIndex(0)).unwrap();
+            (node.seen, node.state) = (back, NodeState::Live);
+            let died = run(&mut nodes, back.0 + 130_000).pop().unwrap();
+            deaths.push((died.1, died.2 - back.0));
+        }
+        let after = |seconds: u64| (NodeState::Dead, seconds * 1_000);
+        assert_eq!(deaths, [after(15), after(30), after(60), after(120), after(120)]);
+        let calm = nodes.ticked.0 + FLAPPING.as_millis() as u64;
+        let node = nodes.get_mut(NodeIndex(0)).unwrap();
+        (node.seen, node.state, nodes.ticked) = (Millis(calm), NodeState::Live, Millis(calm));
+        assert_eq!(run(&mut nodes, calm + 20_000).pop(), Some((0, NodeState::Dead, calm + 15_000)));
     }
 
     #[test]

@@ -21,6 +21,17 @@ pub(crate) struct Node {
     pub(crate) state: NodeState,
     /// What it is used for.
     pub(crate) duty: NodeDuty,
+    /// Whether its duty, if it is not in service, is carried out.
+    pub(crate) duty_done: bool,
+    /// When that was last looked into in vain.
+    pub(crate) checked: Millis,
+    /// Chunks that depend on it, while it is not in service.
+    pub(crate) depending: u64,
+    /// Lists of its chunks that are still to be gone through.
+    pub(crate) reviews: u32,
+    /// How often this process was dead and came back lately, and when it died last.
+    pub(crate) deaths: u32,
+    pub(crate) died: Millis,
     /// When it was heard of last.
     pub(crate) seen: Millis,
     /// Whether its full report is in.
@@ -37,6 +48,10 @@ pub(crate) struct Node {
     pub(crate) sending: Streams,
     /// Copies it is to receive.
     pub(crate) receiving: Streams,
+    /// Copies of the balancer among both.
+    pub(crate) moving: u32,
+    /// When it may take part in the next move of a chunk.
+    pub(crate) moves_again: Millis,
     /// Chunks of which it is to send copies; not yet told.
     pub(crate) copy_orders: VecDeque<ChunkId>,
     /// Chunks it is to recover; not yet told.
@@ -69,6 +84,12 @@ impl Node {
             stats,
             state: NodeState::Live,
             duty: NodeDuty::InService,
+            duty_done: false,
+            checked: Millis::default(),
+            depending: 0,
+            reviews: 0,
+            deaths: 0,
+            died: Millis::default(),
             seen: now,
             reported: false,
             fence: 0,
@@ -77,6 +98,8 @@ impl Node {
             promises: Promises::default(),
             sending: Streams::default(),
             receiving: Streams::default(),
+            moving: 0,
+            moves_again: Millis::default(),
             copy_orders: VecDeque::new(),
             recovery_orders: VecDeque::new(),
             deletions: Deletions::default(),
@@ -97,6 +120,26 @@ impl Node {
     /// Whether it can be given work: alive, and not about to stop.
     pub(crate) fn is_usable(&self) -> bool {
         self.state == NodeState::Live && !self.stats.stopping
+    }
+
+    /// Whether it can be given replicas: it has work, and is to be used.
+    pub(crate) fn is_target(&self) -> bool {
+        self.is_usable() && self.duty == NodeDuty::InService
+    }
+
+    /// Whether it is there and to be used, though it may not be heard of just now.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.state != NodeState::Dead && self.duty == NodeDuty::InService
+    }
+
+    /// Clients' sessions, as it said: those of copies it receives are not theirs.
+    pub(crate) fn foreground(&self) -> u32 {
+        self.stats.active_reads + self.stats.active_writes.saturating_sub(self.receiving.count)
+    }
+
+    /// How often it has been dead lately and come back.
+    pub(crate) fn recent_deaths(&self, now: Millis) -> u32 {
+        if now.since(self.died) < FLAPPING { self.deaths } else { 0 }
     }
 
     /// Whether it can be given work, and what it has is known.
@@ -120,6 +163,7 @@ impl Node {
         said + u64::from(self.stats.active_reads) / 2
             + u64::from(self.receiving.count)
             + self.promises.count(now)
+            + FLAPPING_LOAD * u64::from(self.recent_deaths(now))
     }
 
     /// Free share of all volumes, in parts of 65,536.
@@ -128,6 +172,43 @@ impl Node {
         let capacity: u128 = healthy().map(|volume| u128::from(volume.capacity)).sum();
         let available: u128 = healthy().map(|volume| u128::from(volume.available)).sum();
         (available * 65_536).checked_div(capacity).map_or(0, |share| share.min(65_536) as u64)
+    }
+}
+
+/// A node that was dead and came back is watched for so long.
+pub(crate) const FLAPPING: Duration = Duration::from_mins(10);
+/// Each such death counts as this much work: others are preferred.
+const FLAPPING_LOAD: u64 = 16;
+
+/// How much may be under way in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Most copies.
+    pub(crate) count: u32,
+    /// Most bytes, unless it is one copy.
+    pub(crate) bytes: u64,
+}
+
+impl Allowance {
+    /// What one node may send, or receive, at most.
+    pub(crate) fn of_node(config: &Config) -> Self {
+        Self { count: config.max_copies_per_node, bytes: config.max_copy_bytes_per_node }
+    }
+
+    /// What the whole cluster may copy at most.
+    pub(crate) fn of_cluster(config: &Config) -> Self {
+        Self { count: config.max_copies, bytes: config.max_copy_bytes }
+    }
+
+    /// A part of it, at least one copy.
+    pub(crate) fn part(self, numerator: u32, denominator: u32) -> Self {
+        let bytes = self.bytes / u64::from(denominator) * u64::from(numerator);
+        Self { count: (self.count * numerator / denominator).max(1), bytes }
+    }
+
+    /// Whether it has no room for more than these.
+    pub(crate) fn is_exceeded_by(self, streams: Streams) -> bool {
+        streams.count > 1 && (streams.count > self.count || streams.bytes > self.bytes)
     }
 }
 
@@ -142,10 +223,9 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// Whether another copy of `bytes` may start.
-    pub(crate) fn has_room(self, bytes: u64, config: &Config) -> bool {
+    pub(crate) fn has_room(self, bytes: u64, allowance: Allowance) -> bool {
         self.count == 0
-            || (self.count < config.max_copies_per_node
-                && self.bytes.saturating_add(bytes) <= config.max_copy_bytes_per_node)
+            || (self.count < allowance.count && self.bytes.saturating_add(bytes) <= allowance.bytes)
     }
 
     pub(crate) fn start(&mut self, bytes: u64) {
@@ -387,13 +467,16 @@ mod tests {
 
     #[test]
     fn a_single_large_copy_is_fine() {
-        let config = Config { max_copies_per_node: 2, max_copy_bytes_per_node: 10, ..Config::default() };
+        let allowance = Allowance { count: 2, bytes: 10 };
         let mut streams = Streams::default();
-        assert!(streams.has_room(100, &config));
+        assert!(streams.has_room(100, allowance));
         streams.start(6);
-        assert!(streams.has_room(4, &config) && !streams.has_room(5, &config));
+        assert!(streams.has_room(4, allowance) && !streams.has_room(5, allowance));
         streams.start(1);
-        assert!(!streams.has_room(0, &config));
+        assert!(!streams.has_room(0, allowance) && !allowance.is_exceeded_by(streams));
+        streams.start(4);
+        assert!(allowance.is_exceeded_by(streams));
+        streams.end(4);
         streams.end(6);
         assert_eq!(streams, Streams { count: 1, bytes: 1 });
     }

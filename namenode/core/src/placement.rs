@@ -1,7 +1,7 @@
 //! Which nodes get the replicas of a new chunk, or further copies of an old one.
 //!
-//! Hard rules first: a node that is not live, is stopping, is excluded or has no room is never chosen, and none
-//! twice. Then the least crowded place wins: a host of its own, then a zone, then a rack. Among equals two are drawn,
+//! Hard rules first: a node that is not live, is stopping, not in service, excluded or has no room is never chosen, and
+//! none twice. Then the least crowded place wins: a host of its own, then a zone, then a rack. Among equals two are drawn,
 //! weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
 
 use dfs_types::{Millis, NodeId};
@@ -32,13 +32,13 @@ pub struct PlacementRequest {
 pub enum PlacementError {
     /// No node is left after the hard rules.
     #[error(
-        "no DataNode can take a chunk of {bytes} bytes: {live} are live, of these {excluded} are in use for the \
+        "no DataNode can take a chunk of {bytes} bytes: {live} are live and in service, of these {excluded} are in use for the \
          chunk or out of reach of the writer and {full} have no room; add DataNodes or free space"
     )]
     NoNode {
         /// Bytes wanted on each node.
         bytes: u64,
-        /// Nodes that are live and not stopping.
+        /// Nodes that are live, not stopping, and in service.
         live: usize,
         /// Live nodes that hold the chunk or are excluded.
         excluded: usize,
@@ -56,6 +56,19 @@ pub(crate) struct Candidate {
     pub(crate) room: u64,
     /// Work at hand.
     pub(crate) load: u64,
+}
+
+/// Whether a node can be chosen.
+#[derive(Debug)]
+enum Suitability {
+    /// It is not live, about to stop, or not in service.
+    Away,
+    /// The request says no.
+    Excluded,
+    /// It has no room.
+    Full,
+    /// It can.
+    Fits(Candidate),
 }
 
 /// Chooses up to `count` of the candidates, away from the places `placed` already; the first on the host `local`, if
@@ -129,36 +142,68 @@ impl Cluster {
         request: &PlacementRequest,
         now: Millis,
     ) -> Result<Vec<NodeId>, PlacementError> {
-        let (mut live, mut excluded, mut full) = (0, 0, 0);
-        let mut candidates = Vec::new();
-        for (index, node) in self.nodes.iter() {
-            let state = self.nodes.state_at(node, &self.config, now);
-            if state != NodeState::Live || node.stats.stopping {
-                continue;
-            }
-            live += 1;
-            let room = node.room(request.chunk_size, now);
-            if request.existing.contains(&node.id) || request.exclude.contains(&node.id) {
-                excluded += 1;
-            } else if room == 0 {
-                full += 1;
-            } else {
-                candidates.push(Candidate { node: index, place: node.place, room, load: node.load(now) });
-            }
-        }
-        if candidates.is_empty() {
-            return Err(PlacementError::NoNode { bytes: request.chunk_size, live, excluded, full });
-        }
         let existing = request.existing.iter().filter_map(|id| self.nodes.by_id(*id));
         let placed: Vec<Place> = existing.map(|node| node.place).collect();
         let local = request.writer_host.as_deref().filter(|_| placed.is_empty()).map(of_text);
-        let chosen = choose(&mut self.rng, candidates, placed, request.count as usize, local);
+        let count = request.count as usize;
+        let mut rng = self.rng.clone();
+        let drawn = if self.terrain.is_large() {
+            let fits = |index: NodeIndex| match self.as_target(index, request, now) {
+                Suitability::Fits(candidate) => Some(candidate),
+                Suitability::Away | Suitability::Excluded | Suitability::Full => None,
+            };
+            self.terrain.draw_all(&mut rng, placed.clone(), count, local, fits)
+        } else {
+            None
+        };
+        let chosen = if let Some(drawn) = drawn {
+            drawn
+        } else {
+            let candidates = self.all_targets(request, now)?;
+            choose(&mut rng, candidates, placed, count, local)
+        };
+        self.rng = rng;
         for index in &chosen {
             if let Some(node) = self.nodes.get_mut(*index) {
                 node.promises.add(request.chunk_size, now);
             }
         }
         Ok(self.nodes.ids(&chosen))
+    }
+
+    /// Every node that keeps the hard rules.
+    fn all_targets(&self, request: &PlacementRequest, now: Millis) -> Result<Vec<Candidate>, PlacementError> {
+        let (mut live, mut excluded, mut full) = (0, 0, 0);
+        let mut candidates = Vec::new();
+        for (index, _) in self.nodes.iter() {
+            match self.as_target(index, request, now) {
+                Suitability::Away => continue,
+                Suitability::Excluded => excluded += 1,
+                Suitability::Full => full += 1,
+                Suitability::Fits(candidate) => candidates.push(candidate),
+            }
+            live += 1;
+        }
+        if candidates.is_empty() {
+            return Err(PlacementError::NoNode { bytes: request.chunk_size, live, excluded, full });
+        }
+        Ok(candidates)
+    }
+
+    fn as_target(&self, index: NodeIndex, request: &PlacementRequest, now: Millis) -> Suitability {
+        let Some(node) = self.nodes.get(index).filter(|node| {
+            node.is_target() && self.nodes.state_at(node, &self.config, now) == NodeState::Live
+        }) else {
+            return Suitability::Away;
+        };
+        if request.existing.contains(&node.id) || request.exclude.contains(&node.id) {
+            return Suitability::Excluded;
+        }
+        let room = node.room(request.chunk_size, now);
+        if room == 0 {
+            return Suitability::Full;
+        }
+        Suitability::Fits(Candidate { node: index, place: node.place, room, load: node.load(now) })
     }
 }
 
@@ -240,7 +285,7 @@ mod tests {
         let error = rig.cluster.choose_targets(&wanted, rig.now).unwrap_err();
         let PlacementError::NoNode { bytes, live, excluded, full } = error.clone();
         assert_eq!((bytes, live, excluded, full), (64 << 20, 4, 2, 2));
-        assert!(error.to_string().contains("4 are live, of these 2 are in use"), "{error}");
+        assert!(error.to_string().contains("4 are live and in service, of these 2 are in use"), "{error}");
     }
 
     #[test]

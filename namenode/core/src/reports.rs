@@ -37,11 +37,11 @@ impl Cluster {
             self.map.forget(chunk, index, None);
             self.refile(chunk);
         }
+        self.end_expectations(index, is_there);
         if let Some(node) = self.nodes.get_mut(index) {
             node.deletions.retain(is_there);
             node.corrupt.retain(|chunk, _| is_there(*chunk));
             node.quarantined.clear();
-            node.awaited = None;
             node.reported = true;
             node.reported_fence = fence;
         }

@@ -33,9 +33,9 @@ impl Ring {
         self.chunks.len()
     }
 
-    /// Takes all out.
-    pub(crate) fn clear(&mut self) {
-        self.chunks.clear();
+    /// Takes all out; answers them.
+    pub(crate) fn clear(&mut self) -> BTreeSet<ChunkId> {
+        std::mem::take(&mut self.chunks)
     }
 
     /// The chunk after the one returned last; it stays in the ring.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use dfs_types::{ChunkId, NodeDuty};
-
+use crate::Address;
+use crate::chunk_map::Chunk;
 use crate::cluster::Cluster;
 use crate::hash::of_text;
-use crate::node::Node;
-use crate::{Address, NodeState};
+use crate::node_list::NodeIndex;
 
 /// A node's host, zone and rack, as numbers that are equal where the names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,24 +46,46 @@ pub(crate) fn spread(places: impl Iterator<Item = Place>) -> (usize, usize, usiz
     (zones.len(), racks.len(), hosts.len())
 }
 
+/// Over how many places replicas can be spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Possible {
+    zones: usize,
+    racks: usize,
+    hosts: usize,
+}
+
+/// More places than that make no difference: hardly any chunk has more replicas.
+const MANY: usize = 16;
+
+impl Possible {
+    /// As many as there are among these, or [`MANY`].
+    pub(crate) fn of(places: impl Iterator<Item = Place>) -> Self {
+        let (zones, racks, hosts) = spread(places);
+        Self { zones: zones.min(MANY), racks: racks.min(MANY), hosts: hosts.min(MANY) }
+    }
+
+    /// Whether replicas at these places could be spread better.
+    fn allows_better_than(self, places: &[Place]) -> bool {
+        let most = |possible: usize| possible.min(places.len());
+        let (zones, racks, hosts) = spread(places.iter().copied());
+        zones < most(self.zones) || racks < most(self.racks) || hosts < most(self.hosts)
+    }
+}
+
 impl Cluster {
-    /// Whether a chunk's replicas share a host, rack or zone although there are others.
-    pub(crate) fn is_misplaced(&self, id: ChunkId) -> bool {
-        let Some(chunk) = self.map.get(id) else {
-            return false;
-        };
-        let there = |node: &&Node| node.state != NodeState::Dead && node.duty == NodeDuty::InService;
-        let places: Vec<Place> = chunk
-            .good()
-            .iter()
-            .filter_map(|index| self.nodes.get(*index))
-            .filter(there)
-            .map(|node| node.place)
-            .collect();
-        let (zones, racks, hosts) =
-            spread(self.nodes.iter().map(|(_, node)| node).filter(there).map(|node| node.place));
-        let possible = |most: usize| most.min(places.len());
-        spread(places.iter().copied()) != (possible(zones), possible(racks), possible(hosts))
+    /// Whether a committed chunk has the replicas wanted, all on nodes in service, but they share a host, a rack or a
+    /// zone although there are others.
+    pub(crate) fn is_crowded(&self, chunk: &Chunk) -> bool {
+        let good = chunk.good();
+        let service = self.map.tally(good.iter().copied()).service;
+        service == good.len() && service == chunk.wanted() && service > 1 && self.shares_places(good)
+    }
+
+    /// Whether replicas on these nodes share a host, a rack or a zone although there are others.
+    pub(crate) fn shares_places(&self, nodes: &[NodeIndex]) -> bool {
+        let places: Vec<Place> =
+            nodes.iter().filter_map(|index| self.nodes.get(*index)).map(|node| node.place).collect();
+        self.terrain.possible.allows_better_than(&places)
     }
 }
 
@@ -83,5 +104,20 @@ mod tests {
         assert_eq!(crowd(a, &[a, b, c]), (1, 2, 1));
         assert_eq!(spread([a, b, c].into_iter()), (2, 3, 3));
         assert_eq!(crowd(place("h1", ""), &[place("h1", ""), place("h2", "")]), (1, 2, 2));
+    }
+
+    #[test]
+    fn only_what_is_possible_is_expected() {
+        let all = [place("h1", "/a/1"), place("h2", "/a/1"), place("h3", "/a/2"), place("h4", "/b/1")];
+        let [first, second, third, fourth] = all;
+        let possible = Possible::of(all.into_iter());
+        assert!(
+            possible.allows_better_than(&[first, second]) && possible.allows_better_than(&[first, third])
+        );
+        assert!(!possible.allows_better_than(&[first, fourth]) && !possible.allows_better_than(&[first]));
+        assert!(possible.allows_better_than(&[first, second, fourth]), "rack 2 of zone a is free");
+        assert!(!possible.allows_better_than(&[first, third, fourth]) && !possible.allows_better_than(&all));
+        let one_rack = Possible::of([first, second].into_iter());
+        assert!(!one_rack.allows_better_than(&[first, second]));
     }
 }

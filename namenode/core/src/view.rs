@@ -159,7 +159,7 @@ impl Cluster {
             good: self.nodes.ids(chunk.good()),
             corrupt: self.nodes.ids(&corrupt),
             pipeline: self.nodes.ids(pipeline),
-            misplaced: self.is_misplaced(id),
+            misplaced: chunk.good().len() > 1 && self.shares_places(chunk.good()),
         })
     }
 
@@ -227,7 +227,7 @@ impl Cluster {
             active_copies: node.stats.active_copies,
             reported: node.reported,
             duty: node.duty_state(),
-            depending_chunks: self.depending(index),
+            depending_chunks: self.depending(index, node),
             maintenance_until: match node.duty {
                 NodeDuty::Maintenance { until } => Some(until),
                 NodeDuty::InService | NodeDuty::Decommission => None,
@@ -246,6 +246,7 @@ impl Cluster {
             missing: counts.missing,
             corrupt: counts.corrupt,
             only_one_copy: counts.one_copy,
+            misplaced: self.replication.crowded() as u64,
             open_files: self.leases.files() as u64,
             ..Totals::default()
         };

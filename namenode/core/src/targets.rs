@@ -1,0 +1,200 @@
+//! Where a replica can go, found without looking at every node.
+//!
+//! In a cluster of thousands most nodes would do. So a few are drawn, weighted by free space, from the racks that are
+//! the least crowded, and the less loaded one of two that fit is taken. Only if none of those drawn fits, or the cluster
+//! is small, all nodes are looked at (see `placement`).
+
+use dfs_types::Millis;
+use rand::{Rng, RngExt};
+
+use crate::chunk_map::Urgency;
+use crate::cluster::Cluster;
+use crate::node_list::NodeIndex;
+use crate::placement::{Candidate, choose};
+use crate::topology::{Place, Possible};
+
+/// Nodes up to which all are looked at.
+const SMALL: usize = 64;
+/// Nodes drawn for one replica.
+const DRAWS: usize = 12;
+/// Times per tick that all nodes of a large cluster are looked at.
+const SCANS: u32 = 64;
+
+/// The nodes of one rack that replicas can go to, as of the last tick.
+#[derive(Debug)]
+struct Rack {
+    zone: u64,
+    /// The whole location.
+    location: u64,
+    /// Each node and the free MiB of it and those before it.
+    nodes: Vec<(NodeIndex, u64)>,
+    weight: u64,
+}
+
+/// Where replicas can go, as of the last tick.
+#[derive(Debug, Default)]
+pub(crate) struct Terrain {
+    racks: Vec<Rack>,
+    /// Nodes by host, sorted.
+    hosts: Vec<(u64, NodeIndex)>,
+    /// How many hosts, racks and zones replicas can be spread over.
+    pub(crate) possible: Possible,
+    /// How often all nodes were looked at since the last tick.
+    scans: u32,
+}
+
+impl Terrain {
+    /// Whether drawing is worth it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.hosts.len() > SMALL
+    }
+
+    /// Draws a node for a replica away from `placed`, of those that `fits` takes.
+    fn draw(
+        &self,
+        rng: &mut impl Rng,
+        placed: &[Place],
+        fits: impl Fn(NodeIndex) -> Option<Candidate>,
+    ) -> Option<Candidate> {
+        let crowd = |rack: &&Rack| {
+            let same_zone = placed.iter().filter(|place| place.zone == rack.zone).count();
+            (same_zone, placed.iter().filter(|place| place.rack == rack.location).count())
+        };
+        let least = self.racks.iter().map(|rack| crowd(&rack)).min()?;
+        let free: Vec<&Rack> = self.racks.iter().filter(|rack| crowd(rack) == least).collect();
+        let weight: u64 = free.iter().map(|rack| rack.weight).sum();
+        let mut found: Option<Candidate> = None;
+        for _ in 0..DRAWS {
+            let mut left = rng.random_range(0..weight.max(1));
+            let rack = free.iter().find(|rack| {
+                let hit = left < rack.weight;
+                left -= if hit { 0 } else { rack.weight };
+                hit
+            })?;
+            let at = rack.nodes.partition_point(|(_, sum)| *sum <= left);
+            let drawn = rack.nodes.get(at).and_then(|(node, _)| fits(*node));
+            let Some(drawn) = drawn.filter(|it| placed.iter().all(|place| place.host != it.place.host))
+            else {
+                continue;
+            };
+            match found {
+                None => found = Some(drawn),
+                Some(first) if first.node == drawn.node => {}
+                Some(first) => return Some(if drawn.load < first.load { drawn } else { first }),
+            }
+        }
+        found
+    }
+
+    /// A node on the host, of those that `fits` takes.
+    fn on_host(&self, host: u64, fits: impl Fn(NodeIndex) -> Option<Candidate>) -> Option<Candidate> {
+        let from = self.hosts.partition_point(|(there, _)| *there < host);
+        let here = self.hosts.iter().skip(from).take_while(|(there, _)| *there == host);
+        here.filter_map(|(_, node)| fits(*node)).min_by_key(|candidate| candidate.load)
+    }
+
+    /// Draws up to `count` nodes; `None` if that does not find all of them.
+    pub(crate) fn draw_all(
+        &self,
+        rng: &mut impl Rng,
+        mut placed: Vec<Place>,
+        count: usize,
+        local: Option<u64>,
+        fits: impl Fn(NodeIndex) -> Option<Candidate>,
+    ) -> Option<Vec<NodeIndex>> {
+        let mut chosen: Vec<NodeIndex> = Vec::new();
+        while chosen.len() < count {
+            let fits = |node: NodeIndex| fits(node).filter(|_| !chosen.contains(&node));
+            let here = local.filter(|_| chosen.is_empty()).and_then(|host| self.on_host(host, fits));
+            let drawn = here.or_else(|| self.draw(rng, &placed, fits))?;
+            placed.push(drawn.place);
+            chosen.push(drawn.node);
+        }
+        Some(chosen)
+    }
+}
+
+impl Cluster {
+    /// Looks where replicas can go now. If they can be spread over more or fewer places than before, all chunks are
+    /// looked at again.
+    pub(crate) fn survey(&mut self, now: Millis) {
+        let mut eligible: Vec<(Place, NodeIndex, u64)> = Vec::new();
+        for (index, node) in self.nodes.iter().filter(|(_, node)| node.is_target()) {
+            let room = node.room(0, now) >> 20;
+            if room > 0 {
+                eligible.push((node.place, index, room));
+            }
+        }
+        eligible.sort_unstable_by_key(|(place, index, _)| (place.zone, place.rack, *index));
+        let mut racks: Vec<Rack> = Vec::new();
+        for (place, index, room) in &eligible {
+            if racks.last().is_none_or(|last| last.location != place.rack) {
+                racks.push(Rack { zone: place.zone, location: place.rack, nodes: Vec::new(), weight: 0 });
+            }
+            if let Some(rack) = racks.last_mut() {
+                rack.weight += room;
+                rack.nodes.push((*index, rack.weight));
+            }
+        }
+        let mut hosts: Vec<(u64, NodeIndex)> =
+            eligible.iter().map(|(place, index, _)| (place.host, *index)).collect();
+        hosts.sort_unstable();
+        let in_use = self.nodes.iter().map(|(_, node)| node).filter(|node| node.is_in_use());
+        let possible = Possible::of(in_use.map(|node| node.place));
+        let changed = possible != self.terrain.possible;
+        self.terrain = Terrain { racks, hosts, possible, scans: 0 };
+        if changed && self.decides() {
+            self.review_all();
+        }
+    }
+
+    /// Nodes that can receive a copy of a chunk they have nothing of, away from those that have it.
+    pub(crate) fn copy_targets(
+        &mut self,
+        taken: &[NodeIndex],
+        near: &[NodeIndex],
+        bytes: u64,
+        count: usize,
+        urgency: Urgency,
+        now: Millis,
+    ) -> Vec<NodeIndex> {
+        let placed: Vec<Place> =
+            near.iter().filter_map(|index| self.nodes.get(*index)).map(|node| node.place).collect();
+        let fits = |index: NodeIndex| self.as_copy_target(index, taken, bytes, urgency, now);
+        if self.terrain.is_large() {
+            let mut rng = self.rng.clone();
+            let drawn = self.terrain.draw_all(&mut rng, placed.clone(), count, None, fits);
+            self.rng = rng;
+            if let Some(drawn) = drawn {
+                return drawn;
+            }
+            if self.terrain.scans >= SCANS {
+                return Vec::new();
+            }
+            self.terrain.scans += 1;
+        }
+        let indexes = self.nodes.iter().map(|(index, _)| index);
+        let candidates: Vec<Candidate> =
+            indexes.filter_map(|index| self.as_copy_target(index, taken, bytes, urgency, now)).collect();
+        choose(&mut self.rng, candidates, placed, count, None)
+    }
+
+    /// A node as a target of a copy, if it can be one.
+    fn as_copy_target(
+        &self,
+        index: NodeIndex,
+        taken: &[NodeIndex],
+        bytes: u64,
+        urgency: Urgency,
+        now: Millis,
+    ) -> Option<Candidate> {
+        let node = self.nodes.get(index)?;
+        // One that has not reported yet may well have the chunk.
+        let fits = node.is_target()
+            && node.reported
+            && !taken.contains(&index)
+            && node.receiving.has_room(bytes, self.node_allowance(node, urgency));
+        let room = if fits { node.room(bytes, now) } else { 0 };
+        (room > 0).then(|| Candidate { node: index, place: node.place, room, load: node.load(now) })
+    }
+}
