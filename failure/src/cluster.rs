@@ -17,7 +17,7 @@ pub enum Capability {
     Pause,
     /// Cut the network ([`Cluster::part`]).
     Network,
-    /// Read and change what lies on a DataNode's disk ([`Cluster::replicas`], [`Cluster::corrupt`]).
+    /// Read and change what lies on a DataNode's disk ([`Cluster::replicas`], [`Cluster::stored`], [`Cluster::corrupt`]).
     Disk,
     /// Let a disk be full ([`Cluster::fill`]).
     FullDisk,
@@ -155,6 +155,9 @@ pub trait Cluster: Send + Sync {
 
     /// The finalized replicas on a DataNode's disks.
     async fn replicas(&self, node: Daemon) -> Result<Vec<StoredReplica>>;
+
+    /// The bytes of a chunk's replica as they lie on a DataNode's disk; `None`: it has none.
+    async fn stored(&self, node: Daemon, chunk: ChunkId) -> Result<Option<Vec<u8>>>;
 
     /// Flips bits of a replica on a DataNode's disk, behind its back.
     async fn corrupt(&self, node: Daemon, chunk: ChunkId) -> Result<()>;

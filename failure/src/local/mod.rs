@@ -204,6 +204,11 @@ impl Cluster for Processes {
         tokio::task::spawn_blocking(move || replicas::finalized(&directory)).await?
     }
 
+    async fn stored(&self, node: Daemon, chunk: ChunkId) -> Result<Option<Vec<u8>>> {
+        let directory = self.cluster.directory(node);
+        tokio::task::spawn_blocking(move || replicas::stored(&directory, chunk)).await?
+    }
+
     async fn corrupt(&self, node: Daemon, chunk: ChunkId) -> Result<()> {
         let directory = self.cluster.directory(node);
         tokio::task::spawn_blocking(move || replicas::corrupt(&directory, chunk))

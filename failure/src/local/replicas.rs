@@ -53,6 +53,16 @@ pub(super) fn finalized(directory: &Path) -> Result<Vec<StoredReplica>> {
     Ok(files(directory)?.into_iter().map(|(replica, _)| replica).collect())
 }
 
+/// The bytes of a chunk's replica of the latest generation.
+pub(super) fn stored(directory: &Path, chunk: ChunkId) -> Result<Option<Vec<u8>>> {
+    let latest = files(directory)?.into_iter().rfind(|(replica, _)| replica.chunk == chunk);
+    match latest.map(|(_, path)| fs::read(path)).transpose() {
+        // It was deleted meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => Ok(read?),
+    }
+}
+
 /// Flips bits in the middle of every replica of a chunk.
 pub(super) fn corrupt(directory: &Path, chunk: ChunkId) -> Result<()> {
     let all: Vec<_> = files(directory)?.into_iter().filter(|(replica, _)| replica.chunk == chunk).collect();
@@ -84,6 +94,8 @@ mod tests {
         fs::write(folder.path().join("volume-1/dfs/rbw/6_7.chunk"), "x").unwrap();
         let found = StoredReplica { chunk: ChunkId(5), generation: GenStamp(7), length: 2_000 };
         assert_eq!(finalized(folder.path()).unwrap(), [found]);
+        assert_eq!(stored(folder.path(), ChunkId(5)).unwrap().unwrap(), [1; 2_000]);
+        assert_eq!(stored(folder.path(), ChunkId(6)).unwrap(), None);
         corrupt(folder.path(), ChunkId(5)).unwrap();
         let bytes = fs::read(current.join("5_7.chunk")).unwrap();
         assert_eq!((bytes.len(), bytes.iter().filter(|byte| **byte != 1).count()), (2_000, DAMAGE));

@@ -1,11 +1,16 @@
 //! Every scenario. Each knows only the stage: the trait [`Cluster`](crate::Cluster) and the public client.
 
 mod corruption;
+mod crash;
 mod datanodes;
+mod disks;
 mod namenodes;
+mod partitions;
+mod people;
 mod pipeline;
 mod racks;
 mod slow;
+mod stale;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +60,11 @@ pub fn all() -> &'static [Scenario] {
             slow::list(),
             racks::list(),
             corruption::list(),
+            disks::list(),
+            crash::list(),
+            stale::list(),
+            partitions::list(),
+            people::list(),
         ];
         groups.into_iter().flatten().collect()
     });

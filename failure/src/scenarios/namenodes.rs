@@ -15,8 +15,8 @@ use crate::health::PATIENCE;
 use crate::stage::{Played, Stage, done, told};
 use crate::traffic::Traffic;
 
-/// Bytes of the file that is being read: more than a client reads ahead.
-const LONG: usize = 24 << 20;
+/// Bytes of the file that is being read: more than a client reads ahead, and no more chunks than it asks about at once.
+const LONG: usize = 12 << 20;
 /// How long a NameNode is away: long enough for every client to notice.
 const AWAY: Duration = Duration::from_secs(2);
 

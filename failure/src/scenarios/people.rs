@@ -1,0 +1,159 @@
+//! Writers that die, and administrators who restore what is old.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use dfs_e2e::wait;
+
+use super::crash::recovered_length;
+use super::{Scenario, USUAL};
+use crate::cluster::{Capability, Daemon, StoredReplica};
+use crate::files::{CHUNK, Kept, options};
+use crate::health::{self, Fsck, PATIENCE};
+use crate::stage::{Played, Stage, degraded, done, told};
+use crate::writer;
+
+pub(super) fn list() -> Vec<Scenario> {
+    const GROUP: &str = "Writers and administrators";
+    vec![
+        Scenario {
+            name: "writer-dies",
+            group: GROUP,
+            title: "a writer is killed with an open file: the file ends at its last hsync or later, and others go on",
+            needs: &[],
+            shape: USUAL,
+            leaves_whole: true,
+            play: |stage| Box::pin(writer_dies(stage)),
+        },
+        Scenario {
+            name: "old-backup",
+            group: GROUP,
+            title: "the NameNode gets an old backup: chunks that it does not know are kept and told, not deleted",
+            needs: &[Capability::Restore, Capability::Disk],
+            shape: USUAL,
+            leaves_whole: false,
+            play: |stage| Box::pin(old_backup(stage)),
+        },
+    ]
+}
+
+async fn writer_dies(stage: &Stage) -> Played {
+    stage.fill_with(2, 300_000).await?;
+    // In its first chunk, on a boundary, and in a later one.
+    for (synced, what) in [
+        (CHUNK as usize / 2, "in the first chunk"),
+        (CHUNK as usize, "at the end of a chunk"),
+        (2 * CHUNK as usize + 12_345, "in the third chunk"),
+    ] {
+        stage
+            .step(&format!("a writer that synced {what} is killed"), async {
+                let path = stage.path(&format!("cut-off-{synced}"))?;
+                let kept = stage.content(synced + 100_000);
+                let addresses = namenodes(stage).await?;
+                let mut child = writer::start(&addresses, &path, kept, synced).await?;
+                let since = Instant::now();
+                child.kill().await?;
+                let found = recovered_length(stage, &path, kept.content(), synced).await?;
+                let took = stage.recovered(since);
+                stage.files.keep(path.clone(), Kept { length: found, ..kept });
+                told(
+                    (),
+                    format!(
+                        "closed after {:.1} s with {found} bytes, {synced} were synced",
+                        took.as_secs_f64()
+                    ),
+                )
+            })
+            .await?;
+    }
+    stage
+        .step("another client may write the file anew", async {
+            let path = stage.path(&format!("cut-off-{CHUNK}"))?;
+            let options = dfs_client::CreateOptions { overwrite: true, ..options() };
+            stage.files.put(&stage.dfs, &path, stage.content(300_000), options).await?;
+            done(())
+        })
+        .await
+}
+
+/// `HOST:PORT` of the NameNodes, as one of them says.
+async fn namenodes(stage: &Stage) -> Result<Vec<String>> {
+    Ok(stage.dfs.namenodes().await?.members.into_iter().map(|member| member.address).collect())
+}
+
+const ONLY: Daemon = Daemon::NameNode(1);
+
+/// Every replica on every disk.
+async fn on_disks(stage: &Stage) -> Result<BTreeSet<(Daemon, StoredReplica)>> {
+    let mut all = BTreeSet::new();
+    for node in stage.datanodes().await? {
+        all.extend(stage.cluster.replicas(node).await?.into_iter().map(|replica| (node, replica)));
+    }
+    Ok(all)
+}
+
+async fn old_backup(stage: &Stage) -> Played {
+    stage.fill_with(4, 700_000).await?;
+    let backup = stage.folder.join("old.backup");
+    stage
+        .step("back the metadata up", async { done(stage.dfs.backup(&backup, false).await.map(drop)?) })
+        .await?;
+    let newer = stage
+        .step("store files that the backup does not know", async {
+            let before = on_disks(stage).await?;
+            stage.put_files("newer", 4, 700_000).await?;
+            health::until_clean(&stage.dfs).await?;
+            let newer: BTreeSet<_> = on_disks(stage).await?.difference(&before).copied().collect();
+            ensure!(!newer.is_empty(), "nothing lies on any disk");
+            let note = format!("{} replicas", newer.len());
+            told(newer, note)
+        })
+        .await?;
+    stage
+        .step("the NameNode loses its disk and gets the backup", async {
+            stage.cluster.kill(&[ONLY]).await?;
+            stage.cluster.restore(ONLY, &backup).await?;
+            stage.cluster.start(&[ONLY]).await?;
+            stage.cluster.wait_ready().await?;
+            for number in 1..=4 {
+                stage.files.let_go(&stage.path(&format!("newer-{number}"))?);
+            }
+            done(())
+        })
+        .await?;
+    stage.all_is_there("what the backup knows is there").await?;
+    stage
+        .step("files are written and deleted as if nothing had happened", async {
+            stage.put_files("after", 3, 700_000).await?;
+            let path = stage.path("after-1")?;
+            stage.files.let_go(&path);
+            stage.dfs.delete(&path, false).await?;
+            // When these are gone from the disks, orders to delete were carried out: others would have been too.
+            wait::until("what was deleted is gone", PATIENCE, || async {
+                let (report, fsck) = (stage.dfs.report().await?, Fsck::run(&stage.dfs).await?);
+                ensure!(report.pending_deletions == 0, "{} deletions are pending", report.pending_deletions);
+                let known: BTreeSet<_> = fsck.chunks.iter().map(|(_, chunk)| chunk.chunk).collect();
+                let all = on_disks(stage).await?;
+                let stray = all
+                    .iter()
+                    .filter(|found| !known.contains(&found.1.chunk) && !newer.contains(found))
+                    .count();
+                ensure!(stray == 0, "{stray} replicas of deleted chunks are left");
+                anyhow::Ok(())
+            })
+            .await?;
+            done(())
+        })
+        .await?;
+    stage
+        .step("the newer chunks are still on every disk", async {
+            let all = on_disks(stage).await?;
+            let gone = newer.difference(&all).count();
+            ensure!(gone == 0, "{gone} of {} replicas WERE DELETED", newer.len());
+            let quarantined = stage.dfs.report().await.context("the NameNode reports")?.quarantined;
+            ensure!(quarantined >= newer.len() as u64, "only {quarantined} of {} are told", newer.len());
+            degraded((), format!("{} replicas kept, {quarantined} told as quarantined", newer.len()))
+        })
+        .await
+}
