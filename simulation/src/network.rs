@@ -69,6 +69,14 @@ pub(crate) struct Seen {
     pub(crate) clients_got: f64,
 }
 
+impl Seen {
+    /// By how many percent clients were slowed; 0 if there were none beside copies.
+    pub(crate) fn clients_slowed(&self) -> f64 {
+        let missed = self.clients_wanted - self.clients_got;
+        if self.clients_wanted > 0.0 { 100.0 * missed.max(0.0) / self.clients_wanted } else { 0.0 }
+    }
+}
+
 /// All copies under way.
 #[derive(Debug)]
 pub(crate) struct Network {

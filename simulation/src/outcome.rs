@@ -120,6 +120,8 @@ pub struct Outcome {
     pub balance_before: Balance,
     /// Use of the disks after it.
     pub balance_after: Balance,
+    /// Whether all nodes were as even as wanted when the balancer ended, if it did.
+    pub balanced: Option<bool>,
     /// Most copies that one node sent, and received, at a time.
     pub most_sending: u32,
     /// See `most_sending`.
@@ -170,8 +172,6 @@ impl Outcome {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let time =
-            |seconds: Option<f64>| seconds.map_or("never".to_owned(), |seconds| format!("{seconds:.1} s"));
         let balance = |it: &Balance| {
             format!(
                 "mean {:.2} %, deviation {:.2} %, from {:.2} % to {:.2} %",
@@ -199,21 +199,19 @@ impl Outcome {
             ("virtual time", format!("{:.1} s", self.seconds)),
             (
                 "declared dead",
-                format!(
-                    "{} times, first after {}, last after {}",
-                    self.deaths,
-                    time(self.first_death),
-                    time(self.last_death)
-                ),
+                match (self.first_death, self.last_death) {
+                    (Some(first), Some(last)) => {
+                        format!("{} times, first after {first:.1} s, last after {last:.1} s", self.deaths)
+                    }
+                    _ => "nobody".to_owned(),
+                },
             ),
             (
                 "full replication",
-                format!(
-                    "{} after {} chunks were short, {} gone",
-                    time(self.full_replication),
-                    self.most_short,
-                    self.chunks_gone
-                ),
+                match self.full_replication {
+                    Some(seconds) => format!("after {seconds:.1} s, {} chunks were short", self.most_short),
+                    None => "never less".to_owned(),
+                } + &format!(", {} chunks gone", self.chunks_gone),
             ),
             (
                 "copies",
@@ -258,8 +256,16 @@ impl Outcome {
             ),
             ("took", format!("{:.1} s", costs.real_seconds)),
         ];
-        if self.safe_mode_ended.is_some() {
-            lines.insert(4, ("safe mode ended", time(self.safe_mode_ended)));
+        if let Some(balanced) = self.balanced {
+            let what = if balanced {
+                "all nodes are within the threshold"
+            } else {
+                "nodes are left beyond the threshold"
+            };
+            lines.push(("balancer", what.to_owned()));
+        }
+        if let Some(seconds) = self.safe_mode_ended {
+            lines.insert(4, ("safe mode ended", format!("after {seconds:.1} s")));
         }
         lines
     }

@@ -68,6 +68,8 @@ pub(crate) struct Tally {
     pub(crate) deaths: u64,
     /// Nodes on which nothing depends any more.
     pub(crate) decommissioned: u64,
+    /// Whether all nodes were as even as wanted when the balancer ended, if it did.
+    pub(crate) balanced: Option<bool>,
     /// When safe mode ended last.
     pub(crate) safe_mode_ended: Option<Millis>,
     /// Most chunks that had too few replicas on disks at a time.
@@ -323,6 +325,7 @@ impl World {
                 Effect::DutyChanged { state: DutyState::Decommissioned, .. } => {
                     self.tally.decommissioned += 1;
                 }
+                Effect::BalancerEnded { balanced } => self.tally.balanced = Some(balanced),
                 // Told to clients and administrators, of whom there are none here.
                 _ => {}
             }
