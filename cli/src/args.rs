@@ -20,7 +20,7 @@ Examples:
   dfs fsck /                            is every chunk where it should be?
   dfs local up                          a cluster on this machine, to try things out
 
-Exit status: 0 done; 1 failed, in part or as a whole; 2 wrong command line; 3 no such file;
+Exit status: 0 done; 1 failed, in part or as a whole; 2 wrong command line; 3 no such file or node;
 4 the cluster can't be reached; 130 interrupted; 141 the reader of the output is gone.";
 
 /// `dfs` as it is typed.
@@ -120,7 +120,9 @@ pub(crate) enum Command {
     Safemode(cmd::safemode::Args),
     /// Prints a script that completes commands in a shell.
     Completions(cmd::completions::Args),
-    /// Shows and changes the group of NameNodes; makes backups.
+    /// Evens out how full the DataNodes are.
+    Balancer(cmd::balancer::Args),
+    /// Shows and changes what NameNodes and DataNodes are used for; makes backups.
     Admin(cmd::admin::Args),
     /// Runs a cluster on this machine.
     Local(cmd::local::Args),
@@ -153,6 +155,7 @@ impl Command {
             Self::Fsck(_) => "fsck",
             Self::Safemode(_) => "safemode",
             Self::Completions(_) => "completions",
+            Self::Balancer(_) => "balancer",
             Self::Admin(_) => "admin",
             Self::Local(_) => "local",
         }
@@ -185,6 +188,7 @@ impl Command {
             Self::Report(args) => context.until_stop(args.run(context)).await,
             Self::Fsck(args) => context.until_stop(args.run(context)).await,
             Self::Safemode(args) => context.until_stop(args.run(context)).await,
+            Self::Balancer(args) => context.until_stop(args.run(context)).await,
             Self::Admin(args) => context.until_stop(args.run(context)).await,
             Self::Completions(args) => args.run(),
         }
@@ -282,6 +286,18 @@ mod tests {
             "admin transfer-leader --to 3",
             "admin remove-namenode 2",
             "admin backup -f /tmp/backup",
+            "admin node list -o wide",
+            "admin node decommission dn-1:9001 3f2a --wait --timeout 1h",
+            "admin node recommission dn-1:9001",
+            "admin node maintenance dn-1:9001 --for 2h -w",
+            "admin node lost 3f2a --yes",
+            "admin quarantine list",
+            "admin quarantine delete --yes",
+            "admin quarantine delete 1073741825 1073741826 -y",
+            "balancer start --threshold 2.5% --bandwidth 64m --wait",
+            "balancer status --wait --timeout 10m",
+            "balancer stop",
+            "fsck / --list missing,corrupt --list open",
             "local up --datanodes 4 --namenodes 3",
         ] {
             let words = std::iter::once("dfs").chain(line.split(' '));
@@ -309,6 +325,18 @@ mod tests {
             "admin remove-namenode",
             "admin remove-namenode nn-1",
             "admin backup",
+            "admin node",
+            "admin node decommission",
+            "admin node maintenance dn-1:9001 --for long",
+            "admin node recommission --wait",
+            "admin quarantine",
+            "admin quarantine delete all",
+            "balancer",
+            "balancer start --threshold 0%",
+            "balancer start --bandwidth fast",
+            "balancer stop --wait",
+            "fsck / --list broken",
+            "fsck / --list missing --files",
             "local up --namenodes 0",
             "local up --namenodes 6",
         ] {

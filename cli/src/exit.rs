@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | failed, or (trees, several paths) some of it failed |
 //! | 2 | the command line is wrong |
-//! | 3 | a path named on the command line does not exist |
+//! | 3 | a path or node named on the command line does not exist |
 //! | 4 | the cluster can't be reached, or not in time |
 //! | 130 | interrupted (Ctrl-C or SIGTERM) |
 //! | 141 | whoever read the output is gone (as after SIGPIPE) |

@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod confirm;
 mod exit;
 mod glob;
 mod local;

@@ -1,4 +1,4 @@
-//! `dfs admin`: the group of NameNodes, and backups of the metadata.
+//! `dfs admin`: the group of NameNodes, DataNodes' duties, and backups of the metadata.
 
 use std::path::PathBuf;
 
@@ -33,6 +33,10 @@ enum Command {
         #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
         id: u64,
     },
+    /// Shows DataNodes and changes what they are used for.
+    Node(super::node::Args),
+    /// Shows and deletes replicas of chunks that the namespace does not know.
+    Quarantine(super::quarantine::Args),
     /// Copies the metadata, as of one moment, to a local file while the cluster goes on.
     #[command(after_help = "\
 The file is complete or not there at all. 'dfs-namenode restore --dir DIR FILE' makes a new NameNode directory of it.")]
@@ -98,6 +102,8 @@ impl Args {
             Command::RemoveNamenode { id } => {
                 show(&mut out, &context.dfs().await?.remove_namenode(id).await?, json)?;
             }
+            Command::Node(args) => return args.run(context).await,
+            Command::Quarantine(args) => return args.run(context).await,
             Command::Backup { file, force } => {
                 let BackupSummary { cluster, applied, length } =
                     context.dfs().await?.backup(&file, force).await?;

@@ -1,6 +1,7 @@
 //! The commands, one module each: `Args` says how it is typed, `Args::run` does it.
 
 pub(crate) mod admin;
+pub(crate) mod balancer;
 pub(crate) mod cat;
 pub(crate) mod checksum;
 pub(crate) mod chmod;
@@ -17,7 +18,9 @@ pub(crate) mod local;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
 pub(crate) mod mv;
+pub(crate) mod node;
 pub(crate) mod put;
+pub(crate) mod quarantine;
 pub(crate) mod report;
 pub(crate) mod rm;
 pub(crate) mod safemode;

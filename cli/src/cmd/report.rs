@@ -1,9 +1,10 @@
 //! `dfs report`.
 
 use clap::ArgAction;
-use dfs_client::{ClusterReport, NodeReport, NodeState};
+use dfs_client::{ClusterReport, NodeReport};
 use serde::Serialize;
 
+use super::node::{duty_name, state_name};
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
 use crate::output::{Out, table};
@@ -37,6 +38,10 @@ struct Shown<'a> {
     pending_copies: u64,
     pending_deletions: u64,
     open_files: u64,
+    misplaced: u64,
+    quarantined: u64,
+    balancer_running: bool,
+    balanced: bool,
     nodes: Vec<ShownNode<'a>>,
 }
 
@@ -47,6 +52,8 @@ struct ShownNode<'a> {
     http_port: u16,
     location: &'a str,
     state: &'static str,
+    duty: &'static str,
+    depending_chunks: u64,
     reported: bool,
     last_heartbeat_ms: u64,
     capacity: u64,
@@ -100,6 +107,10 @@ fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> 
         pending_copies: report.pending_copies,
         pending_deletions: report.pending_deletions,
         open_files: report.open_files,
+        misplaced: report.misplaced,
+        quarantined: report.quarantined,
+        balancer_running: report.balancer.running,
+        balanced: report.balancer.balanced,
         nodes,
     }
 }
@@ -124,11 +135,9 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
         address: node.node.address(),
         http_port: node.node.http_port,
         location: &node.node.location,
-        state: match node.state {
-            NodeState::Live => "live",
-            NodeState::Stale => "stale",
-            NodeState::Dead => "dead",
-        },
+        state: state_name(node.state),
+        duty: duty_name(node.duty),
+        depending_chunks: node.depending_chunks,
         reported: node.reported,
         last_heartbeat_ms: u64::try_from(node.silent.as_millis()).unwrap_or(u64::MAX),
         capacity: sum(|volume| volume.capacity, &volumes),
@@ -171,15 +180,18 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
         (
             "Chunks:",
             format!(
-                "{} under-replicated ({} with one copy), {} over-replicated, {} missing, {} corrupt",
+                "{} under-replicated ({} with one copy), {} over-replicated, {} misplaced, {} missing, {} corrupt",
                 report.under_replicated,
                 report.only_one_copy,
                 report.over_replicated,
+                report.misplaced,
                 report.missing,
                 report.corrupt
             ),
         ),
         ("Pending:", format!("{} copies, {} deletions", report.pending_copies, report.pending_deletions)),
+        ("Quarantined:", quarantined(report.quarantined)),
+        ("Balancer:", super::balancer::sentence(&report.balancer)),
         ("DataNodes:", format!("{} live of {}", live.clone().count(), nodes.len())),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
@@ -187,13 +199,20 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
     if nodes.is_empty() {
         return Ok(());
     }
-    let mut header = vec!["NODE", "STATE", "CAPACITY", "USED", "AVAILABLE", "REPLICAS", "HEARTBEAT"];
+    let mut header = vec!["NODE", "STATE", "DUTY", "CAPACITY", "USED", "AVAILABLE", "REPLICAS", "HEARTBEAT"];
     if format == Format::Wide {
         header.extend(["ID", "LOCATION", "VOLUMES", "WRITES", "READS", "COPIES", "VERSION"]);
     }
     let rows = nodes.iter().map(|node| row(node, format)).collect();
     out.line("")?;
-    out.line(&table(header, rows, &[2, 3, 4, 5, 6, 9, 10, 11, 12]))
+    out.line(&table(header, rows, &[3, 4, 5, 6, 7, 10, 11, 12, 13]))
+}
+
+fn quarantined(replicas: u64) -> String {
+    match replicas {
+        0 => "no replicas".to_owned(),
+        count => format!("{count} replicas of unknown chunks: see 'dfs admin quarantine list'"),
+    }
 }
 
 fn row(node: &ShownNode<'_>, format: Format) -> Vec<String> {
@@ -201,6 +220,7 @@ fn row(node: &ShownNode<'_>, format: Format) -> Vec<String> {
     let mut cells = vec![
         node.address.clone(),
         if node.reported { node.state.to_owned() } else { format!("{}, not reported", node.state) },
+        node.duty.to_owned(),
         size::human(node.capacity),
         size::human(node.used),
         size::human(node.available),
