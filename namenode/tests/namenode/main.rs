@@ -8,6 +8,7 @@
 
 mod admin;
 mod cluster;
+mod duty;
 mod follower;
 mod full;
 mod group;
