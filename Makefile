@@ -10,6 +10,12 @@ DATANODES     ?= 3
 DATA          ?= ./data
 NAMENODE_PORT ?= 9000
 
+# The failure suite: scenarios (all, or names with commas between them; nothing: a menu on a terminal, else all), how
+# often, and where its report goes.
+FAILURE_TEST   ?=
+ROUNDS         ?= 1
+FAILURE_REPORT ?= failure-report
+
 # Further arguments of the benchmark, such as BENCH='--only large'.
 BENCH ?=
 
@@ -19,12 +25,13 @@ DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops bench fmt lint generate deny
+.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test bench fmt lint generate deny
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: NAMENODES=$(NAMENODES) DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
+	@echo "  Variables: FAILURE_TEST=all ROUNDS=$(ROUNDS) FAILURE_REPORT=$(FAILURE_REPORT)"
+	@echo "  NAMENODES=$(NAMENODES) DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
 
 setup: ## install what is missing: Debian packages, crates, test runner
 	@command -v cargo >/dev/null || { echo "cargo is missing: install the Rust toolchain from https://rustup.rs"; exit 1; }
@@ -67,6 +74,10 @@ clean-data: ## remove the data of the stopped cluster
 
 test-ops: build ## try every operation on the running cluster
 	$(DFS) local test-ops --namenode 127.0.0.1:$(NAMENODE_PORT)
+
+failure-test: build ## break a cluster of its own in every way, and see that it survives
+	cargo build --locked --release -p dfs-failure
+	"$(CARGO_TARGET_DIR)/release/dfs-failure-test" $(if $(FAILURE_TEST),--run "$(FAILURE_TEST)") --rounds $(ROUNDS) --report "$(FAILURE_REPORT)"
 
 bench: build ## measure, beside the machine's limits
 	cargo run --locked --release -p dfs-bench -- $(BENCH)

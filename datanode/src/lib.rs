@@ -14,6 +14,7 @@
 //! * `group` knows the NameNodes, a `reporter` keeps one of them informed, `fence` says whose orders count.
 //! * `run` starts every long-running task and stops them in order.
 
+pub mod cli;
 mod commands;
 pub mod config;
 mod crc_combine;
@@ -28,6 +29,8 @@ mod reporter;
 mod reports;
 pub mod run;
 mod scrub;
+#[cfg(feature = "seeded-bug")]
+mod seeded;
 mod serve;
 mod session;
 mod store;

@@ -1,6 +1,7 @@
 //! How the cluster is, as its public client sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +12,20 @@ use futures_util::TryStreamExt as _;
 
 use crate::cluster::{Cluster, Daemon};
 
-/// How long healing of anything may take. Generous: machines of all kinds run this.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long healing of anything may take, unless somebody says otherwise. Generous: machines of all kinds run this.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+static CHOSEN: OnceLock<Duration> = OnceLock::new();
+
+/// How long healing of anything may take.
+pub fn patience() -> Duration {
+    CHOSEN.get().copied().unwrap_or(PATIENCE)
+}
+
+/// Lets the whole process wait for so long; only the first call counts.
+pub fn set_patience(limit: Duration) {
+    CHOSEN.get_or_init(|| limit);
+}
 
 /// A file check as a whole.
 #[derive(Debug, Clone)]
@@ -84,7 +97,7 @@ pub fn numbers(sum: &FsckSummary) -> String {
 
 /// Waits until a file check finds nothing to complain of, and no copy or deletion is under way.
 pub async fn until_clean(dfs: &Dfs) -> Result<Fsck> {
-    wait::until("a clean file check", PATIENCE, || async {
+    wait::until("a clean file check", patience(), || async {
         let report = dfs.report().await?;
         ensure!(
             report.pending_copies == 0 && report.pending_deletions == 0,
@@ -113,7 +126,7 @@ pub async fn node(dfs: &Dfs, cluster: &dyn Cluster, node: Daemon) -> Result<Node
 
 /// Waits until the NameNode says this of a DataNode.
 pub async fn until_state(dfs: &Dfs, cluster: &dyn Cluster, daemon: Daemon, state: NodeState) -> Result<()> {
-    wait::until(&format!("{daemon} is {state:?}"), PATIENCE, || async {
+    wait::until(&format!("{daemon} is {state:?}"), patience(), || async {
         let found = node(dfs, cluster, daemon).await?;
         ensure!(
             found.state == state && (state != NodeState::Live || found.reported),

@@ -4,13 +4,15 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use dfs_failure::local::LocalSite;
 use dfs_failure::report::Report;
 use dfs_failure::show::Screen;
-use dfs_failure::{Plan, Site, menu, run, scenarios, writer};
+use dfs_failure::{Plan, Site, health, menu, run, scenarios, writer};
+use dfs_local::Programs;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Breaks a cluster in every way that is known, and shows that it survives.
@@ -41,6 +43,12 @@ struct Cli {
     /// Only list the scenarios.
     #[arg(long)]
     list: bool,
+    /// Run the daemons with this bug, which is in their programs '-broken'.
+    #[arg(long, value_name = "BUG", hide = true)]
+    seeded_bug: Option<String>,
+    /// How long healing of anything may take.
+    #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
+    patience: Option<Duration>,
     #[command(subcommand)]
     inner: Option<Inner>,
 }
@@ -116,7 +124,19 @@ async fn play(cli: Cli) -> Result<bool> {
         Some(folder) => folder,
         None => std::env::current_dir()?.join("failure-report"),
     };
-    let site = LocalSite::new()?;
+    if let Some(limit) = cli.patience {
+        health::set_patience(limit);
+    }
+    let usual = Programs::usual(dfs_local::programs()?);
+    let site = LocalSite::of(match cli.seeded_bug {
+        Some(bug) => Programs {
+            namenode: format!("{}-broken", usual.namenode),
+            datanode: format!("{}-broken", usual.datanode),
+            environment: vec![("DFS_SEEDED_BUG".to_owned(), bug)],
+            ..usual
+        },
+        None => usual,
+    });
     let screen = Arc::new(Screen::stdout());
     let plan = Plan { scenarios: chosen, rounds: cli.rounds, folder: folder.clone() };
     let report = Report { site: site.name(), scenarios: run(&site, &screen, &plan).await? };

@@ -14,7 +14,7 @@ use dfs_types::FsPath;
 
 use crate::cluster::{Cluster, Daemon};
 use crate::files::{Files, Kept, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::outcome::{Mark, Measures, Step};
 use crate::show::{Screen, bytes_in_words};
 
@@ -193,7 +193,7 @@ impl Stage {
     /// Waits until the cluster says that something is missing, and how much: a line in yellow.
     pub async fn shows_damage(&self, since: Instant) -> Played {
         self.step("the cluster says what is missing", async {
-            let report = wait::until("chunks with too few replicas are told", PATIENCE, || async {
+            let report = wait::until("chunks with too few replicas are told", patience(), || async {
                 let report = self.dfs.report().await?;
                 ensure!(
                     report.under_replicated + report.missing + report.corrupt > 0,
@@ -241,7 +241,7 @@ impl Stage {
     /// Removes what the scenario made, so that the next one finds an empty cluster.
     pub(crate) async fn clear(&self) -> Result<()> {
         self.dfs.delete(&self.root, true).await?;
-        wait::until("the scenario's chunks are deleted", PATIENCE, || async {
+        wait::until("the scenario's chunks are deleted", patience(), || async {
             let report = self.dfs.report().await?;
             let left = report.chunks + report.pending_deletions + report.pending_copies;
             ensure!(left == 0, "{left} chunks, copies or deletions are left");

@@ -18,5 +18,7 @@ pub mod engine;
 pub mod metrics;
 pub mod peers;
 pub mod run;
+#[cfg(feature = "seeded-bug")]
+mod seeded;
 pub mod serve;
 pub mod store;

@@ -392,6 +392,10 @@ impl Files {
 
     /// Makes everything written durable.
     fn sync(&self) -> Result<(), Error> {
+        #[cfg(feature = "seeded-bug")]
+        if crate::seeded::has(crate::seeded::Bug::NoSync) {
+            return Ok(());
+        }
         let start = Instant::now();
         let sync = || {
             self.data.sync_data()?;

@@ -28,12 +28,7 @@ pub struct LocalSite {
 }
 
 impl LocalSite {
-    /// Clusters of the programs that were built with this one.
-    pub fn new() -> Result<Self> {
-        Ok(Self { programs: Programs::usual(dfs_local::programs()?) })
-    }
-
-    /// Clusters of other programs.
+    /// Clusters of these programs.
     pub fn of(programs: Programs) -> Self {
         Self { programs }
     }

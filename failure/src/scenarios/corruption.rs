@@ -10,7 +10,7 @@ use dfs_types::{ErrorCode, FsPath};
 use super::{Scenario, USUAL};
 use crate::cluster::{Capability, Daemon};
 use crate::files::{Files, Kept, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::stage::{Played, Stage, degraded, done, told};
 
 pub(super) fn list() -> Vec<Scenario> {
@@ -85,7 +85,7 @@ async fn some_damaged(stage: &Stage, count: usize) -> Played {
         .await?;
     stage
         .step("the damage is found, and good replicas take the place of the bad ones", async {
-            wait::until("three good replicas on disk, and no bad one", PATIENCE, || async {
+            wait::until("three good replicas on disk, and no bad one", patience(), || async {
                 // Reading finds what the scrubber has not come to yet.
                 let dfs = stage.cluster.client().await?.connect().await?;
                 Files::compare(&dfs, &path, kept).await?;
@@ -166,7 +166,7 @@ async fn all_damaged(stage: &Stage) -> Played {
         .await?;
     stage
         .step("the cluster tells the file as corrupt", async {
-            let fsck = wait::until("the chunk is known as corrupt", PATIENCE, || async {
+            let fsck = wait::until("the chunk is known as corrupt", patience(), || async {
                 // Every read finds another bad replica, and so does the scrubber.
                 let dfs = stage
                     .cluster

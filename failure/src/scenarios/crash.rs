@@ -124,7 +124,7 @@ pub(super) async fn recovered_length(
     content: bytes::Bytes,
     synced: usize,
 ) -> Result<usize> {
-    dfs_e2e::wait::until("the file is closed", health::PATIENCE, || async {
+    dfs_e2e::wait::until("the file is closed", health::patience(), || async {
         ensure!(stage.dfs.recover_lease(path).await?, "recovery is under way");
         anyhow::Ok(())
     })

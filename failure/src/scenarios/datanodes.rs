@@ -11,7 +11,7 @@ use dfs_types::{ErrorCode, FsPath};
 use super::{Scenario, USUAL, busiest, tree};
 use crate::cluster::Daemon;
 use crate::files::{Files, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::stage::{Played, Stage, degraded, done, told};
 use crate::traffic::Traffic;
 
@@ -84,7 +84,7 @@ async fn one_datanode(stage: &Stage) -> Played {
         .await?;
     stage
         .step("its replicas are made anew on the others", async {
-            let report = wait::until("no chunk is below target", PATIENCE, || async {
+            let report = wait::until("no chunk is below target", patience(), || async {
                 let report = stage.dfs.report().await?;
                 ensure!(report.under_replicated == 0, "{} chunks are below target", report.under_replicated);
                 anyhow::Ok(report)
@@ -264,7 +264,7 @@ async fn fourth_dies(stage: &Stage, order: &[Daemon]) -> Played {
 }
 
 async fn until_not_live(stage: &Stage, node: Daemon) -> Result<()> {
-    wait::until(&format!("the NameNode notices that {node} is silent"), PATIENCE, || async {
+    wait::until(&format!("the NameNode notices that {node} is silent"), patience(), || async {
         let state = health::node(&stage.dfs, stage.cluster.as_ref(), node).await?.state;
         ensure!(state != NodeState::Live, "it is taken for live");
         anyhow::Ok(())
@@ -323,7 +323,7 @@ async fn automatic_recovery(stage: &Stage) -> Played {
 /// When no chunk had a single replica left where it wants more, and when none was below target.
 async fn recovery_times(stage: &Stage, since: Instant) -> Result<(Duration, Duration)> {
     let urgent = OnceLock::new();
-    wait::until("no chunk is below target", PATIENCE, || async {
+    wait::until("no chunk is below target", patience(), || async {
         let report = stage.dfs.report().await?;
         if report.only_one_copy == 0 {
             urgent.get_or_init(|| since.elapsed());

@@ -10,7 +10,7 @@ use dfs_types::ErrorCode;
 use super::{DISKS, Scenario, USUAL, busiest};
 use crate::cluster::Capability;
 use crate::files::options;
-use crate::health::{self, PATIENCE};
+use crate::health::{self, patience};
 use crate::stage::{Played, Stage, degraded, done, told};
 
 pub(super) fn list() -> Vec<Scenario> {
@@ -103,7 +103,7 @@ async fn disks_full(stage: &Stage) -> Played {
             stage.cluster.heal().await?;
             let path = stage.path("again")?;
             let kept = stage.content(700_000);
-            wait::until("a file is taken", PATIENCE, || {
+            wait::until("a file is taken", patience(), || {
                 stage.files.put(
                     &stage.dfs,
                     &path,
@@ -141,7 +141,7 @@ async fn volume_lost(stage: &Stage) -> Played {
         .await?;
     stage
         .step("the volume is told as failed, and the node as alive", async {
-            let found = wait::until("the NameNode knows of it", PATIENCE, || async {
+            let found = wait::until("the NameNode knows of it", patience(), || async {
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?;
                 let failed = found.volumes.iter().filter(|volume| volume.failed).count();
                 ensure!(failed == 1, "{failed} volumes are told as failed");
@@ -167,7 +167,7 @@ async fn volume_lost(stage: &Stage) -> Played {
             stage.cluster.stop(victim).await?;
             stage.cluster.start(&[victim]).await?;
             stage.cluster.wait_ready().await?;
-            let count = wait::until("no volume is told as failed", PATIENCE, || async {
+            let count = wait::until("no volume is told as failed", patience(), || async {
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?;
                 let failed = found.volumes.iter().filter(|volume| volume.failed).count();
                 ensure!(failed == 0 && found.volumes.len() == 2, "{failed} of {}", found.volumes.len());
@@ -194,7 +194,7 @@ async fn wiped(stage: &Stage) -> Played {
     stage
         .step("it comes back as another node", async {
             stage.cluster.start(&[victim]).await?;
-            let new = wait::until("it is live under another id", PATIENCE, || async {
+            let new = wait::until("it is live under another id", patience(), || async {
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?;
                 ensure!(found.state == NodeState::Live && found.reported, "it is {:?}", found.state);
                 anyhow::Ok(found.node.id)

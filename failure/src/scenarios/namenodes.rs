@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use super::{GROUP, Scenario, USUAL, tree};
 use crate::cluster::{Capability, Daemon};
 use crate::files::{CHUNK, options};
-use crate::health::PATIENCE;
+use crate::health::patience;
 use crate::stage::{Played, Stage, done, told};
 use crate::traffic::Traffic;
 
@@ -202,7 +202,7 @@ async fn depose(stage: &Stage, loss: Loss) -> Result<Duration> {
     stage.files.put(&stage.dfs, &path, stage.content(1_000), options()).await?;
     let took = stage.recovered(since);
     stage.measure(|measures| measures.detection = Some(took));
-    wait::until("another NameNode leads", PATIENCE, || async {
+    wait::until("another NameNode leads", patience(), || async {
         let now = cluster.leader().await?;
         ensure!(now != leader, "{leader} is still taken for the leader");
         anyhow::Ok(())

@@ -22,7 +22,7 @@ pub(super) fn list() -> Vec<Scenario> {
         Scenario {
             name: "datanodes-cut-off",
             group: NAME,
-            title: "the NameNode loses two DataNodes that clients still reach",
+            title: "the NameNode loses one DataNode, then a second one, that clients still reach",
             needs: &[Capability::Network],
             shape: USUAL,
             leaves_whole: true,
@@ -58,19 +58,16 @@ async fn datanodes_cut_off(stage: &Stage) -> Played {
         .await?;
     let lost = [Daemon::DataNode(1), Daemon::DataNode(2)];
     stage
-        .step("the network between the NameNode and two DataNodes breaks", async {
-            let parties = lost.map(Party::Daemon);
-            stage.cluster.part(&parties, &[Party::Daemon(Daemon::NameNode(1))], Cut::BothWays).await?;
-            told((), "clients and the other DataNodes still reach them")
+        .step("the network between the NameNode and a DataNode breaks", async {
+            cut_off(stage, lost[0]).await?;
+            told((), "clients and the other DataNodes still reach it")
         })
         .await?;
     let since = Instant::now();
     stage.all_is_there("every file is read").await?;
     stage
-        .step("the NameNode gives them up", async {
-            for node in lost {
-                health::until_state(&stage.dfs, stage.cluster.as_ref(), node, NodeState::Dead).await?;
-            }
+        .step("the NameNode gives it up", async {
+            health::until_state(&stage.dfs, stage.cluster.as_ref(), lost[0], NodeState::Dead).await?;
             stage.measure(|measures| measures.detection = Some(since.elapsed()));
             done(())
         })
@@ -80,6 +77,21 @@ async fn datanodes_cut_off(stage: &Stage) -> Played {
             let tally = traffic.stop(stage).await?;
             tally.without_error()?;
             told((), tally.words())
+        })
+        .await?;
+    stage
+        .step("a second one is cut off and given up", async {
+            cut_off(stage, lost[1]).await?;
+            health::until_state(&stage.dfs, stage.cluster.as_ref(), lost[1], NodeState::Dead).await?;
+            done(())
+        })
+        .await?;
+    stage.all_is_there("every file is read without both").await?;
+    stage
+        .step("new files are taken", async {
+            let path = stage.path("without-both")?;
+            stage.files.put(&stage.dfs, &path, stage.content(700_000), crate::files::options()).await?;
+            done(())
         })
         .await?;
     stage.replicated_again(since, &before).await?;
@@ -95,6 +107,12 @@ async fn datanodes_cut_off(stage: &Stage) -> Played {
             told((), format!("after {:.1} s; {}", took.as_secs_f64(), health::numbers(&fsck.summary)))
         })
         .await
+}
+
+/// Neither the NameNode nor this DataNode hears the other.
+async fn cut_off(stage: &Stage, node: Daemon) -> anyhow::Result<()> {
+    let namenode = Party::Daemon(Daemon::NameNode(1));
+    stage.cluster.part(&[Party::Daemon(node)], &[namenode], Cut::BothWays).await
 }
 
 async fn leader_cut_off(stage: &Stage) -> Played {

@@ -10,7 +10,7 @@ use super::crash::recovered_length;
 use super::{Scenario, USUAL};
 use crate::cluster::{Capability, Daemon, StoredReplica};
 use crate::files::{CHUNK, Kept, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::stage::{Played, Stage, degraded, done, told};
 use crate::writer;
 
@@ -130,7 +130,7 @@ async fn old_backup(stage: &Stage) -> Played {
             stage.files.let_go(&path);
             stage.dfs.delete(&path, false).await?;
             // When these are gone from the disks, orders to delete were carried out: others would have been too.
-            wait::until("what was deleted is gone", PATIENCE, || async {
+            wait::until("what was deleted is gone", patience(), || async {
                 let (report, fsck) = (stage.dfs.report().await?, Fsck::run(&stage.dfs).await?);
                 ensure!(report.pending_deletions == 0, "{} deletions are pending", report.pending_deletions);
                 let known: BTreeSet<_> = fsck.chunks.iter().map(|(_, chunk)| chunk.chunk).collect();

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::{Scenario, USUAL};
 use crate::cluster::{Capability, Cut, Daemon, Party};
 use crate::files::{CHUNK, Kept, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::stage::{Played, Stage, told};
 
 /// Bytes of each file: a chunk that is left open, so that the pipeline is still there.
@@ -87,7 +87,7 @@ async fn client(stage: &Stage) -> Result<Dfs> {
 
 /// The DataNode at this place of the pipeline of the open chunk of a file, once there is one.
 async fn at_place(stage: &Stage, path: &FsPath, place: usize) -> Result<Daemon> {
-    let address = wait::until("the file has a pipeline of three", PATIENCE, || async {
+    let address = wait::until("the file has a pipeline of three", patience(), || async {
         let fsck = Fsck::run(&stage.dfs).await?;
         let chunk = fsck.chunks.iter().find(|(of, chunk)| of == path.as_str() && chunk.under_construction);
         let (_, chunk) = chunk.context("it has no open chunk")?;
@@ -101,7 +101,7 @@ async fn at_place(stage: &Stage, path: &FsPath, place: usize) -> Result<Daemon> 
 type Running = JoinHandle<Result<()>>;
 
 async fn ended(running: Running) -> Result<()> {
-    tokio::time::timeout(PATIENCE, running).await.context("the writer hangs")??.context("the writer failed")
+    tokio::time::timeout(patience(), running).await.context("the writer hangs")??.context("the writer failed")
 }
 
 /// Nothing of a client reaches any DataNode until the chunk has its nodes and one of them is dead.

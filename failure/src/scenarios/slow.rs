@@ -9,7 +9,7 @@ use dfs_e2e::wait;
 use super::{DISKS, Scenario, USUAL, busiest};
 use crate::cluster::Capability;
 use crate::files::{Files, options};
-use crate::health::{self, PATIENCE};
+use crate::health::{self, patience};
 use crate::stage::{Played, Stage, degraded, done, told};
 use crate::traffic::Traffic;
 
@@ -100,7 +100,7 @@ async fn flapping(stage: &Stage) -> Played {
             for _ in 0..FLAPS {
                 stage.cluster.kill(&[victim]).await?;
                 // Silent for long enough to be stale, not for long enough to be dead.
-                wait::until("it is stale", PATIENCE, || async {
+                wait::until("it is stale", patience(), || async {
                     let state = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?.state;
                     ensure!(state != NodeState::Live, "it is {state:?}");
                     anyhow::Ok(())

@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 use dfs_client::NodeState;
 use dfs_e2e::wait;
 
-use super::{Scenario, USUAL, busiest};
+use super::{DISKS, Scenario, USUAL, busiest};
 use crate::cluster::{Capability, Daemon};
 use crate::files::{CHUNK, options};
-use crate::health::{self, Fsck, PATIENCE};
+use crate::health::{self, Fsck, patience};
 use crate::stage::{Played, Stage, done, told};
 
+/// Bytes a second of disks on which copying takes a while.
+const SLOW: u64 = 512 << 10;
 /// How often a node reports everything again in a report storm.
 const STORMS: usize = 3;
 
@@ -31,8 +33,8 @@ pub(super) fn list() -> Vec<Scenario> {
             name: "delete-while-copying",
             group: GROUP,
             title: "files are deleted while their chunks are copied: nothing comes back, nothing else is deleted",
-            needs: &[Capability::Disk],
-            shape: USUAL,
+            needs: &[Capability::Disk, Capability::SlowDisk],
+            shape: DISKS,
             leaves_whole: true,
             play: |stage| Box::pin(delete_while_copying(stage)),
         },
@@ -90,7 +92,7 @@ async fn stale_generation(stage: &Stage) -> Played {
 
 /// Waits until these DataNodes hold exactly the replicas that the file check knows of.
 async fn only_what_belongs(stage: &Stage, nodes: &[Daemon]) -> Result<usize> {
-    wait::until("nothing else lies on the disks", PATIENCE, || async {
+    wait::until("nothing else lies on the disks", patience(), || async {
         let fsck = Fsck::run(&stage.dfs).await?;
         fsck.clean()?;
         let mut count = 0;
@@ -123,13 +125,17 @@ async fn delete_while_copying(stage: &Stage) -> Played {
         .step("a DataNode is killed", async {
             let victim = busiest(stage, &before).await?;
             stage.cluster.kill(&[victim]).await?;
+            for node in stage.datanodes().await? {
+                // Copying takes long enough for files to be deleted in the middle of it.
+                stage.cluster.throttle(node, SLOW).await?;
+            }
             told(victim, victim.to_string())
         })
         .await?;
     let since = Instant::now();
     stage
         .step("every other file is deleted while chunks are copied", async {
-            wait::until("copies are under way", PATIENCE, || async {
+            wait::until("copies are under way", patience(), || async {
                 let report = stage.dfs.report().await?;
                 ensure!(
                     report.pending_copies > 0,
@@ -146,6 +152,7 @@ async fn delete_while_copying(stage: &Stage) -> Played {
                 stage.dfs.delete(&path, false).await?;
             }
             let pending = stage.dfs.report().await?.pending_copies;
+            stage.cluster.heal().await?;
             told((), format!("8 of 16 files, {pending} copies were still under way"))
         })
         .await?;
@@ -163,10 +170,10 @@ async fn delete_while_copying(stage: &Stage) -> Played {
 async fn report_storm(stage: &Stage) -> Played {
     // Chunks as small as can be, so that there are many.
     stage
-        .step("store a file of 3,000 chunks and some others", async {
+        .step("store a file of 800 chunks and some others", async {
             let path = stage.path("many-chunks")?;
             let options = dfs_client::CreateOptions { chunk_size: Some(512), ..options() };
-            stage.files.put(&stage.dfs, &path, stage.content(512 * 3_000), options).await?;
+            stage.files.put(&stage.dfs, &path, stage.content(512 * 800), options).await?;
             stage.put_files("file", 4, 700_000).await?;
             told((), health::numbers(&health::until_clean(&stage.dfs).await?.summary))
         })
@@ -178,7 +185,7 @@ async fn report_storm(stage: &Stage) -> Played {
             .step(&format!("storm {storm}: all of them are killed and come back at once"), async {
                 stage.cluster.kill(&nodes).await?;
                 stage.cluster.start(&nodes).await?;
-                wait::until("the NameNode answers, and all have reported", PATIENCE, || async {
+                wait::until("the NameNode answers, and all have reported", patience(), || async {
                     let report = stage.dfs.report().await?;
                     let reported =
                         report.nodes.iter().filter(|node| node.reported && node.state == NodeState::Live);

@@ -170,8 +170,12 @@ impl Namenode {
                 }
                 turn.apply(Event::HeartbeatSeen { node, fence, stats });
                 let leads = turn.cluster.leads().filter(|term| sure == Some(*term));
+                #[cfg(feature = "seeded-bug")]
+                crate::seeded::before_commands(turn.cluster);
                 let commands =
                     if leads.is_some() { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
+                #[cfg(feature = "seeded-bug")]
+                let commands = crate::seeded::commands(commands);
                 let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
                 HeartbeatAnswer { reception: reception(turn.cluster, node), orders, leads }
             })

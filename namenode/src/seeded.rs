@@ -1,0 +1,42 @@
+//! Bugs on purpose, one of which the environment variable `DFS_SEEDED_BUG` chooses: for the tests that show that the
+//! failure suite finds them. The one in the replicated log is always there beside it; a NameNode alone does not show it.
+
+use std::sync::LazyLock;
+
+use dfs_namenode_core::{Cluster, Command};
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bug {
+    /// No replica is made anew.
+    NoCopies,
+    /// No replica is deleted.
+    NoDeletions,
+    /// Replicas of no known chunk are deleted, whatever they may be.
+    NoQuarantine,
+}
+
+static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").as_deref() {
+    Ok("no-copies") => Some(Bug::NoCopies),
+    Ok("no-deletions") => Some(Bug::NoDeletions),
+    Ok("no-quarantine") => Some(Bug::NoQuarantine),
+    Ok(_) | Err(_) => None,
+});
+
+/// Called before a DataNode gets its commands.
+pub(crate) fn before_commands(cluster: &mut Cluster) {
+    if *CHOSEN == Some(Bug::NoQuarantine) {
+        cluster.delete_quarantined(&[], usize::MAX);
+    }
+}
+
+/// The commands that a DataNode gets in truth.
+pub(crate) fn commands(mut commands: Vec<Command>) -> Vec<Command> {
+    commands.retain(|command| match (*CHOSEN, command) {
+        (Some(Bug::NoCopies), Command::Copy { .. }) | (Some(Bug::NoDeletions), Command::Delete { .. }) => {
+            false
+        }
+        (Some(_) | None, _) => true,
+    });
+    commands
+}
