@@ -17,6 +17,7 @@ use crate::chunk_map::{Chunk, Urgency};
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::node_list::NodeIndex;
+use crate::tally::Class;
 use crate::topology::{Place, spread};
 use crate::{BalancerView, Balancing, Effect};
 
@@ -350,9 +351,14 @@ impl Cluster {
         })
     }
 
-    /// Whether a chunk lies on no fewer hosts, racks and zones after a move.
+    /// Whether a chunk lies on no fewer hosts, racks and zones after a move. Replicas on nodes that leave don't count.
     fn keeps_spread(&self, good: &[NodeIndex], from: NodeIndex, to: NodeIndex) -> bool {
-        let place = |index: NodeIndex| self.nodes.get(index).map(|node| node.place);
+        let place = |index: NodeIndex| {
+            self.nodes
+                .get(index)
+                .filter(|_| self.map.classes().of(index) != Class::Leaving)
+                .map(|node| node.place)
+        };
         let before: Vec<Place> = good.iter().filter_map(|index| place(*index)).collect();
         let stay = good.iter().filter(|index| **index != from);
         let after: Vec<Place> = stay.copied().chain([to]).filter_map(place).collect();

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::node::{Allowance, Node};
 use crate::node_list::NodeIndex;
 use crate::replication::URGENCIES;
+use crate::tally::Class;
 use crate::topology::Place;
 
 /// Chunks looked at in each ring per tick: bounds the time a tick takes.
@@ -94,14 +95,15 @@ impl Cluster {
         self.end_copies_where(|copy| copy.source == node || copy.target == node);
     }
 
-    /// A node is not to be used any more: copies to it are of no use.
-    pub(crate) fn end_copies_to(&mut self, node: NodeIndex) {
-        self.end_copies_where(|copy| copy.target == node);
-    }
-
     /// Gives up copies whose time is over.
     pub(crate) fn end_overdue_copies(&mut self, now: Millis) {
         self.end_copies_where(|copy| copy.deadline <= now);
+    }
+
+    /// Chunks being copied to a node.
+    pub(crate) fn copied_to(&self, node: NodeIndex) -> impl Iterator<Item = ChunkId> {
+        let copies = self.replication.copies.iter();
+        copies.filter(move |(_, copies)| copies.iter().any(|copy| copy.target == node)).map(|(id, _)| *id)
     }
 
     fn end_copies_where(&mut self, ends: impl Fn(&Copying) -> bool) {
@@ -166,7 +168,9 @@ impl Cluster {
             self.node_allowance(node, urgency).count.saturating_sub(node.sending.count).max(1)
         });
         let coming = self.replication.coming(id).iter().map(|copy| copy.target);
-        let near: Vec<NodeIndex> = good.iter().copied().chain(coming.clone()).collect();
+        // What leaves is no reason to stay away.
+        let stays = |index: &NodeIndex| self.map.classes().of(*index) != Class::Leaving;
+        let near: Vec<NodeIndex> = good.iter().copied().filter(stays).chain(coming.clone()).collect();
         let taken: Vec<NodeIndex> = self.map.holders(id).chain(coming).collect();
         let mut targets = self.copy_targets(&taken, &near, bytes, wanted.min(streams as usize), urgency, now);
         if urgency == Urgency::Crowded {

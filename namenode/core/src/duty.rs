@@ -55,12 +55,10 @@ impl Cluster {
         (node.duty_done, node.checked) = (false, Millis::default());
         effects.push(Effect::DutyChanged { node: id, state: node.duty_state() });
         self.map.set_class(index, duty.into());
-        if duty != NodeDuty::InService {
-            self.end_copies_to(index);
-        }
         if self.decides() {
-            let pipelined = self.map.pipelined(index).collect();
-            self.review(index, Why::Changed, pipelined);
+            let mut further: Vec<ChunkId> = self.map.pipelined(index).collect();
+            further.extend(self.copied_to(index));
+            self.review(index, Why::Changed, further);
         }
     }
 
@@ -89,7 +87,6 @@ impl Cluster {
             // What a dead node held is known only from what is missing now.
             let free = node.depending == 0 && (node.state != NodeState::Dead || nothing_lost);
             if node.duty_done {
-                // The word once given for maintenance stands: the node may be off.
                 if !free && node.state != NodeState::Dead && node.duty == NodeDuty::Decommission {
                     node.duty_done = false;
                     effects.push(Effect::DutyChanged { node: node.id, state: node.duty_state() });
@@ -195,7 +192,7 @@ impl Cluster {
     /// Chunks that depend on a node that is not in service, as far as is known; those not yet looked at included.
     pub(crate) fn depending(&self, index: NodeIndex, node: &Node) -> u64 {
         if node.duty == NodeDuty::InService || node.duty_done {
-            return 0;
+            return node.depending;
         }
         let counts = self.map.counts();
         let lost = if node.state == NodeState::Dead { counts.missing + counts.corrupt } else { 0 };
@@ -206,10 +203,12 @@ impl Cluster {
 impl Node {
     /// How far the node's duty is carried out.
     pub(crate) fn duty_state(&self) -> DutyState {
+        let free = self.depending == 0 || self.state == NodeState::Dead;
+        // The word once given for maintenance stands: the node may be off.
         match (self.duty, self.duty_done) {
             (NodeDuty::InService, _) => DutyState::InService,
-            (NodeDuty::Decommission, false) => DutyState::Decommissioning,
-            (NodeDuty::Decommission, true) => DutyState::Decommissioned,
+            (NodeDuty::Decommission, true) if free => DutyState::Decommissioned,
+            (NodeDuty::Decommission, _) => DutyState::Decommissioning,
             (NodeDuty::Maintenance { .. }, false) => DutyState::EnteringMaintenance,
             (NodeDuty::Maintenance { .. }, true) => DutyState::InMaintenance,
         }

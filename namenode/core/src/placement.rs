@@ -1,8 +1,8 @@
 //! Which nodes get the replicas of a new chunk, or further copies of an old one.
 //!
 //! Hard rules first: a node that is not live, is stopping, not in service, excluded or has no room is never chosen, and
-//! none twice. Then the least crowded place wins: a host of its own, then a zone, then a rack. Among equals two are drawn,
-//! weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
+//! none twice. Then the least crowded place wins: a host of its own, then a zone, then a rack of its own. Among equals two
+//! are drawn, weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
 
 use dfs_types::{Millis, NodeId};
 use rand::{Rng, RngExt};

@@ -94,10 +94,12 @@ impl Cluster {
         self.is_crowded(chunk).then_some(Urgency::Crowded)
     }
 
-    /// Replicas of a chunk that are being copied, or that a node which began anew is expected to report.
+    /// Replicas of a chunk that are being copied, or that a node which began anew is expected to report. A copy to a node
+    /// that went out of service meanwhile goes on, and its stream counts, but it is of no use.
     pub(crate) fn on_its_way(&self, id: ChunkId) -> usize {
         let expected = self.expected.get(&id).map_or(0, |nodes| usize::from(*nodes));
-        self.replication.coming(id).len() + expected
+        let targets = self.replication.coming(id).iter().map(|copy| copy.target);
+        self.map.tally(targets).service + expected
     }
 
     /// Brings the rings, and what is known of nodes that are to leave, up to date with a chunk that changed in any way.

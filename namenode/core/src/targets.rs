@@ -11,7 +11,7 @@ use crate::chunk_map::Urgency;
 use crate::cluster::Cluster;
 use crate::node_list::NodeIndex;
 use crate::placement::{Candidate, choose};
-use crate::topology::{Place, Possible};
+use crate::topology::{Place, Possible, crowd};
 
 /// Nodes up to which all are looked at.
 const SMALL: usize = 64;
@@ -56,11 +56,9 @@ impl Terrain {
         placed: &[Place],
         fits: impl Fn(NodeIndex) -> Option<Candidate>,
     ) -> Option<Candidate> {
-        let crowd = |rack: &&Rack| {
-            let same_zone = placed.iter().filter(|place| place.zone == rack.zone).count();
-            (same_zone, placed.iter().filter(|place| place.rack == rack.location).count())
-        };
-        let least = self.racks.iter().map(|rack| crowd(&rack)).min()?;
+        // Nobody is on this host.
+        let crowd = |rack: &Rack| crowd(Place { host: 0, zone: rack.zone, rack: rack.location }, placed);
+        let least = self.racks.iter().map(crowd).min()?;
         let free: Vec<&Rack> = self.racks.iter().filter(|rack| crowd(rack) == least).collect();
         let weight: u64 = free.iter().map(|rack| rack.weight).sum();
         let mut found: Option<Candidate> = None;

@@ -28,11 +28,27 @@ impl Place {
     }
 }
 
-/// How crowded a place is by others already chosen: on the same host, in the same zone, in the same rack. The
-/// smaller the better, the host first.
-pub(crate) fn crowd(place: Place, others: &[Place]) -> (usize, usize, usize) {
-    let count = |same: fn(Place, Place) -> bool| others.iter().filter(|other| same(place, **other)).count();
-    (count(|a, b| a.host == b.host), count(|a, b| a.zone == b.zone), count(|a, b| a.rack == b.rack))
+/// How crowded a place is by others already chosen. The smaller the better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Crowd {
+    /// Others on the host.
+    pub(crate) host: usize,
+    /// Whether the zone has any, then the rack: as many of them as possible are to have one.
+    zone_used: bool,
+    rack_used: bool,
+    zone: usize,
+    rack: usize,
+}
+
+/// How crowded a place is by `others`.
+pub(crate) fn crowd(place: Place, others: &[Place]) -> Crowd {
+    let (mut host, mut zone, mut rack) = (0, 0, 0);
+    for other in others {
+        host += usize::from(place.host == other.host);
+        zone += usize::from(place.zone == other.zone);
+        rack += usize::from(place.rack == other.rack);
+    }
+    Crowd { host, zone_used: zone > 0, rack_used: rack > 0, zone, rack }
 }
 
 /// How many distinct zones, racks and hosts there are. The larger the better, zones first.
@@ -100,10 +116,18 @@ mod tests {
     #[test]
     fn zones_and_racks_are_parts_of_the_location() {
         let (a, b, c) = (place("h1", "/z1/r1"), place("h2", "/z1/r2/"), place("h3", "/z2/r1"));
-        assert_eq!(crowd(a, &[b, c]), (0, 1, 0));
-        assert_eq!(crowd(a, &[a, b, c]), (1, 2, 1));
+        let numbers = |crowd: Crowd| (crowd.host, crowd.zone, crowd.rack);
+        assert_eq!(numbers(crowd(a, &[b, c])), (0, 1, 0));
+        assert_eq!(numbers(crowd(a, &[a, b, c])), (1, 2, 1));
         assert_eq!(spread([a, b, c].into_iter()), (2, 3, 3));
-        assert_eq!(crowd(place("h1", ""), &[place("h1", ""), place("h2", "")]), (1, 2, 2));
+        assert_eq!(numbers(crowd(place("h1", ""), &[place("h1", ""), place("h2", "")])), (1, 2, 2));
+        let d = place("h4", "/z2/r2");
+        assert!(crowd(d, &[a, b, c]) < crowd(c, &[a, b, c]));
+        let e = place("h5", "/z1/r3");
+        assert!(
+            crowd(e, &[a, b, c]) < crowd(c, &[a, b, c]),
+            "a rack of its own before an even number a zone"
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+mod balancing;
 mod group;
+mod operator;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use group::{Reports, SimNamenode};
+use operator::Site;
 
 const STEP: Duration = Duration::from_millis(500);
 const LENGTH: u64 = 40 << 20;
@@ -67,6 +70,7 @@ struct SimNode {
     fence: u64,
     /// The process that lost the disk.
     disk_lost: Option<u128>,
+    site: Site,
 }
 
 /// A copy under way.
@@ -110,12 +114,13 @@ impl World {
             term: 0,
             log: Vec::new(),
             now,
-            nodes: (0..nodes).map(|_| SimNode::new(namenodes)).collect(),
+            nodes: Vec::new(),
             chunks: BTreeMap::new(),
             open: BTreeMap::new(),
             transfers: Vec::new(),
             next: FIRST,
         };
+        world.build(namenodes, nodes, chunks);
         for _ in 0..chunks {
             let (id, replication) = world.new_chunk();
             world.chunks.insert(id, replication);
@@ -234,9 +239,17 @@ impl World {
                 }
                 self.stop(n, Process::Down(later), false);
             }
-            3 if up && self.can_lose(n) => self.stop(n, Process::Down(later), true),
-            4 if up && self.can_lose(n) && self.count(|node| node.process == Process::Lost) < 3 => {
+            3 if up && self.can_lose(n) => {
+                self.stop(n, Process::Down(later), true);
+                self.announce_loss(n);
+            }
+            4 if up
+                && self.can_lose(n)
+                && self.count(|node| node.process == Process::Lost) < 3
+                && (self.has_duty(n) || self.in_service() > 5) =>
+            {
                 self.stop(n, Process::Lost, true);
+                self.announce_loss(n);
             }
             5 | 6 => self.rot(n),
             7 => {
@@ -248,6 +261,7 @@ impl World {
                 }
             }
             8 => self.change_replication(),
+            9..=19 => self.operate(n, later),
             _ => {}
         }
     }
@@ -389,26 +403,29 @@ impl World {
     fn stats(&mut self, n: usize) -> NodeStats {
         let node = &self.nodes[n];
         let used = node.disk.len() as u64 * LENGTH;
+        let capacity = node.site.capacity;
         // Other writers come and go, so that no two NameNodes find the same node the fullest.
-        let taken = if self.namenodes.len() > 1 { self.rng.random_range(0..1 << 41) } else { 0 };
+        let taken = if self.namenodes.len() > 1 { self.rng.random_range(0..capacity / 200) } else { 0 };
+        let sessions = if self.seed.is_multiple_of(3) { self.rng.random_range(0..6) } else { 0 };
+        let node = &self.nodes[n];
         NodeStats {
             address: Address {
-                host: format!("host-{n}"),
+                host: node.site.host.clone(),
                 data_port: 9_001,
                 http_port: 9_864,
-                location: format!("/zone-{}/rack-{}", n % 2, n % 4),
+                location: node.site.location.clone(),
             },
             volumes: vec![Volume {
                 id: VolumeId::from_bytes(node_id(n).as_bytes()).unwrap(),
                 path: "/data".into(),
                 failed: false,
-                capacity: 1 << 42,
+                capacity,
                 used,
-                available: (1 << 42) - used - taken,
+                available: capacity.saturating_sub(used + taken),
                 replicas: node.disk.len() as u64,
             }],
             active_writes: 0,
-            active_reads: 0,
+            active_reads: sessions,
             active_copies: 0,
             stopping: node.stopping,
         }
@@ -440,13 +457,14 @@ impl World {
         // One in twenty orders is lost.
         let lost = self.rng.random_range(0..20) == 0;
         match command {
-            Command::Copy { chunk, generation, length, targets, bytes_per_second: _ } => {
+            Command::Copy { chunk, generation, length, targets, bytes_per_second } => {
                 assert_eq!((generation, length), (GENERATION, LENGTH));
                 for target in targets.into_iter().map(Self::number) {
                     assert_ne!(target, n);
                     let up = self.nodes[target].process == Process::Up;
                     if !lost && up && self.nodes[n].disk.get(&chunk) == Some(&Bytes::Intact) {
-                        let time = Duration::from_millis(self.rng.random_range(200..4_000));
+                        let least = (length * 1_000).checked_div(bytes_per_second).unwrap_or(200);
+                        let time = Duration::from_millis(least + self.rng.random_range(0..4_000));
                         let done = self.now.plus(time);
                         self.transfers.push(Transfer { chunk, source: n, target, done });
                     }
@@ -474,6 +492,8 @@ impl World {
         if self.namenodes.len() > 1 {
             return;
         }
+        let most = self.config.max_copies as usize;
+        assert!(self.transfers.len() <= most, "seed {}: {} copies", self.seed, self.transfers.len());
         for n in 0..self.nodes.len() {
             let sent = self.transfers.iter().filter(|transfer| transfer.source == n).count();
             let received = self.transfers.iter().filter(|transfer| transfer.target == n).count();
@@ -518,21 +538,27 @@ impl World {
         let wrong = |namenode: &SimNamenode| {
             let totals = namenode.cluster.totals(self.now);
             let Totals { under_replicated, over_replicated, missing, corrupt, pending_copies, .. } = totals;
-            under_replicated + over_replicated + missing + corrupt + pending_copies + totals.pending_deletions
+            let pending = pending_copies + totals.pending_deletions + totals.misplaced;
+            under_replicated + over_replicated + missing + corrupt + pending
         };
         self.namenodes.iter().map(wrong).sum::<u64>() == 0
+            && self.duties_are_done()
+            && !self.cluster().balancer().running
     }
 
     /// Every chunk has exactly the intact replicas wanted, and nothing else is on any disk.
     fn check_converged(&self) {
         for (id, replication) in &self.chunks {
-            assert_eq!(self.intact(*id).len(), *replication as usize, "chunk {id}");
+            let serving = |nodes: Vec<usize>| nodes.into_iter().filter(|n| !self.has_duty(*n)).count();
+            assert_eq!(serving(self.intact(*id)), *replication as usize, "chunk {id}");
             for namenode in &self.namenodes {
                 let located = namenode.cluster.locate(*id, None, self.now);
-                assert_eq!(located.len(), *replication as usize, "chunk {id}");
+                let located = located.into_iter().map(Self::number).collect();
+                assert_eq!(serving(located), *replication as usize, "chunk {id}");
             }
         }
-        for node in self.nodes.iter().filter(|node| node.process != Process::Lost) {
+        let serving = |(n, node): &(usize, &SimNode)| node.process != Process::Lost && !self.has_duty(*n);
+        for (_, node) in self.nodes.iter().enumerate().filter(serving) {
             for (id, bytes) in &node.disk {
                 assert!(*bytes == Bytes::Intact && self.chunks.contains_key(id), "chunk {id} is left over");
             }
@@ -541,8 +567,9 @@ impl World {
 }
 
 impl SimNode {
-    fn new(namenodes: usize) -> Self {
+    fn new(namenodes: usize, site: Site) -> Self {
         Self {
+            site,
             process: Process::Up,
             incarnation: 1,
             stopping: false,
@@ -578,6 +605,7 @@ fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
             check_rules(&world);
         }
     }
+    world.calm_operator();
     let calm = world.now;
     // Pipelines under way end, everyone returns, storms pass, lost orders are given again.
     while !world.is_converged() {
@@ -585,8 +613,9 @@ fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
         world.check_kept();
         assert!(
             world.now.since(calm) < Duration::from_mins(20),
-            "seed {seed}: {:?}",
-            world.cluster().totals(world.now)
+            "seed {seed}: {:?} {:?}",
+            world.cluster().totals(world.now),
+            world.cluster().balancer()
         );
     }
     check_rules(&world);
@@ -594,9 +623,14 @@ fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
     (world.now.since(calm), world.cluster().totals(world.now))
 }
 
+fn is_long() -> bool {
+    std::env::var_os("DFS_LONG").is_some_and(|long| long == "1")
+}
+
 /// Seeds from `first` on, each in a world of its own size with one NameNode.
 fn run_seeds(first: u64, count: u64) {
-    for seed in first..first + count {
+    let times = if is_long() { 20 } else { 1 };
+    for seed in first * times..(first + count) * times {
         let world = World::new(seed, 1, 10 + seed as usize % 15, 30 + seed * 7 % 60);
         run(world, Duration::from_secs(90));
     }
@@ -604,8 +638,7 @@ fn run_seeds(first: u64, count: u64) {
 
 /// The same with two or three NameNodes, and ten times as many seeds if there is time (`DFS_LONG=1`).
 fn run_groups(first: u64, count: u64) {
-    let long = std::env::var_os("DFS_LONG").is_some_and(|long| long == "1");
-    let times = if long { 10 } else { 1 };
+    let times = if is_long() { 10 } else { 1 };
     for seed in first * times..(first + count) * times {
         let world = World::new(seed, 2 + seed as usize % 2, 6 + seed as usize % 7, 20 + seed * 7 % 30);
         run(world, Duration::from_mins(3));
