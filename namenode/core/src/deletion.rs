@@ -208,7 +208,7 @@ mod tests {
     use dfs_types::{GenStamp, ReplicaState};
 
     use super::*;
-    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, number, record, stats};
+    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record, stats};
     use crate::{Command, Event};
 
     /// Chunks node `n` is told to delete.
@@ -375,28 +375,6 @@ mod tests {
         rig.check();
     }
 
-    /// Lets time pass; these nodes do at once whatever they are told.
-    fn obey(rig: &mut Rig, time: Duration, nodes: &[u16]) {
-        let end = rig.now.plus(time);
-        while rig.now < end {
-            rig.run(Duration::from_millis(500), nodes);
-            for n in nodes {
-                for command in rig.cluster.take_commands(node_id(*n), rig.now) {
-                    match command {
-                        Command::Delete { replicas } => replicas
-                            .iter()
-                            .for_each(|(id, _)| rig.gone(*n, record(id.0, ReplicaState::Finalized))),
-                        Command::Copy { chunk, targets, .. } => targets.iter().for_each(|target| {
-                            rig.changed(number(*target), record(chunk.0, ReplicaState::Finalized));
-                        }),
-                        Command::Recover { .. } => unreachable!("nothing is to be recovered"),
-                    }
-                }
-            }
-            rig.check();
-        }
-    }
-
     #[test]
     fn bad_replicas_on_every_other_node_make_room_for_good_ones() {
         for (nodes, bad) in [(2, 1), (3, 2)] {
@@ -407,7 +385,7 @@ mod tests {
             for n in 0..bad {
                 rig.changed(n, record(10, ReplicaState::Corrupt));
             }
-            obey(&mut rig, Duration::from_mins(5), &all);
+            rig.obey(300, &all);
             let view = rig.cluster.chunk(ChunkId(10)).unwrap();
             assert_eq!((view.good.len(), view.corrupt.len()), (all.len(), 0), "{nodes} nodes");
         }
@@ -480,7 +458,7 @@ mod tests {
         let told = recalled(&mut rig);
         rig.beat(&[2]);
         rig.report(2, vec![]);
-        obey(&mut rig, Duration::from_mins(2), &[told, 2]);
+        rig.obey(120, &[told, 2]);
         assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(2)]);
     }
 

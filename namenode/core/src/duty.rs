@@ -214,3 +214,210 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dfs_types::ReplicaState;
+
+    use super::*;
+    use crate::Event;
+    use crate::test_support::{Rig, TERM, node_id, record, stats};
+
+    const ALL: [u16; 5] = [0, 1, 2, 3, 4];
+
+    fn set(rig: &mut Rig, n: u16, duty: NodeDuty) -> Vec<Effect> {
+        rig.apply(Event::DutySet { node: node_id(n), duty })
+    }
+
+    fn maintenance(rig: &Rig, seconds: u64) -> NodeDuty {
+        NodeDuty::Maintenance { until: rig.now.plus(Duration::from_secs(seconds)) }
+    }
+
+    /// The node's state, and how many chunks depend on it.
+    fn state(rig: &Rig, n: u16) -> (DutyState, u64) {
+        let view = rig.cluster.nodes(rig.now).into_iter().find(|view| view.id == node_id(n)).unwrap();
+        (view.duty, view.depending_chunks)
+    }
+
+    fn good(rig: &Rig, id: u64) -> usize {
+        rig.cluster.chunk(ChunkId(id)).unwrap().good.len()
+    }
+
+    #[test]
+    fn a_decommissioned_nodes_chunks_are_all_elsewhere() {
+        let mut rig = Rig::with_nodes(5);
+        (10..40).for_each(|id| rig.chunk(id, 1 + id as u32 % 3, &[0, 1, 2][..1 + id as usize % 3]));
+        rig.out_of_safe_mode();
+        let effects = set(&mut rig, 0, NodeDuty::Decommission);
+        let changed = |state| Effect::DutyChanged { node: node_id(0), state };
+        assert_eq!(effects, [changed(DutyState::Decommissioning)]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 30), "nothing is proven yet");
+        assert_eq!(rig.cluster.totals(rig.now).under_replicated, 30);
+        let effects = rig.obey(20, &ALL);
+        assert_eq!(effects, [changed(DutyState::Decommissioned)]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioned, 0));
+        for id in 10..40 {
+            let view = rig.cluster.chunk(ChunkId(id)).unwrap();
+            let elsewhere = view.good.iter().filter(|node| **node != node_id(0)).count();
+            assert_eq!(elsewhere, view.replication as usize);
+            assert!(view.good.contains(&node_id(0)), "nothing is deleted there");
+        }
+        // It is in service again: surplus goes, and nothing else.
+        set(&mut rig, 0, NodeDuty::InService);
+        assert_eq!(rig.cluster.totals(rig.now).over_replicated, 30);
+        rig.obey(20, &ALL);
+        for id in 10..40 {
+            let view = rig.cluster.chunk(ChunkId(id)).unwrap();
+            assert_eq!(view.good.len(), view.replication as usize);
+        }
+        assert_eq!(state(&rig, 0), (DutyState::InService, 0));
+    }
+
+    #[test]
+    fn a_node_that_leaves_gets_nothing_new() {
+        let mut rig = Rig::with_nodes(4);
+        rig.out_of_safe_mode();
+        set(&mut rig, 0, NodeDuty::Decommission);
+        let until = maintenance(&rig, 100);
+        set(&mut rig, 1, until);
+        let request = crate::PlacementRequest {
+            count: 4,
+            chunk_size: 1,
+            writer_host: Some(stats(0).address.host),
+            existing: vec![],
+            exclude: vec![],
+        };
+        let mut chosen = rig.cluster.choose_targets(&request, rig.now).unwrap();
+        chosen.sort_unstable();
+        assert_eq!(chosen, [node_id(2), node_id(3)]);
+        rig.chunk(10, 4, &[2]);
+        rig.obey(10, &ALL[..4]);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().good, [node_id(2), node_id(3)]);
+    }
+
+    #[test]
+    fn an_open_chunk_keeps_its_node() {
+        let mut rig = Rig::with_nodes(5);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 2, &[0, 1]);
+        set(&mut rig, 0, NodeDuty::Decommission);
+        rig.obey(10, &ALL);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "it is in the pipeline");
+        rig.changed(0, record(10, ReplicaState::Finalized));
+        rig.changed(1, record(10, ReplicaState::Finalized));
+        rig.commit(10);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "not settled");
+        rig.obey(15, &ALL);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioned, 0));
+        rig.open_chunk(11, 2, &[2, 0]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "its writer knew it from before");
+        rig.apply(Event::PipelineSet { chunk: ChunkId(11), nodes: vec![node_id(2)] });
+        rig.obey(5, &ALL);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioned, 0));
+    }
+
+    #[test]
+    fn what_an_earlier_leader_may_still_delete_proves_nothing() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 1, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.apply(Event::LeadershipTaken { term: TERM + 1 });
+        set(&mut rig, 0, NodeDuty::Decommission);
+        rig.run(Duration::from_secs(20), &[0, 1]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 0), "node 1 may have been told to delete it");
+        rig.fence = TERM + 1;
+        rig.beat(&[0, 1]);
+        rig.report(1, vec![record(10, ReplicaState::Finalized)]);
+        rig.run(Duration::from_secs(5), &[0, 1]);
+        assert_eq!(state(&rig, 0).0, DutyState::Decommissioned);
+        rig.check();
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_chunk_are_not_given_away() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 2, &[0]);
+        rig.changed(0, record(10, ReplicaState::Corrupt));
+        rig.out_of_safe_mode();
+        set(&mut rig, 0, NodeDuty::Decommission);
+        rig.run(Duration::from_secs(10), &ALL[..3]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1));
+        rig.changed(1, record(10, ReplicaState::Finalized));
+        rig.obey(10, &ALL[..3]);
+        assert_eq!(state(&rig, 0).0, DutyState::Decommissioned);
+    }
+
+    #[test]
+    fn a_dead_node_may_go_unless_something_is_missing() {
+        let mut rig = Rig::with_nodes(4);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.chunk(11, 1, &[0]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(20), &[1, 2, 3]);
+        set(&mut rig, 0, NodeDuty::Decommission);
+        rig.obey(10, &[1, 2, 3]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "chunk 11 may be there");
+        rig.apply(Event::ChunkRemoved { chunk: ChunkId(11) });
+        rig.obey(5, &[1, 2, 3]);
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioned, 0));
+    }
+
+    #[test]
+    fn maintenance_costs_only_the_copies_of_what_is_nowhere_else() {
+        let others = [1, 2, 3, 4];
+        let mut rig = Rig::with_nodes(5);
+        (10..30).for_each(|id| rig.chunk(id, 3, &[0, 1, 2]));
+        rig.chunk(30, 1, &[0]);
+        rig.out_of_safe_mode();
+        let until = maintenance(&rig, 300);
+        set(&mut rig, 0, until);
+        assert_eq!(rig.cluster.totals(rig.now).under_replicated, 1);
+        rig.obey(10, &ALL);
+        assert_eq!(state(&rig, 0), (DutyState::InMaintenance, 0));
+        assert_eq!(good(&rig, 30), 2);
+        // Silent for minutes: nothing is copied, it is not dead.
+        rig.obey(200, &others);
+        assert_eq!(rig.cluster.totals(rig.now).dead_nodes, 0);
+        assert!((10..30).all(|id| good(&rig, id) == 3));
+        // Two of three are in maintenance now: one elsewhere is enough.
+        let until = maintenance(&rig, 80);
+        set(&mut rig, 1, until);
+        rig.obey(10, &others);
+        assert_eq!(state(&rig, 1).0, DutyState::InMaintenance);
+        assert!((10..30).all(|id| good(&rig, id) == 3));
+        set(&mut rig, 2, until);
+        assert_eq!(rig.cluster.totals(rig.now).under_replicated, 20, "all three would be in maintenance");
+        rig.obey(30, &others);
+        assert_eq!(state(&rig, 2).0, DutyState::InMaintenance);
+        assert!((10..30).all(|id| good(&rig, id) == 4));
+        // It is over: node 0 is silent and dead at once, the others serve again.
+        rig.obey(70, &others);
+        assert_eq!(state(&rig, 0).0, DutyState::InService);
+        assert_eq!(rig.cluster.totals(rig.now).dead_nodes, 1);
+        rig.obey(60, &others);
+        assert!((10..30).all(|id| good(&rig, id) == 3));
+        assert_eq!(good(&rig, 30), 1);
+    }
+
+    #[test]
+    fn a_duty_is_remembered_for_a_node_that_comes_later() {
+        let mut rig = Rig::with_nodes(2);
+        rig.out_of_safe_mode();
+        assert_eq!(set(&mut rig, 2, NodeDuty::Decommission), []);
+        rig.join(2, stats(2));
+        rig.report(2, vec![]);
+        rig.chunk(10, 3, &[0]);
+        rig.obey(5, &[0, 1, 2]);
+        assert_eq!(state(&rig, 2).0, DutyState::Decommissioned);
+        assert_eq!(good(&rig, 10), 2);
+        rig.rejoin(2, 7);
+        assert_eq!(state(&rig, 2).0, DutyState::Decommissioned, "another process of it too");
+        set(&mut rig, 3, NodeDuty::Decommission);
+        set(&mut rig, 3, NodeDuty::InService);
+        rig.join(3, stats(3));
+        assert_eq!(state(&rig, 3).0, DutyState::InService);
+        rig.check();
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
 
-use crate::{Address, Cluster, Config, Effect, Event, NodeStats, Volume};
+use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
 
 /// Length of every chunk in these tests.
 pub(crate) const LENGTH: u64 = 1 << 20;
@@ -185,6 +185,38 @@ impl Rig {
             effects.extend(self.apply(Event::Tick));
         }
         effects
+    }
+
+    /// Lets seconds pass in which these nodes do at once whatever they are told: copies arrive, replicas are deleted.
+    pub(crate) fn obey(&mut self, seconds: u64, alive: &[u16]) -> Vec<Effect> {
+        let (end, mut effects) = (self.now.plus(Duration::from_secs(seconds)), Vec::new());
+        while self.now < end {
+            effects.extend(self.run(Duration::from_millis(500), alive));
+            for n in alive {
+                for command in self.cluster.take_commands(node_id(*n), self.now) {
+                    self.carry_out(*n, command);
+                }
+            }
+            self.check();
+        }
+        effects
+    }
+
+    fn carry_out(&mut self, n: u16, command: Command) {
+        match command {
+            Command::Copy { chunk, length, targets, .. } => {
+                for target in targets {
+                    let replica = ReplicaRecord { length, ..record(chunk.0, ReplicaState::Finalized) };
+                    self.changed(number(target), replica);
+                }
+            }
+            Command::Delete { replicas } => {
+                for (id, generation) in replicas {
+                    self.gone(n, ReplicaRecord { generation, ..record(id.0, ReplicaState::Finalized) });
+                }
+            }
+            Command::Recover { chunk, .. } => unreachable!("nobody wanted {chunk} to be recovered"),
+        }
     }
 
     /// No rule is broken.

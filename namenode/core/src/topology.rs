@@ -121,13 +121,10 @@ mod tests {
         assert_eq!(numbers(crowd(a, &[a, b, c])), (1, 2, 1));
         assert_eq!(spread([a, b, c].into_iter()), (2, 3, 3));
         assert_eq!(numbers(crowd(place("h1", ""), &[place("h1", ""), place("h2", "")])), (1, 2, 2));
-        let d = place("h4", "/z2/r2");
-        assert!(crowd(d, &[a, b, c]) < crowd(c, &[a, b, c]));
-        let e = place("h5", "/z1/r3");
-        assert!(
-            crowd(e, &[a, b, c]) < crowd(c, &[a, b, c]),
-            "a rack of its own before an even number a zone"
-        );
+        let (other_rack, third_rack) = (place("h4", "/z2/r2"), place("h5", "/z1/r3"));
+        let crowded = crowd(c, &[a, b, c]);
+        assert!(crowd(other_rack, &[a, b, c]) < crowded);
+        assert!(crowd(third_rack, &[a, b, c]) < crowded, "a rack of its own before an even number a zone");
     }
 
     #[test]

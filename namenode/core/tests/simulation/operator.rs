@@ -78,7 +78,8 @@ impl World {
             5 => self.commit(Event::BalancerSet { settings: None }),
             6 if self.nodes[n].process == Process::Up => {
                 let other = self.rng.random_range(0..self.nodes.len());
-                self.nodes[n].site.location = self.nodes[other].site.location.clone();
+                let location = self.nodes[other].site.location.clone();
+                self.nodes[n].site.location = location;
                 self.nodes[n].site.host = format!("host-{n}-{}", self.now);
                 self.stop(n, Process::Down(later), false);
             }
