@@ -19,6 +19,9 @@ const CORRUPT_ROUNDS: u32 = 3;
 const REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Replicas of one chunk asked at the same time.
 const HEDGES: usize = 2;
+/// A replica that delivered before may be silent for so many times longer than one that was just asked before another is
+/// asked as well: that one's disk has to begin anew, and the silence may be a moment's.
+const MORE_PATIENCE: u32 = 4;
 
 /// Reads from a byte of a file up to the end of a range or of that byte's chunk, whichever comes first.
 #[derive(Debug)]
@@ -75,7 +78,7 @@ impl ChunkReader {
                     None => continue,
                 },
             };
-            match stream.next().await {
+            match self.next_of(&mut stream).await {
                 Ok(Some(bytes)) => {
                     self.position += bytes.len() as u64;
                     self.stream = Some(stream);
@@ -104,6 +107,34 @@ impl ChunkReader {
             self.failed(node, error);
         }
         Ok(stream)
+    }
+
+    /// The next bytes of `stream`. If they do not come soon, another replica is asked as well, and takes the place of
+    /// `stream` if it delivers first.
+    async fn next_of(&mut self, stream: &mut ReplicaStream) -> FsResult<Option<Bytes>> {
+        let soon = self.source.dfs.settings.hedge_after * MORE_PATIENCE;
+        if let Ok(next) = tokio::time::timeout(soon, stream.next()).await {
+            return next;
+        }
+        let failed = |id: NodeId| self.failures.iter().any(|(node, _)| node.id == id);
+        let mut others = self.source.dfs.nodes.ranked(&self.chunk.nodes);
+        others.retain(|node| node.id != stream.node.id && !failed(node.id));
+        if others.is_empty() {
+            return stream.next().await;
+        }
+        debug!(path = %self.source.path, chunk = %self.chunk.chunk, node = %stream.node, "a read stands still, asking another replica");
+        let (other, failures) = tokio::select! {
+            next = stream.next() => return next,
+            raced = self.race(others) => raced,
+        };
+        for (node, error) in failures {
+            self.failed(node, error);
+        }
+        if let Some(other) = other {
+            self.source.dfs.nodes.overtaken(stream.node.id);
+            *stream = other;
+        }
+        stream.next().await
     }
 
     /// Asks the candidates one after the other, the next one as soon as one fails or is slow; the first to deliver

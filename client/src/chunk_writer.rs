@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, Extent};
 use dfs_proto::v1;
+use dfs_types::limits::SYNC_PATIENCE;
 use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
@@ -273,7 +274,7 @@ impl ChunkWriter {
         let mut input_open = true;
         loop {
             let idle = !pipeline.awaits_ack() && !pipeline.has_unsent();
-            let patience = if pipeline.awaits_sync() { limit * 2 } else { limit };
+            let patience = if pipeline.awaits_sync() { limit * SYNC_PATIENCE } else { limit };
             tokio::select! {
                 acked = session.ack() => {
                     let sequence = acked?;

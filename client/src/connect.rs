@@ -179,8 +179,9 @@ impl Builder {
         self
     }
 
-    /// Time without an acknowledgement after which a pipeline is taken for broken (default 30 s; twice that while
-    /// data is synced).
+    /// Time without an acknowledgement after which a pipeline is taken for broken (default 30 s; three times that while
+    /// data is synced). The DataNodes of the pipeline wait for each other a share of it, so that it is the one that hangs
+    /// that loses its place.
     #[must_use]
     pub fn ack_timeout(mut self, limit: Duration) -> Self {
         self.settings.ack_timeout = limit;

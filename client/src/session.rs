@@ -145,6 +145,7 @@ fn header(
         downstream: downstream.iter().cloned().map(Into::into).collect(),
         holder: file.dfs.holder.clone(),
         bytes_per_checksum: BYTES_PER_CHECKSUM as u32,
+        patience_ms: u32::try_from(file.dfs.settings.ack_timeout.as_millis()).unwrap_or(u32::MAX),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use dfs_proto::convert::Endpoint;
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
 use futures_util::stream::StreamExt;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
@@ -19,6 +19,7 @@ use crate::recovery;
 use crate::session::Stage;
 use crate::session::write::Context;
 use crate::store::Store;
+use crate::volume::index::DeletionOrder;
 
 /// Orders of one kind that may wait. The NameNode orders again what was not done in time.
 const MAX_WAITING: usize = 1_024;
@@ -38,6 +39,8 @@ pub(crate) enum Order {
         generation: GenStamp,
         /// Whereto.
         targets: Vec<Endpoint>,
+        /// How fast at most; 0 for no limit.
+        bytes_per_second: u64,
     },
     /// Delete exactly these replicas.
     Delete(Vec<(ChunkId, GenStamp)>),
@@ -47,6 +50,8 @@ pub(crate) enum Order {
         chunk: ChunkId,
         /// Its new generation.
         new_generation: GenStamp,
+        /// Bytes that it has at least.
+        acknowledged: u64,
         /// Who has replicas.
         holders: Vec<Endpoint>,
     },
@@ -58,6 +63,25 @@ struct Copy {
     chunk: ChunkId,
     generation: GenStamp,
     targets: Vec<Endpoint>,
+    bytes_per_second: u64,
+    _unfinished: Unfinished,
+}
+
+/// One copy that waits or is being sent. When there are none left, whoever watches is told.
+#[derive(Debug)]
+struct Unfinished(Arc<watch::Sender<usize>>);
+
+impl Unfinished {
+    fn count(copies: &Arc<watch::Sender<usize>>) -> Self {
+        copies.send_modify(|count| *count += 1);
+        Self(Arc::clone(copies))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +89,7 @@ struct Recovery {
     term: u64,
     chunk: ChunkId,
     new_generation: GenStamp,
+    acknowledged: u64,
     holders: Vec<Endpoint>,
     namenode: Arc<Namenode>,
 }
@@ -76,6 +101,7 @@ pub(crate) struct Inbox {
     deletions: mpsc::Sender<Vec<ChunkId>>,
     recoveries: mpsc::Sender<Recovery>,
     store: Arc<Store>,
+    unfinished: Arc<watch::Sender<usize>>,
 }
 
 /// Performs orders.
@@ -93,20 +119,29 @@ pub(crate) fn queues(store: Arc<Store>, fence: Arc<Fence>) -> (Inbox, Worker) {
     let (deletions, deletion_queue) = mpsc::channel(MAX_WAITING);
     let (recoveries, recovery_queue) = mpsc::channel(MAX_WAITING);
     let worker = Worker { copies: copy_queue, deletions: deletion_queue, recoveries: recovery_queue, fence };
-    (Inbox { copies, deletions, recoveries, store }, worker)
+    let unfinished = Arc::new(watch::Sender::new(0));
+    (Inbox { copies, deletions, recoveries, store, unfinished }, worker)
 }
 
 impl Inbox {
-    /// Takes an order of `namenode`, who leads in `term`; one that finds its queue full is dropped.
-    pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, order: Order) {
+    /// The number of copies that wait or are being sent, to be watched.
+    pub(crate) fn unfinished_copies(&self) -> watch::Receiver<usize> {
+        self.unfinished.subscribe()
+    }
+
+    /// Takes an order of `namenode`, who leads in `term` and knows of the first `births` replicas; one that finds its queue
+    /// full is dropped.
+    pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, births: u64, order: Order) {
         let taken = match order {
-            Order::Copy { chunk, generation, targets } => {
-                self.copies.try_send(Copy { term, chunk, generation, targets }).is_ok()
+            Order::Copy { chunk, generation, targets, bytes_per_second } => {
+                let _unfinished = Unfinished::count(&self.unfinished);
+                let copy = Copy { term, chunk, generation, targets, bytes_per_second, _unfinished };
+                self.copies.try_send(copy).is_ok()
             }
-            Order::Delete(replicas) => self.take_deletions(&replicas, term),
-            Order::Recover { chunk, new_generation, holders } => {
+            Order::Delete(replicas) => self.take_deletions(&replicas, DeletionOrder { term, births }),
+            Order::Recover { chunk, new_generation, acknowledged, holders } => {
                 let namenode = Arc::clone(namenode);
-                let recovery = Recovery { term, chunk, new_generation, holders, namenode };
+                let recovery = Recovery { term, chunk, new_generation, acknowledged, holders, namenode };
                 self.recoveries.try_send(recovery).is_ok()
             }
         };
@@ -115,8 +150,8 @@ impl Inbox {
         }
     }
 
-    fn take_deletions(&self, replicas: &[(ChunkId, GenStamp)], term: u64) -> bool {
-        let chunks = self.store.order_deletions(replicas, term);
+    fn take_deletions(&self, replicas: &[(ChunkId, GenStamp)], order: DeletionOrder) -> bool {
+        let chunks = self.store.order_deletions(replicas, order);
         if chunks.is_empty() {
             return true;
         }
@@ -146,13 +181,13 @@ impl Worker {
 }
 
 async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
-    let Copy { term, chunk, generation, targets } = copy;
+    let Copy { term, chunk, generation, targets, bytes_per_second, _unfinished } = copy;
     if !fence.allows(term) {
         debug!(%chunk, %generation, term, "the copy's order is of an earlier leader");
         return;
     }
     let stage = Stage::Copy;
-    let sending = Sending { chunk, generation, new_generation: generation, stage, targets };
+    let sending = Sending { chunk, generation, new_generation: generation, stage, targets, bytes_per_second };
     let sent = peer::send(&context, sending).await;
     context.metrics.copies.with_label_values(&[result_label(&sent)]).inc();
     match sent {
@@ -174,13 +209,13 @@ async fn delete(context: Context, fence: Arc<Fence>, chunks: Vec<ChunkId>) {
 }
 
 async fn recover(context: Context, fence: Arc<Fence>, recovery: Recovery) {
-    let Recovery { term, chunk, new_generation, holders, namenode } = recovery;
+    let Recovery { term, chunk, new_generation, acknowledged, holders, namenode } = recovery;
     if !fence.allows(term) {
         debug!(%chunk, %new_generation, term, "the recovery's order is of an earlier leader");
         return;
     }
     let result: FsResult<()> = async {
-        let agreement = recovery::recover(&context, chunk, new_generation, &holders).await?;
+        let agreement = recovery::recover(&context, chunk, new_generation, acknowledged, &holders).await?;
         namenode.commit_recovery(chunk, new_generation, &agreement).await
     }
     .await;

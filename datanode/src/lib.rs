@@ -23,6 +23,7 @@ mod fence;
 mod group;
 mod metrics;
 mod namenode;
+mod pace;
 mod peer;
 mod recovery;
 mod reporter;

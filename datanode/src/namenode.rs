@@ -127,7 +127,8 @@ fn order(command: v1::Command) -> FsResult<Order> {
         Some(v1::command::Kind::Copy(copy)) => {
             let extent = copy.extent.ok_or_else(|| FsError::invalid("a copy command lacks its chunk"))?;
             let (chunk, generation) = (ChunkId(extent.chunk), GenStamp(extent.generation));
-            Ok(Order::Copy { chunk, generation, targets: endpoints(copy.targets)? })
+            let targets = endpoints(copy.targets)?;
+            Ok(Order::Copy { chunk, generation, targets, bytes_per_second: copy.bytes_per_second })
         }
         Some(v1::command::Kind::Delete(delete)) => {
             let replicas = delete.replicas.iter();
@@ -137,6 +138,7 @@ fn order(command: v1::Command) -> FsResult<Order> {
         Some(v1::command::Kind::Recover(recover)) => Ok(Order::Recover {
             chunk: ChunkId(recover.chunk),
             new_generation: GenStamp(recover.new_generation),
+            acknowledged: recover.acknowledged,
             holders: endpoints(recover.holders)?,
         }),
         None => Err(FsError::invalid("a command is empty or unknown to this version")),
@@ -340,6 +342,7 @@ mod tests {
                 kind: Some(v1::command::Kind::Recover(v1::RecoverCommand {
                     chunk: 1,
                     new_generation: 2,
+                    acknowledged: 0,
                     holders: many,
                 })),
             },

@@ -1,6 +1,7 @@
 //! What this node says to other DataNodes: pipelines onward, copies of replicas, steps of a recovery.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::{
     CONNECT_TIMEOUT, DATA_CONNECTION_WINDOW, DATA_STREAM_WINDOW, MAX_DATA_MESSAGE_BYTES, MIN_CHUNK_SIZE,
-    PACKET_BYTES,
+    PACKET_BYTES, SYNC_PATIENCE,
 };
 use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, ReplicaRecord};
 use futures_util::stream::{self, StreamExt};
@@ -20,14 +21,17 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use crate::metrics::Active;
-use crate::session::write::{ACK_LIMIT, Context, setup_limit};
+use crate::pace::Pace;
+use crate::session::write::{Context, setup_limit};
 use crate::session::{Failure, Header, Reply, Stage};
 use crate::volume::reader::split;
 use crate::volume::writer::Packet;
-use crate::wire;
+use crate::wire::{self, DEFAULT_PATIENCE};
 
 /// Connections kept; beyond that the cache starts anew. A cluster has fewer nodes than this.
 const MAX_CONNECTIONS: usize = 4_096;
+/// Packets of a copy read while an earlier one is sent, so that disk, checksums and network work at the same time.
+const READ_AHEAD: usize = 3;
 /// Packets between the session and the connection to the next node.
 const FORWARD_PACKETS: usize = 4;
 /// Silence on a busy connection after which its peer is asked for a sign of life, and how long that may take.
@@ -177,10 +181,10 @@ impl Acks {
         Failure::here(FsError::internal(format!("{} answered out of order", self.node)))
     }
 
-    /// Waits until all further nodes have the packet.
-    pub(crate) async fn next(&mut self, sequence: u64) -> Result<(), Failure> {
-        let reply = timeout(ACK_LIMIT, self.reply()).await.map_err(|_| {
-            let why = format!("{} does not acknowledge packet {sequence}", self.node);
+    /// Waits until all further nodes have the packet, at most `limit`.
+    pub(crate) async fn next(&mut self, sequence: u64, limit: Duration) -> Result<(), Failure> {
+        let reply = timeout(limit, self.reply()).await.map_err(|_| {
+            let why = format!("{} has not acknowledged packet {sequence} for {limit:?}", self.node);
             Failure::here(FsError::new(ErrorCode::TimedOut, why))
         })?;
         match reply? {
@@ -208,11 +212,13 @@ pub(crate) struct Sending {
     pub(crate) stage: Stage,
     /// Whereto, as one pipeline.
     pub(crate) targets: Vec<Endpoint>,
+    /// How fast at most; 0 for no limit.
+    pub(crate) bytes_per_second: u64,
 }
 
 /// Sends a replica, checked against its checksums, to other nodes. Answers its length when all of them have it.
 pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
-    let Sending { chunk, generation, new_generation, stage, targets } = sending;
+    let Sending { chunk, generation, new_generation, stage, targets, bytes_per_second } = sending;
     let Some((next, rest)) = targets.split_first() else {
         return Err(FsError::invalid("no node is given to send the replica to"));
     };
@@ -236,6 +242,7 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
         sync: true,
         downstream: rest.to_vec(),
         holder: String::new(),
+        patience: DEFAULT_PATIENCE,
     };
     let at = |failure: Failure| {
         let node = targets.get(failure.position as usize).map_or_else(String::new, Endpoint::address);
@@ -248,11 +255,18 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
     }
     let count = ranges.len() as u64;
     let push = async {
-        for (sequence, range) in (0..).zip(ranges) {
-            let read = context.store.read_with(&reader, move |reader| reader.read_verified(range));
-            let piece = read.await.inspect_err(|_| {
+        let read = |range| {
+            let reader = Arc::clone(&reader);
+            async move { context.store.read_with(&reader, move |reader| reader.read_verified(range)).await }
+        };
+        let mut pieces = pin!(stream::iter(ranges.into_iter().map(read)).buffered(READ_AHEAD));
+        let mut pace = Pace::new(bytes_per_second);
+        for sequence in 0.. {
+            let Some(piece) = pieces.next().await else { break };
+            let piece = piece.inspect_err(|_| {
                 context.metrics.checksum_failures.with_label_values(&["copy"]).inc();
             })?;
+            pace.take(piece.data.len() as u64).await;
             let packet = Packet {
                 sequence,
                 offset: piece.offset,
@@ -271,7 +285,9 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
     };
     let confirm = async {
         for sequence in 0..count {
-            acks.next(sequence).await.map_err(at)?;
+            let limit =
+                if sequence + 1 == count { DEFAULT_PATIENCE * SYNC_PATIENCE } else { DEFAULT_PATIENCE };
+            acks.next(sequence, limit).await.map_err(at)?;
         }
         Ok(())
     };

@@ -29,15 +29,15 @@ struct Choice {
 /// A finalized replica's length is the chunk's; without one, everything acknowledged is in every replica that was being
 /// written, so the shortest of them has it all. Replicas that waited since a restart count only among themselves: a
 /// crash may have taken acknowledged bytes from some of them, while the writer's own checksums prove each one's length
-/// from its first byte on, so the longest are right. `None`: there is no usable replica.
-fn choose(replicas: &[ReplicaRecord]) -> Option<Choice> {
+/// from its first byte on, so the longest are right. Replicas shorter than what was acknowledged have lost something and
+/// take no part. `None`: there is no usable replica.
+fn choose(replicas: &[ReplicaRecord], acknowledged: u64) -> Option<Choice> {
     let usable = |replica: &&ReplicaRecord| replica.state != ReplicaState::Corrupt;
     let generation = replicas.iter().filter(usable).map(|replica| replica.generation).max()?;
     let current = |state: ReplicaState| {
-        replicas
-            .iter()
-            .enumerate()
-            .filter(move |(_, replica)| replica.generation == generation && replica.state == state)
+        replicas.iter().enumerate().filter(move |(_, replica)| {
+            replica.generation == generation && replica.state == state && replica.length >= acknowledged
+        })
     };
     // A shorter finalized replica of the same generation has lost something.
     if let Some(length) = current(ReplicaState::Finalized).map(|(_, replica)| replica.length).max() {
@@ -55,11 +55,13 @@ fn choose(replicas: &[ReplicaRecord]) -> Option<Choice> {
     Some(Choice { length, participants: longest.map(|(position, _)| position).collect() })
 }
 
-/// Stops the writers at all holders, agrees on the length, and finalizes the replicas under the new generation.
+/// Stops the writers at all holders, agrees on the length, and finalizes the replicas under the new generation. If no
+/// holder has all that was acknowledged, no replica is changed: one that has it may still come back.
 pub(crate) async fn recover(
     context: &Context,
     chunk: ChunkId,
     new_generation: GenStamp,
+    acknowledged: u64,
     holders: &[Endpoint],
 ) -> FsResult<Agreement> {
     let prepared =
@@ -77,13 +79,17 @@ pub(crate) async fn recover(
         }
     }
     let replicas: Vec<_> = present.iter().map(|(_, replica)| *replica).collect();
-    let Some(Choice { length, participants }) = choose(&replicas) else {
+    let Some(Choice { length, participants }) = choose(&replicas, acknowledged) else {
         // Only if every holder says that it has nothing is there nothing.
         return match (silent, replicas.is_empty()) {
             (None, true) => Ok(Agreement { length: 0, holders: Vec::new() }),
             (Some(error), true) => Err(error),
             (_, false) => {
-                let why = format!("every replica of chunk {chunk} that answered is corrupt");
+                let why = format!(
+                    "none of the {} replicas of chunk {chunk} that answered is sound and has the {acknowledged} bytes \
+                     that were acknowledged: start the DataNodes that have the others",
+                    replicas.len()
+                );
                 Err(FsError::new(ErrorCode::Corrupt, why))
             }
         };
@@ -150,6 +156,14 @@ mod tests {
     use ReplicaState::{Corrupt, Finalized, Rbw, Rwr};
 
     fn check(replicas: &[(u64, u64, ReplicaState)], expected: Option<(u64, &[usize])>) {
+        check_with(0, replicas, expected);
+    }
+
+    fn check_with(
+        acknowledged: u64,
+        replicas: &[(u64, u64, ReplicaState)],
+        expected: Option<(u64, &[usize])>,
+    ) {
         let records: Vec<_> = replicas
             .iter()
             .map(|(generation, length, state)| ReplicaRecord {
@@ -161,7 +175,7 @@ mod tests {
             .collect();
         let expected =
             expected.map(|(length, positions)| Choice { length, participants: positions.to_vec() });
-        assert_eq!(choose(&records), expected, "{replicas:?}");
+        assert_eq!(choose(&records, acknowledged), expected, "{replicas:?}");
     }
 
     #[test]
@@ -178,5 +192,12 @@ mod tests {
         check(&[(1, 9, Finalized), (2, 8, Rbw), (2, 10, Rbw)], Some((8, &[1, 2])));
         check(&[(3, 1, Corrupt), (2, 8, Rbw)], Some((8, &[1])));
         check(&[(2, 0, Rbw), (2, 8, Rbw)], Some((0, &[0, 1])));
+    }
+    #[test]
+    fn what_was_acknowledged_is_never_given_up() {
+        check_with(8, &[(1, 9, Rbw), (1, 7, Rbw), (1, 8, Rbw)], Some((8, &[0, 2])));
+        check_with(8, &[(1, 7, Finalized), (1, 9, Rwr)], Some((9, &[1])));
+        check_with(8, &[(1, 7, Rwr), (1, 7, Rbw)], None);
+        check_with(8, &[(2, 7, Rwr), (1, 9, Rwr)], None);
     }
 }

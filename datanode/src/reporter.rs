@@ -23,6 +23,9 @@ use crate::reports::Queue;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long the last report and heartbeat may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// After the last of its copies a node sends so many heartbeats so many times as often: waiting for the regular one would
+/// take longer than the copies.
+const SOONER: u32 = 4;
 /// Heartbeat intervals that are taken from a NameNode.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
 
@@ -106,8 +109,9 @@ impl Reporter {
         }
     }
 
-    /// Notes what the NameNode answers to a heartbeat. Only the newest leader's orders are taken.
-    fn hear(&self, answer: Answer) {
+    /// Notes what the NameNode answers to a heartbeat, before which so many replicas had come. Only the newest leader's
+    /// orders are taken.
+    fn hear(&self, answer: Answer, births: u64) {
         let Answer { wishes, orders, leads, namenodes } = answer;
         let obeyed = self.group.heard(self.namenode.address(), leads, &namenodes);
         self.heed(wishes);
@@ -119,7 +123,7 @@ impl Reporter {
         };
         for order in orders {
             match order {
-                Ok(order) => self.group.shared.inbox.take(&self.namenode, term, order),
+                Ok(order) => self.group.shared.inbox.take(&self.namenode, term, births, order),
                 Err(error) => warn!(namenode = %self.namenode, %error, "an order is not understood"),
             }
         }
@@ -213,15 +217,20 @@ impl Reporter {
 
     async fn beat(&self, interval: &AtomicU64) {
         let mut told_of_stop = false;
+        let mut copies = self.group.shared.inbox.unfinished_copies();
+        let mut soon: u32 = 0;
         loop {
-            let next = Instant::now() + Duration::from_millis(interval.load(Ordering::Relaxed));
+            let regular = Duration::from_millis(interval.load(Ordering::Relaxed));
+            let next = Instant::now() + if soon > 0 { regular / SOONER } else { regular };
+            soon = soon.saturating_sub(1);
             if self.queue.is_registered() {
                 let pulse = self.pulse();
                 told_of_stop |= pulse.stopping;
+                let births = self.group.shared.store.births();
                 let reply = self.namenode.heartbeat(&pulse).await;
                 self.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
                 match reply {
-                    Ok(answer) => self.hear(answer),
+                    Ok(answer) => self.hear(answer, births),
                     Err(error) => {
                         if self.is_fatal("heartbeat", error) {
                             return;
@@ -229,8 +238,11 @@ impl Reporter {
                     }
                 }
             }
+            let busy = *copies.borrow() > 0;
             tokio::select! {
                 () = sleep_until(next) => {}
+                // Every copy ordered is done: more may be waiting, or be planned in a moment.
+                () = none_left(&mut copies), if busy => soon = SOONER,
                 // The NameNode should know at once.
                 () = self.group.shared.shutdown.requested(), if !told_of_stop => {
                     if !self.queue.is_registered() {
@@ -253,6 +265,12 @@ impl Reporter {
             fence: fence.term(),
         }
     }
+}
+
+/// Waits until no copy waits or is being sent.
+async fn none_left(unfinished: &mut tokio::sync::watch::Receiver<usize>) {
+    // An error means that nobody takes orders any more, which is the same.
+    drop(unfinished.wait_for(|count| *count == 0).await);
 }
 
 #[cfg(test)]

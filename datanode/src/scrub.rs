@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{ChunkId, GenStamp};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tracing::debug;
 
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::store::Store;
 use crate::volume::Error;
 use crate::volume::reader::split;
@@ -21,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Reads replicas without end, at most `rate` bytes a second, each one once per `interval`.
 pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, interval: Duration) {
-    let mut pace = Pace { rate, next: Instant::now() };
+    let mut pace = Pace::new(rate);
     loop {
         let due = store.due_for_verification(interval, BATCH);
         if due.is_empty() {
@@ -38,21 +39,6 @@ pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, int
             }
             store.mark_verified(chunk, generation);
         }
-    }
-}
-
-/// Spreads reads over time.
-struct Pace {
-    rate: u64,
-    next: Instant,
-}
-
-impl Pace {
-    /// Waits until `bytes` more may be read.
-    async fn take(&mut self, bytes: u64) {
-        sleep_until(self.next).await;
-        let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        self.next = Instant::now() + cost;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Between the data port's messages and the sessions' values.
 
+use std::time::Duration;
+
 use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_PATH_BYTES, MAX_PIPELINE, MAX_PRINCIPAL_BYTES};
@@ -7,6 +9,11 @@ use dfs_types::{ChunkId, FsError, FsResult, GenStamp, InodeId};
 
 use crate::session::{Failure, Header, Reply, Stage};
 use crate::volume::writer::Packet;
+
+/// How long a sender that does not say so waits for an acknowledgement.
+pub(crate) const DEFAULT_PATIENCE: Duration = Duration::from_mins(1);
+/// The longest such wait that is taken over.
+const LONGEST_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Reads and checks the first message of a write stream.
 pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
@@ -30,6 +37,10 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
             return Err(FsError::invalid(format!("the header's {what} has more than {limit} bytes")));
         }
     }
+    let patience = match header.patience_ms {
+        0 => DEFAULT_PATIENCE,
+        wish => Duration::from_millis(wish.into()).min(LONGEST_PATIENCE),
+    };
     Ok(Header {
         cluster: convert::cluster_id(&header.cluster)?,
         target: convert::node_id(&header.target)?,
@@ -43,6 +54,7 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         sync: header.sync,
         downstream: endpoints(header.downstream)?,
         holder: header.holder,
+        patience,
     })
 }
 
@@ -69,6 +81,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         sync,
         downstream,
         holder,
+        patience,
     } = header;
     let (stage, min_length) = match stage {
         Stage::Create => (v1::WriteStage::Create, 0),
@@ -91,6 +104,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         downstream: downstream.into_iter().map(v1::Node::from).collect(),
         holder,
         bytes_per_checksum: BYTES_PER_CHECKSUM as u32,
+        patience_ms: patience.as_millis() as u32,
     };
     v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) }
 }
@@ -168,6 +182,7 @@ mod tests {
             sync: true,
             downstream: Vec::new(),
             holder: "client".to_owned(),
+            patience: Duration::from_secs(7),
         }
     }
 
@@ -209,5 +224,28 @@ mod tests {
         }
         let second = read_packet(header_message(header()));
         assert!(second.unwrap_err().message.contains("second header"));
+    }
+    #[test]
+    fn each_node_is_less_patient_than_the_one_before() {
+        let node = || Endpoint {
+            id: NodeId::random(),
+            host: "h".to_owned(),
+            data_port: 1,
+            http_port: 1,
+            location: String::new(),
+        };
+        let mut patience = Duration::from_secs(30);
+        let mut waits = Vec::new();
+        for further in [2, 1, 0] {
+            let downstream = (0..further).map(|_| node()).collect();
+            let header = Header { patience, downstream, ..header() };
+            patience = read_header(message(header)).unwrap().patience_onward();
+            waits.push(patience.as_secs());
+        }
+        assert_eq!(waits, [20, 10, 0], "the last one waits for nobody");
+        let silent = v1::WriteHeader { patience_ms: 0, ..message(header()) };
+        assert_eq!(read_header(silent).unwrap().patience, DEFAULT_PATIENCE);
+        let endless = v1::WriteHeader { patience_ms: u32::MAX, ..message(header()) };
+        assert_eq!(read_header(endless).unwrap().patience, LONGEST_PATIENCE);
     }
 }

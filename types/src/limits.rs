@@ -51,6 +51,9 @@ pub const DATA_CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Replicas in one message of a full chunk report.
 pub const REPORT_PAGE: usize = 50_000;
+/// How many times longer than plain packets those may take that make every node of a pipeline sync: a disk writes out what
+/// it has taken in so far.
+pub const SYNC_PATIENCE: u32 = 3;
 /// Most DataNodes in one pipeline; a higher replication is reached by copying afterwards.
 pub const MAX_PIPELINE: usize = 16;
 

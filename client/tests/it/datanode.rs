@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) break_read_after: Option<usize>,
     /// Reads: ends the stream after so many packets.
     pub(crate) end_read_after: Option<usize>,
+    /// Reads: stands still after so many packets, as a stopped process.
+    pub(crate) hang_read_after: Option<usize>,
     /// Reads: waits so long before the first packet.
     pub(crate) delay: Duration,
 }
@@ -233,6 +235,10 @@ impl v1::chunks_server::Chunks for DataNode {
                     return;
                 }
                 if faults.end_read_after == Some(index) {
+                    return;
+                }
+                if faults.hang_read_after == Some(index) {
+                    replies.closed().await;
                     return;
                 }
                 let part = data.slice(offset as usize..(offset as usize + size).min(data.len()));

@@ -117,6 +117,22 @@ async fn a_slow_replica_is_overtaken() {
 }
 
 #[tokio::test]
+async fn a_replica_that_stands_still_is_overtaken_at_the_exact_byte() {
+    let (cluster, _, data) = stored(3).await;
+    let patient =
+        cluster.builder().hedge_after(Duration::from_millis(20)).stall_timeout(Duration::from_hours(1));
+    for packets in [1, 7] {
+        cluster.set(0, Faults { hang_read_after: Some(packets), ..Faults::default() });
+        let dfs = patient.clone().connect().await.unwrap();
+        let before = *cluster.nodes[0].reads.lock().unwrap();
+        let read = async { dfs.open(&path("/a")).await.unwrap().read_all().await.unwrap() };
+        let read = tokio::time::timeout(Duration::from_secs(30), read).await;
+        assert!(read.expect("it does not wait for the silent one") == data);
+        assert!(*cluster.nodes[0].reads.lock().unwrap() > before, "the silent node was asked");
+    }
+}
+
+#[tokio::test]
 async fn locations_are_refreshed_when_none_is_good() {
     let (cluster, dfs, data) = stored(3).await;
     cluster.names.lock().unwrap().hide_locations = 3;

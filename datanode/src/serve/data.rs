@@ -213,6 +213,7 @@ impl Chunks for Service {
             new_generation: GenStamp(request.new_generation),
             stage: Stage::Transfer,
             targets: wire::endpoints(request.to).map_err(status)?,
+            bytes_per_second: 0,
         };
         let length = peer::send(&self.context, sending).await.map_err(status)?;
         Ok(Response::new(v1::TransferReply { length }))

@@ -3,6 +3,8 @@
 pub(crate) mod read;
 pub(crate) mod write;
 
+use std::time::Duration;
+
 use dfs_proto::convert::Endpoint;
 use dfs_types::{ChunkId, ClusterId, FsError, GenStamp, InodeId, NodeId};
 
@@ -49,6 +51,17 @@ pub(crate) struct Header {
     pub(crate) downstream: Vec<Endpoint>,
     /// The lease holder, for logs.
     pub(crate) holder: String,
+    /// How long the sender waits for the acknowledgement of a packet that does not sync.
+    pub(crate) patience: Duration,
+}
+
+impl Header {
+    /// How long this node waits for the next one: so much less than its sender that this one is sure to learn of the
+    /// failure before it loses its own patience, and the same for each node further down.
+    pub(crate) fn patience_onward(&self) -> Duration {
+        let further = self.downstream.len() as u32;
+        self.patience * further / (further + 1)
+    }
 }
 
 /// What went wrong in a pipeline, and where.

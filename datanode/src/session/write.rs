@@ -15,7 +15,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dfs_types::limits::{CONNECT_TIMEOUT, MAX_CHUNK_SIZE, MAX_PACKET_BYTES, MAX_PIPELINE, MIN_CHUNK_SIZE};
+use dfs_types::limits::{
+    CONNECT_TIMEOUT, MAX_CHUNK_SIZE, MAX_PACKET_BYTES, MAX_PIPELINE, MIN_CHUNK_SIZE, SYNC_PATIENCE,
+};
 use dfs_types::{ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -33,8 +35,6 @@ use crate::volume::writer::Packet;
 
 /// Silence of the sender after which it is taken for gone. One that has nothing to say sends an empty packet.
 pub(crate) const PACKET_LIMIT: Duration = Duration::from_mins(1);
-/// How long the rest of the pipeline may take to acknowledge a packet; more than a slow fsync on each node.
-pub(crate) const ACK_LIMIT: Duration = Duration::from_mins(1);
 /// Bytes of packets between arrival and acknowledgement.
 const IN_FLIGHT_BYTES: usize = 2 * MAX_PACKET_BYTES;
 /// Packets between arrival and acknowledgement: bounds small ones.
@@ -152,7 +152,12 @@ async fn set_up(context: &Context, header: &Header) -> Result<(Writer, Option<Do
         match header.downstream.split_first() {
             None => Ok(None),
             Some((next, rest)) => {
-                let onward = Header { target: next.id, downstream: rest.to_vec(), ..header.clone() };
+                let onward = Header {
+                    target: next.id,
+                    patience: header.patience_onward(),
+                    downstream: rest.to_vec(),
+                    ..header.clone()
+                };
                 Downstream::open(&context.peers, next, onward).await.map(Some)
             }
         }
@@ -187,6 +192,8 @@ struct Queued {
 struct Pending {
     sequence: u64,
     last: bool,
+    /// The nodes sync before they acknowledge it.
+    syncs: bool,
     arrived: Instant,
     written: oneshot::Receiver<Result<(), Error>>,
     _in_flight: OwnedSemaphorePermit,
@@ -287,6 +294,7 @@ impl Session<'_> {
             let pending = Pending {
                 sequence: packet.sequence,
                 last,
+                syncs: last || packet.sync,
                 arrived: Instant::now(),
                 written: is_written,
                 _in_flight: permit,
@@ -361,14 +369,18 @@ impl Session<'_> {
         replies: &mpsc::Sender<Reply>,
     ) -> FsResult<()> {
         let gone = |_| ended("the sender went away");
+        let patience = self.header.patience_onward();
         while let Some(next) = pending.recv().await {
-            let Pending { sequence, last, arrived, written, _in_flight } = next;
+            let Pending { sequence, last, syncs, arrived, written, _in_flight } = next;
             let own = match written.await {
                 Ok(own) => own.map_err(Failure::here),
                 Err(_) => Err(Failure::here(ended("the session ended"))),
             };
             let result = match (own, &mut acks) {
-                (Ok(()), Some(acks)) => acks.next(sequence).await.map_err(Failure::one_further),
+                (Ok(()), Some(acks)) => {
+                    let limit = if syncs { patience * SYNC_PATIENCE } else { patience };
+                    acks.next(sequence, limit).await.map_err(Failure::one_further)
+                }
                 (own, _) => own,
             };
             self.context.metrics.write_seconds.observe(arrived.elapsed().as_secs_f64());

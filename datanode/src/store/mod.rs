@@ -20,7 +20,7 @@ use crate::disk_pool::Stopped;
 use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::reports::{Change, Reports};
-use crate::volume::index::{Index, Replica, State};
+use crate::volume::index::{DeletionOrder, Index, Replica, State};
 use crate::volume::reader::Reader;
 use crate::volume::scan::{Found, scan};
 use crate::volume::space::stored_bytes;
@@ -321,12 +321,21 @@ impl Store {
         here.chain(lost).collect()
     }
 
-    /// Notes which of these versions of replicas are to be deleted, by order of a leader in `term`. Answers the chunks
-    /// to call [`delete_ordered`](Self::delete_ordered) for; those not here, and those ordered before, are not among them.
-    pub(crate) fn order_deletions(&self, replicas: &[(ChunkId, GenStamp)], term: u64) -> Vec<ChunkId> {
+    /// How many replicas have come so far; to be asked for before a leader is asked for orders.
+    pub(crate) fn births(&self) -> u64 {
+        self.index().births()
+    }
+
+    /// Notes which of these versions of replicas are to be deleted. Answers the chunks to call
+    /// [`delete_ordered`](Self::delete_ordered) for; those not here, and those ordered before, are not among them.
+    pub(crate) fn order_deletions(
+        &self,
+        replicas: &[(ChunkId, GenStamp)],
+        order: DeletionOrder,
+    ) -> Vec<ChunkId> {
         let mut index = self.index();
         let new =
-            replicas.iter().filter(|(chunk, generation)| index.order_deletion(*chunk, *generation, term));
+            replicas.iter().filter(|(chunk, generation)| index.order_deletion(*chunk, *generation, order));
         new.map(|(chunk, _)| *chunk).collect()
     }
 
@@ -381,7 +390,7 @@ impl Store {
                 return Ok(false);
             }
             // From here on nobody reads it; it is reported as gone when its bytes are.
-            index.remove(chunk);
+            index.leave(chunk);
         }
         let volume = Arc::clone(self.volume(replica.volume));
         let on = Arc::clone(&volume);
@@ -394,7 +403,8 @@ impl Store {
         });
         let removed = removed.await;
         {
-            let _ordered = self.index();
+            let mut index = self.index();
+            index.left(chunk);
             self.push(replica.record(chunk), true);
         }
         match removed {
@@ -446,7 +456,7 @@ fn adopt(index: &mut Index, number: u16, volume: &Volume, found: Vec<Found>) {
             }
         }
         volume.space(|space| space.used += stored_bytes(length));
-        let replica = Replica { volume: number, generation, length, state, place, verified: None };
+        let replica = Replica { volume: number, generation, length, state, place, verified: None, birth: 0 };
         index.insert(chunk, replica);
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
+use crate::volume::index::DeletionOrder;
 use crate::volume::layout::Place;
 
 const GENERATION: GenStamp = GenStamp(7);
@@ -95,8 +96,9 @@ async fn a_deletion_is_carried_out_once_and_for_the_newest_leader() {
     let store = with_one_replica(dir.path()).await;
     let (fence, order) = (Fence::default(), [(CHUNK, GENERATION)]);
     assert!(fence.heard(5));
-    assert_eq!(store.order_deletions(&order, 5), [CHUNK]);
-    assert_eq!(store.order_deletions(&order, 5), [], "told twice");
+    let by = |term| DeletionOrder { term, births: store.births() };
+    assert_eq!(store.order_deletions(&order, by(5)), [CHUNK]);
+    assert_eq!(store.order_deletions(&order, by(5)), [], "told twice");
     assert!(fence.heard(6));
     assert!(
         !store.delete_ordered(CHUNK, &fence).await.unwrap(),
@@ -104,9 +106,9 @@ async fn a_deletion_is_carried_out_once_and_for_the_newest_leader() {
     );
     assert!(!store.delete(CHUNK, GENERATION, || fence.allows(5)).await.unwrap(), "or at the last moment");
     assert_eq!(state(&store, CHUNK), Finalized);
-    assert_eq!(store.order_deletions(&order, 6), [CHUNK]);
+    assert_eq!(store.order_deletions(&order, by(6)), [CHUNK]);
     assert!(store.delete_ordered(CHUNK, &fence).await.unwrap());
     assert!(store.record(CHUNK).is_err());
-    assert_eq!(store.order_deletions(&order, 6), [], "nothing is here");
+    assert_eq!(store.order_deletions(&order, by(6)), [], "nothing is here");
     assert!(!store.delete_ordered(CHUNK, &fence).await.unwrap());
 }

@@ -170,7 +170,11 @@ impl Store {
             if let Some(other) = index.get(chunk) {
                 return Err(Error::Exists { chunk, generation: other.generation });
             }
-            let replica = Replica { volume: number, generation, length: 0, state, place, verified: None };
+            if index.is_leaving(chunk) {
+                return Err(Error::Held(chunk));
+            }
+            let replica =
+                Replica { volume: number, generation, length: 0, state, place, verified: None, birth: 0 };
             index.insert(chunk, replica);
             index.open_mut(chunk).writer = Some(Arc::clone(&slot));
             self.push(replica.record(chunk), false);

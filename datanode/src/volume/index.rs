@@ -1,6 +1,6 @@
 //! What is known of every replica of the node. Plain state: no I/O, no clock; the store locks it for moments.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -40,6 +40,17 @@ pub(crate) struct Replica {
     pub(crate) place: Place,
     /// Seconds since the process started when its checksums were last found good; `None` before.
     pub(crate) verified: Option<u32>,
+    /// Which of all replicas that came it is; the index counts them.
+    pub(crate) birth: u64,
+}
+
+/// Who orders a deletion, and what he could know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeletionOrder {
+    /// The term in which he leads.
+    pub(crate) term: u64,
+    /// How many replicas had come when he was last asked for orders.
+    pub(crate) births: u64,
 }
 
 impl Replica {
@@ -87,6 +98,10 @@ pub(crate) struct Index {
     /// Replicas that are to be deleted, and the term of the leader who ordered it. An order is for the replica that
     /// was there when it came, never for one that came since.
     orders: HashMap<ChunkId, (GenStamp, u64)>,
+    /// How many replicas have come so far.
+    births: u64,
+    /// Chunks whose replica's files are just being removed: under the same names nothing may come meanwhile.
+    leaving: HashSet<ChunkId>,
 }
 
 impl Index {
@@ -100,9 +115,23 @@ impl Index {
         self.replicas.get_mut(&chunk)
     }
 
-    /// Notes that exactly this version is to be deleted. `false` if it is not here, or if that was noted already.
-    pub(crate) fn order_deletion(&mut self, chunk: ChunkId, generation: GenStamp, term: u64) -> bool {
-        let there = |replica: &Replica| replica.generation == generation && replica.state != State::Incoming;
+    /// How many replicas have come so far: whoever decides anything knows of these at most.
+    pub(crate) fn births(&self) -> u64 {
+        self.births
+    }
+
+    /// Notes that exactly this version is to be deleted. `false` if it is not here, if it came after the first `births`
+    /// replicas (then the order is for one that was here before it, and was told twice), or if that was noted already.
+    pub(crate) fn order_deletion(
+        &mut self,
+        chunk: ChunkId,
+        generation: GenStamp,
+        order: DeletionOrder,
+    ) -> bool {
+        let DeletionOrder { term, births } = order;
+        let there = |replica: &Replica| {
+            replica.generation == generation && replica.state != State::Incoming && replica.birth <= births
+        };
         if !self.get(chunk).is_some_and(there) {
             return false;
         }
@@ -116,9 +145,27 @@ impl Index {
         self.orders.remove(&chunk)
     }
 
+    /// Whether the files of a replica of this chunk are being removed.
+    pub(crate) fn is_leaving(&self, chunk: ChunkId) -> bool {
+        self.leaving.contains(&chunk)
+    }
+
+    /// Removes a replica whose files are about to be removed.
+    pub(crate) fn leave(&mut self, chunk: ChunkId) {
+        self.remove(chunk);
+        self.leaving.insert(chunk);
+    }
+
+    /// Its files are removed, or can't be.
+    pub(crate) fn left(&mut self, chunk: ChunkId) {
+        self.leaving.remove(&chunk);
+    }
+
     /// Adds or replaces a replica.
     pub(crate) fn insert(&mut self, chunk: ChunkId, replica: Replica) {
         self.orders.remove(&chunk);
+        self.births += 1;
+        let replica = Replica { birth: self.births, ..replica };
         *self.counts.entry(replica.volume).or_default() += 1;
         if let Some(old) = self.replicas.insert(chunk, replica) {
             self.uncount(old.volume);
@@ -219,6 +266,7 @@ mod tests {
             state,
             place: Place::Current,
             verified,
+            birth: 0,
         }
     }
 
@@ -240,17 +288,23 @@ mod tests {
     #[test]
     fn an_order_is_for_the_replica_that_was_there() {
         let (mut index, chunk) = (Index::default(), ChunkId(1));
-        assert!(!index.order_deletion(chunk, GenStamp(1), 5), "it is not here");
+        let of = |term, births| DeletionOrder { term, births };
+        assert!(!index.order_deletion(chunk, GenStamp(1), of(5, 9)), "it is not here");
         index.insert(chunk, replica(1, State::Finalized, None));
-        assert!(!index.order_deletion(chunk, GenStamp(2), 5), "another version");
-        assert!(index.order_deletion(chunk, GenStamp(1), 5));
-        assert!(!index.order_deletion(chunk, GenStamp(1), 6), "told twice");
-        assert!(!index.order_deletion(chunk, GenStamp(1), 5), "late");
+        assert!(!index.order_deletion(chunk, GenStamp(2), of(5, 1)), "another version");
+        assert!(index.order_deletion(chunk, GenStamp(1), of(5, 1)));
+        assert!(!index.order_deletion(chunk, GenStamp(1), of(6, 1)), "told twice");
+        assert!(!index.order_deletion(chunk, GenStamp(1), of(5, 1)), "late");
         assert_eq!((index.take_order(chunk), index.take_order(chunk)), (Some((GenStamp(1), 6)), None));
-        assert!(index.order_deletion(chunk, GenStamp(1), 6));
-        index.remove(chunk);
+        assert!(index.order_deletion(chunk, GenStamp(1), of(6, 1)));
+        index.leave(chunk);
+        assert!(index.is_leaving(chunk));
+        index.left(chunk);
+        assert!(!index.is_leaving(chunk));
         index.insert(chunk, replica(1, State::Finalized, None));
         assert_eq!(index.take_order(chunk), None, "it was copied back");
+        assert!(!index.order_deletion(chunk, GenStamp(1), of(6, 1)), "told twice, and meant the one before");
+        assert!(index.order_deletion(chunk, GenStamp(1), of(6, index.births())));
     }
 
     #[test]

@@ -84,8 +84,8 @@ pub(crate) enum Error {
         /// Which rule it breaks.
         why: String,
     },
-    /// Another writer does not let go of the replica.
-    #[error("chunk {0} is still being written by an earlier session: try again")]
+    /// Another writer does not let go of the replica, or its files are being removed.
+    #[error("chunk {0} is still being written or deleted by somebody else: try again")]
     Held(ChunkId),
     /// A recovery with a higher generation is under way.
     #[error("chunk {chunk} is being recovered under generation {promised}")]

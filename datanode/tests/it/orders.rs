@@ -19,9 +19,9 @@ pub(crate) fn delete(chunk: u64, generation: u64) -> Kind {
     Kind::Delete(v1::DeleteCommand { replicas: vec![v1::DeletedReplica { chunk, generation }] })
 }
 
-fn recover(chunk: u64, new_generation: u64, holders: &[&Node]) -> Kind {
+fn recover(chunk: u64, new_generation: u64, acknowledged: u64, holders: &[&Node]) -> Kind {
     let holders = holders.iter().map(|node| node.endpoint()).collect();
-    Kind::Recover(v1::RecoverCommand { chunk, new_generation, holders })
+    Kind::Recover(v1::RecoverCommand { chunk, new_generation, acknowledged, holders })
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn the_chunk_of_a_lost_writer_is_recovered_to_what_all_have() {
         hanging.push(writing);
     }
     hanging.truncate(1);
-    namenode.order(b, recover(1, GENERATION + 5, &[a, b, c]));
+    namenode.order(b, recover(1, GENERATION + 5, 500_100, &[a, b, c]));
     until("the recovery is committed", || namenode.with(|known| !known.commits.is_empty())).await;
     let commit = namenode.with(|known| known.commits.remove(0));
     assert_eq!((commit.chunk, commit.new_generation, commit.length), (1, GENERATION + 5, 500_100));
@@ -98,7 +98,7 @@ async fn the_chunk_of_a_lost_writer_is_recovered_to_what_all_have() {
     };
     assert!(Writing::open(a, late).await.is_err());
     // Ordered again (the answer was lost), it comes to the same.
-    namenode.order(c, recover(1, GENERATION + 6, &[a, b, c]));
+    namenode.order(c, recover(1, GENERATION + 6, 500_100, &[a, b, c]));
     until("the recovery is committed again", || namenode.with(|known| !known.commits.is_empty())).await;
     let commit = namenode.with(|known| known.commits.remove(0));
     assert_eq!((commit.length, commit.holders.len()), (500_100, 3));
@@ -118,8 +118,8 @@ async fn recovery_goes_on_without_the_dead_and_drops_what_has_no_byte() {
     nodes[2].kill();
     let [a, b, c] = [&nodes[0], &nodes[1], &nodes[2]];
     namenode.told(a, 2, Some((GENERATION, 0, Rbw))).await;
-    namenode.order(a, recover(1, GENERATION + 1, &[a, b, c]));
-    namenode.order(a, recover(2, GENERATION + 2, &[a, b]));
+    namenode.order(a, recover(1, GENERATION + 1, 10_000, &[a, b, c]));
+    namenode.order(a, recover(2, GENERATION + 2, 0, &[a, b]));
     until("both are committed", || namenode.with(|known| known.commits.len() == 2)).await;
     let mut commits = namenode.with(|known| std::mem::take(&mut known.commits));
     commits.sort_by_key(|commit| commit.chunk);

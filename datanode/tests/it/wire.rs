@@ -49,6 +49,7 @@ pub(crate) fn header(cluster: ClusterId, nodes: &[&Node], chunk: u64) -> v1::Wri
         downstream: nodes[1..].iter().map(|node| node.endpoint()).collect(),
         holder: "test".to_owned(),
         bytes_per_checksum: 512,
+        patience_ms: 0,
     }
 }
 

@@ -187,14 +187,14 @@ pub enum Event {
         /// Which file.
         inode: InodeId,
     },
-    /// An open file's last chunk must be recovered under a new version; the core sends a [`Command::Recover`] to one
+    /// One of an open file's last chunks must be recovered under a new version; the core sends a [`Command::Recover`] to one
     /// holder of a replica and, if nothing comes of it, to another.
     RecoveryWanted {
         /// Which chunk.
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
-        /// Bytes of it that readers count on: it is not begun with replicas that are all known to be shorter.
+        /// Bytes of it that readers count on: it never ends with fewer. Of a committed chunk all.
         acknowledged: u64,
     },
     /// This NameNode leads from now on. What was ordered before is forgotten, leases are renewed, and no node is
@@ -254,6 +254,15 @@ pub enum Effect {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
+    },
+    /// A committed chunk that was to be recovered has been finalized meanwhile: commit it as it is.
+    RecoveryNeedless {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its version.
+        generation: GenStamp,
+        /// Its length.
+        length: u64,
     },
     /// A node became live, stale or dead.
     NodeChanged {
@@ -319,6 +328,8 @@ pub enum Command {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
+        /// Bytes that the chunk has at least.
+        acknowledged: u64,
         /// All holders, the commanded node among them.
         holders: Vec<NodeId>,
     },

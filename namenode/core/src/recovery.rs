@@ -2,6 +2,9 @@
 //!
 //! One holder of a replica, the primary, is told to agree with the others on a length and to finalize. If nothing
 //! comes of it in time, another is told. A recovery ends when the chunk is committed or removed.
+//!
+//! A chunk whose length the writer had committed may need one too: the writer goes on to the next chunk before the
+//! nodes have finalized this one. It can't be given up, and ends with exactly its length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +52,7 @@ impl Cluster {
         acknowledged: u64,
         now: Millis,
     ) {
-        if self.term.is_none() || self.map.get(id).is_none_or(|chunk| chunk.length().is_some()) {
+        if self.term.is_none() || self.map.get(id).is_none() {
             return;
         }
         let since = self.recoveries.get(&id).map_or(now, |recovery| recovery.since);
@@ -77,6 +80,11 @@ impl Cluster {
 
     fn drive_recovery(&mut self, id: ChunkId, now: Millis, effects: &mut Vec<Effect>) {
         let timeout = self.config.recovery_timeout;
+        if let Some((generation, length)) = self.is_complete(id) {
+            self.recoveries.remove(&id);
+            effects.push(Effect::RecoveryNeedless { chunk: id, generation, length });
+            return;
+        }
         let Some(recovery) = self.recoveries.get(&id) else {
             return;
         };
@@ -94,6 +102,7 @@ impl Cluster {
             .find(|index| !recovery.tried.contains(index))
             .map_or(primary.map(|index| (index, true)), |index| Some((index, false)));
         let hopeless = holders == Holders::default()
+            && self.map.get(id).is_some_and(|chunk| chunk.length().is_none())
             && recovery.hopeless.is_none_or(|at| now.since(at) >= timeout)
             && self.nothing_will_turn_up(recovery.since, now);
         let Some(recovery) = self.recoveries.get_mut(&id) else {
@@ -113,6 +122,14 @@ impl Cluster {
             let new_generation = recovery.new_generation;
             effects.push(Effect::NothingToRecover { chunk: id, new_generation });
         }
+    }
+
+    /// Generation and length of a committed chunk that has a good replica and none that is still to be finalized.
+    fn is_complete(&self, id: ChunkId) -> Option<(GenStamp, u64)> {
+        let chunk = self.map.get(id)?;
+        let length = chunk.length().filter(|_| !chunk.good().is_empty())?;
+        let unfinished = |odd: &Odd| !odd.doomed && is_fit(chunk, odd, Verdict::Candidate);
+        (!self.map.odd(id).iter().any(unfinished)).then_some((chunk.generation, length))
     }
 
     /// Whether at least one of these nodes' replicas may have that many bytes. One being written, or not reported yet,
@@ -137,13 +154,18 @@ impl Cluster {
         let (Some(chunk), odd) = (self.map.get(id), self.map.odd(id)) else {
             return Holders::default();
         };
+        let good = chunk.good().iter().filter_map(|index| {
+            let writes = self.nodes.get(*index)?.stats.active_writes;
+            Some((ReplicaState::Finalized, writes, *index))
+        });
         let mut ranked: Vec<_> = self.ranked(chunk, odd, Verdict::Candidate);
+        ranked.extend(good);
         let pipeline = self.map.side(id).map_or(&[][..], |side| &side.pipeline);
         let alive =
             |index: &&NodeIndex| self.nodes.get(**index).is_some_and(|node| node.state != NodeState::Dead);
         let unreported = pipeline
             .iter()
-            .filter(|index| odd.iter().all(|odd| odd.node != **index))
+            .filter(|index| odd.iter().all(|odd| odd.node != **index) && !chunk.good().contains(index))
             .filter(alive)
             .map(|index| (ReplicaState::Corrupt, 0, *index));
         ranked.extend(unreported);
@@ -164,9 +186,7 @@ impl Cluster {
 
     /// Replicas of this worth, ranked by state and their node's load.
     fn ranked(&self, chunk: &Chunk, odd: &[Odd], worth: Verdict) -> Vec<(ReplicaState, u32, NodeIndex)> {
-        let worthy = odd
-            .iter()
-            .filter(|odd| !odd.doomed && chunk.judge(odd.generation, odd.length, odd.state) == worth);
+        let worthy = odd.iter().filter(|odd| !odd.doomed && is_fit(chunk, odd, worth));
         let ranked = worthy.filter_map(|odd| {
             let node = self.nodes.get(odd.node)?;
             Some((odd.state, node.stats.active_writes, odd.node))
@@ -182,6 +202,7 @@ impl Cluster {
         holders.contains(&primary).then(|| Command::Recover {
             chunk: id,
             new_generation: recovery.new_generation,
+            acknowledged: recovery.acknowledged,
             holders: self.nodes.ids(&holders),
         })
     }
@@ -195,6 +216,16 @@ impl Cluster {
     }
 }
 
+/// Whether a recovery can use a replica of this worth. One that waits since its node restarted can never become good by
+/// itself, but is as good as any if it has all of its committed chunk.
+fn is_fit(chunk: &Chunk, odd: &Odd, worth: Verdict) -> bool {
+    let verdict = chunk.judge(odd.generation, odd.length, odd.state);
+    let waits = odd.state == ReplicaState::Rwr
+        && verdict == Verdict::Corrupt
+        && chunk.length().is_some_and(|length| odd.length >= length);
+    verdict == worth || (waits && worth == Verdict::Candidate)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -203,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::Event;
-    use crate::test_support::{GENERATION, Rig, node_id, number, record};
+    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, number, record};
 
     const NEW: GenStamp = GenStamp(GENERATION.0 + 5);
 
@@ -315,6 +346,56 @@ mod tests {
         rig.changed(1, of_length(100));
         rig.run(Duration::from_secs(1), &[0, 1, 2]);
         assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
+        rig.check();
+    }
+
+    fn needless(effects: &[Effect]) -> bool {
+        let (chunk, generation) = (ChunkId(10), GENERATION);
+        effects.contains(&Effect::RecoveryNeedless { chunk, generation, length: LENGTH })
+    }
+
+    #[test]
+    fn a_committed_chunk_that_no_node_finalized_is_recovered_and_never_given_up() {
+        let mut rig = Rig::with_nodes(4);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 3, &[]);
+        rig.commit(10);
+        let all = [0, 1, 2, 3];
+        wanted_with(&mut rig, LENGTH);
+        let effects = rig.run(Duration::from_mins(5), &all);
+        assert_eq!((ordered(&mut rig), needless(&effects)), (None, false), "nobody has a replica");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. })));
+        // As after a crash of all of them: one has too little.
+        let short = ReplicaRecord { length: LENGTH - 1, ..of_state(ReplicaState::Rwr) };
+        rig.changed(2, short);
+        rig.run(Duration::from_secs(1), &all);
+        assert_eq!(ordered(&mut rig), None);
+        rig.changed(0, of_state(ReplicaState::Rwr));
+        rig.changed(1, of_state(ReplicaState::Rwr));
+        rig.run(Duration::from_secs(1), &all);
+        assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
+        rig.commit_as(10, NEW);
+        assert_eq!(rig.cluster.chunk(ChunkId(10)).unwrap().generation, NEW);
+        rig.check();
+    }
+
+    #[test]
+    fn a_committed_chunk_that_is_complete_needs_no_recovery() {
+        let mut rig = Rig::with_nodes(3);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 3, &[0, 1]);
+        rig.changed(0, of_state(ReplicaState::Finalized));
+        rig.changed(1, of_state(ReplicaState::Rbw));
+        rig.commit(10);
+        wanted_with(&mut rig, LENGTH);
+        let effects = rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert!(!needless(&effects), "one is not finalized");
+        assert_eq!(ordered(&mut rig), Some((0, vec![0, 1])));
+        rig.changed(1, of_state(ReplicaState::Finalized));
+        let effects = rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert!(needless(&effects));
+        assert!(!needless(&rig.run(Duration::from_mins(1), &[0, 1, 2])), "once is enough");
+        assert_eq!(ordered(&mut rig), None);
         rig.check();
     }
 

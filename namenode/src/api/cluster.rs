@@ -94,6 +94,8 @@ pub enum Order {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
+        /// Bytes that the chunk has at least.
+        acknowledged: u64,
         /// All holders, the receiver among them.
         holders: Vec<Node>,
     },
@@ -270,8 +272,8 @@ fn order(cluster: &Cluster, command: Command) -> Order {
             Order::Copy { chunk, generation, length, targets, bytes_per_second }
         }
         Command::Delete { replicas } => Order::Delete { replicas },
-        Command::Recover { chunk, new_generation, holders } => {
-            Order::Recover { chunk, new_generation, holders: resolve(cluster, holders) }
+        Command::Recover { chunk, new_generation, acknowledged, holders } => {
+            Order::Recover { chunk, new_generation, acknowledged, holders: resolve(cluster, holders) }
         }
     }
 }

@@ -50,8 +50,8 @@ impl Namenode {
         }
         let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode }).await;
         match begun {
-            Ok(Outcome::Recovery { closed, chunk }) => {
-                if let Some(Extent { chunk, generation: new_generation, length: acknowledged }) = chunk {
+            Ok(Outcome::Recovery { closed, chunks }) => {
+                for Extent { chunk, generation: new_generation, length: acknowledged } in chunks {
                     self.engine.tell(Event::RecoveryWanted { chunk, new_generation, acknowledged }).await?;
                 }
                 Ok(closed)
@@ -67,7 +67,7 @@ impl Namenode {
         }
     }
 
-    /// Ends the recovery of a chunk; length 0 drops it. Closes the file.
+    /// Ends the recovery of a chunk; length 0 drops it. The last one closes the file.
     pub(super) async fn end_recovery(
         &self,
         chunk: ChunkId,
@@ -123,6 +123,9 @@ impl Namenode {
             }
             FollowUp::BalancerEnded { settings } => {
                 self.propose_own(Edit::EndBalancer { settings: *settings }).await.map(|_outcome| ())
+            }
+            FollowUp::Complete { chunk, generation, length } => {
+                self.end_recovery(*chunk, *generation, *length).await
             }
         };
         match result {

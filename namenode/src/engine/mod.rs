@@ -84,6 +84,15 @@ pub enum FollowUp {
         /// The recovery's generation.
         generation: GenStamp,
     },
+    /// A committed chunk that was to be recovered is complete: end its recovery.
+    Complete {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its generation.
+        generation: GenStamp,
+        /// Its length.
+        length: u64,
+    },
 }
 
 /// Works on the cluster; what it answers is called after everything that follows from it is performed, so
@@ -389,6 +398,9 @@ impl Engine {
                 }
                 Effect::NothingToRecover { chunk, new_generation } => {
                     self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
+                }
+                Effect::RecoveryNeedless { chunk, generation, length } => {
+                    self.follow_up(FollowUp::Complete { chunk, generation, length });
                 }
                 Effect::NodeChanged { node, state } => info!(%node, ?state, "datanode changed"),
                 Effect::DutyChanged { node, state } => info!(%node, ?state, "datanode's duty changed"),

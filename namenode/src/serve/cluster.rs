@@ -158,11 +158,14 @@ fn command(order: Order) -> v1::Command {
                 .map(|(chunk, generation)| v1::DeletedReplica { chunk: chunk.0, generation: generation.0 })
                 .collect(),
         }),
-        Order::Recover { chunk, new_generation, holders } => Kind::Recover(v1::RecoverCommand {
-            chunk: chunk.0,
-            new_generation: new_generation.0,
-            holders: wire_nodes(holders),
-        }),
+        Order::Recover { chunk, new_generation, acknowledged, holders } => {
+            Kind::Recover(v1::RecoverCommand {
+                chunk: chunk.0,
+                new_generation: new_generation.0,
+                acknowledged,
+                holders: wire_nodes(holders),
+            })
+        }
     };
     v1::Command { kind: Some(kind) }
 }

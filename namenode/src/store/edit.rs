@@ -195,15 +195,16 @@ pub enum Edit {
         /// The new access time, if it changes; directories have none.
         atime: Option<Millis>,
     },
-    /// Takes the lease from its holder for recovery and takes a new generation stamp for the last chunk. A file
-    /// whose chunks all have a length is closed at once.
+    /// Takes the lease from its holder for recovery and takes new generation stamps for the last two chunks, which are
+    /// those whose replicas may not be finalized. A file without chunks is closed at once.
     BeginRecovery {
         /// The file.
         inode: InodeId,
     },
-    /// Ends the recovery of a chunk; length 0 drops the chunk. Closes the file.
+    /// Ends the recovery of a chunk; length 0 drops the chunk. The last one closes the file.
     CommitRecovery {
-        /// The chunk, the generation [`Edit::BeginRecovery`] took last, and the length agreed.
+        /// The chunk, the generation [`Edit::BeginRecovery`] took last, and the length agreed; for a committed chunk that
+        /// turned out to be complete its own generation.
         extent: Extent,
     },
     /// Frees at most `limit` inodes of deleted trees together with their chunks.
@@ -257,12 +258,12 @@ pub enum Outcome {
     Generation(GenStamp),
     /// Whether there was something to delete.
     Deleted(bool),
-    /// Recovery: closed already, or which chunk must be recovered with which stamp.
+    /// Recovery: closed already, or which chunks must be recovered with which stamps.
     Recovery {
         /// The file is closed.
         closed: bool,
-        /// The chunk to recover, its new stamp, and the bytes of it that readers count on.
-        chunk: Option<Extent>,
+        /// The chunks to recover in order, their new stamps, and the bytes of each that readers count on.
+        chunks: Vec<Extent>,
     },
     /// Deleted trees were freed, in part or wholly.
     Reaped {

@@ -2502,6 +2502,11 @@ pub struct WriteHeader {
     pub holder: ::prost::alloc::string::String,
     #[prost(uint32, tag = "14")]
     pub bytes_per_checksum: u32,
+    /// How long the sender waits for the acknowledgement of a packet, three times that if the packet syncs; 0: a minute.
+    /// Whoever forwards waits for its next node a share of it, so that of all senders the one before a node that hangs is the
+    /// first to notice, and says which it is.
+    #[prost(uint32, tag = "15")]
+    pub patience_ms: u32,
 }
 /// Data of one packet begins at a multiple of 512 bytes of the chunk and, but for the last packet or one that is
 /// flushed, ends at one. A packet after a flushed odd tail begins again at the 512 before it.
@@ -3624,6 +3629,9 @@ pub struct RecoverCommand {
     pub new_generation: u64,
     #[prost(message, repeated, tag = "3")]
     pub holders: ::prost::alloc::vec::Vec<Node>,
+    /// bytes that the chunk has at least: with fewer nothing is changed
+    #[prost(uint64, tag = "4")]
+    pub acknowledged: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportPage {

@@ -91,7 +91,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn set_length(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
+    pub(super) fn set_length(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
         if length == file.length {
             return Ok(());
         }

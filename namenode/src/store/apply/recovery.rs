@@ -16,27 +16,30 @@ impl Step<'_> {
         let file = self.attached(id)?;
         self.check_writing(&file)?;
         if !file.open {
-            return Ok(Outcome::Recovery { closed: true, chunk: None });
+            return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
         }
-        let last = match Chunk::last(self.connection, id)? {
-            Some(last) if last.length.is_none() => last,
-            settled => {
-                self.close(&file, settled.map_or(0, |last| last.end()))?;
-                return Ok(Outcome::Recovery { closed: true, chunk: None });
-            }
-        };
-        // Each attempt has its own stamp; what an older attempt may still report is refused.
-        let stamp = self.take_generation();
-        self.write(
-            "UPDATE chunk SET recovery = ?3 WHERE inode = ?1 AND idx = ?2",
-            (id.0 as i64, last.index as i64, stamp.0 as i64),
-        )?;
+        // A writer goes on to the next chunk before the nodes have finalized the one before, but no further.
+        let mut recent = Chunk::last_two(self.connection, id)?;
+        recent.reverse();
+        if recent.is_empty() {
+            self.close(&file, 0)?;
+            return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
+        }
+        let mut chunks = Vec::with_capacity(recent.len());
+        for chunk in recent {
+            // Each attempt has its own stamp; what an older attempt may still report is refused.
+            let stamp = self.take_generation();
+            self.write(
+                "UPDATE chunk SET recovery = ?3 WHERE inode = ?1 AND idx = ?2",
+                (id.0 as i64, chunk.index as i64, stamp.0 as i64),
+            )?;
+            chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
+        }
         if self.holder(id)?.as_deref() != Some(RECOVERY_HOLDER) {
             self.write("UPDATE lease SET holder = ?2 WHERE inode = ?1", (id.0 as i64, RECOVERY_HOLDER))?;
             self.emit(Change::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
         }
-        let chunk = Some(Extent { chunk: last.id, generation: stamp, length: last.readable });
-        Ok(Outcome::Recovery { closed: false, chunk })
+        Ok(Outcome::Recovery { closed: false, chunks })
     }
 
     /// Whether the caller may write the file, whose place only matters for the message.
@@ -57,6 +60,10 @@ impl Step<'_> {
         let file = self.attached(inode)?;
         let chunk = Chunk::at(self.connection, inode, index)?.ok_or_else(|| no_file(extent.chunk))?;
         if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
+            if chunk.recovery.is_some() {
+                self.keep_as_it_is(&file, &chunk, extent)?;
+                self.close_recovered(&file)?;
+            }
             return Ok(Outcome::Done);
         }
         check_attempt(&chunk, extent.generation)?;
@@ -76,18 +83,48 @@ impl Step<'_> {
             ))
             .into());
         }
+        if let Some(length) = chunk.length
+            && extent.length != length
+        {
+            return Err(stale(format!(
+                "chunk {} was committed with {length} bytes, the recovery found {}",
+                chunk.id, extent.length
+            ))
+            .into());
+        }
 
         if extent.length == 0 {
             self.remove_last(&file, &chunk)?;
         } else {
             self.fix_length(&file, &chunk, extent)?;
         }
-        self.close(&file, chunk.start + extent.length)?;
+        self.close_recovered(&file)?;
         Ok(Outcome::Done)
+    }
+
+    /// Ends the recovery of a committed chunk whose replicas turned out to be complete.
+    fn keep_as_it_is(&mut self, file: &Inode, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
+        self.write(
+            "UPDATE chunk SET recovery = NULL WHERE inode = ?1 AND idx = ?2",
+            (file.id.0 as i64, chunk.index as i64),
+        )?;
+        let Extent { chunk, generation, length } = extent;
+        self.emit(Change::ChunkCommitted { chunk, generation, length });
+        Ok(())
+    }
+
+    /// Closes the file unless another of its chunks is still being recovered. Either way it ends where its chunks do.
+    fn close_recovered(&mut self, file: &Inode) -> Result<(), Stop> {
+        let recent = Chunk::last_two(self.connection, file.id)?;
+        let length = recent.first().map_or(0, Chunk::end);
+        if recent.iter().any(|chunk| chunk.recovery.is_some()) {
+            return self.set_length(file, length);
+        }
+        self.close(file, length)
     }
 }
 
-/// Only the last attempt's result counts. A chunk has an attempt only while it is its file's last and open.
+/// Only the last attempt's result counts. A chunk has an attempt only while its file is open and it is not recovered.
 fn check_attempt(chunk: &Chunk, generation: GenStamp) -> Result<(), FsError> {
     match chunk.recovery {
         Some(stamp) if stamp == generation => Ok(()),

@@ -607,25 +607,31 @@ impl Model {
             Edit::BeginRecovery { inode } => {
                 let node = self.file_of(*inode)?;
                 if node.holder.is_none() {
-                    return Ok(Some(Outcome::Recovery { closed: true, chunk: None }));
+                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
                 }
-                if node.chunks.last().is_none_or(|last| last.length.is_some()) {
+                if node.chunks.is_empty() {
                     (node.holder, node.mtime) = (None, now);
-                    return Ok(Some(Outcome::Recovery { closed: true, chunk: None }));
+                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
                 }
-                let stamp = self.take_generation();
-                let node = self.file_of(*inode)?;
-                node.holder = Some(RECOVERY_HOLDER.to_owned());
-                let last = node.chunks.last_mut().unwrap();
-                last.recovery = Some(stamp);
-                let chunk = Some(Extent { chunk: last.id, generation: stamp, length: last.readable });
-                Ok(Some(Outcome::Recovery { closed: false, chunk }))
+                let all = node.chunks.len();
+                let mut chunks = Vec::new();
+                for index in all.saturating_sub(2)..all {
+                    let stamp = self.take_generation();
+                    let chunk = &mut self.file_of(*inode)?.chunks[index];
+                    chunk.recovery = Some(stamp);
+                    chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
+                }
+                self.file_of(*inode)?.holder = Some(RECOVERY_HOLDER.to_owned());
+                Ok(Some(Outcome::Recovery { closed: false, chunks }))
             }
             Edit::CommitRecovery { extent } => {
                 let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);
                 let node = self.nodes.values_mut().find(has).ok_or(NotFound)?;
                 let chunk = node.chunks.iter_mut().find(|chunk| chunk.id == extent.chunk).unwrap();
                 if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
+                    if chunk.recovery.take().is_some() {
+                        close_recovered(node, now);
+                    }
                     return Ok(Some(Outcome::Done));
                 }
                 if chunk.recovery != Some(extent.generation) {
@@ -634,7 +640,8 @@ impl Model {
                 if extent.length > 1_024 {
                     return Err(InvalidArgument);
                 }
-                if extent.length < chunk.readable {
+                if extent.length < chunk.readable || chunk.length.is_some_and(|known| known != extent.length)
+                {
                     return Err(StaleChunk);
                 }
                 chunk.generation = extent.generation;
@@ -642,11 +649,18 @@ impl Model {
                 if extent.length == 0 {
                     node.chunks.pop();
                 }
-                (node.holder, node.mtime) = (None, now);
+                close_recovered(node, now);
                 Ok(Some(Outcome::Done))
             }
             other => panic!("not an edit of a writer: {other:?}"),
         }
+    }
+}
+
+/// Closes a file of which no chunk is being recovered any more.
+fn close_recovered(node: &mut Node, now: Millis) {
+    if node.chunks.iter().all(|chunk| chunk.recovery.is_none()) {
+        (node.holder, node.mtime) = (None, now);
     }
 }
 

@@ -181,7 +181,7 @@ fn recovery_takes_the_file_from_its_writer() {
     fixture.take_changes();
     let begin = || Edit::BeginRecovery { inode };
     let wanted =
-        |generation: u64| Outcome::Recovery { closed: false, chunk: Some(extent(FIRST, generation, 50)) };
+        |generation: u64| Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, generation, 50)] };
     assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50) }), StaleChunk);
     assert_eq!(fixture.ok(begin()), wanted(1));
     assert_eq!(fixture.ok(begin()), wanted(2));
@@ -205,7 +205,7 @@ fn recovery_takes_the_file_from_its_writer() {
     );
     fixture.ok(commit(2, 60));
     assert_eq!(fixture.code(commit(2, 61)), StaleChunk);
-    assert_eq!(fixture.ok(begin()), Outcome::Recovery { closed: true, chunk: None });
+    assert_eq!(fixture.ok(begin()), Outcome::Recovery { closed: true, chunks: Vec::new() });
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 60);
     assert_eq!(fixture.take_changes(), []);
@@ -218,21 +218,52 @@ fn recovery_without_replicas_drops_the_chunk() {
     let inode = fixture.new_file("/f", "w");
     fixture.ok(add(inode, None));
     fixture.ok(add(inode, Some(extent(FIRST, 0, 9))));
-    fixture.ok(Edit::BeginRecovery { inode });
+    let begun = Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 9), extent(SECOND, 3, 0)] };
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
     fixture.take_changes();
-    fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 2, 0) });
-    assert_eq!(
-        fixture.take_changes(),
-        [Change::ChunkRemoved { chunk: SECOND }, Change::LeaseReleased { inode }]
-    );
-    assert_eq!(fixture.stat("/f").unwrap().length, 9);
-    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 2, 0) }), NotFound);
+    fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 3, 0) });
+    assert_eq!(fixture.take_changes(), [Change::ChunkRemoved { chunk: SECOND }]);
+    assert!(fixture.stat("/f").unwrap().open, "the chunk before it is not known to be complete");
+    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 3, 0) }), NotFound);
+    fixture.ok(Edit::CommitRecovery { extent: extent(FIRST, 0, 9) });
+    let committed = Change::ChunkCommitted { chunk: FIRST, generation: GEN, length: 9 };
+    assert_eq!(fixture.take_changes(), [committed, Change::LeaseReleased { inode }]);
+    let status = fixture.stat("/f").unwrap();
+    assert!(!status.open && status.length == 9);
 
     let empty = fixture.new_file("/empty", "w");
     fixture.take_changes();
-    let closed = Outcome::Recovery { closed: true, chunk: None };
+    let closed = Outcome::Recovery { closed: true, chunks: Vec::new() };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode: empty }), closed);
     assert_eq!(fixture.take_changes(), [Change::LeaseReleased { inode: empty }]);
+    fixture.check_invariants();
+}
+
+#[test]
+fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(add(inode, Some(extent(FIRST, 0, 1_000))));
+    fixture.ok(commit_length(inode, extent(SECOND, 1, 7)));
+    let begun =
+        Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 1_000), extent(SECOND, 3, 7)] };
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
+    fixture.take_changes();
+    let commit =
+        |chunk, generation, length| Edit::CommitRecovery { extent: extent(chunk, generation, length) };
+    for wrong in [0, 999, 1_001] {
+        assert_eq!(fixture.code(commit(FIRST, 2, wrong)), StaleChunk);
+    }
+    fixture.ok(commit(FIRST, 2, 1_000));
+    let generation = GenStamp(GEN.0 + 2);
+    let committed = Change::ChunkCommitted { chunk: FIRST, generation, length: 1_000 };
+    assert_eq!(fixture.take_changes(), [committed]);
+    fixture.ok(commit(FIRST, 2, 1_000));
+    assert_eq!(fixture.take_changes(), [], "a repeated call changes nothing");
+    fixture.ok(commit(SECOND, 3, 20));
+    let status = fixture.stat("/f").unwrap();
+    assert!(!status.open && status.length == 1_020);
     fixture.check_invariants();
 }
 
