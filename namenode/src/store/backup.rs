@@ -42,7 +42,9 @@ pub(crate) fn sync(database: &Path) -> io::Result<()> {
     let mut wal = database.to_owned().into_os_string();
     wal.push("-wal");
     File::open(wal)?.sync_all()?;
-    File::open(database)?.sync_all()
+    File::open(database)?.sync_all()?;
+    // SQLite syncs the name of its log only with the first checkpoint, and without it the log is not there.
+    File::open(database.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Makes a snapshot that was received fit to be taken over: what it tells as its beginning is itself.
