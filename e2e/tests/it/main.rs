@@ -6,5 +6,6 @@ mod faults;
 mod files;
 mod followers;
 mod history;
+mod power;
 mod protocol;
 mod stage;
