@@ -70,7 +70,8 @@ impl Fsck {
     /// Fails, with the numbers, unless every chunk has exactly the replicas it wants and nothing is open.
     pub fn clean(&self) -> Result<()> {
         let sum = &self.summary;
-        let off = sum.under_replicated + sum.over_replicated + sum.missing + sum.corrupt + sum.open_files;
+        let replicas = sum.under_replicated + sum.over_replicated + sum.missing + sum.corrupt;
+        let off = replicas + sum.misplaced + sum.open_files;
         ensure!(off == 0, "{}", numbers(sum));
         Ok(())
     }
@@ -83,6 +84,7 @@ pub fn numbers(sum: &FsckSummary) -> String {
         ("over-replicated", sum.over_replicated),
         ("missing", sum.missing),
         ("corrupt", sum.corrupt),
+        ("misplaced", sum.misplaced),
         ("open files", sum.open_files),
     ];
     let parts: Vec<_> = parts

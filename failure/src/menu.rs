@@ -1,5 +1,6 @@
 //! Asking a person what to run.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, Write};
 
 use anyhow::{Result, bail};
@@ -44,9 +45,10 @@ pub fn list(all: &[Scenario]) -> String {
     for (index, scenario) in all.iter().enumerate() {
         if scenario.group != group {
             group = scenario.group;
-            text.push_str(&format!("\n{group}\n"));
+            // Writing into a text can't fail.
+            let _ = writeln!(text, "\n{group}");
         }
-        text.push_str(&format!("  {:>2}  {:width$}  {}\n", index + 1, scenario.name, scenario.title));
+        let _ = writeln!(text, "  {:>2}  {:width$}  {}", index + 1, scenario.name, scenario.title);
     }
     text
 }

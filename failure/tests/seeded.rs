@@ -2,8 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The suite's program; the daemons lie beside it.
@@ -12,94 +12,91 @@ const SUITE: &str = env!("CARGO_BIN_EXE_dfs-failure-test");
 const PATIENCE: &str = "25s";
 
 /// Builds the broken programs beside the suite's, in the same way.
-static BUILT: LazyLock<()> = LazyLock::new(|| {
-    let folder = Path::new(SUITE).parent().unwrap();
-    let profile = match folder.file_name().and_then(|name| name.to_str()).unwrap() {
+fn build() -> Result<()> {
+    let folder = Path::new(SUITE).parent().context("a program lies in a folder")?;
+    let target = folder.parent().context("programs lie in a target directory")?;
+    let profile = match folder.file_name().and_then(|name| name.to_str()).context("the folder has a name")? {
         "debug" => "dev",
         other => other,
     };
     // Asked at run time: a target directory shared by two clones would keep the other's path.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("cargo runs this test")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for package in ["dfs-namenode", "dfs-datanode"] {
         let status = Command::new(&cargo)
             .args(["build", "--locked", "--package", package, "--features", "seeded-bug"])
             .args(["--bin", &format!("{package}-broken"), "--profile", profile, "--target-dir"])
-            .arg(folder.parent().unwrap())
+            .arg(target)
             .arg("--manifest-path")
             .arg(Path::new(&here).with_file_name("Cargo.toml"))
-            .status()
-            .unwrap();
-        assert!(status.success(), "building {package}-broken failed: {status}");
+            .status()?;
+        ensure!(status.success(), "building {package}-broken failed: {status}");
     }
-});
-
-/// Plays a scenario with this bug; answers with the exit status and the report.
-fn played(scenario: &str, bug: &str) -> (Option<i32>, Value) {
-    LazyLock::force(&BUILT);
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(SUITE)
-        .args(["--run", scenario, "--seeded-bug", bug, "--patience", PATIENCE, "--report"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let report = std::fs::read_to_string(folder.path().join("failures.json")).unwrap();
-    (output.status.code(), serde_json::from_str(&report).unwrap())
+    Ok(())
 }
 
-/// Fails unless the scenario is wrong, and at this step, which says this.
-fn is_found(scenario: &str, bug: &str, title: &str, says: &str) {
-    let (status, report) = played(scenario, bug);
-    let outcome = &report["scenarios"][0];
+/// Runs the suite; answers with the exit status and what came of its only scenario.
+fn played(arguments: &[&str]) -> Result<(Option<i32>, Value)> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(SUITE).args(arguments).arg("--report").arg(folder.path()).output()?;
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read_to_string(folder.path().join("failures.json"))?;
+    let mut report: Value = serde_json::from_str(&report)?;
+    Ok((output.status.code(), report["scenarios"][0].take()))
+}
+
+/// Fails unless the scenario is wrong with this bug, and at this step, which says this.
+fn is_found(scenario: &str, bug: &str, title: &str, says: &str) -> Result<()> {
+    build()?;
+    let (status, outcome) = played(&["--run", scenario, "--seeded-bug", bug, "--patience", PATIENCE])?;
     if outcome["mark"] == "skipped" {
         println!("skipped: {}", outcome["reason"]);
-        return;
+        return Ok(());
     }
-    let step = outcome["steps"].as_array().unwrap().iter().find(|step| step["mark"] == "wrong");
-    let step = step.unwrap_or_else(|| panic!("{scenario} does not see the bug {bug}"));
-    assert_eq!((status, step["title"].as_str().unwrap()), (Some(1), title), "{}", step["note"]);
-    assert!(step["note"].as_str().unwrap().contains(says), "{}", step["note"]);
+    let steps = outcome["steps"].as_array().context("steps were done")?;
+    let step = steps.iter().find(|step| step["mark"] == "wrong");
+    let step = step.with_context(|| format!("{scenario} does not see the bug {bug}"))?;
+    ensure!(status == Some(1), "the exit status is {status:?}");
+    ensure!(step["title"] == title, "another step is wrong: {step}");
+    ensure!(step["note"].as_str().is_some_and(|note| note.contains(says)), "it says something else: {step}");
+    Ok(())
 }
 
 #[test]
-fn data_without_checksums_is_found() {
-    is_found("corrupt-two", "no-checksums", "whoever reads gets the right bytes", "WRONG BYTES");
+fn data_without_checksums_is_found() -> Result<()> {
+    is_found("corrupt-two", "no-checksums", "whoever reads gets the right bytes", "WRONG BYTES")
 }
 
 #[test]
-fn data_that_is_never_synced_is_found() {
-    is_found("power-cut", "no-sync", "every file that was acknowledged is there", "");
+fn data_that_is_never_synced_is_found() -> Result<()> {
+    is_found("power-cut", "no-sync", "every file that was acknowledged is there", "")
 }
 
 #[test]
-fn lost_replicas_that_nobody_makes_anew_are_found() {
+fn lost_replicas_that_nobody_makes_anew_are_found() -> Result<()> {
     is_found(
         "automatic-recovery",
         "no-copies",
         "chunks with one replica left are copied first, then the others",
         "chunks are below target",
-    );
+    )
 }
 
 #[test]
-fn surplus_that_nobody_deletes_is_found() {
-    is_found("automatic-recovery", "no-deletions", "surplus replicas go", "over-replicated");
+fn surplus_that_nobody_deletes_is_found() -> Result<()> {
+    is_found("automatic-recovery", "no-deletions", "surplus replicas go", "deletions are under way")
 }
 
 #[test]
-fn a_quarantine_that_is_deleted_is_found() {
-    is_found("old-backup", "no-quarantine", "the newer chunks are still on every disk", "WERE DELETED");
+fn a_quarantine_that_is_deleted_is_found() -> Result<()> {
+    is_found("old-backup", "no-quarantine", "the newer chunks are still on every disk", "WERE DELETED")
 }
 
 #[test]
-fn a_cluster_without_a_bug_passes_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let status =
-        Command::new(SUITE).args(["--run", "one-datanode", "--report"]).arg(folder.path()).status().unwrap();
-    assert!(status.success());
-    let report = std::fs::read_to_string(folder.path().join("failures.json")).unwrap();
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["scenarios"][0]["mark"], "good");
-    assert!(report["scenarios"][0]["measures"]["detection_seconds"].as_f64().unwrap() > 0.0);
+fn a_cluster_without_a_bug_passes_and_says_so() -> Result<()> {
+    let (status, outcome) = played(&["--run", "one-datanode"])?;
+    ensure!(status == Some(0) && outcome["mark"] == "good", "{outcome}");
+    let detection = outcome["measures"]["detection_seconds"].as_f64();
+    ensure!(detection.is_some_and(|seconds| seconds > 0.0), "{outcome}");
+    Ok(())
 }

@@ -110,18 +110,28 @@ impl Processes {
         };
         let cluster = TestCluster::prepare(&options).await?;
         let network = Network::new(LocalCluster::clone(&cluster));
-        let disks = Disks::default();
+        let namenode = programs.folder.join(&programs.namenode);
+        // From here on its end is in order, whatever happens.
+        let this = Self {
+            cluster,
+            network,
+            disks: Disks::default(),
+            clocks,
+            shape: shape.clone(),
+            options: Mutex::default(),
+            namenode,
+            _folder: folder,
+        };
         let namenodes = (1..=shape.namenodes).map(Daemon::NameNode);
         for daemon in namenodes.chain((1..=shape.datanodes).map(Daemon::DataNode)) {
-            options.advertise.insert(daemon, network.add(daemon).await?);
+            options.advertise.insert(daemon, this.network.add(daemon).await?);
             if shape.disks {
-                disks.mount(&cluster, daemon, shape.volumes).await?;
+                this.disks.mount(&this.cluster, daemon, shape.volumes).await?;
             }
         }
-        cluster.up(&options).await?;
-        let namenode = programs.folder.join(&programs.namenode);
-        let options = Mutex::new(options);
-        Ok(Self { cluster, network, disks, clocks, shape: shape.clone(), options, namenode, _folder: folder })
+        this.cluster.up(&options).await?;
+        *this.options.lock().await = options;
+        Ok(this)
     }
 }
 

@@ -73,7 +73,9 @@ pub(super) fn corrupt(directory: &Path, chunk: ChunkId) -> Result<()> {
         let mut bytes = vec![0; DAMAGE.min(replica.length as usize)];
         let at = (replica.length - bytes.len() as u64) / 2;
         file.read_exact_at(&mut bytes, at)?;
-        bytes.iter_mut().for_each(|byte| *byte ^= 0x40);
+        for byte in &mut bytes {
+            *byte ^= 0x40;
+        }
         file.write_all_at(&bytes, at)?;
     }
     Ok(())
