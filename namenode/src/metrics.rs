@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::BalancerView;
+use dfs_namenode_core::{BalancerView, Queues};
 use dfs_types::{DutyState, MemberRole};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -44,6 +44,7 @@ pub struct Metrics {
     chunks: IntGaugeVec,
     nodes: IntGaugeVec,
     duties: IntGaugeVec,
+    recovery_queue: IntGaugeVec,
     balancer: IntGaugeVec,
     bytes: IntGaugeVec,
     pending: IntGaugeVec,
@@ -118,6 +119,11 @@ impl Metrics {
             chunks: gauges("dfs_namenode_chunks", "Chunks by state; 'all' counts each once.", "state")?,
             nodes: gauges("dfs_namenode_nodes", "DataNodes by state.", "state")?,
             duties: gauges("dfs_namenode_nodes_by_duty", "DataNodes by what they are used for.", "duty")?,
+            recovery_queue: gauges(
+                "dfs_namenode_recovery_queue",
+                "Chunks that wait to be copied, by how badly they need it; on the leader.",
+                "urgency",
+            )?,
             balancer: gauges(
                 "dfs_namenode_balancer",
                 "The balancer: its settings, how nodes are filled in thousandths, and what it moved since it started.",
@@ -130,7 +136,7 @@ impl Metrics {
             )?,
             pending: gauges(
                 "dfs_namenode_pending",
-                "Replicas: 'copies' and 'deletions' ordered, 'quarantined' ones of no known chunk; 'depending_chunks' that \
+                "Replicas: 'copies' (with their 'copy_bytes') and 'deletions' ordered, 'quarantined' ones of no known chunk; 'depending_chunks' that \
                  keep nodes from leaving.",
                 "kind",
             )?,
@@ -186,7 +192,14 @@ impl Metrics {
         set(&self.bytes, "capacity", totals.capacity);
         set(&self.bytes, "used", totals.used);
         set(&self.bytes, "available", totals.available);
+        let Queues { last_copy, few, some, misplaced } = totals.queued;
+        for (urgency, count) in
+            [("last_copy", last_copy), ("few", few), ("some", some), ("misplaced", misplaced)]
+        {
+            set(&self.recovery_queue, urgency, count);
+        }
         set(&self.pending, "copies", totals.pending_copies);
+        set(&self.pending, "copy_bytes", totals.pending_copy_bytes);
         set(&self.pending, "deletions", totals.pending_deletions);
         set(&self.pending, "quarantined", totals.quarantined);
         self.safe_mode.set(i64::from(safe_mode.on));

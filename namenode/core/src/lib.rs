@@ -49,4 +49,4 @@ pub use config::Config;
 pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Volume};
 pub use placement::{PlacementError, PlacementRequest};
 pub use quarantine::QuarantinedChunk;
-pub use view::{BalancerView, ChunkView, NodeView, SafeModeView, Totals};
+pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

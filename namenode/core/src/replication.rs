@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use dfs_types::{ChunkId, Millis};
 
+use crate::Queues;
 use crate::chunk_map::Urgency;
 use crate::cluster::Cluster;
 use crate::copies::Copying;
@@ -41,6 +42,17 @@ impl Replication {
             Urgency::Few => &mut self.few,
             Urgency::Some => &mut self.some,
             Urgency::Crowded => &mut self.crowded,
+        }
+    }
+
+    /// How many chunks are in each ring.
+    pub(crate) fn queues(&self) -> Queues {
+        let length = |ring: &Ring| ring.len() as u64;
+        Queues {
+            last_copy: length(&self.last_copy),
+            few: length(&self.few),
+            some: length(&self.some),
+            misplaced: length(&self.crowded),
         }
     }
 

@@ -90,6 +90,19 @@ pub struct BalancerView {
     pub balanced: bool,
 }
 
+/// Chunks that wait to be copied, by how badly they need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queues {
+    /// With one good replica left.
+    pub last_copy: u64,
+    /// With at most a third of the replicas left.
+    pub few: u64,
+    /// With some replicas missing.
+    pub some: u64,
+    /// With all replicas, but sharing a host, a rack or a zone although there are others.
+    pub misplaced: u64,
+}
+
 /// Sums over the whole cluster. Chunks being written count only in `chunks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -105,8 +118,12 @@ pub struct Totals {
     pub corrupt: u64,
     /// Chunks with one good replica that want more; they are under-replicated too.
     pub only_one_copy: u64,
+    /// Chunks that wait for copies, or have some under way but not enough; known to the leader only.
+    pub queued: Queues,
     /// Copies ordered and not seen yet.
     pub pending_copies: u64,
+    /// Bytes of them.
+    pub pending_copy_bytes: u64,
     /// Replicas whose deletion is ordered and not seen yet.
     pub pending_deletions: u64,
     /// Chunks that have the replicas wanted, but sharing a host, a rack or a zone although there are others; known to
@@ -247,6 +264,8 @@ impl Cluster {
             corrupt: counts.corrupt,
             only_one_copy: counts.one_copy,
             misplaced: self.replication.crowded() as u64,
+            queued: self.replication.queues(),
+            pending_copy_bytes: self.replication.running.bytes,
             open_files: self.leases.files() as u64,
             ..Totals::default()
         };

@@ -14,10 +14,11 @@ use tempfile::tempdir;
 use tonic::transport::Channel;
 
 use crate::group::Place;
-use crate::support::{FakeNode, caller, config, fresh, nodes, put, start, until, writable};
+use crate::support::{FakeNode, caller, config, fresh, get, nodes, put, start, until, writable};
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
+#[allow(clippy::unnecessary_wraps, reason = "the field it is for is optional")]
 fn context(user: &str, call: u64) -> Option<v1::Context> {
     let client = vec![user.len() as u8; 16];
     Some(v1::Context {
@@ -157,6 +158,17 @@ async fn duties_are_set_all_or_none_and_survive_a_restart() {
     assert!(is_leaving(admin.duty(ids[0]).await));
     assert!(is_in_maintenance(admin.duty(ids[1]).await));
     assert_eq!(admin.duty(ids[2]).await, v1::NodeDutyState::InService);
+    let (http, wanted) = (running.addresses().http, "dfs_namenode_nodes_by_duty{duty=\"in_service\"} 2");
+    until("the metrics to tell", || async { get(http, "/metrics").await.contains(wanted).then_some(()) })
+        .await;
+    let metrics = get(http, "/metrics").await;
+    for name in [
+        "recovery_queue{urgency=\"few\"} 0",
+        "balancer{what=\"running\"} 0",
+        "pending{kind=\"copy_bytes\"} 0",
+    ] {
+        assert!(metrics.contains(&format!("dfs_namenode_{name}")), "{name} is not in {metrics}");
+    }
     admin.set(&ids[..2], v1::NodeDuty::InService, 0).await.unwrap();
     for id in &ids {
         assert_eq!(admin.duty(*id).await, v1::NodeDutyState::InService);
