@@ -7,6 +7,7 @@
 //!
 //! It ends by itself when every node is within the threshold, or when nothing could be moved for long.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -196,25 +197,21 @@ impl Cluster {
         if balanced {
             return;
         }
-        // Between the extremes and the mean: nodes beyond the threshold come first, and find partners up to the mean.
-        let beyond = |space: &Space| space.permille().abs_diff(mean) > threshold;
         let (mut above, mut below): (Vec<Space>, Vec<Space>) = (Vec::new(), Vec::new());
         for space in spaces {
             match space.permille().cmp(&mean) {
-                std::cmp::Ordering::Greater => above.push(space),
-                std::cmp::Ordering::Less => below.push(space),
-                std::cmp::Ordering::Equal => {}
+                Ordering::Greater => above.push(space),
+                Ordering::Less => below.push(space),
+                Ordering::Equal => {}
             }
         }
-        above.sort_by_key(|space| std::cmp::Reverse((space.permille(), space.node)));
+        above.sort_by_key(|space| Reverse((space.permille(), space.node)));
         below.sort_by_key(|space| (space.permille(), space.node));
-        if !below.iter().any(beyond) {
-            above.retain(beyond);
-        }
-        if !above.iter().any(beyond) {
-            below.retain(beyond);
-        }
-        self.move_between(&above, &below, now);
+        let beyond = |space: &Space| space.permille().abs_diff(mean) > threshold;
+        let (over, under) = (above.iter().any(beyond), below.iter().any(beyond));
+        above.retain(|space| under || beyond(space));
+        below.retain(|space| over || beyond(space));
+        self.move_between(above, below, beyond, now);
     }
 
     /// How full nodes will be when the moves under way are done.
@@ -234,10 +231,17 @@ impl Cluster {
         after.collect()
     }
 
-    fn move_between(&mut self, above: &[Space], below: &[Space], now: Millis) {
+    /// Moves chunks between nodes of which at least one is beyond the threshold.
+    fn move_between(
+        &mut self,
+        above: Vec<Space>,
+        mut below: Vec<Space>,
+        beyond: impl Fn(&Space) -> bool,
+        now: Millis,
+    ) {
         let mut looked_at = 0;
         self.balancer.samples.retain(|node, _| above.iter().any(|space| space.node == *node));
-        for source in above {
+        for mut source in above {
             if self.balancer.moves.len() >= self.config.max_moves as usize {
                 return;
             }
@@ -260,7 +264,15 @@ impl Cluster {
                 let Some(id) = sample.and_then(|(_, chunks)| chunks.pop()) else {
                     break;
                 };
-                if self.move_chunk(id, source.node, below, now) && !self.may_move(source.node, now) {
+                let useful = |target: &Space| beyond(&source) || beyond(target);
+                let Some((at, bytes)) = self.move_chunk(id, source.node, &below, useful, now) else {
+                    continue;
+                };
+                source.used = source.used.saturating_sub(bytes);
+                if let Some(target) = below.get_mut(at) {
+                    target.used += bytes;
+                }
+                if !self.may_move(source.node, now) {
                     break;
                 }
             }
@@ -289,22 +301,28 @@ impl Cluster {
         })
     }
 
-    /// Orders a chunk to be moved, if it can be; `false` if not.
-    fn move_chunk(&mut self, id: ChunkId, from: NodeIndex, below: &[Space], now: Millis) -> bool {
-        let Some(chunk) = self.map.get(id).filter(|_| self.map.is_settled(id)) else {
-            return false;
-        };
+    /// Orders a chunk to be moved, if it can be; answers to which of the nodes below the mean, and how much.
+    fn move_chunk(
+        &mut self,
+        id: ChunkId,
+        from: NodeIndex,
+        below: &[Space],
+        useful: impl Fn(&Space) -> bool,
+        now: Millis,
+    ) -> Option<(usize, u64)> {
+        let chunk = self.map.get(id).filter(|_| self.map.is_settled(id))?;
         let calm = chunk.queued.is_none() && !chunk.untidy && self.on_its_way(id) == 0;
-        let Some(bytes) = chunk.length().filter(|bytes| *bytes > 0) else {
-            return false;
-        };
+        let bytes = chunk.length().filter(|bytes| *bytes > 0)?;
         let good = chunk.good().to_vec();
         let firm = self.firm(id, chunk).any(|index| index == from);
         if !calm || !firm || !self.has_room_to_move(from, bytes, true) {
-            return false;
+            return None;
         }
         let holders: Vec<NodeIndex> = self.map.holders(id).collect();
-        let fits = |cluster: &Self, to: NodeIndex| {
+        let fits = |cluster: &Self, at: usize| {
+            let Some(to) = below.get(at).filter(|space| useful(space)).map(|space| space.node) else {
+                return false;
+            };
             !holders.contains(&to)
                 && cluster.may_move(to, now)
                 && cluster.has_room_to_move(to, bytes, false)
@@ -312,18 +330,15 @@ impl Cluster {
                 && cluster.keeps_spread(&good, from, to)
         };
         // The emptiest ones often can't, because they just took one.
-        let mut to = None;
+        let mut found = None;
         for _ in 0..TARGETS.min(below.len()) {
             let at = self.rng.random_range(0..below.len());
-            let drawn = below.get(at).map(|space| space.node);
-            to = to.or(drawn.filter(|to| fits(self, *to)));
+            found = found.or(Some(at).filter(|at| fits(self, *at)));
         }
-        let to = to.or_else(|| below.iter().take(TARGETS).map(|space| space.node).find(|to| fits(self, *to)));
-        let Some(to) = to else {
-            return false;
-        };
+        let at = found.or_else(|| (0..TARGETS.min(below.len())).find(|at| fits(self, *at)))?;
+        let to = below.get(at)?.node;
         self.start_move(id, (from, to), bytes, now);
-        true
+        Some((at, bytes))
     }
 
     fn start_move(&mut self, id: ChunkId, (from, to): (NodeIndex, NodeIndex), bytes: u64, now: Millis) {
@@ -365,5 +380,174 @@ impl Cluster {
         let (zones, racks, hosts) = spread(before.into_iter());
         let (zones_after, racks_after, hosts_after) = spread(after.into_iter());
         zones_after >= zones && racks_after >= racks && hosts_after >= hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_types::ReplicaState;
+
+    use super::*;
+    use crate::test_support::{LENGTH, Rig, TERM, node_id, record, stats};
+    use crate::{Command, Config, Event};
+
+    const ALL: [u16; 4] = [0, 1, 2, 3];
+
+    fn start(rig: &mut Rig, bytes_per_second: u64) {
+        let settings = Balancing { threshold_permille: 100, bytes_per_second };
+        rig.apply(Event::BalancerSet { settings: Some(settings) });
+    }
+
+    /// Tells how full nodes are, by the replicas they have; each has room for 100.
+    fn tell(rig: &mut Rig, nodes: &[u16]) {
+        for n in nodes {
+            let index = rig.cluster.nodes.find(node_id(*n)).unwrap();
+            let used = rig.cluster.map.held_count(index) as u64 * LENGTH;
+            let mut stats = stats(*n);
+            stats.volumes[0].used = used;
+            stats.volumes[0].available = 100 * LENGTH - used;
+            rig.apply(Event::HeartbeatSeen { node: node_id(*n), fence: TERM, stats });
+        }
+    }
+
+    /// Nodes 0 and 1 hold 80 chunks each, 2 and 3 none.
+    fn lopsided(config: Config) -> Rig {
+        let mut rig = Rig::new(config, 1);
+        rig.join_all(4);
+        (100..180).for_each(|id| rig.chunk(id, 2, &[0, 1]));
+        tell(&mut rig, &ALL);
+        rig.out_of_safe_mode();
+        rig
+    }
+
+    fn run(rig: &mut Rig, seconds: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..seconds {
+            effects.extend(rig.obey(1, &ALL));
+            tell(rig, &ALL);
+        }
+        effects
+    }
+
+    #[test]
+    fn it_ends_when_all_are_within_the_threshold() {
+        let mut rig = lopsided(Config::default());
+        let view = rig.cluster.balancer();
+        assert_eq!((view.mean_permille, view.lowest_permille, view.highest_permille), (400, 0, 800));
+        assert_eq!((view.running, view.balanced, view.bytes_to_move), (false, false, 60 * LENGTH));
+        run(&mut rig, 5);
+        assert_eq!(rig.copied, 0, "it was not started");
+        start(&mut rig, 1 << 40);
+        let effects = run(&mut rig, 60);
+        assert_eq!(effects, [Effect::BalancerEnded { balanced: true }]);
+        let view = rig.cluster.balancer();
+        assert!(view.balanced && !view.running, "{view:?}");
+        assert!(view.lowest_permille >= 300 && view.highest_permille <= 500, "{view:?}");
+        assert_eq!((view.moved_chunks, view.moved_bytes), (rig.copied as u64, rig.copied as u64 * LENGTH));
+        assert!((60..=70).contains(&view.moved_chunks), "no more than it takes: {view:?}");
+        for id in 100..180 {
+            assert_eq!(rig.cluster.chunk(ChunkId(id)).unwrap().good.len(), 2);
+        }
+        let copied = rig.copied;
+        run(&mut rig, 30);
+        assert_eq!(rig.copied, copied);
+    }
+
+    #[test]
+    fn each_node_keeps_its_pace() {
+        let mut rig = lopsided(Config::default());
+        // One chunk a second.
+        start(&mut rig, LENGTH);
+        run(&mut rig, 20);
+        // Two nodes send: what may burst in the first second comes on top.
+        assert!((38..=44).contains(&rig.copied), "{}", rig.copied);
+        let view = rig.cluster.balancer();
+        assert!(view.running && !view.balanced, "{view:?}");
+        rig.apply(Event::BalancerSet { settings: None });
+        let copied = rig.copied;
+        run(&mut rig, 20);
+        assert!(rig.copied <= copied + 4, "it was stopped");
+        assert_eq!(rig.cluster.balancer().pending_moves, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn its_copies_have_its_pace() {
+        let mut rig = lopsided(Config::default());
+        start(&mut rig, 3 * LENGTH);
+        rig.run(Duration::from_millis(500), &ALL);
+        let commands: Vec<Command> =
+            ALL.iter().flat_map(|n| rig.cluster.take_commands(node_id(*n), rig.now)).collect();
+        assert!(!commands.is_empty());
+        for command in commands {
+            let Command::Copy { bytes_per_second, .. } = command else {
+                unreachable!("only copies are due: {command:?}")
+            };
+            assert_eq!(bytes_per_second, 3 * LENGTH);
+        }
+        assert!(rig.cluster.balancer().pending_moves > 0);
+        rig.check();
+    }
+
+    #[test]
+    fn it_gives_up_what_it_cannot_move() {
+        let mut rig = lopsided(Config::default());
+        // Every chunk is to be everywhere.
+        for id in 100..180 {
+            rig.changed(2, record(id, ReplicaState::Finalized));
+            rig.apply(Event::ReplicationChanged { chunk: ChunkId(id), replication: 3 });
+        }
+        rig.apply(Event::DutySet { node: node_id(3), duty: dfs_types::NodeDuty::Decommission });
+        for (n, available) in [(0, 10), (1, 10), (2, 500)] {
+            let mut stats = stats(n);
+            stats.volumes[0].used = 80 * LENGTH;
+            stats.volumes[0].available = available * LENGTH;
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
+        }
+        start(&mut rig, 1 << 40);
+        assert_eq!(
+            rig.obey(290, &ALL),
+            [Effect::DutyChanged { node: node_id(3), state: dfs_types::DutyState::Decommissioned }]
+        );
+        assert!(rig.cluster.balancer().running, "it goes on trying");
+        assert_eq!(rig.obey(30, &ALL), [Effect::BalancerEnded { balanced: false }]);
+        assert_eq!(rig.copied, 0);
+    }
+
+    #[test]
+    fn repair_comes_first() {
+        let mut rig = lopsided(Config::default());
+        // Something is always to be copied from and to everyone, and never arrives.
+        (200..280).for_each(|id| rig.chunk(id, 3, &[0, 1]));
+        rig.run(Duration::from_secs(1), &ALL);
+        start(&mut rig, 1 << 40);
+        rig.run(Duration::from_secs(5), &ALL);
+        assert_eq!(rig.cluster.balancer().pending_moves, 0);
+        assert!(rig.cluster.totals(rig.now).pending_copies > 0);
+        rig.check();
+    }
+
+    #[test]
+    fn a_new_leader_goes_on() {
+        let mut rig = lopsided(Config::default());
+        start(&mut rig, LENGTH);
+        run(&mut rig, 3);
+        rig.apply(Event::LeadershipLost);
+        let copied = rig.copied;
+        run(&mut rig, 5);
+        assert_eq!(rig.copied, copied, "a follower moves nothing");
+        rig.apply(Event::LeadershipTaken { term: TERM + 1 });
+        rig.fence = TERM + 1;
+        tell(&mut rig, &ALL);
+        for n in ALL {
+            rig.beat(&[n]);
+            let index = rig.cluster.nodes.find(node_id(n)).unwrap();
+            let held: Vec<_> =
+                rig.cluster.map.held(index).map(|id| record(id.0, ReplicaState::Finalized)).collect();
+            rig.report(n, held);
+        }
+        run(&mut rig, 5);
+        assert!(rig.copied > copied);
+        rig.check();
     }
 }

@@ -303,8 +303,9 @@ mod tests {
     use dfs_types::ReplicaState;
 
     use super::*;
-    use crate::test_support::{LENGTH, Rig, node_id, number, record};
-    use crate::{Command, Config};
+    use crate::node::Streams;
+    use crate::test_support::{LENGTH, Rig, TERM, node_id, number, record, stats};
+    use crate::{Command, Config, NodeStats};
 
     /// Targets of each copy ordered from node `n`.
     fn copies(rig: &mut Rig, n: u16) -> Vec<(u64, Vec<u16>)> {
@@ -428,5 +429,155 @@ mod tests {
         let deadline = rig.cluster.replication.copies[&ChunkId(10)][0].deadline;
         let least = Duration::from_secs(30 + LENGTH / BYTES_PER_SECOND);
         assert!(deadline.since(rig.now) + Duration::from_secs(1) >= least);
+    }
+
+    /// Orders of every node.
+    fn all_copies(rig: &mut Rig, nodes: u16) -> Vec<(u16, Command)> {
+        let commands = (0..nodes).flat_map(|n| {
+            let commands = rig.cluster.take_commands(node_id(n), rig.now);
+            commands.into_iter().map(move |command| (n, command))
+        });
+        commands.filter(|(_, command)| matches!(command, Command::Copy { .. })).collect()
+    }
+
+    #[test]
+    fn a_lost_volumes_chunks_are_copied_at_once() {
+        let mut rig = Rig::with_nodes(4);
+        (10..15).for_each(|id| rig.chunk(id, 2, &[0, 1]));
+        rig.out_of_safe_mode();
+        let gone = (10..15).map(|id| (record(id, ReplicaState::Finalized), true)).collect();
+        rig.apply(crate::Event::ReplicasChanged { node: node_id(0), changes: gone });
+        rig.run(Duration::from_millis(500), &[0, 1, 2, 3]);
+        assert_eq!(copies(&mut rig, 1).len(), 5);
+        rig.check();
+    }
+
+    #[test]
+    fn an_announced_loss_is_not_waited_for() {
+        let mut rig = Rig::with_nodes(4);
+        (10..15).for_each(|id| rig.chunk(id, 2, &[0, 1]));
+        rig.out_of_safe_mode();
+        let effects = rig.apply(crate::Event::LossAnnounced { node: node_id(0) });
+        let state = crate::NodeState::Dead;
+        assert_eq!(effects, [crate::Effect::NodeChanged { node: node_id(0), state }]);
+        rig.run(Duration::from_millis(500), &[1, 2, 3]);
+        assert_eq!(copies(&mut rig, 1).len(), 5);
+        assert_eq!(rig.apply(crate::Event::LossAnnounced { node: node_id(9) }), [], "nobody knows it");
+        // It was the wrong node.
+        rig.beat(&[0]);
+        assert!(rig.cluster.wants_report(node_id(0)));
+        rig.report(0, (10..15).map(|id| record(id, ReplicaState::Finalized)).collect());
+        assert_eq!(rig.cluster.totals(rig.now).under_replicated, 0);
+        rig.check();
+    }
+
+    #[test]
+    fn a_chunk_deleted_while_it_is_copied_leaves_nothing() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 2, &[0]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[0, 1, 2]);
+        let target = copies(&mut rig, 0)[0].1[0];
+        rig.apply(crate::Event::ChunkRemoved { chunk: ChunkId(10) });
+        assert_eq!(rig.cluster.totals(rig.now).pending_copies, 0);
+        rig.changed(target, record(10, ReplicaState::Finalized));
+        let deleted = |rig: &mut Rig, n| {
+            let commands = rig.cluster.take_commands(node_id(n), rig.now);
+            let delete = Command::Delete { replicas: vec![(ChunkId(10), crate::test_support::GENERATION)] };
+            commands == [delete]
+        };
+        assert!(deleted(&mut rig, 0) && deleted(&mut rig, target));
+        rig.check();
+    }
+
+    #[test]
+    fn the_cluster_copies_no_more_than_it_may() {
+        let config = Config { max_copies: 8, max_copy_bytes: 4 * LENGTH, ..Config::default() };
+        let mut rig = Rig::new(config, 1);
+        rig.join_all(6);
+        (10..60).for_each(|id| rig.chunk(id, 3, &[0, 1]));
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.replication.running, Streams { count: 3, bytes: 3 * LENGTH }, "seven eighths");
+        rig.chunk(100, 2, &[5]);
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.replication.running.count, 4);
+        assert!(!copies(&mut rig, 5).is_empty(), "there is room for last copies");
+        rig.check();
+    }
+
+    #[test]
+    fn clients_slow_copies_down_but_not_last_ones() {
+        let pace = |reads: u32, replicas: &[u16]| {
+            let mut rig = Rig::with_nodes(3);
+            for n in 0..3 {
+                let stats = NodeStats { active_reads: reads, ..stats(n) };
+                rig.apply(crate::Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
+            }
+            rig.chunk(10, 3, replicas);
+            rig.out_of_safe_mode();
+            rig.run(Duration::from_millis(500), &[0, 1, 2]);
+            let ordered = all_copies(&mut rig, 3);
+            let [(_, Command::Copy { bytes_per_second, .. })] = &ordered[..] else {
+                unreachable!("one copy: {ordered:?}")
+            };
+            *bytes_per_second
+        };
+        let most = Config::default().busy_copy_bytes_per_second;
+        assert_eq!(pace(0, &[0, 1]), 0);
+        assert_eq!([pace(1, &[0, 1]), pace(4, &[0, 1]), pace(1_000, &[0, 1])], [most, most / 2, most / 8]);
+        assert_eq!(pace(1_000, &[0]), 0, "the last copy");
+    }
+
+    #[test]
+    fn fewer_copies_run_where_clients_are() {
+        let running = |reads: u32| {
+            let mut rig = Rig::with_nodes(3);
+            let stats = NodeStats { active_reads: reads, ..stats(2) };
+            rig.apply(crate::Event::HeartbeatSeen { node: node_id(2), fence: TERM, stats });
+            (10..60).for_each(|id| rig.chunk(id, 3, &[0, 1]));
+            rig.out_of_safe_mode();
+            rig.run(Duration::from_secs(1), &[0, 1, 2]);
+            rig.cluster.replication.running.count
+        };
+        let most = Config::default().max_copies_per_node;
+        assert_eq!([running(0), running(1)], [most, most / 2]);
+    }
+
+    #[test]
+    fn sources_share_the_work() {
+        let mut rig = Rig::with_nodes(8);
+        (10..26).for_each(|id| rig.chunk(id, 4, &[0, 1, 2]));
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[0, 1, 2, 3, 4, 5, 6, 7]);
+        let by_source: Vec<usize> = (0..3).map(|n| copies(&mut rig, n).len()).collect();
+        assert_eq!(by_source.iter().sum::<usize>(), 16);
+        assert!(by_source.iter().all(|count| (5..=6).contains(count)), "{by_source:?}");
+        rig.check();
+    }
+
+    #[test]
+    fn a_flapping_nodes_chunks_are_not_copied_over_and_over() {
+        let mut rig = Rig::with_nodes(6);
+        (10..30).for_each(|id| rig.chunk(id, 3, &[0, 1, 2]));
+        rig.out_of_safe_mode();
+        let others = [1, 2, 3, 4, 5];
+        let replicas: Vec<_> = (10..30).map(|id| record(id, ReplicaState::Finalized)).collect();
+        let mut there = replicas.clone();
+        for _ in 0..10 {
+            // Twenty seconds of silence, ten of life.
+            rig.obey(20, &others);
+            rig.beat(&[0]);
+            if rig.cluster.wants_report(node_id(0)) {
+                rig.report(0, there.clone());
+            }
+            rig.obey(10, &[0, 1, 2, 3, 4, 5]);
+            let holds = |id: u64| rig.cluster.chunk(ChunkId(id)).unwrap().good.contains(&node_id(0));
+            there.retain(|record| holds(record.chunk.0));
+        }
+        // Its first death cost one copy of each; what was too many then went from it, so that further ones cost none.
+        assert_eq!(rig.copied, 20);
+        assert!(there.is_empty(), "{there:?}");
+        rig.check();
     }
 }

@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_decommissioned_nodes_chunks_are_all_elsewhere() {
         let mut rig = Rig::with_nodes(5);
-        (10..40).for_each(|id| rig.chunk(id, 1 + id as u32 % 3, &[0, 1, 2][..1 + id as usize % 3]));
+        (10..40).for_each(|id| rig.chunk(id, 1 + id as u32 % 3, &[0, 1, 2][..=(id as usize % 3)]));
         rig.out_of_safe_mode();
         let effects = set(&mut rig, 0, NodeDuty::Decommission);
         let changed = |state| Effect::DutyChanged { node: node_id(0), state };

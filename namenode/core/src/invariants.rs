@@ -83,6 +83,7 @@ impl Cluster {
         *queued += usize::from(chunk.queued.is_some());
         let coming = self.replication.coming(id).iter().map(|copy| copy.target);
         holders.extend(coming);
+        holders.extend(self.map.side(id).iter().flat_map(|side| &side.pipeline));
         let under_review = holders.iter().any(|index| self.is_under_review(*index));
         let dependents = self.dependents.get(&id).map_or(&[][..], NodeList::as_slice);
         if self.decides() && !under_review && dependents != self.dependents_of(id).as_slice() {

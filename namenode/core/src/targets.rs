@@ -196,3 +196,110 @@ impl Cluster {
         (room > 0).then(|| Candidate { node: index, place: node.place, room, load: node.load(now) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use dfs_types::{ChunkId, NodeId};
+
+    use crate::test_support::{Rig, node_id, number, stats};
+    use crate::{Command, PlacementRequest};
+
+    const NODES: u16 = 200;
+
+    /// Two nodes a host, ten a rack, fifty a zone; every tenth has four times the space.
+    fn large(seed: u64) -> (Rig, Vec<u16>) {
+        let mut rig = Rig::seeded(seed);
+        for n in 0..NODES {
+            let mut stats = stats(n);
+            stats.address.host = format!("host-{}", n / 2);
+            stats.address.location = format!("/zone-{}/rack-{}", n / 50, n / 10);
+            stats.volumes[0].available = if n % 10 == 0 { 4 << 36 } else { 1 << 36 };
+            rig.join(n, stats);
+            rig.report(n, vec![]);
+        }
+        rig.out_of_safe_mode();
+        let all: Vec<u16> = (0..NODES).collect();
+        rig.run(Duration::from_millis(500), &all);
+        assert!(rig.cluster.terrain.is_large());
+        (rig, all)
+    }
+
+    fn request(count: u32, host: Option<String>) -> PlacementRequest {
+        PlacementRequest { count, chunk_size: 1, writer_host: host, existing: vec![], exclude: vec![] }
+    }
+
+    fn distinct(nodes: &[NodeId], by: u16) -> usize {
+        nodes.iter().map(|id| number(*id) / by).collect::<BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn what_is_drawn_is_spread_and_follows_space() {
+        let (mut rig, all) = large(3);
+        let (mut roomy, mut sum) = (0, 0);
+        for turn in 0..300 {
+            let chosen = rig.cluster.choose_targets(&request(3, None), rig.now).unwrap();
+            assert_eq!([distinct(&chosen, 1), distinct(&chosen, 10), distinct(&chosen, 50)], [3, 3, 3]);
+            roomy += chosen.iter().filter(|id| number(**id).is_multiple_of(10)).count();
+            sum += chosen.len();
+            if turn % 10 == 0 {
+                rig.run(Duration::from_secs(7), &all);
+            }
+        }
+        // A tenth of the nodes has four thirteenths of the space.
+        assert!(roomy * 100 > 22 * sum && roomy * 100 < 40 * sum, "{roomy} of {sum}");
+        let five = rig.cluster.choose_targets(&request(5, None), rig.now).unwrap();
+        assert_eq!([distinct(&five, 2), distinct(&five, 10), distinct(&five, 50)], [5, 5, 4]);
+        assert_eq!(rig.cluster.terrain.scans, 0, "nobody looked at all nodes");
+    }
+
+    #[test]
+    fn the_hard_rules_hold_between_ticks() {
+        let (mut rig, all) = large(4);
+        let refused: Vec<u16> = (0..NODES).filter(|n| n % 50 > 2).collect();
+        for n in &refused {
+            let mut stats = stats(*n);
+            stats.address.location = format!("/zone-{}/rack-{}", n / 50, n / 10);
+            stats.stopping = true;
+            let event = crate::Event::HeartbeatSeen { node: node_id(*n), fence: rig.fence, stats };
+            rig.apply(event);
+        }
+        // Only three nodes a zone are left, on two hosts, and the last tick knew of fifty.
+        for _ in 0..50 {
+            let chosen = rig.cluster.choose_targets(&request(4, None), rig.now).unwrap();
+            assert!(chosen.iter().all(|id| !refused.contains(&number(*id))), "{chosen:?}");
+            assert_eq!(distinct(&chosen, 50), 4);
+        }
+        let mut wanted = request(3, Some("host-25".into()));
+        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap();
+        assert_eq!(number(chosen[0]) / 2, 25, "the writer's host comes first");
+        wanted.exclude = vec![node_id(50), node_id(51)];
+        wanted.existing = vec![node_id(0)];
+        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap();
+        assert!(chosen.iter().all(|id| ![0, 50, 51].contains(&number(*id))), "{chosen:?}");
+        rig.run(Duration::from_millis(500), &all);
+    }
+
+    #[test]
+    fn copies_in_a_large_cluster_are_spread() {
+        let (mut rig, all) = large(5);
+        (1_000..1_100).for_each(|id| rig.chunk(id, 3, &[(id % 200) as u16]));
+        rig.run(Duration::from_millis(500), &all);
+        let mut copied = 0;
+        for n in &all {
+            for command in rig.cluster.take_commands(node_id(*n), rig.now) {
+                let Command::Copy { targets, .. } = command else {
+                    unreachable!("only copies are due: {command:?}")
+                };
+                copied += 1;
+                let nodes: Vec<NodeId> = targets.into_iter().chain([node_id(*n)]).collect();
+                assert_eq!([distinct(&nodes, 2), distinct(&nodes, 10), distinct(&nodes, 50)], [3, 3, 3]);
+            }
+        }
+        assert_eq!(copied, 100);
+        rig.check();
+        assert!(!rig.cluster.chunk(ChunkId(1_000)).unwrap().misplaced);
+    }
+}

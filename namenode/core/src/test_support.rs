@@ -61,6 +61,8 @@ pub(crate) struct Rig {
     pub(crate) now: Millis,
     /// What the nodes say they obey.
     pub(crate) fence: u64,
+    /// Copies made by [`Rig::obey`].
+    pub(crate) copied: usize,
 }
 
 impl Default for Rig {
@@ -72,7 +74,7 @@ impl Default for Rig {
 impl Rig {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let now = Millis(1_000_000);
-        let mut rig = Self { cluster: Cluster::new(config, seed, now), now, fence: TERM };
+        let mut rig = Self { cluster: Cluster::new(config, seed, now), now, fence: TERM, copied: 0 };
         rig.apply(Event::LeadershipTaken { term: TERM });
         rig
     }
@@ -205,6 +207,7 @@ impl Rig {
     fn carry_out(&mut self, n: u16, command: Command) {
         match command {
             Command::Copy { chunk, length, targets, .. } => {
+                self.copied += targets.len();
                 for target in targets {
                     let replica = ReplicaRecord { length, ..record(chunk.0, ReplicaState::Finalized) };
                     self.changed(number(target), replica);

@@ -107,7 +107,13 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dfs_types::{ChunkId, NodeId};
+
     use super::*;
+    use crate::Event;
+    use crate::test_support::{Rig, TERM, node_id, number, stats};
 
     fn place(host: &str, location: &str) -> Place {
         Place::of(&Address { host: host.into(), data_port: 1, http_port: 2, location: location.into() })
@@ -140,5 +146,101 @@ mod tests {
         assert!(!possible.allows_better_than(&[first, third, fourth]) && !possible.allows_better_than(&all));
         let one_rack = Possible::of([first, second].into_iter());
         assert!(!one_rack.allows_better_than(&[first, second]));
+    }
+
+    /// Nodes 0 to 5, two in each of three racks, of which the last is in a zone of its own.
+    fn racks() -> Rig {
+        let mut rig = Rig::default();
+        for n in 0..6 {
+            let mut stats = stats(n);
+            stats.address.location = ["/a/1", "/a/2", "/b/3"][usize::from(n / 2)].into();
+            rig.join(n, stats);
+            rig.report(n, vec![]);
+        }
+        rig
+    }
+
+    fn rack_of(node: NodeId) -> u16 {
+        number(node) / 2
+    }
+
+    fn racks_of(rig: &Rig, id: u64) -> BTreeSet<u16> {
+        rig.cluster.chunk(ChunkId(id)).unwrap().good.into_iter().map(rack_of).collect()
+    }
+
+    #[test]
+    fn a_misplaced_chunk_is_copied_away_and_then_trimmed() {
+        let mut rig = racks();
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.chunk(11, 2, &[0, 4]);
+        rig.chunk(12, 1, &[0]);
+        rig.chunk(13, 3, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 1, "13 is under-replicated first of all");
+        assert!(rig.cluster.chunk(ChunkId(10)).unwrap().misplaced);
+        assert!(!rig.cluster.chunk(ChunkId(11)).unwrap().misplaced);
+        rig.obey(10, &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+        for id in [10, 13] {
+            assert_eq!(rig.cluster.chunk(ChunkId(id)).unwrap().good.len(), 3);
+            assert_eq!(racks_of(&rig, id).len(), 3, "chunk {id}");
+        }
+        assert_eq!(rig.copied, 3, "13 first gets a third replica");
+    }
+
+    #[test]
+    fn nothing_is_copied_that_would_lie_no_better() {
+        let mut rig = racks();
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.out_of_safe_mode();
+        let mut full = stats(4);
+        full.address.location = "/b/3".into();
+        full.volumes[0].available = 0;
+        for n in [4, 5] {
+            let mut stats = full.clone();
+            stats.address.host = format!("host-{n}");
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
+        }
+        rig.obey(20, &[0, 1, 2, 3, 4, 5]);
+        assert_eq!((rig.copied, rig.cluster.totals(rig.now).misplaced), (0, 1), "rack 3 is full");
+    }
+
+    #[test]
+    fn racks_that_come_and_go_change_what_is_misplaced() {
+        let mut rig = racks();
+        (10..20).for_each(|id| rig.chunk(id, 2, &[0, 4]));
+        rig.out_of_safe_mode();
+        let first = [0, 1, 2, 3];
+        rig.obey(60, &first);
+        assert_eq!(rig.cluster.totals(rig.now).dead_nodes, 2);
+        assert!((10..20).all(|id| racks_of(&rig, id) == BTreeSet::from([0, 1])), "zone b is gone");
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+        for n in [4, 5] {
+            rig.beat(&[n]);
+            rig.report(n, vec![]);
+        }
+        rig.run(Duration::from_secs(1), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 10, "it is back, empty");
+        rig.obey(30, &[0, 1, 2, 3, 4, 5]);
+        assert!((10..20).all(|id| racks_of(&rig, id).contains(&2)));
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+    }
+
+    #[test]
+    fn a_node_that_comes_back_at_another_place_takes_its_chunks_along() {
+        let mut rig = racks();
+        (10..20).for_each(|id| rig.chunk(id, 2, &[0, 4]));
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(1), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+        let mut stats = stats(4);
+        stats.address.location = "/a/1".into();
+        rig.apply(Event::HeartbeatSeen { node: node_id(4), fence: TERM, stats });
+        rig.run(Duration::from_millis(500), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 10, "now both replicas are in rack 1");
+        rig.obey(30, &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+        assert!((10..20).all(|id| rig.cluster.chunk(ChunkId(id)).unwrap().good.contains(&node_id(5))));
     }
 }

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Address, Cluster, Command, Config, Event, NodeState, NodeStats, Volume};
-use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use dfs_namenode_core::{Address, Balancing, Cluster, Command, Config, Event, NodeState, NodeStats, Volume};
+use dfs_types::{
+    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState, VolumeId,
+};
 use proptest::prelude::*;
 
 const NODES: u8 = 6;
@@ -27,8 +29,8 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
             path: "/data".into(),
             failed: false,
             capacity: 1 << 30,
-            used: 0,
-            available: 1 << 30,
+            used: u64::from(n) << 26,
+            available: (1 << 30) - (u64::from(n) << 26),
             replicas: 0,
         }],
         active_writes: 0,
@@ -65,6 +67,14 @@ fn a_replica() -> impl Strategy<Value = ReplicaRecord> {
     (1_u64..10, a_generation(), a_length(), state).prop_map(|(chunk, generation, length, state)| {
         ReplicaRecord { chunk: ChunkId(chunk), generation, length, state }
     })
+}
+
+fn a_duty() -> impl Strategy<Value = NodeDuty> {
+    prop_oneof![
+        2 => Just(NodeDuty::InService),
+        1 => Just(NodeDuty::Decommission),
+        1 => (5_000_u64..90_000).prop_map(|until| NodeDuty::Maintenance { until: Millis(until) }),
+    ]
 }
 
 /// Terms of leaders.
@@ -128,6 +138,12 @@ fn a_step() -> impl Strategy<Value = Step> {
                 None => Event::LeadershipLost,
             }),
             prop::bool::weighted(0.3).prop_map(|on| Event::SafeModeSet { on }),
+            (a_node(), a_duty()).prop_map(|(node, duty)| Event::DutySet { node, duty }),
+            prop::option::weighted(0.7, 0_u32..200).prop_map(|threshold| Event::BalancerSet {
+                settings: threshold
+                    .map(|threshold_permille| Balancing { threshold_permille, ..Balancing::default() }),
+            }),
+            a_node().prop_map(|node| Event::LossAnnounced { node }),
         ];
     prop_oneof![
         12 => event.prop_map(Step::Event),
@@ -136,19 +152,29 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Committed chunks of which an order deletes replicas keep a good one on another node that can be relied on.
+/// Committed chunks of which an order deletes replicas keep a good one on another node that can be relied on, and is not
+/// to be stopped.
 fn check_orders(
     cluster: &Cluster,
     (node, orders): (NodeId, &[Command]),
     config: &Config,
     now: Millis,
 ) -> Result<(), TestCaseError> {
-    let live = cluster.nodes(now).into_iter().filter(|view| view.reported && view.state != NodeState::Dead);
+    let stays = |duty| !matches!(duty, DutyState::EnteringMaintenance | DutyState::InMaintenance);
+    let live = cluster
+        .nodes(now)
+        .into_iter()
+        .filter(|view| view.reported && view.state != NodeState::Dead && stays(view.duty));
     let live: Vec<NodeId> = live.map(|view| view.id).collect();
     prop_assert!(orders.is_empty() || cluster.leads().is_some(), "a follower orders {orders:?}");
     for order in orders {
-        let Command::Delete { replicas } = order else {
-            continue;
+        let replicas = match order {
+            Command::Delete { replicas } => replicas,
+            Command::Copy { chunk, targets, .. } => {
+                prop_assert!(!targets.contains(&node), "{chunk} is copied to its source");
+                continue;
+            }
+            Command::Recover { .. } => continue,
         };
         prop_assert!(replicas.len() <= config.delete_batch);
         for (id, _) in replicas {
@@ -176,6 +202,9 @@ proptest! {
             forget_after: Duration::from_mins(1),
             max_copies_per_node: 2,
             max_copy_bytes_per_node: 25,
+            max_copies: 5,
+            max_copy_bytes: 60,
+            balancer_patience: Duration::from_secs(20),
             lease_hard_limit: Duration::from_secs(20),
             delete_batch: 2,
             delete_retry: Duration::from_secs(10),
