@@ -211,6 +211,12 @@ async fn read(dfs: &Dfs, path: &FsPath) -> Result<Vec<u8>> {
     Ok(data)
 }
 
+/// What the NameNode knows of a file's chunks, in words.
+async fn chunks(dfs: &Dfs, path: &FsPath) -> Result<String> {
+    let found: Vec<_> = dfs.fsck(path).await?.try_collect().await?;
+    Ok(format!("{found:?}"))
+}
+
 impl Account {
     /// Compares what was acknowledged with what is there, now that everything runs.
     pub(super) async fn check(&self, dfs: &Dfs) -> Result<()> {
@@ -248,7 +254,11 @@ impl Account {
     async fn check_synced(&self, dfs: &Dfs, path: &FsPath, content: Content, synced: usize) -> Result<()> {
         let what = format!("{path}, {synced} bytes of which were synced, is closed by lease recovery");
         wait::until(&what, PATIENCE, || async {
-            ensure!(dfs.recover_lease(path).await?, "its lease is being recovered");
+            ensure!(
+                dfs.recover_lease(path).await?,
+                "its lease is being recovered: {}",
+                chunks(dfs, path).await?
+            );
             anyhow::Ok(())
         })
         .await?;
