@@ -18,25 +18,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Recovery is quick here because nodes are declared dead quickly; the rest is margin for slow machines.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn quick() -> Options {
+pub(crate) fn quick() -> Options {
     let namenode_args = ["--heartbeat-interval", "200ms", "--stale-after", "1s", "--dead-after", "3s"]
         .map(str::to_owned)
         .to_vec();
     Options { namenode_args, ..Options::default() }
 }
 
-fn path(text: &str) -> FsPath {
+pub(crate) fn path(text: &str) -> FsPath {
     FsPath::parse(text).expect("a valid path")
 }
 
-async fn put(dfs: &Dfs, path: &FsPath, data: &[u8], options: CreateOptions) -> Result<()> {
+pub(crate) async fn put(dfs: &Dfs, path: &FsPath, data: &[u8], options: CreateOptions) -> Result<()> {
     let mut writer = dfs.create(path, options).await?;
     writer.write_all(data).await?;
     writer.close().await?;
     Ok(())
 }
 
-async fn get(dfs: &Dfs, path: &FsPath) -> Result<Vec<u8>> {
+pub(crate) async fn get(dfs: &Dfs, path: &FsPath) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     dfs.open(path).await?.read_to_end(&mut data).await?;
     Ok(data)
@@ -183,10 +183,10 @@ async fn replicas_of_a_dead_node_are_copied() -> Result<()> {
 }
 
 /// A small file system in memory, gone with its owner.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path, mebibytes: u32) -> Result<Self> {
+    pub(crate) fn mount(at: &Path, mebibytes: u32) -> Result<Self> {
         fs::create_dir_all(at)?;
         let size = format!("size={mebibytes}m");
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status()?;

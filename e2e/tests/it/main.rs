@@ -1,6 +1,7 @@
 //! Tests over real processes on this machine. Build the daemons first: `cargo build --workspace --bins`.
 
 mod crash;
+mod duty;
 mod failover;
 mod faults;
 mod files;
