@@ -11,7 +11,7 @@ use super::{REPORT_LIMIT, Store};
 use crate::reports::Change;
 use crate::volume::index::{Replica, Slot, State};
 use crate::volume::layout::Place;
-use crate::volume::replica_file::Header;
+use crate::volume::replica_file::{Header, OddEnd};
 use crate::volume::space::{choose, stored_bytes};
 use crate::volume::writer::{Files, Packet, Progress, Readable};
 use crate::volume::{Error, Reservation, Volume};
@@ -188,6 +188,7 @@ impl Store {
             index: number_in_file,
             path,
             length: None,
+            synced: <[OddEnd; 2]>::default(),
         };
         let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
         let created = volume.run(chunk, move || {

@@ -7,8 +7,8 @@
 //! tmp/<chunk>_<generation>.{chunk,crc}           the same while another DataNode sends a copy; emptied at start
 //! ```
 //!
-//! Header of the `.crc` file, all numbers big-endian. The parts that ever change (generation, length, checksum) lie
-//! within the first 512 bytes, which a disk writes as a whole.
+//! Header of the `.crc` file, all numbers big-endian. The parts that ever change (generation, length, checksum, synced
+//! ends) lie within the first 512 bytes, which a disk writes as a whole.
 //!
 //! ```text
 //! offset  bytes
@@ -25,8 +25,14 @@
 //!     72      4  size of the header H: where the first checksum begins, a multiple of 128
 //!     76      4  length of the path P
 //!     80      4  CRC32C of bytes 0..H, these four taken as zero
+//!     84     12  last synced end that is no multiple of 512: length (8), CRC32C of the odd bytes (4); zeros: none
+//!     96     12  the one before it
 //!    128      P  path of the file when the chunk was opened, UTF-8; zeros up to H
 //! ```
+//!
+//! Synced ends are noted because what follows overwrites the checksum of the odd bytes: should the disk get that and not
+//! the bytes, nothing else would prove those that were synced. The note of an end is synced together with it, so the one
+//! before is needed until then.
 
 use std::fs::File;
 use std::io;
@@ -52,6 +58,15 @@ pub(crate) const DATA_SUFFIX: &str = "chunk";
 /// Suffix of the file with the checksums.
 pub(crate) const SUMS_SUFFIX: &str = "crc";
 
+/// An end of the data that is no multiple of 512, and the checksum of the odd bytes before it. With length 0 it is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OddEnd {
+    /// Bytes of the chunk up to there.
+    pub(crate) length: u64,
+    /// Checksum of those that follow the last whole unit.
+    pub(crate) sum: [u8; CHECKSUM_BYTES],
+}
+
 /// What the `.crc` file says of its replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -69,6 +84,8 @@ pub(crate) struct Header {
     pub(crate) path: String,
     /// Bytes of the chunk; `None` while it is being written.
     pub(crate) length: Option<u64>,
+    /// Where the data ended when it was synced last, and the time before.
+    pub(crate) synced: [OddEnd; 2],
 }
 
 /// Why bytes are no header.
@@ -119,6 +136,11 @@ impl Header {
         bytes.put_u64(self.length.unwrap_or(LENGTH_OPEN));
         bytes.put_u32(size as u32);
         bytes.put_u32(self.path.len() as u32);
+        bytes.put_u32(0);
+        for OddEnd { length, sum } in self.synced {
+            bytes.put_u64(length);
+            bytes.put_slice(&sum);
+        }
         bytes.resize(FIXED_BYTES, 0);
         bytes.put_slice(self.path.as_bytes());
         bytes.resize(size, 0);
@@ -146,6 +168,8 @@ impl Header {
         let length = fixed.get_u64();
         let (size, path_length) = (fixed.get_u32() as usize, fixed.get_u32() as usize);
         let sum = fixed.get_u32();
+        let synced =
+            std::array::from_fn(|_| OddEnd { length: fixed.get_u64(), sum: fixed.get_u32().to_be_bytes() });
         if size > MAX_HEADER_BYTES || size != (FIXED_BYTES + path_length).next_multiple_of(FIXED_BYTES) {
             return Err(HeaderError::Damaged);
         }
@@ -157,7 +181,7 @@ impl Header {
         let path = whole.get(FIXED_BYTES..FIXED_BYTES + path_length).ok_or(HeaderError::Damaged)?;
         let path = std::str::from_utf8(path).map_err(|_| HeaderError::Damaged)?.to_owned();
         let length = (length != LENGTH_OPEN).then_some(length);
-        Ok(Self { cluster, chunk, generation, inode, index, path, length })
+        Ok(Self { cluster, chunk, generation, inode, index, path, length, synced })
     }
 
     /// Reads the header of an open `.crc` file.
@@ -229,6 +253,7 @@ mod tests {
             index: 3,
             path: path.to_owned(),
             length,
+            synced: [OddEnd { length: 700, sum: [1, 2, 3, 4] }, OddEnd::default()],
         }
     }
 
@@ -247,7 +272,8 @@ mod tests {
     #[test]
     fn the_changing_parts_lie_in_the_first_sector() {
         let old = header(&format!("/{}", "x".repeat(4_000)), None);
-        let new = Header { generation: GenStamp(1_002), length: Some(77), ..old.clone() };
+        let synced = [OddEnd { length: u64::MAX, sum: [255; 4] }; 2];
+        let new = Header { generation: GenStamp(1_002), length: Some(77), synced, ..old.clone() };
         assert_eq!(old.encode()[512..], new.encode()[512..]);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use dfs_types::checksum::{checksum_length, crc32c};
 use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE, MAX_PATH_BYTES};
@@ -172,35 +173,61 @@ fn salvage(paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option
     if header.chunk != chunk || size > MAX_CHUNK_SIZE {
         return Ok(None);
     }
-    let length = proven_length(&data, &sums, header.size() as u64, size)?;
+    let Proven { length, tail } = prove(&data, &sums, &header, size)?;
+    if let Some(sum) = tail {
+        sums.write_all_at(&sum, sum_position(header.size() as u64, length))?;
+    }
     data.set_len(length)?;
     sums.set_len(header.size() as u64 + checksum_length(length))?;
     Ok(Some(length))
 }
 
-/// Bytes of `data`, at most `size`, that match their checksums from the start on.
-fn proven_length(data: &File, sums: &File, header: u64, size: u64) -> io::Result<u64> {
+/// What of a torn replica is right.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Proven {
+    /// Bytes from the start on.
+    length: u64,
+    /// Checksum of the last odd ones, if another one stands in its place.
+    tail: Option<[u8; CHECKSUM_BYTES]>,
+}
+
+/// How many bytes of `data`, at most `size`, match their checksums from the start on.
+fn prove(data: &File, sums: &File, header: &Header, size: u64) -> io::Result<Proven> {
     let mut proven = 0;
     while proven < size {
         let bytes = read_up_to(data, proven, CHECK_BYTES)?;
         let wanted = checksum_length(bytes.len() as u64) as usize;
-        let stored = read_up_to(sums, sum_position(header, proven), wanted)?;
-        let units = bytes.chunks(BYTES_PER_CHECKSUM).zip(stored.chunks_exact(CHECKSUM_BYTES));
+        let stored = read_up_to(sums, sum_position(header.size() as u64, proven), wanted)?;
+        let mut stored = stored.chunks_exact(CHECKSUM_BYTES);
         let before = proven;
-        for (unit, sum) in units {
-            if crc32c(unit).to_be_bytes() == sum {
-                proven += unit.len() as u64;
-                continue;
+        for unit in bytes.chunks(BYTES_PER_CHECKSUM) {
+            let sum = stored.next();
+            if sum != Some(crc32c(unit).to_be_bytes().as_slice()) {
+                return Ok(prove_tail(unit, sum, proven, header));
             }
-            // A flushed tail that was about to grow: its data is longer than its checksum says.
-            let prefix = (1..unit.len()).rev().find(|length| crc32c(&unit[..*length]).to_be_bytes() == sum);
-            return Ok(proven + prefix.unwrap_or(0) as u64);
+            proven += unit.len() as u64;
         }
         if proven - before < CHECK_BYTES as u64 {
             break;
         }
     }
-    Ok(proven)
+    Ok(Proven { length: proven, tail: None })
+}
+
+/// How much of the first unit that does not match its checksum is right: it begins at `start`.
+fn prove_tail(unit: &[u8], sum: Option<&[u8]>, start: u64, header: &Header) -> Proven {
+    let matches = |length: usize, sum: &[u8]| crc32c(&unit[..length]).to_be_bytes() == sum;
+    // A flushed tail that was about to grow: its data is longer than its checksum says.
+    let flushed = sum.and_then(|sum| (1..unit.len()).rev().find(|length| matches(*length, sum)));
+    let flushed = Proven { length: start + flushed.unwrap_or(0) as u64, tail: None };
+    // Or its checksum is one over bytes that never came. What was synced is noted.
+    let noted = header.synced.iter().filter_map(|end| {
+        let odd = usize::try_from(end.length.checked_sub(start)?).ok()?;
+        let right = (1..=unit.len()).contains(&odd) && matches(odd, &end.sum);
+        right.then_some(Proven { length: end.length, tail: Some(end.sum) })
+    });
+    let longest = noted.max_by_key(|proven| proven.length).unwrap_or_default();
+    if longest.length > flushed.length { longest } else { flushed }
 }
 
 #[cfg(test)]
@@ -208,16 +235,35 @@ mod tests {
     use dfs_types::{ClusterId, InodeId, checksum};
     use proptest::prelude::*;
 
+    use super::super::replica_file::OddEnd;
     use super::*;
 
-    fn files(data: &[u8], sums: &[u8]) -> (File, File) {
+    fn header(chunk: u64, synced: [OddEnd; 2]) -> Header {
+        Header {
+            cluster: ClusterId::random(),
+            chunk: ChunkId(chunk),
+            generation: GenStamp(7),
+            inode: InodeId(1),
+            index: 0,
+            path: "/f".to_owned(),
+            length: None,
+            synced,
+        }
+    }
+
+    /// What is proven of these bytes with these checksums.
+    fn proven(data: &[u8], sums: &[u8], synced: [OddEnd; 2]) -> Proven {
+        let header = header(1, synced);
         let file = |bytes: &[u8]| {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, bytes).unwrap();
             file
         };
-        (file(data), file(sums))
+        let sums = [header.encode().as_slice(), sums].concat();
+        prove(&file(data), &file(&sums), &header, data.len() as u64).unwrap()
     }
+
+    const NONE: [OddEnd; 2] = [OddEnd { length: 0, sum: [0; CHECKSUM_BYTES] }; 2];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -228,38 +274,69 @@ mod tests {
             let sums = checksum::compute(&data);
             let kept = sums.len().saturating_sub(cut);
             data[bad] ^= 0x40;
-            let (data_file, sums_file) = files(&data, &sums[..kept]);
-            let proven = proven_length(&data_file, &sums_file, 0, length as u64).unwrap() as usize;
             let expected = (bad / BYTES_PER_CHECKSUM).min(kept / CHECKSUM_BYTES) * BYTES_PER_CHECKSUM;
-            prop_assert_eq!(proven, expected);
+            let expected = Proven { length: expected as u64, tail: None };
+            prop_assert_eq!(proven(&data, &sums[..kept], NONE), expected);
         }
     }
 
     #[test]
     fn a_tail_that_was_growing_keeps_what_was_flushed() {
         let data: Vec<u8> = (0..1_024).map(|byte| (byte % 251) as u8).collect();
-        let (data_file, sums_file) = files(&data, &checksum::compute(&data[..700]));
-        assert_eq!(proven_length(&data_file, &sums_file, 0, 1_024).unwrap(), 700);
+        let found = proven(&data, &checksum::compute(&data[..700]), NONE);
+        assert_eq!(found, Proven { length: 700, tail: None });
+    }
+
+    /// The disk got the checksum of the longer unit and not the bytes, or only some.
+    #[test]
+    fn a_tail_that_was_growing_keeps_what_was_synced() {
+        let data: Vec<u8> = (0..1_024).map(|byte| (byte % 251) as u8).collect();
+        let end = |length: usize| OddEnd {
+            length: length as u64,
+            sum: crc32c(&data[length - length % BYTES_PER_CHECKSUM..length]).to_be_bytes(),
+        };
+        let sums = checksum::compute(&data[..1_000]);
+        let kept = |length| Proven { length: end(length).length, tail: Some(end(length).sum) };
+        for synced in [[end(700), OddEnd::default()], [end(700), end(600)], [end(300), end(700)]] {
+            assert_eq!(proven(&data[..700], &sums, synced), kept(700));
+            let zeros = [&data[..700], &[0; 300]].concat();
+            assert_eq!(proven(&zeros, &sums, synced), kept(700));
+        }
+        // The note of a longer end came, and its bytes did not.
+        assert_eq!(proven(&data[..700], &sums, [end(900), end(700)]), kept(700));
+        // What is noted is no more than a claim.
+        let wrong = OddEnd { sum: [1; CHECKSUM_BYTES], ..end(700) };
+        assert_eq!(proven(&data[..700], &sums, [wrong; 2]), Proven { length: 512, tail: None });
+    }
+
+    #[test]
+    fn a_tail_that_is_proven_by_its_note_is_a_replica_like_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::for_test(dir.path());
+        let paths = volume.replica(Place::Rbw, ChunkId(1), GenStamp(7));
+        let synced = OddEnd { length: 700, sum: crc32c(&[5; 188]).to_be_bytes() };
+        fs::write(&paths.data, [5; 700]).unwrap();
+        let header = header(1, [synced, OddEnd::default()]);
+        fs::write(&paths.sums, [header.encode(), checksum::compute(&[5; 1_000]).to_vec()].concat()).unwrap();
+        // The second time its checksum is in its place.
+        for _ in 0..2 {
+            let found = scan(&volume).unwrap();
+            assert_eq!((found[0].length, found[0].state), (700, State::Rwr));
+        }
+        let sums = fs::read(&paths.sums).unwrap();
+        assert_eq!(sums[header.size()..], checksum::compute(&[5; 700]));
     }
 
     #[test]
     fn an_unreadable_replica_costs_only_itself() {
         let dir = tempfile::tempdir().unwrap();
         let volume = Volume::for_test(dir.path());
-        let header = |chunk| Header {
-            cluster: ClusterId::random(),
-            chunk: ChunkId(chunk),
-            generation: GenStamp(7),
-            inode: InodeId(1),
-            index: 0,
-            path: "/f".to_owned(),
-            length: None,
-        };
         let [unreadable, good] = [1, 2].map(|chunk| volume.replica(Place::Rbw, ChunkId(chunk), GenStamp(7)));
         fs::create_dir(&unreadable.data).unwrap();
-        fs::write(&unreadable.sums, header(1).encode()).unwrap();
+        fs::write(&unreadable.sums, header(1, NONE).encode()).unwrap();
         fs::write(&good.data, [5; 600]).unwrap();
-        fs::write(&good.sums, [header(2).encode(), checksum::compute(&[5; 600]).to_vec()].concat()).unwrap();
+        fs::write(&good.sums, [header(2, NONE).encode(), checksum::compute(&[5; 600]).to_vec()].concat())
+            .unwrap();
 
         let found = scan(&volume).unwrap();
         let states: Vec<_> = found.iter().map(|found| (found.chunk.0, found.state)).collect();

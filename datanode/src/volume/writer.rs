@@ -13,7 +13,7 @@ use dfs_types::{ChunkId, GenStamp};
 use rustix::fs::{Advice, fadvise};
 
 use super::layout::{Place, sync_directory};
-use super::replica_file::{Header, read_exact, sum_position, write_header};
+use super::replica_file::{Header, OddEnd, read_exact, sum_position, write_header};
 use super::space::stored_bytes;
 use super::{Error, ReplicaPaths, Reservation, Volume};
 use crate::metrics::Metrics;
@@ -298,6 +298,7 @@ impl Files {
         }
         self.progress.end = Some(end);
         if packet.sync {
+            self.note_end()?;
             self.sync()?;
             if !self.named {
                 self.sync_names()?;
@@ -388,6 +389,18 @@ impl Files {
             let _ = fadvise(&self.data, self.pushed, Some(length), Advice::DontNeed);
             self.pushed = end;
         }
+    }
+
+    /// Notes in the header where the data ends, if that is within a unit, to be synced with it.
+    fn note_end(&mut self) -> Result<(), Error> {
+        let Some(sum) = self.tail else { return Ok(()) };
+        let end = OddEnd { length: self.progress.length, sum };
+        let [last, _] = self.header.synced;
+        if end == last {
+            return Ok(());
+        }
+        self.header.synced = [end, last];
+        write_header(&self.sums, &self.header).map_err(self.volume.write_error("write a replica's header"))
     }
 
     /// Makes everything written durable.
