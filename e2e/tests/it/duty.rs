@@ -14,12 +14,19 @@ use dfs_types::{ErrorCode, FsPath, NodeId};
 use futures_util::TryStreamExt;
 use tokio::sync::watch;
 
-use crate::faults::{SmallDisk, get, path, put, quick};
+use crate::faults::{self, SmallDisk, get, path, put};
 
 /// Recovery is quick here; the rest is margin for slow machines.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Bytes of a chunk.
 const CHUNK: u64 = 1 << 20;
+
+/// As elsewhere; and a node that is stopped cleanly is missed as soon as one that is killed.
+fn quick() -> Options {
+    let mut options = faults::quick();
+    options.namenode_args.extend(["--restart-grace", "3s"].map(str::to_owned));
+    options
+}
 
 fn of(replication: u32) -> CreateOptions {
     CreateOptions { chunk_size: Some(CHUNK), replication: Some(replication), ..CreateOptions::default() }
