@@ -4,7 +4,11 @@
 //! comes of it in time, another is told. A recovery ends when the chunk is committed or removed.
 //!
 //! A chunk whose length the writer had committed may need one too: the writer goes on to the next chunk before the
-//! nodes have finalized this one. It can't be given up, and ends with exactly its length.
+//! nodes have finalized this one.
+//!
+//! A recovery ends with all that readers count on, and waits for a node that has it. Only if every node there is has said
+//! what it holds, and none has it, does it end with less: what was flushed but never synced can go when all machines lose
+//! their power. What was synced is on the disk of each of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +26,8 @@ pub(crate) struct Recovery {
     new_generation: GenStamp,
     /// Bytes that readers count on.
     acknowledged: u64,
+    /// Bytes with which it may end at present.
+    floor: u64,
     since: Millis,
     /// Nodes that were primary once, in this round.
     tried: BTreeSet<NodeIndex>,
@@ -59,6 +65,7 @@ impl Cluster {
         let recovery = Recovery {
             new_generation,
             acknowledged,
+            floor: acknowledged,
             since,
             tried: BTreeSet::new(),
             primary: None,
@@ -93,8 +100,10 @@ impl Cluster {
         if recovery.primary.is_some_and(|(node, since)| usable(node) && asked(since)) {
             return;
         }
-        let holders = self.holders_to_recover(id, recovery.since, now);
-        let enough = self.may_have(id, &holders.fit, recovery.acknowledged);
+        let certain = self.all_is_known(recovery.since, now);
+        let floor = if certain { 0 } else { recovery.acknowledged };
+        let holders = self.holders_to_recover(id, recovery.since, floor, now);
+        let enough = self.may_have(id, &holders.fit, floor);
         let mut usable =
             holders.fit.iter().copied().filter(|_| enough).filter(|index| usable(*index)).peekable();
         let primary = usable.peek().copied();
@@ -102,12 +111,13 @@ impl Cluster {
             .find(|index| !recovery.tried.contains(index))
             .map_or(primary.map(|index| (index, true)), |index| Some((index, false)));
         let hopeless = holders == Holders::default()
-            && self.map.get(id).is_some_and(|chunk| chunk.length().is_none())
+            && (certain || recovery.acknowledged == 0)
             && recovery.hopeless.is_none_or(|at| now.since(at) >= timeout)
             && self.nothing_will_turn_up(recovery.since, now);
         let Some(recovery) = self.recoveries.get_mut(&id) else {
             return;
         };
+        recovery.floor = floor;
         recovery.primary = primary.map(|(index, _)| (index, now));
         if let Some((index, new_round)) = primary {
             if new_round {
@@ -128,7 +138,7 @@ impl Cluster {
     fn is_complete(&self, id: ChunkId) -> Option<(GenStamp, u64)> {
         let chunk = self.map.get(id)?;
         let length = chunk.length().filter(|_| !chunk.good().is_empty())?;
-        let unfinished = |odd: &Odd| !odd.doomed && is_fit(chunk, odd, Verdict::Candidate);
+        let unfinished = |odd: &Odd| !odd.doomed && is_fit(chunk, odd, Verdict::Candidate, length);
         (!self.map.odd(id).iter().any(unfinished)).then_some((chunk.generation, length))
     }
 
@@ -147,10 +157,21 @@ impl Cluster {
             && self.nodes.iter().all(|(_, node)| silent(node.state, node.reported))
     }
 
-    /// Who can take part in a recovery: holders of replicas of the chunk's generation, complete ones first, then
+    /// Whether every node that was heard of has said what it holds, after the time of a restart.
+    fn all_is_known(&self, since: Millis, now: Millis) -> bool {
+        let says_all = |node: &Node| node.state == NodeState::Live && node.reported;
+        now.since(since) >= self.config.restart_grace && self.nodes.iter().all(|(_, node)| says_all(node))
+    }
+
+    /// Whether the chunk's recovery may end with less than readers count on.
+    pub fn recovery_may_lose(&self, chunk: ChunkId) -> bool {
+        self.recoveries.get(&chunk).is_some_and(|recovery| recovery.floor < recovery.acknowledged)
+    }
+
+    /// Who can take part in a recovery that ends with `floor` bytes at least: holders of replicas of the chunk's generation, complete ones first, then
     /// members of its pipeline whose report of it may be on the way. If there are none for as long as a restart
     /// takes, replicas of the latest older generation are better than nothing.
-    fn holders_to_recover(&self, id: ChunkId, since: Millis, now: Millis) -> Holders {
+    fn holders_to_recover(&self, id: ChunkId, since: Millis, floor: u64, now: Millis) -> Holders {
         let (Some(chunk), odd) = (self.map.get(id), self.map.odd(id)) else {
             return Holders::default();
         };
@@ -158,7 +179,7 @@ impl Cluster {
             let writes = self.nodes.get(*index)?.stats.active_writes;
             Some((ReplicaState::Finalized, writes, *index))
         });
-        let mut ranked: Vec<_> = self.ranked(chunk, odd, Verdict::Candidate);
+        let mut ranked: Vec<_> = self.ranked(chunk, odd, Verdict::Candidate, floor);
         ranked.extend(good);
         let pipeline = self.map.side(id).map_or(&[][..], |side| &side.pipeline);
         let alive =
@@ -177,7 +198,7 @@ impl Cluster {
             let latest = odd.iter().filter(stale).map(|odd| odd.generation).max();
             let of_latest: Vec<Odd> =
                 odd.iter().filter(stale).filter(|odd| Some(odd.generation) == latest).copied().collect();
-            ranked = self.ranked(chunk, &of_latest, Verdict::Stale);
+            ranked = self.ranked(chunk, &of_latest, Verdict::Stale, floor);
         }
         ranked.sort_unstable();
         let fit: Vec<NodeIndex> = ranked.into_iter().map(|(_, _, index)| index).collect();
@@ -185,8 +206,14 @@ impl Cluster {
     }
 
     /// Replicas of this worth, ranked by state and their node's load.
-    fn ranked(&self, chunk: &Chunk, odd: &[Odd], worth: Verdict) -> Vec<(ReplicaState, u32, NodeIndex)> {
-        let worthy = odd.iter().filter(|odd| !odd.doomed && is_fit(chunk, odd, worth));
+    fn ranked(
+        &self,
+        chunk: &Chunk,
+        odd: &[Odd],
+        worth: Verdict,
+        floor: u64,
+    ) -> Vec<(ReplicaState, u32, NodeIndex)> {
+        let worthy = odd.iter().filter(|odd| !odd.doomed && is_fit(chunk, odd, worth, floor));
         let ranked = worthy.filter_map(|odd| {
             let node = self.nodes.get(odd.node)?;
             Some((odd.state, node.stats.active_writes, odd.node))
@@ -198,11 +225,11 @@ impl Cluster {
     pub(crate) fn recovery_command(&self, id: ChunkId, primary: NodeIndex, now: Millis) -> Option<Command> {
         let recovery = self.recoveries.get(&id)?;
         recovery.primary.filter(|(index, _)| *index == primary)?;
-        let holders = self.holders_to_recover(id, recovery.since, now).fit;
+        let holders = self.holders_to_recover(id, recovery.since, recovery.floor, now).fit;
         holders.contains(&primary).then(|| Command::Recover {
             chunk: id,
             new_generation: recovery.new_generation,
-            acknowledged: recovery.acknowledged,
+            acknowledged: recovery.floor,
             holders: self.nodes.ids(&holders),
         })
     }
@@ -217,12 +244,10 @@ impl Cluster {
 }
 
 /// Whether a recovery can use a replica of this worth. One that waits since its node restarted can never become good by
-/// itself, but is as good as any if it has all of its committed chunk.
-fn is_fit(chunk: &Chunk, odd: &Odd, worth: Verdict) -> bool {
+/// itself, but is as good as any if it has `floor` bytes of its committed chunk.
+fn is_fit(chunk: &Chunk, odd: &Odd, worth: Verdict, floor: u64) -> bool {
     let verdict = chunk.judge(odd.generation, odd.length, odd.state);
-    let waits = odd.state == ReplicaState::Rwr
-        && verdict == Verdict::Corrupt
-        && chunk.length().is_some_and(|length| odd.length >= length);
+    let waits = odd.state == ReplicaState::Rwr && verdict == Verdict::Corrupt && odd.length >= floor;
     verdict == worth || (waits && worth == Verdict::Candidate)
 }
 
@@ -340,11 +365,12 @@ mod tests {
         let of_length = |length| ReplicaRecord { length, ..of_state(ReplicaState::Rwr) };
         rig.changed(0, of_length(99));
         wanted_with(&mut rig, 100);
-        let effects = rig.run(Duration::from_mins(5), &[0, 1, 2]);
+        let effects = rig.run(Duration::from_mins(5), &[0, 1]);
         assert_eq!(ordered(&mut rig), None);
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. })));
+        assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
         rig.changed(1, of_length(100));
-        rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        rig.run(Duration::from_secs(1), &[0, 1]);
         assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
         rig.check();
     }
@@ -355,14 +381,35 @@ mod tests {
     }
 
     #[test]
-    fn a_committed_chunk_that_no_node_finalized_is_recovered_and_never_given_up() {
+    fn what_no_node_has_is_given_up_when_each_has_said_so() {
+        for committed in [false, true] {
+            let mut rig = Rig::with_nodes(3);
+            rig.out_of_safe_mode();
+            rig.open_chunk(10, 3, &[]);
+            if committed {
+                rig.commit(10);
+            }
+            rig.changed(0, ReplicaRecord { length: LENGTH - 2, ..of_state(ReplicaState::Rwr) });
+            rig.changed(1, ReplicaRecord { length: LENGTH - 1, ..of_state(ReplicaState::Rwr) });
+            wanted_with(&mut rig, LENGTH);
+            rig.run(Duration::from_secs(119), &[0, 1, 2]);
+            assert_eq!(ordered(&mut rig), None, "a restart may bring it back");
+            rig.run(Duration::from_secs(2), &[0, 1, 2]);
+            assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
+            assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+            rig.check();
+        }
+    }
+
+    #[test]
+    fn a_committed_chunk_that_no_node_finalized_is_recovered() {
         let mut rig = Rig::with_nodes(4);
         rig.out_of_safe_mode();
         rig.open_chunk(10, 3, &[]);
         rig.commit(10);
         let all = [0, 1, 2, 3];
         wanted_with(&mut rig, LENGTH);
-        let effects = rig.run(Duration::from_mins(5), &all);
+        let effects = rig.run(Duration::from_mins(1), &all);
         assert_eq!((ordered(&mut rig), needless(&effects)), (None, false), "nobody has a replica");
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. })));
         // As after a crash of all of them: one has too little.

@@ -75,7 +75,12 @@ impl Namenode {
         length: u64,
     ) -> FsResult<()> {
         let extent = Extent { chunk, generation, length };
-        self.propose_own(Edit::CommitRecovery { extent }).await.map(|_outcome| ())
+        let lossy = self.engine.with(move |turn| turn.cluster.recovery_may_lose(chunk)).await?;
+        self.propose_own(Edit::CommitRecovery { extent, lossy }).await?;
+        if lossy {
+            warn!(%chunk, length, "what was flushed but never synced is lost: no node has it");
+        }
+        Ok(())
     }
 
     /// What a leader does by itself: starts the recoveries again that were under way, performs what the engine asks for,

@@ -206,6 +206,8 @@ pub enum Edit {
         /// The chunk, the generation [`Edit::BeginRecovery`] took last, and the length agreed; for a committed chunk that
         /// turned out to be complete its own generation.
         extent: Extent,
+        /// No node has all that was flushed, and none will: the file ends with what there is.
+        lossy: bool,
     },
     /// Frees at most `limit` inodes of deleted trees together with their chunks.
     Reap {

@@ -276,7 +276,7 @@ impl Step<'_> {
             Edit::SetOwner { path, owner, group } => self.set_owner(path, owner.as_deref(), group.as_deref()),
             Edit::SetTimes { path, mtime, atime } => self.set_times(path, *mtime, *atime),
             Edit::BeginRecovery { inode } => self.begin_recovery(*inode),
-            Edit::CommitRecovery { extent } => self.commit_recovery(*extent),
+            Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::Reap { limit } => self.reap(*limit),
             Edit::SetNodeDuty { nodes, duty } => self.set_node_duty(nodes, *duty),
             Edit::SetBalancer { settings } => self.set_balancer(*settings),

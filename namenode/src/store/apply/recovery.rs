@@ -53,7 +53,7 @@ impl Step<'_> {
         Ok(self.authority.check(file, Access::Write, place)?)
     }
 
-    pub(super) fn commit_recovery(&mut self, extent: Extent) -> Result<Outcome, Stop> {
+    pub(super) fn commit_recovery(&mut self, extent: Extent, lossy: bool) -> Result<Outcome, Stop> {
         self.authority.check_super("ending a recovery")?;
         let (inode, index) =
             Chunk::owner(self.connection, extent.chunk)?.ok_or_else(|| no_file(extent.chunk))?;
@@ -75,7 +75,7 @@ impl Step<'_> {
             .into());
         }
         // What was acknowledged may still be on a node that is away: the file stays open until it is back.
-        if extent.length < chunk.readable {
+        if extent.length < chunk.readable && !lossy {
             return Err(stale(format!(
                 "readers count on {} bytes of chunk {}, the recovery found only {}: start the DataNodes that have \
                  the rest",
@@ -83,14 +83,17 @@ impl Step<'_> {
             ))
             .into());
         }
-        if let Some(length) = chunk.length
-            && extent.length != length
-        {
-            return Err(stale(format!(
-                "chunk {} was committed with {length} bytes, the recovery found {}",
-                chunk.id, extent.length
-            ))
-            .into());
+        if let Some(length) = chunk.length {
+            if extent.length > length {
+                return Err(stale(format!(
+                    "chunk {} was committed with {length} bytes, the recovery found {}",
+                    chunk.id, extent.length
+                ))
+                .into());
+            }
+            if extent.length < length {
+                self.remove_after(&file, &chunk)?;
+            }
         }
 
         if extent.length == 0 {
@@ -100,6 +103,13 @@ impl Step<'_> {
         }
         self.close_recovered(&file)?;
         Ok(Outcome::Done)
+    }
+
+    /// Removes what follows a chunk that lost its end: there are no holes in a file. Nothing of it was synced, or that chunk
+    /// would have been too.
+    fn remove_after(&mut self, file: &Inode, chunk: &Chunk) -> Result<(), Stop> {
+        let last = Chunk::last(self.connection, file.id)?.filter(|last| last.index > chunk.index);
+        last.map_or(Ok(()), |last| self.remove_last(file, &last))
     }
 
     /// Ends the recovery of a committed chunk whose replicas turned out to be complete.

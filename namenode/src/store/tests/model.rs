@@ -160,9 +160,16 @@ impl Op {
             Self::BeginRecovery(target) => Edit::BeginRecovery { inode: said(target).0 },
             Self::CommitRecovery(target) => {
                 let (inode, _, extent) = said(target);
-                let chunk = model.node_by_id(inode).and_then(|node| node.chunks.last());
-                let generation = chunk.and_then(|chunk| chunk.recovery).unwrap_or(GenStamp(1));
-                Edit::CommitRecovery { extent: Extent { generation, ..extent.unwrap_or(NO_CHUNK) } }
+                let chunks = model.node_by_id(inode).map_or(&[][..], |node| &node.chunks[..]);
+                let before = chunks.len().checked_sub(2).filter(|_| target.file % 2 == 0);
+                let chunk = before.map_or(chunks.last(), |before| chunks.get(before));
+                let said = extent.unwrap_or(NO_CHUNK);
+                let extent = Extent {
+                    chunk: chunk.map_or(said.chunk, |chunk| chunk.id),
+                    generation: chunk.and_then(|chunk| chunk.recovery).unwrap_or(GenStamp(1)),
+                    ..said
+                };
+                Edit::CommitRecovery { extent, lossy: target.lie % 3 == 0 }
             }
             Self::Reap { limit } => Edit::Reap { limit: *limit },
             Self::SetNodeDuty { nodes, duty } => {
@@ -624,7 +631,7 @@ impl Model {
                 self.file_of(*inode)?.holder = Some(RECOVERY_HOLDER.to_owned());
                 Ok(Some(Outcome::Recovery { closed: false, chunks }))
             }
-            Edit::CommitRecovery { extent } => {
+            Edit::CommitRecovery { extent, lossy } => {
                 let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);
                 let node = self.nodes.values_mut().find(has).ok_or(NotFound)?;
                 let chunk = node.chunks.iter_mut().find(|chunk| chunk.id == extent.chunk).unwrap();
@@ -640,12 +647,17 @@ impl Model {
                 if extent.length > 1_024 {
                     return Err(InvalidArgument);
                 }
-                if extent.length < chunk.readable || chunk.length.is_some_and(|known| known != extent.length)
-                {
+                let known = chunk.length.unwrap_or(u64::MAX);
+                if (extent.length < chunk.readable && !lossy) || extent.length > known {
                     return Err(StaleChunk);
                 }
+                let lost = chunk.length.is_some_and(|known| extent.length < known);
                 chunk.generation = extent.generation;
                 (chunk.length, chunk.readable, chunk.recovery) = (Some(extent.length), extent.length, None);
+                let at = node.chunks.iter().position(|chunk| chunk.id == extent.chunk).unwrap();
+                if lost {
+                    node.chunks.truncate(at + 1);
+                }
                 if extent.length == 0 {
                     node.chunks.pop();
                 }

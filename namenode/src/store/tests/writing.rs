@@ -182,7 +182,7 @@ fn recovery_takes_the_file_from_its_writer() {
     let begin = || Edit::BeginRecovery { inode };
     let wanted =
         |generation: u64| Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, generation, 50)] };
-    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50) }), StaleChunk);
+    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50), lossy: false }), StaleChunk);
     assert_eq!(fixture.ok(begin()), wanted(1));
     assert_eq!(fixture.ok(begin()), wanted(2));
     let taken = Change::LeaseTaken { inode, holder: RECOVERY_HOLDER.into() };
@@ -191,7 +191,8 @@ fn recovery_takes_the_file_from_its_writer() {
     let holder = RECOVERY_HOLDER.to_owned();
     let pretender = Edit::Complete { inode, holder, last: Some(extent(FIRST, 0, 50)) };
     assert_eq!(fixture.code(pretender), LeaseConflict, "nobody can call himself that");
-    let commit = |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length) };
+    let commit =
+        |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length), lossy: false };
     assert_eq!(fixture.code(commit(1, 60)), StaleChunk, "an older attempt");
     assert_eq!(fixture.code(commit(2, 1_025)), InvalidArgument);
     for lost in [0, 49] {
@@ -221,11 +222,11 @@ fn recovery_without_replicas_drops_the_chunk() {
     let begun = Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 9), extent(SECOND, 3, 0)] };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
     fixture.take_changes();
-    fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 3, 0) });
+    fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 3, 0), lossy: false });
     assert_eq!(fixture.take_changes(), [Change::ChunkRemoved { chunk: SECOND }]);
     assert!(fixture.stat("/f").unwrap().open, "the chunk before it is not known to be complete");
-    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 3, 0) }), NotFound);
-    fixture.ok(Edit::CommitRecovery { extent: extent(FIRST, 0, 9) });
+    assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 3, 0), lossy: false }), NotFound);
+    fixture.ok(Edit::CommitRecovery { extent: extent(FIRST, 0, 9), lossy: false });
     let committed = Change::ChunkCommitted { chunk: FIRST, generation: GEN, length: 9 };
     assert_eq!(fixture.take_changes(), [committed, Change::LeaseReleased { inode }]);
     let status = fixture.stat("/f").unwrap();
@@ -250,8 +251,10 @@ fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
         Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 1_000), extent(SECOND, 3, 7)] };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
     fixture.take_changes();
-    let commit =
-        |chunk, generation, length| Edit::CommitRecovery { extent: extent(chunk, generation, length) };
+    let commit = |chunk, generation, length| Edit::CommitRecovery {
+        extent: extent(chunk, generation, length),
+        lossy: false,
+    };
     for wrong in [0, 999, 1_001] {
         assert_eq!(fixture.code(commit(FIRST, 2, wrong)), StaleChunk);
     }
@@ -264,6 +267,27 @@ fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
     fixture.ok(commit(SECOND, 3, 20));
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 1_020);
+    fixture.check_invariants();
+}
+
+#[test]
+fn a_chunk_that_lost_its_end_ends_the_file() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/f", "w");
+    fixture.ok(add(inode, None));
+    fixture.ok(add(inode, Some(extent(FIRST, 0, 1_000))));
+    fixture.ok(commit_length(inode, extent(SECOND, 1, 7)));
+    fixture.ok(Edit::BeginRecovery { inode });
+    fixture.take_changes();
+    let commit = |length, lossy| Edit::CommitRecovery { extent: extent(FIRST, 2, length), lossy };
+    assert_eq!(fixture.code(commit(600, false)), StaleChunk);
+    assert_eq!(fixture.code(commit(1_001, true)), StaleChunk);
+    fixture.ok(commit(600, true));
+    let committed = Change::ChunkCommitted { chunk: FIRST, generation: GenStamp(GEN.0 + 2), length: 600 };
+    let changes = [Change::ChunkRemoved { chunk: SECOND }, committed, Change::LeaseReleased { inode }];
+    assert_eq!(fixture.take_changes(), changes);
+    let status = fixture.stat("/f").unwrap();
+    assert!(!status.open && status.length == 600);
     fixture.check_invariants();
 }
 
