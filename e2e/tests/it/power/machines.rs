@@ -33,11 +33,17 @@ impl Machines {
             println!("skipped: {reason}");
             return Ok(None);
         }
-        let namenode_args = ["--heartbeat-interval", "200ms", "--stale-after", "1s", "--dead-after", "5s"];
+        // What was flushed and never synced may be lost everywhere; that it is takes the time of a restart to be certain.
+        let namenode_args = [
+            ["--heartbeat-interval", "200ms"],
+            ["--stale-after", "1s"],
+            ["--dead-after", "5s"],
+            ["--restart-grace", "6s"],
+        ];
         let options = Options {
             namenodes,
             datanodes: DATANODES,
-            namenode_args: namenode_args.map(str::to_owned).to_vec(),
+            namenode_args: namenode_args.concat().into_iter().map(str::to_owned).collect(),
             ..Options::default()
         };
         let cluster = TestCluster::prepare(&options).await?;

@@ -6,6 +6,7 @@
 
 mod liars;
 mod machines;
+mod tails;
 mod work;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use dfs_e2e::long_form;
 use dfs_local::Daemon;
+use futures_util::future::try_join_all;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 use rand::{RngExt, SeedableRng};
@@ -25,6 +27,8 @@ use work::work;
 /// Clients that write files, and clients that only change names.
 const WRITERS: u64 = 3;
 const STORMS: u64 = 2;
+/// Time for what only needs everything to run: lease recovery waits for the DataNodes' reports.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn seed() -> Result<u64> {
     let seed = match std::env::var("DFS_SEED") {
@@ -76,12 +80,13 @@ async fn power_cuts(namenodes: u16, cuts: u64) -> Result<()> {
     stop.send(true)?;
 
     let dfs = cluster.client().await?;
-    let (mut done, mut failed) = (0, 0);
+    let (mut done, mut failed, mut accounts) = (0, 0, Vec::new());
     for writer in writers {
         let account = writer.await??;
         (done, failed) = (done + account.done, failed + account.failed);
-        account.check(&dfs).await?;
+        accounts.push(account);
     }
+    try_join_all(accounts.iter().map(|account| account.check(&dfs))).await?;
     let names = all_is_there(&dfs, storms).await?;
     println!(
         "{done} operations on files, {failed} without an answer, {names} on names over {cuts} power cuts"

@@ -1,7 +1,6 @@
 //! A client that writes, and keeps account of what was acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -9,10 +8,13 @@ use dfs_client::{CreateOptions, Dfs, FileWriter};
 use dfs_e2e::{content, wait};
 use dfs_types::{ErrorCode, FsPath, Mode};
 use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+
+use super::PATIENCE;
 
 /// So that a file of some megabytes has several chunks.
 const CHUNK: u64 = 1 << 20;
@@ -20,8 +22,6 @@ const CHUNK: u64 = 1 << 20;
 const LONGEST: usize = 5 << 19;
 /// Most files that a client holds open.
 const MAX_OPEN: usize = 3;
-/// Time for what only needs everything to run: lease recovery waits for the DataNodes' reports.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a file's bytes are made from, and how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,9 +224,10 @@ impl Account {
             let found = wait::until("an acknowledged file is read", PATIENCE, || read(dfs, path)).await?;
             ensure!(found == content.bytes(), "{path} has other bytes than were acknowledged");
         }
-        for (path, (content, synced)) in &self.synced {
-            self.check_synced(dfs, path, *content, *synced).await?;
-        }
+        // Each waits for a recovery of its own.
+        let synced = self.synced.iter();
+        try_join_all(synced.map(|(path, (content, synced))| check_synced(dfs, path, *content, *synced)))
+            .await?;
         for (one, other, content) in &self.moving {
             let mut names = Vec::new();
             for path in [one, other] {
@@ -249,23 +250,19 @@ impl Account {
         }
         Ok(())
     }
+}
 
-    /// A file whose writer is gone ends where it was synced at least.
-    async fn check_synced(&self, dfs: &Dfs, path: &FsPath, content: Content, synced: usize) -> Result<()> {
-        let what = format!("{path}, {synced} bytes of which were synced, is closed by lease recovery");
-        wait::until(&what, PATIENCE, || async {
-            ensure!(
-                dfs.recover_lease(path).await?,
-                "its lease is being recovered: {}",
-                chunks(dfs, path).await?
-            );
-            anyhow::Ok(())
-        })
-        .await?;
-        let what = format!("{path}, {synced} bytes of which were synced, is read");
-        let found = wait::until(&what, PATIENCE, || read(dfs, path)).await?;
-        ensure!(found.len() >= synced, "{path} has {} bytes, but {synced} were synced", found.len());
-        ensure!(content.bytes().starts_with(&found), "{path} has other bytes than were written");
-        Ok(())
-    }
+/// A file whose writer is gone ends where it was synced at least.
+async fn check_synced(dfs: &Dfs, path: &FsPath, content: Content, synced: usize) -> Result<()> {
+    let what = format!("{path}, {synced} bytes of which were synced, is closed by lease recovery");
+    wait::until(&what, PATIENCE, || async {
+        ensure!(dfs.recover_lease(path).await?, "its lease is being recovered: {}", chunks(dfs, path).await?);
+        anyhow::Ok(())
+    })
+    .await?;
+    let what = format!("{path}, {synced} bytes of which were synced, is read");
+    let found = wait::until(&what, PATIENCE, || read(dfs, path)).await?;
+    ensure!(found.len() >= synced, "{path} has {} bytes, but {synced} were synced", found.len());
+    ensure!(content.bytes().starts_with(&found), "{path} has other bytes than were written");
+    Ok(())
 }
