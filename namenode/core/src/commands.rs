@@ -3,6 +3,7 @@
 use dfs_types::{ChunkId, Millis, NodeId};
 
 use crate::cluster::Cluster;
+use crate::copies::patience;
 use crate::node_list::NodeIndex;
 use crate::{Command, NodeState};
 
@@ -22,7 +23,7 @@ impl Cluster {
             return Vec::new();
         }
         let mut commands = self.recovery_commands(index, now);
-        commands.extend(self.copy_commands(index));
+        commands.extend(self.copy_commands(index, now));
         let replicas = self.deletions_to_tell(index, now);
         if !replicas.is_empty() {
             commands.push(Command::Delete { replicas });
@@ -40,16 +41,16 @@ impl Cluster {
         commands
     }
 
-    fn copy_commands(&mut self, index: NodeIndex) -> Vec<Command> {
+    fn copy_commands(&mut self, index: NodeIndex, now: Millis) -> Vec<Command> {
         let Some(node) = self.nodes.get_mut(index) else {
             return Vec::new();
         };
         let orders = std::mem::take(&mut node.copy_orders);
-        orders.into_iter().filter_map(|id| self.copy_command(id, index)).collect()
+        orders.into_iter().filter_map(|id| self.copy_command(id, index, now)).collect()
     }
 
     /// The order for the chunk's copies the node has not been told of yet; `None` if they were called off.
-    fn copy_command(&mut self, id: ChunkId, source: NodeIndex) -> Option<Command> {
+    fn copy_command(&mut self, id: ChunkId, source: NodeIndex, now: Millis) -> Option<Command> {
         let chunk = self.map.get(id)?;
         let (generation, length) = (chunk.generation, chunk.length()?);
         let copies = self.replication.copies.get_mut(&id)?;
@@ -57,6 +58,8 @@ impl Cluster {
         let (mut targets, mut paces) = (Vec::new(), Vec::new());
         for copy in untold {
             copy.told = true;
+            // Its time begins now: it may have waited long for this heartbeat.
+            copy.deadline = now.plus(patience(&self.config, copy.bytes, copy.bytes_per_second));
             targets.push(copy.target);
             paces.push(copy.bytes_per_second);
         }

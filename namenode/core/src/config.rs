@@ -75,9 +75,9 @@ impl Default for Config {
             // Two full chunks at a time leave room for clients; small chunks would otherwise wait for heartbeats.
             max_copies_per_node: 16,
             max_copy_bytes_per_node: 2 * limits::DEFAULT_CHUNK_SIZE,
-            // About every second of 5,000 nodes sends one full chunk and receives one: racks' uplinks are shared.
-            max_copies: 16_384,
-            max_copy_bytes: 4_096 * limits::DEFAULT_CHUNK_SIZE,
+            // Each of 5,000 nodes sends a full chunk and receives one, and some a second: racks' uplinks are shared.
+            max_copies: 32_768,
+            max_copy_bytes: 8_192 * limits::DEFAULT_CHUNK_SIZE,
             // Half of what a single hard disk does.
             busy_copy_bytes_per_second: 64 << 20,
             maintenance_min_replicas: 1,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dfs_types::{ChunkId, Millis};
 
+use crate::Config;
 use crate::chunk_map::Urgency;
 use crate::cluster::Cluster;
 use crate::node::{Allowance, Node};
@@ -41,6 +42,12 @@ pub(crate) struct Copying {
     pub(crate) told: bool,
     /// Whether the balancer wants it.
     pub(crate) moves: bool,
+}
+
+/// How long a copy may take.
+pub(crate) fn patience(config: &Config, bytes: u64, bytes_per_second: u64) -> Duration {
+    let slow = if bytes_per_second == 0 { BYTES_PER_SECOND } else { (bytes_per_second / 2).max(1) };
+    config.copy_timeout + Duration::from_secs(bytes / slow.min(BYTES_PER_SECOND))
 }
 
 /// What came of planning one chunk.
@@ -290,9 +297,7 @@ impl Cluster {
             receiver.moving += u32::from(moves);
         }
         self.replication.running.start(bytes);
-        let slow = if bytes_per_second == 0 { BYTES_PER_SECOND } else { (bytes_per_second / 2).max(1) };
-        let patience = self.config.copy_timeout + Duration::from_secs(bytes / slow.min(BYTES_PER_SECOND));
-        let deadline = now.plus(patience);
+        let deadline = now.plus(patience(&self.config, bytes, bytes_per_second));
         let copy = Copying { source, target, bytes, bytes_per_second, deadline, told: false, moves };
         self.replication.copies.entry(id).or_default().push(copy);
     }
@@ -305,7 +310,7 @@ mod tests {
     use super::*;
     use crate::node::Streams;
     use crate::test_support::{LENGTH, Rig, TERM, node_id, number, record, stats};
-    use crate::{Command, Config, NodeStats};
+    use crate::{Command, NodeStats};
 
     /// Targets of each copy ordered from node `n`.
     fn copies(rig: &mut Rig, n: u16) -> Vec<(u64, Vec<u16>)> {

@@ -159,12 +159,13 @@ impl Cluster {
                 chunk.untidy = false;
             }
         }
+        self.survey(now);
+        // Every chunk is looked at here.
         self.forget_reviews();
         self.forget_duty_progress();
         if !self.decides() {
             return;
         }
-        self.survey(now);
         let unusual = self.map.classes().has_unusual();
         let wanting = |id: &ChunkId| unusual || self.urgency_of(*id).is_some() || self.is_untidy(*id);
         let wanting: Vec<ChunkId> = self.map.ids().filter(wanting).collect();

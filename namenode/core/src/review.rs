@@ -14,6 +14,9 @@ use crate::node_list::NodeIndex;
 /// Chunks looked at per tick: a few hundred milliseconds at most.
 const LOOKED_AT: usize = 131_072;
 
+/// What is in no hurry counts as so many chunks.
+const UNHURRIED: usize = 4;
+
 /// Why a node's chunks are gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -21,6 +24,8 @@ pub(crate) enum Why {
     Died,
     /// What is to be done for them may have changed.
     Changed,
+    /// They may lie badly, because there are other places now. That is in no hurry.
+    OtherPlaces,
     /// To make sure that none of them depends on the node.
     Proof,
 }
@@ -100,17 +105,18 @@ impl Cluster {
                 let Some(node) = self.reviews.later.pop_first() else {
                     break;
                 };
-                self.review(node, Why::Changed, Vec::new());
+                self.review(node, Why::OtherPlaces, Vec::new());
                 // An empty list costs something, too.
                 left -= 1;
                 continue;
             };
+            let cost = if review.why == Why::OtherPlaces { UNHURRIED } else { 1 };
             let mut refuted = false;
             while left > 0
                 && !refuted
                 && let Some(id) = review.chunks.pop()
             {
-                left -= 1;
+                left = left.saturating_sub(cost);
                 refuted = !self.review_chunk(id, review.node, review.why);
             }
             if refuted || review.chunks.is_empty() {
@@ -132,7 +138,7 @@ impl Cluster {
                 self.map.forget(id, index, None);
                 self.refile(id);
             }
-            Why::Changed => self.refile(id),
+            Why::Changed | Why::OtherPlaces => self.refile(id),
             Why::Proof => return self.is_provably_free_of(id, index),
         }
         true

@@ -18,7 +18,7 @@ const SMALL: usize = 64;
 /// Nodes drawn for one replica.
 const DRAWS: usize = 12;
 /// Times per tick that all nodes of a large cluster are looked at.
-const SCANS: u32 = 64;
+const SCANS: u32 = 16;
 
 /// The nodes of one rack that replicas can go to, as of the last tick.
 #[derive(Debug)]

@@ -461,7 +461,9 @@ impl World {
                 assert_eq!((generation, length), (GENERATION, LENGTH));
                 for target in targets.into_iter().map(Self::number) {
                     assert_ne!(target, n);
-                    let up = self.nodes[target].process == Process::Up;
+                    // A process that has just begun breaks off what comes for the one before it.
+                    let current = self.cluster().is_current(node_id(target), self.nodes[target].incarnation);
+                    let up = self.nodes[target].process == Process::Up && current;
                     if !lost && up && self.nodes[n].disk.get(&chunk) == Some(&Bytes::Intact) {
                         let least = (length * 1_000).checked_div(bytes_per_second).unwrap_or(200);
                         let time = Duration::from_millis(least + self.rng.random_range(0..4_000));

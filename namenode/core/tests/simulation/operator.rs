@@ -66,11 +66,13 @@ impl World {
     pub(crate) fn operate(&mut self, n: usize, later: Millis) {
         let state = self.cluster().nodes(self.now).into_iter().find(|node| node.id == node_id(n));
         let state = state.map(|node| node.duty).unwrap_or_default();
-        let spare = self.in_service() > 6 && self.nodes[n].process != Process::Lost;
+        // Nobody puts a node back into service that he has just wiped.
+        let exists = self.nodes[n].process != Process::Lost;
+        let spare = exists && self.in_service() > 6;
         match self.rng.random_range(0..10) {
             0 | 1 if spare => self.set_duty(n, NodeDuty::Decommission),
             2 if spare => self.set_duty(n, NodeDuty::Maintenance { until: later }),
-            3 => self.set_duty(n, NodeDuty::InService),
+            3 if exists => self.set_duty(n, NodeDuty::InService),
             4 => {
                 let settings = Balancing { threshold_permille: 20, ..Balancing::default() };
                 self.commit(Event::BalancerSet { settings: Some(settings) });
@@ -100,7 +102,7 @@ impl World {
     /// The last decisions: every node serves again, or those that are to go stay away.
     pub(crate) fn calm_operator(&mut self) {
         for n in 0..self.nodes.len() {
-            if self.seed % 4 < 2 && self.has_duty(n) {
+            if self.seed % 4 < 2 && self.has_duty(n) && self.nodes[n].process != Process::Lost {
                 self.set_duty(n, NodeDuty::InService);
             }
         }
