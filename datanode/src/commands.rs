@@ -64,7 +64,7 @@ struct Copy {
     generation: GenStamp,
     targets: Vec<Endpoint>,
     bytes_per_second: u64,
-    _unfinished: Unfinished,
+    unfinished: Unfinished,
 }
 
 /// One copy that waits or is being sent. When there are none left, whoever watches is told.
@@ -134,8 +134,8 @@ impl Inbox {
     pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, births: u64, order: Order) {
         let taken = match order {
             Order::Copy { chunk, generation, targets, bytes_per_second } => {
-                let _unfinished = Unfinished::count(&self.unfinished);
-                let copy = Copy { term, chunk, generation, targets, bytes_per_second, _unfinished };
+                let unfinished = Unfinished::count(&self.unfinished);
+                let copy = Copy { term, chunk, generation, targets, bytes_per_second, unfinished };
                 self.copies.try_send(copy).is_ok()
             }
             Order::Delete(replicas) => self.take_deletions(&replicas, DeletionOrder { term, births }),
@@ -181,7 +181,7 @@ impl Worker {
 }
 
 async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
-    let Copy { term, chunk, generation, targets, bytes_per_second, _unfinished } = copy;
+    let Copy { term, chunk, generation, targets, bytes_per_second, unfinished: _until_sent } = copy;
     if !fence.allows(term) {
         debug!(%chunk, %generation, term, "the copy's order is of an earlier leader");
         return;

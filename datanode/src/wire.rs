@@ -238,7 +238,7 @@ mod tests {
         let mut waits = Vec::new();
         for further in [2, 1, 0] {
             let downstream = (0..further).map(|_| node()).collect();
-            let header = Header { patience, downstream, ..header() };
+            let header = Header { downstream, patience, ..header() };
             patience = read_header(message(header)).unwrap().patience_onward();
             waits.push(patience.as_secs());
         }

@@ -52,7 +52,7 @@ async fn holders(dfs: &Dfs, path: &FsPath) -> Result<Vec<u16>> {
 async fn ports(cluster: &TestCluster, but: Daemon) -> Result<Vec<u16>> {
     let all = cluster.status().await?.into_iter();
     let others = all.filter(|status| matches!(status.daemon, Daemon::DataNode(_)) && status.daemon != but);
-    let port = |address: String| Some(address.rsplit_once(':')?.1.parse().ok()?);
+    let port = |address: String| address.rsplit_once(':')?.1.parse().ok();
     let mut ports: Vec<u16> = others.filter_map(|status| status.address.and_then(port)).collect();
     ports.sort_unstable();
     Ok(ports)
