@@ -177,7 +177,7 @@ mod tests {
         fn commit(&self, number: i32) -> Result<i32, String> {
             self.writer
                 .execute("INSERT OR REPLACE INTO page VALUES (?1, zeroblob(3000))", [number % 64])
-                .unwrap();
+                .map_err(|error| error.to_string())?;
             let pages = self.checkpointer.desk.pages.load(Ordering::Relaxed);
             self.checkpointer.after_commit(&self.writer).map(|()| pages)
         }
