@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfs_types::limits::RETRY_TTL;
@@ -78,15 +78,22 @@ proptest! {
     }
 }
 
+/// Copies that must be taken while edits go on.
+const ENOUGH_COPIES: usize = 5;
+
 #[test]
 fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
     let fixture = Fixture::new();
-    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let (acknowledged, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let written = Arc::new(AtomicBool::new(false));
     let copies = fixture.home.path().join("copies");
     fs::create_dir(&copies).unwrap();
     fixture.wait(async {
         let writing = async {
-            for round in 0..40 {
+            let mut round = 0;
+            // However slow copying is beside this.
+            while round < 40 || made.load(Ordering::SeqCst) < ENOUGH_COPIES {
+                round += 1;
                 let mut all = tokio::task::JoinSet::new();
                 for index in 0..5 {
                     let store = fixture.store().clone();
@@ -99,12 +106,14 @@ fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
                     acknowledged.fetch_add(1, Ordering::SeqCst);
                 }
             }
+            written.store(true, Ordering::SeqCst);
         };
         let (seen, from, to) = (acknowledged.clone(), fixture.directory(), copies.clone());
+        let (count, ended) = (made.clone(), written.clone());
         // As a crash would find the files: without the store's knowledge, while it writes.
         let copying = std::thread::spawn(move || {
             let mut expected = Vec::new();
-            while seen.load(Ordering::SeqCst) < 180 {
+            while !ended.load(Ordering::SeqCst) {
                 let at_least = seen.load(Ordering::SeqCst);
                 let copy = to.join(expected.len().to_string());
                 fs::create_dir(&copy).unwrap();
@@ -118,12 +127,12 @@ fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
                     fs::copy(&segment, copy.join("log").join(segment.file_name().unwrap())).unwrap();
                 }
                 expected.push(at_least);
+                count.fetch_add(1, Ordering::SeqCst);
             }
             expected
         });
         writing.await;
         let expected = copying.join().unwrap();
-        assert!(expected.len() > 3, "too few copies: {}", expected.len());
         let step = expected.len().div_ceil(20);
         for (index, at_least) in expected.into_iter().enumerate().step_by(step) {
             let directory = Directory::open(&copies.join(index.to_string())).unwrap();

@@ -715,9 +715,9 @@ fn compare(fixture: &Fixture, model: &Model) -> Result<(), TestCaseError> {
     }
     let contents = fixture.store().contents();
     let duties: Vec<(NodeId, NodeDuty)> = model.duties.iter().map(|(node, duty)| (*node, *duty)).collect();
-    prop_assert_eq!(contents.duties().unwrap(), duties);
-    prop_assert_eq!(contents.balancer().unwrap(), model.balancer);
-    prop_assert_eq!(contents.safe_mode().unwrap(), model.safe_mode);
+    prop_assert_eq!(contents.duties(), Ok(duties));
+    prop_assert_eq!(contents.balancer(), Ok(model.balancer));
+    prop_assert_eq!(contents.safe_mode(), Ok(model.safe_mode));
     Ok(())
 }
 
