@@ -48,6 +48,8 @@ const FORMAT_VERSION: u16 = 1;
 const CHECKSUM_CRC32C: u16 = 1;
 /// Size of the header without the path, and the unit its size is a multiple of.
 const FIXED_BYTES: usize = 128;
+/// What a disk writes as a whole, in bytes.
+const SECTOR: usize = 512;
 /// Where the header's own checksum stands.
 const SUM_AT: usize = 80;
 const LENGTH_OPEN: u64 = u64::MAX;
@@ -187,6 +189,11 @@ impl Header {
     /// Reads the header of an open `.crc` file.
     pub(crate) fn read(sums: &File) -> io::Result<Result<Self, HeaderError>> {
         Ok(Self::decode(&read_up_to(sums, 0, MAX_HEADER_BYTES)?))
+    }
+
+    /// Whether an open `.crc` file has zeros, or nothing, where its header begins: then none ever reached the disk.
+    pub(crate) fn is_blank(sums: &File) -> io::Result<bool> {
+        Ok(read_up_to(sums, 0, SECTOR)?.iter().all(|byte| *byte == 0))
     }
 }
 

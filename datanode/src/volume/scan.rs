@@ -165,11 +165,13 @@ fn fits(data: u64, sums: u64) -> bool {
 }
 
 /// Cuts a torn replica to the bytes that its checksums prove, and answers how many they are; `None` if not even its
-/// header is readable.
+/// header is readable. Without a header nothing of it was ever synced: it has no bytes.
 fn salvage(paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option<u64>> {
     let data = File::options().read(true).write(true).open(&paths.data)?;
     let sums = File::options().read(true).write(true).open(&paths.sums)?;
-    let Ok(header) = Header::read(&sums)? else { return Ok(None) };
+    let Ok(header) = Header::read(&sums)? else {
+        return Ok(Header::is_blank(&sums)?.then_some(0));
+    };
     if header.chunk != chunk || size > MAX_CHUNK_SIZE {
         return Ok(None);
     }
@@ -325,6 +327,21 @@ mod tests {
         }
         let sums = fs::read(&paths.sums).unwrap();
         assert_eq!(sums[header.size()..], checksum::compute(&[5; 700]));
+    }
+
+    #[test]
+    fn a_replica_that_never_got_its_header_has_no_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::for_test(dir.path());
+        let damaged = [&[1], header(3, NONE).encode().as_slice()].concat();
+        for (chunk, sums) in [(1, Vec::new()), (2, vec![0; 300]), (3, damaged)] {
+            let paths = volume.replica(Place::Rbw, ChunkId(chunk), GenStamp(7));
+            fs::write(&paths.data, [5; 600]).unwrap();
+            fs::write(&paths.sums, sums).unwrap();
+        }
+        let found = scan(&volume).unwrap();
+        let states: Vec<_> = found.iter().map(|found| (found.length, found.state)).collect();
+        assert_eq!(states, [(0, State::Rwr), (0, State::Rwr), (600, State::Corrupt)]);
     }
 
     #[test]

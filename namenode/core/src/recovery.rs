@@ -110,7 +110,9 @@ impl Cluster {
         let primary = usable
             .find(|index| !recovery.tried.contains(index))
             .map_or(primary.map(|index| (index, true)), |index| Some((index, false)));
-        let hopeless = holders == Holders::default()
+        // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
+        let nothing = holders.fit.is_empty() && (!holders.unfit || (certain && recovery.acknowledged == 0));
+        let hopeless = nothing
             && (certain || recovery.acknowledged == 0)
             && recovery.hopeless.is_none_or(|at| now.since(at) >= timeout)
             && self.nothing_will_turn_up(recovery.since, now);
@@ -397,6 +399,25 @@ mod tests {
             rig.run(Duration::from_secs(2), &[0, 1, 2]);
             assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
             assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+            rig.check();
+        }
+    }
+
+    #[test]
+    fn damaged_replicas_are_given_up_only_if_nobody_counts_on_them() {
+        let (all, one_silent): (&[u16], &[u16]) = (&[0, 1, 2], &[0, 1]);
+        for (acknowledged, alive, expected) in [(0, all, true), (1, all, false), (0, one_silent, false)] {
+            let mut rig = Rig::with_nodes(3);
+            rig.out_of_safe_mode();
+            rig.open_chunk(10, 3, &[]);
+            for node in [0, 1, 2] {
+                rig.changed(node, of_state(ReplicaState::Corrupt));
+            }
+            wanted_with(&mut rig, acknowledged);
+            let effects = rig.run(Duration::from_mins(5), alive);
+            let given_up = Effect::NothingToRecover { chunk: ChunkId(10), new_generation: NEW };
+            assert_eq!(effects.contains(&given_up), expected, "{acknowledged} {alive:?}");
+            assert_eq!(ordered(&mut rig), None);
             rig.check();
         }
     }
