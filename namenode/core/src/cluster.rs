@@ -377,6 +377,12 @@ impl Cluster {
             for id in pipelined {
                 self.refile(id);
             }
+            // In safe mode that noted nothing, and the node is gone for good.
+            let depending = self.dependents.iter().filter(|(_, nodes)| nodes.contains(index));
+            let depending: Vec<ChunkId> = depending.map(|(id, _)| *id).collect();
+            for id in depending {
+                self.note_dependents(id);
+            }
             self.forget_in_recoveries(index);
             self.map.set_class(index, Class::Service);
             self.nodes.remove(index);
