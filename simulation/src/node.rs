@@ -35,6 +35,8 @@ pub(crate) struct DataNode {
     pub(crate) stopping: bool,
     /// Term of the leader that it obeys.
     pub(crate) fence: u64,
+    /// Whether it was dead once: it may be given more time than others from then on.
+    pub(crate) has_died: bool,
     /// When the NameNode heard of it last.
     pub(crate) heard: Option<Millis>,
     pub(crate) disk: Disk,
@@ -69,6 +71,7 @@ impl DataNode {
             registered: false,
             stopping: false,
             fence: 0,
+            has_died: false,
             heard: None,
             disk,
             capacity,

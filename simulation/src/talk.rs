@@ -136,14 +136,14 @@ impl World {
             self.rules.broken(self.now, || format!("an order involves node {node}, which does not exist"));
             return;
         };
-        let patience = self.patience(it.stopping);
+        let patience = self.patience(it);
         let silence = it.heard.map(|heard| self.now.since(heard));
         self.rules.ordered(silence, patience + MARGIN, node, self.now);
     }
 
-    fn patience(&self, stopping: bool) -> Duration {
+    fn patience(&self, node: &DataNode) -> Duration {
         let config = &self.settings.config;
-        if stopping { config.restart_grace.max(config.dead_after) } else { config.dead_after }
+        if node.stopping || node.has_died { config.restart_grace.max(config.dead_after) } else { config.dead_after }
     }
 
     /// The NameNode has no orders for dead nodes.
@@ -152,7 +152,7 @@ impl World {
         let dead = self.nodes.iter().enumerate().filter(|(_, node)| {
             let silence = node.heard.map(|heard| now.since(heard));
             node.process != Process::Up
-                && silence.is_some_and(|silence| silence > self.patience(node.stopping) + MARGIN)
+                && silence.is_some_and(|silence| silence > self.patience(node) + MARGIN)
         });
         let dead: Vec<usize> = dead.map(|(node, _)| node).collect();
         // All in turn.

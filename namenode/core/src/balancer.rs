@@ -8,7 +8,7 @@
 //! It ends by itself when every node is within the threshold, or when nothing could be moved for long.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_types::{ChunkId, Millis};
@@ -28,6 +28,8 @@ const SAMPLE: usize = 256;
 const LOOKED_AT: usize = 131_072;
 /// Chunks of one source tried per tick.
 const TRIED: usize = 16;
+/// Sources in a row of which nothing can be moved, after which the next tick goes on with others.
+const FRUITLESS: usize = 64;
 /// Targets tried for one chunk.
 const TARGETS: usize = 8;
 /// A node may move as much as it does in this time at once.
@@ -234,31 +236,29 @@ impl Cluster {
     /// Moves chunks between nodes of which at least one is beyond the threshold.
     fn move_between(
         &mut self,
-        above: Vec<Space>,
+        mut above: Vec<Space>,
         mut below: Vec<Space>,
         beyond: impl Fn(&Space) -> bool,
         now: Millis,
     ) {
-        let mut looked_at = 0;
-        self.balancer.samples.retain(|node, _| above.iter().any(|space| space.node == *node));
+        let sources: BTreeSet<NodeIndex> = above.iter().map(|space| space.node).collect();
+        self.balancer.samples.retain(|node, _| sources.contains(node));
+        below.retain(|space| self.may_move(space.node, now));
+        // Everyone has a turn, though some can move nothing.
+        if !above.is_empty() {
+            let first = self.rng.random_range(0..above.len());
+            above.rotate_left(first);
+        }
+        let (mut looked_at, mut fruitless) = (0, 0);
         for mut source in above {
-            if self.balancer.moves.len() >= self.config.max_moves as usize {
+            let enough = self.balancer.moves.len() >= self.config.max_moves as usize;
+            if enough || below.is_empty() || fruitless >= FRUITLESS {
                 return;
             }
-            if !self.may_move(source.node, now) {
+            if !self.may_move(source.node, now) || !self.has_sample(&source, &mut looked_at, now) {
                 continue;
             }
-            let drawn = self.balancer.samples.get(&source.node);
-            let again =
-                |(at, chunks): &(Millis, Vec<ChunkId>)| chunks.is_empty() && now.since(*at) >= DRAW_AGAIN;
-            if drawn.is_none_or(again) {
-                if looked_at >= LOOKED_AT {
-                    continue;
-                }
-                looked_at += self.map.held_count(source.node);
-                let chunks = self.sample(source.node);
-                self.balancer.samples.insert(source.node, (now, chunks));
-            }
+            fruitless += 1;
             for _ in 0..TRIED {
                 let sample = self.balancer.samples.get_mut(&source.node);
                 let Some(id) = sample.and_then(|(_, chunks)| chunks.pop()) else {
@@ -268,15 +268,33 @@ impl Cluster {
                 let Some((at, bytes)) = self.move_chunk(id, source.node, &below, useful, now) else {
                     continue;
                 };
+                fruitless = 0;
                 source.used = source.used.saturating_sub(bytes);
                 if let Some(target) = below.get_mut(at) {
                     target.used += bytes;
+                    if !self.may_move(target.node, now) {
+                        below.remove(at);
+                    }
                 }
                 if !self.may_move(source.node, now) {
                     break;
                 }
             }
         }
+    }
+
+    /// Whether some of a source's chunks are drawn; draws them if that is due and this tick has time for it.
+    fn has_sample(&mut self, source: &Space, looked_at: &mut usize, now: Millis) -> bool {
+        let again = |(at, chunks): &(Millis, Vec<ChunkId>)| chunks.is_empty() && now.since(*at) >= DRAW_AGAIN;
+        if self.balancer.samples.get(&source.node).is_none_or(again) {
+            if *looked_at >= LOOKED_AT {
+                return false;
+            }
+            *looked_at += self.map.held_count(source.node);
+            let chunks = self.sample(source.node);
+            self.balancer.samples.insert(source.node, (now, chunks));
+        }
+        true
     }
 
     /// Some of the node's chunks, each with the same chance.

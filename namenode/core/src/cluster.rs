@@ -46,6 +46,8 @@ pub struct Cluster {
     settling: VecDeque<(Millis, ChunkId)>,
     /// How many nodes are expected to report a chunk again.
     pub(crate) expected: IdMap<ChunkId, u16>,
+    /// Chunks of which some node may have a replica in quarantine.
+    pub(crate) foreign: IdSet<ChunkId>,
     pub(crate) reviews: Reviews,
     pub(crate) terrain: Terrain,
     pub(crate) duties: Duties,
@@ -69,6 +71,7 @@ impl Cluster {
             recoveries: Recoveries::new(),
             settling: VecDeque::new(),
             expected: IdMap::default(),
+            foreign: IdSet::default(),
             reviews: Reviews::default(),
             terrain: Terrain::default(),
             duties: Duties::new(),

@@ -147,7 +147,8 @@ impl Cluster {
             let others = nodes.iter().filter(|other| *other != index);
             let places = others.filter_map(|other| self.nodes.get(*other)).map(|node| node.place);
             let node = self.nodes.get(*index);
-            let deaths = node.map_or(0, |node| node.recent_deaths(now));
+            // Whoever was away once has as much right as others.
+            let deaths = node.map_or(0, |node| node.recent_deaths(now).saturating_sub(1));
             let free = node.map_or(0, Node::free_share);
             (spread(places), moved_from == Some(*index), deaths, Reverse(free), *index)
         };

@@ -29,6 +29,10 @@ impl Cluster {
         self.check_nodes(&held, &mut found);
         self.check_copies(&mut found);
         self.check_duties(&mut found);
+        let quarantined = self.nodes.iter().flat_map(|(_, node)| node.quarantined.keys());
+        if quarantined.into_iter().any(|id| !self.foreign.contains(id)) {
+            found.push("a replica in quarantine will not be found when its chunk comes".to_owned());
+        }
         for id in self.recoveries.keys() {
             if self.map.get(*id).is_none() {
                 found.push(format!("chunk {id} is recovered though it is gone"));

@@ -6,9 +6,9 @@
 //! calls in the same order decide the same.
 //!
 //! ```text
-//!  reports ───> reports ──> chunk_map ──> refile ──> replication ─┐
-//!  heartbeats ─> liveness ─────┘            └──────> deletion ────┼──> commands ──> heartbeat replies
-//!  leases ────> lease ──> LeaseExpired … RecoveryWanted ─> recovery┘
+//!  reports ───> reports ──> chunk_map ──> refile ──> replication, copies ─┐
+//!  heartbeats ─> liveness ──> review ───────┴──────> deletion <─ balancer ─┼──> commands ──> heartbeat replies
+//!  leases ────> lease ──> LeaseExpired … RecoveryWanted ──> recovery ──────┘
 //! ```
 //!
 //! It starts as a follower that decides nothing, until it is told that its NameNode leads (`leadership`).

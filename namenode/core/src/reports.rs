@@ -99,6 +99,7 @@ impl Cluster {
             Recorded::Unknown => {
                 if may_be_foreign {
                     node.quarantined.insert(id, reported);
+                    self.foreign.insert(id);
                 } else if leads {
                     node.deletions.add(id, generation);
                 }
@@ -116,6 +117,9 @@ impl Cluster {
 
     /// A chunk has just been made: replicas of it that were reported before count now.
     pub(crate) fn end_quarantine(&mut self, id: ChunkId, effects: &mut Vec<Effect>) {
+        if !self.foreign.remove(&id) {
+            return;
+        }
         let waiting = self.nodes.iter_mut().filter(|(_, node)| !node.quarantined.is_empty());
         let known: Vec<_> =
             waiting.filter_map(|(index, node)| Some((index, node.quarantined.remove(&id)?))).collect();
