@@ -143,7 +143,11 @@ impl World {
 
     fn patience(&self, node: &DataNode) -> Duration {
         let config = &self.settings.config;
-        if node.stopping || node.has_died { config.restart_grace.max(config.dead_after) } else { config.dead_after }
+        if node.stopping || node.has_died {
+            config.restart_grace.max(config.dead_after)
+        } else {
+            config.dead_after
+        }
     }
 
     /// The NameNode has no orders for dead nodes.
