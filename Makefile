@@ -19,13 +19,16 @@ FAILURE_REPORT ?= failure-report
 # Further arguments of the benchmark, such as BENCH='--only large'.
 BENCH ?=
 
+# What `make simulate` plays; '--help' tells what there is.
+SIMULATE ?= --scenario rack-lost --chunks 10000000
+
 BINARIES = dfs dfs-namenode dfs-datanode
 NEXTEST  = 0.9.151
 DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test bench fmt lint generate deny
+.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test bench simulate fmt lint generate deny
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +84,9 @@ failure-test: build ## break a cluster of its own in every way, and see that it 
 
 bench: build ## measure, beside the machine's limits
 	cargo run --locked --release -p dfs-bench -- $(BENCH)
+
+simulate: ## play a scenario with thousands of DataNodes in virtual time around the real decisions
+	cargo run --locked --release -p dfs-simulation -- $(SIMULATE)
 
 fmt: ## format the code
 	cargo fmt --all
