@@ -24,6 +24,8 @@ pub const LABEL_PART_OF: &str = "app.kubernetes.io/part-of";
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Recommended label with the image's tag; in metadata only, never in a selector.
 pub const LABEL_VERSION: &str = "app.kubernetes.io/version";
+/// User who may do anything in a cluster's file system; the operator speaks as this one.
+pub const SUPERUSER: &str = "dfs";
 /// Annotation of a pod template that `kubectl rollout restart` sets.
 pub const ANNOTATION_RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
