@@ -1,0 +1,393 @@
+//! What is there, reduced to what decisions need. Pure: Kubernetes objects and the file system's report in, plain values out.
+
+use std::collections::BTreeMap;
+
+use dfs_client::{ClusterReport, NamenodeGroup, NodeState};
+use dfs_kubernetes::crd::size_in_bytes;
+use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost};
+use dfs_types::{ClusterId, MemberRole, NodeId};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+
+/// Label in which the StatefulSet controller tells which template a pod was made from.
+const REVISION_LABEL: &str = "controller-revision-hash";
+/// Longest text of a pod's trouble that is repeated, in characters.
+const MAX_TROUBLE: usize = 300;
+
+/// Everything about one cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// StatefulSets by name.
+    pub sets: BTreeMap<String, SetView>,
+    /// Pods by name.
+    pub pods: BTreeMap<String, PodView>,
+    /// Claims by name.
+    pub claims: BTreeMap<String, ClaimView>,
+    /// What the NameNodes tell.
+    pub files: Files,
+}
+
+/// What the file system tells of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Files {
+    /// No NameNode serves yet, so nobody was asked.
+    #[default]
+    NotAsked,
+    /// The NameNodes could not be asked, for this reason.
+    Silent(String),
+    /// It told.
+    Told(Box<FilesView>),
+}
+
+impl Files {
+    /// What it told.
+    pub fn told(&self) -> Option<&FilesView> {
+        match self {
+            Self::Told(view) => Some(view),
+            Self::NotAsked | Self::Silent(_) => None,
+        }
+    }
+}
+
+/// A StatefulSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetView {
+    /// What tells it from another one of the same name.
+    pub uid: String,
+    /// Pods it is to have.
+    pub replicas: u32,
+    /// Revision of the template that pods are to be made from, if its controller has seen the last change.
+    pub revision: Option<String>,
+    /// Sizes of its claim templates, in bytes.
+    pub claim_sizes: BTreeMap<String, u64>,
+    /// Pool of its DataNodes.
+    pub pool: Option<String>,
+    /// Part of the cluster.
+    pub component: Component,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodView {
+    /// What tells it from another one of the same name.
+    pub uid: String,
+    /// Part of the cluster.
+    pub component: Component,
+    /// Its pool, of a DataNode.
+    pub pool: Option<String>,
+    /// Revision of the template it was made from.
+    pub revision: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// Seconds since it was made.
+    pub age: i64,
+    /// Machine it runs on.
+    pub node: Option<String>,
+    /// Why it does not run, if anybody says so.
+    pub trouble: Option<String>,
+}
+
+/// A claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimView {
+    /// Bytes asked for.
+    pub requested: u64,
+    /// Bytes it has; 0 until it is bound.
+    pub capacity: u64,
+}
+
+/// A NameNode as its group sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its id in the group.
+    pub id: u64,
+    /// Its pod, if its address is one's.
+    pub pod: Option<String>,
+    /// What it is.
+    pub role: MemberRole,
+}
+
+/// A DataNode as the leading NameNode sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its id.
+    pub id: NodeId,
+    /// Its pod, if its address is one's.
+    pub pod: Option<String>,
+    /// Whether it is heard of.
+    pub state: NodeState,
+    /// Whether it has told all it holds.
+    pub reported: bool,
+    /// Volumes it can't use.
+    pub failed_volumes: u64,
+}
+
+/// What the leading NameNode tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesView {
+    /// Id of the file system.
+    pub cluster: ClusterId,
+    /// The NameNodes.
+    pub members: Vec<MemberView>,
+    /// Whether it is in safe mode.
+    pub safe_mode: bool,
+    /// The DataNodes.
+    pub nodes: Vec<NodeView>,
+    /// All chunks.
+    pub chunks: u64,
+    /// Chunks with too few replicas.
+    pub under_replicated: u64,
+    /// Chunks with one replica left though more are wanted.
+    pub only_one_copy: u64,
+    /// Chunks without a replica.
+    pub missing: u64,
+    /// Chunks without a good replica.
+    pub corrupt: u64,
+    /// Bytes of all volumes that are there.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+}
+
+impl FilesView {
+    /// From what a client is told.
+    pub fn new(report: &ClusterReport, group: &NamenodeGroup) -> Self {
+        let pod_of = |host: &str| PodHost::parse(host).map(|host| host.pod.to_owned());
+        let members = group
+            .members
+            .iter()
+            .map(|member| MemberView {
+                id: member.id,
+                pod: member.address.rsplit_once(':').and_then(|(host, _)| pod_of(host)),
+                role: member.role,
+            })
+            .collect();
+        let there = || report.nodes.iter().filter(|node| node.state != NodeState::Dead);
+        let volumes = || there().flat_map(|node| &node.volumes).filter(|volume| !volume.failed);
+        let nodes = report
+            .nodes
+            .iter()
+            .map(|node| NodeView {
+                id: node.node.id,
+                pod: pod_of(&node.node.host),
+                state: node.state,
+                reported: node.reported,
+                failed_volumes: node.volumes.iter().filter(|volume| volume.failed).count() as u64,
+            })
+            .collect();
+        Self {
+            cluster: report.cluster,
+            members,
+            safe_mode: report.safe_mode.on,
+            nodes,
+            chunks: report.chunks,
+            under_replicated: report.under_replicated,
+            only_one_copy: report.only_one_copy,
+            missing: report.missing,
+            corrupt: report.corrupt,
+            capacity: volumes().map(|volume| volume.capacity).sum(),
+            used: volumes().map(|volume| volume.used).sum(),
+        }
+    }
+
+    /// The NameNode that leads.
+    pub fn leader(&self) -> Option<&MemberView> {
+        self.members.iter().find(|member| member.role == MemberRole::Leader)
+    }
+
+    /// DataNodes that are heard of and have told all they hold.
+    pub fn serving(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| node.state == NodeState::Live && node.reported)
+    }
+
+    /// Whether the DataNode of this pod serves.
+    pub fn serves(&self, pod: &str) -> bool {
+        self.serving().any(|node| node.pod.as_deref() == Some(pod))
+    }
+}
+
+/// The part of the cluster that labels tell.
+fn component(labels: Option<&BTreeMap<String, String>>) -> Option<Component> {
+    let label = labels?.get(LABEL_COMPONENT)?;
+    [Component::NameNode, Component::DataNode].into_iter().find(|component| component.label() == label)
+}
+
+impl SetView {
+    /// From the object; `None` if it is not one of ours.
+    pub fn new(set: &StatefulSet) -> Option<(String, Self)> {
+        let labels = set.metadata.labels.as_ref();
+        let spec = set.spec.as_ref()?;
+        let status = set.status.as_ref();
+        let seen = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
+        let claim_sizes = spec
+            .volume_claim_templates
+            .iter()
+            .flatten()
+            .filter_map(|claim| Some((claim.metadata.name.clone()?, requested(claim)?)))
+            .collect();
+        let view = Self {
+            uid: set.metadata.uid.clone()?,
+            replicas: u32::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0),
+            revision: status.filter(|_| seen).and_then(|status| status.update_revision.clone()),
+            claim_sizes,
+            pool: labels.and_then(|labels| labels.get(LABEL_POOL).cloned()),
+            component: component(labels)?,
+        };
+        Some((set.metadata.name.clone()?, view))
+    }
+}
+
+impl PodView {
+    /// From the object; `None` if it is not one of ours.
+    pub fn new(pod: &Pod, now: Timestamp) -> Option<(String, Self)> {
+        let labels = pod.metadata.labels.as_ref();
+        let status = pod.status.as_ref();
+        let conditions = || status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        let made = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+        let view = Self {
+            uid: pod.metadata.uid.clone()?,
+            component: component(labels)?,
+            pool: labels.and_then(|labels| labels.get(LABEL_POOL).cloned()),
+            revision: labels.and_then(|labels| labels.get(REVISION_LABEL).cloned()).unwrap_or_default(),
+            ready: conditions().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            age: now.as_second().saturating_sub(made.as_second()),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            trouble: trouble(pod),
+        };
+        Some((pod.metadata.name.clone()?, view))
+    }
+}
+
+/// Why a pod does not run, in the words of whoever knows.
+fn trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+    let text = match scheduled {
+        Some(condition) if condition.status == "False" => {
+            format!("not scheduled: {}", condition.message.as_deref().unwrap_or("no machine fits"))
+        }
+        Some(_) | None => status.container_statuses.iter().flatten().find_map(container_trouble)?,
+    };
+    // The last line of a log can be long, and can have several lines.
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(line.chars().take(MAX_TROUBLE).collect())
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    if matches!(reason, "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = ended.and_then(|ended| ended.message.as_deref()).filter(|message| !message.is_empty());
+    Some(match last.or(waiting.message.as_deref()) {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    })
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<u64> {
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    size_in_bytes(&requests.get("storage")?.0)
+}
+
+impl ClaimView {
+    /// From the object; `None` if it asks for no bytes.
+    pub fn new(claim: &PersistentVolumeClaim) -> Option<(String, Self)> {
+        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
+        let capacity = capacity.and_then(|capacity| size_in_bytes(&capacity.get("storage")?.0)).unwrap_or(0);
+        Some((claim.metadata.name.clone()?, Self { requested: requested(claim)?, capacity }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "main-datanode-hot-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {
+                    "app.kubernetes.io/component": "datanode", "dfs.dev/pool": "hot",
+                    "controller-revision-hash": "main-datanode-hot-abc",
+                },
+            },
+            "spec": { "nodeName": "w1", "containers": [] },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn view(status: serde_json::Value) -> PodView {
+        let now = "2026-01-01T00:01:40Z".parse().unwrap();
+        PodView::new(&pod(status), now).unwrap().1
+    }
+
+    #[test]
+    fn pods_tell_what_they_are() {
+        let ready = view(json!({ "conditions": [{ "type": "Ready", "status": "True" }] }));
+        assert!(ready.ready && !ready.terminating);
+        assert_eq!((ready.age, ready.pool.as_deref(), ready.node.as_deref()), (100, Some("hot"), Some("w1")));
+        assert_eq!(ready.trouble, None);
+    }
+
+    #[test]
+    fn trouble_is_told_in_the_words_of_whoever_knows() {
+        let waiting = |reason: &str, message: &str, last: &str| {
+            view(json!({ "containerStatuses": [{
+                "name": "datanode", "ready": false, "restartCount": 1, "image": "", "imageID": "",
+                "state": { "waiting": { "reason": reason, "message": message } },
+                "lastState": { "terminated": { "exitCode": 1, "message": last } },
+            }] }))
+            .trouble
+        };
+        assert_eq!(waiting("ContainerCreating", "", ""), None);
+        assert_eq!(
+            waiting("ImagePullBackOff", "Back-off pulling image", "").as_deref(),
+            Some("ImagePullBackOff: Back-off pulling image")
+        );
+        assert_eq!(
+            waiting("CrashLoopBackOff", "back-off 10s", "error: the volume\n belongs to another\n")
+                .as_deref(),
+            Some("CrashLoopBackOff: error: the volume belongs to another")
+        );
+        let unscheduled = json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "message": "0/4 nodes are available" },
+        ] });
+        assert_eq!(view(unscheduled).trouble.as_deref(), Some("not scheduled: 0/4 nodes are available"));
+    }
+
+    #[test]
+    fn a_set_tells_its_revision_only_when_its_controller_has_seen_the_last_change() {
+        let set = |seen: i64| -> StatefulSet {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "main-namenode", "uid": "u", "generation": 2,
+                    "labels": { "app.kubernetes.io/component": "namenode" },
+                },
+                "spec": {
+                    "replicas": 3, "serviceName": "main-namenode", "selector": {}, "template": {},
+                    "volumeClaimTemplates": [{
+                        "metadata": { "name": "metadata" },
+                        "spec": { "resources": { "requests": { "storage": "1Gi" } } },
+                    }],
+                },
+                "status": { "replicas": 3, "observedGeneration": seen, "updateRevision": "main-namenode-1" },
+            }))
+            .unwrap()
+        };
+        let (name, view) = SetView::new(&set(2)).unwrap();
+        assert_eq!((name.as_str(), view.replicas), ("main-namenode", 3));
+        assert_eq!(view.revision.as_deref(), Some("main-namenode-1"));
+        assert_eq!(view.claim_sizes, BTreeMap::from([("metadata".to_owned(), 1 << 30)]));
+        assert_eq!(SetView::new(&set(1)).unwrap().1.revision, None);
+    }
+}

@@ -1,0 +1,65 @@
+//! Replacing the pods of NameNodes: one at a time, the leader last and only after another one leads.
+
+use dfs_types::MemberRole;
+
+use super::{Plan, Planner, Standing, Step, Work, standing};
+
+impl Planner<'_> {
+    /// Plans the next step. Answers whether all NameNodes run what the spec asks for and serve.
+    pub(super) fn roll_namenodes(&self, plan: &mut Plan) -> bool {
+        let name = self.name.namenodes();
+        let Some(set) = self.observed.sets.get(&name) else { return false };
+        let pods: Vec<_> = self.pods_of(&name, set.replicas).collect();
+        let outdated: Vec<_> = pods
+            .iter()
+            .filter_map(|(name, pod)| Some((name, (*pod)?)))
+            .filter(|(_, pod)| standing(pod, set) == Standing::Outdated)
+            .collect();
+        if set.revision.is_none() {
+            plan.wait(Work::Rolling, format!("StatefulSet {name} to take over its template"));
+            return false;
+        }
+        // One that does not serve is replaced first: it may be what an earlier, wrong spec left.
+        if let Some((name, pod)) = outdated.iter().find(|(_, pod)| !pod.ready && !pod.terminating) {
+            plan.steps.push(Step::ReplacePod { pod: (*name).clone(), uid: pod.uid.clone() });
+            return false;
+        }
+        let away = pods.iter().find(|(_, pod)| pod.is_none_or(|pod| !pod.ready || pod.terminating));
+        if let Some((name, _)) = away {
+            if !outdated.is_empty() {
+                plan.wait(Work::Rolling, format!("NameNode {name} to serve before the next one is replaced"));
+            }
+            return false;
+        }
+        let Some((first, pod)) = outdated.first() else { return true };
+        if set.replicas == 1 {
+            plan.steps.push(Step::ReplacePod { pod: (*first).clone(), uid: pod.uid.clone() });
+            return false;
+        }
+        let Some(files) = self.observed.files.told() else {
+            plan.wait(Work::Rolling, "an answer of the NameNodes before the next one is replaced");
+            return false;
+        };
+        let Some(leader) = files.leader().and_then(|leader| leader.pod.as_deref()) else {
+            plan.wait(Work::Rolling, "a NameNode to lead before the next one is replaced");
+            return false;
+        };
+        // Each of the pods must be a voter that keeps up, else the group could be left without a majority.
+        let votes = |pod: &str| {
+            files.members.iter().any(|member| {
+                member.pod.as_deref() == Some(pod)
+                    && matches!(member.role, MemberRole::Leader | MemberRole::Follower)
+            })
+        };
+        if let Some((name, _)) = pods.iter().find(|(name, _)| !votes(name)) {
+            plan.wait(Work::Rolling, format!("NameNode {name} to catch up before the next one is replaced"));
+            return false;
+        }
+        let follower = outdated.iter().find(|(name, _)| name.as_str() != leader);
+        plan.steps.push(match follower {
+            Some((name, pod)) => Step::ReplacePod { pod: (*name).clone(), uid: pod.uid.clone() },
+            None => Step::MoveLeader { from: leader.to_owned() },
+        });
+        false
+    }
+}
