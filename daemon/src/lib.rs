@@ -3,9 +3,11 @@
 
 pub mod admin;
 pub mod limits;
+pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
 
 pub use admin::{Admin, Readiness};
+pub use metrics::{Described, Kind, Meter};
 pub use shutdown::Shutdown;
 pub use telemetry::LogFormat;
