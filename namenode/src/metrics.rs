@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{BalancerView, Queues};
+use dfs_daemon::{Described, Meter};
+use dfs_namenode_core::{BalancerView, NodeState, NodeView, Queues, Totals};
 use dfs_types::{DutyState, MemberRole};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     exponential_buckets,
 };
 
 use crate::api::Namenode;
 use crate::api::admin::Report;
 use crate::serve::http::duty_name;
-use crate::store::{Counts, Observer};
+use crate::store::Observer;
+
+/// What every name begins with.
+const PREFIX: &str = "dfs_namenode";
 
 /// Upper bounds of time histograms: 50 µs to 26 s, each twice the one before.
 fn time_buckets() -> prometheus::Result<Vec<f64>> {
@@ -33,118 +37,266 @@ const DUTIES: [DutyState; 5] = [
 pub struct Metrics {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
+    in_flight: IntGaugeVec,
     edits: IntCounter,
     commit_edits: Histogram,
     commit_seconds: Histogram,
     log_sync_seconds: Histogram,
     term: IntGauge,
-    leads: IntGauge,
+    leader: IntGauge,
     applied: IntGauge,
-    members: IntGaugeVec,
-    chunks: IntGaugeVec,
-    nodes: IntGaugeVec,
+    members: IntGauge,
+    unreachable_members: IntGauge,
+    chunks: Chunks,
+    datanodes: IntGaugeVec,
     duties: IntGaugeVec,
+    volumes: IntGaugeVec,
     recovery_queue: IntGaugeVec,
-    balancer: IntGaugeVec,
-    bytes: IntGaugeVec,
-    pending: IntGaugeVec,
+    balancer: Balancer,
+    capacity_bytes: IntGauge,
+    used_bytes: IntGauge,
+    available_bytes: IntGauge,
+    pending: Pending,
     safe_mode: IntGauge,
     files: IntGauge,
     directories: IntGauge,
-    leases: IntGauge,
+    open_files: IntGauge,
+}
+
+/// How chunks are. One chunk may be several of these, so they are metrics of their own: their sum means nothing.
+#[derive(Debug, Clone)]
+struct Chunks {
+    all: IntGauge,
+    under_replicated: IntGauge,
+    over_replicated: IntGauge,
+    only_one_copy: IntGauge,
+    missing: IntGauge,
+    corrupt: IntGauge,
+    misplaced: IntGauge,
+}
+
+impl Chunks {
+    fn new(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            all: meter.gauge("chunks", "Chunks")?,
+            under_replicated: meter.gauge(
+                "chunks_under_replicated",
+                "Chunks that can be read, but have fewer good replicas than wanted",
+            )?,
+            over_replicated: meter.gauge("chunks_over_replicated", "Chunks with more good replicas than wanted")?,
+            only_one_copy: meter.gauge(
+                "chunks_only_one_copy",
+                "Chunks with one good replica that want more; they are under-replicated too",
+            )?,
+            missing: meter.gauge("chunks_missing", "Chunks of which no replica is known")?,
+            corrupt: meter.gauge("chunks_corrupt", "Chunks of which only damaged replicas are known")?,
+            misplaced: meter.gauge(
+                "chunks_misplaced",
+                "Chunks whose replicas share a host, a rack or a zone although there are others; on the leader",
+            )?,
+        })
+    }
+
+    fn set(&self, totals: &Totals) {
+        set(&self.all, totals.chunks);
+        set(&self.under_replicated, totals.under_replicated);
+        set(&self.over_replicated, totals.over_replicated);
+        set(&self.only_one_copy, totals.only_one_copy);
+        set(&self.missing, totals.missing);
+        set(&self.corrupt, totals.corrupt);
+        set(&self.misplaced, totals.misplaced);
+    }
+}
+
+/// What waits to be done.
+#[derive(Debug, Clone)]
+struct Pending {
+    copies: IntGauge,
+    copy_bytes: IntGauge,
+    deletions: IntGauge,
+    quarantined: IntGauge,
+    depending: IntGauge,
+}
+
+impl Pending {
+    fn new(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            copies: meter.gauge("pending_copies", "Copies ordered and not reported yet")?,
+            copy_bytes: meter
+                .gauge("pending_copy_bytes", "Bytes of the copies ordered and not reported yet")?,
+            deletions: meter
+                .gauge("pending_deletions", "Deletions of replicas ordered and not reported yet")?,
+            quarantined: meter
+                .gauge("quarantined_replicas", "Replicas that are kept though no such chunk was ever made")?,
+            depending: meter.gauge(
+                "depending_chunks",
+                "Chunks to be copied or closed before DataNodes can leave or rest",
+            )?,
+        })
+    }
+
+    fn set(&self, totals: &Totals, nodes: &[NodeView]) {
+        set(&self.copies, totals.pending_copies);
+        set(&self.copy_bytes, totals.pending_copy_bytes);
+        set(&self.deletions, totals.pending_deletions);
+        set(&self.quarantined, totals.quarantined);
+        set(&self.depending, nodes.iter().map(|node| node.depending_chunks).sum());
+    }
+}
+
+/// What the balancer does, on the leader.
+#[derive(Debug, Clone)]
+struct Balancer {
+    running: IntGauge,
+    balanced: IntGauge,
+    threshold: Gauge,
+    mean: Gauge,
+    lowest: Gauge,
+    highest: Gauge,
+    bytes_per_second: IntGauge,
+    moved_chunks: IntGauge,
+    moved_bytes: IntGauge,
+    pending_moves: IntGauge,
+    bytes_to_move: IntGauge,
+}
+
+impl Balancer {
+    fn new(meter: &Meter) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| meter.gauge(name, help);
+        let ratio = |name: &str, help: &str| meter.float_gauge(name, help);
+        Ok(Self {
+            running: gauge("balancer_running", "1 if the balancer works, else 0")?,
+            balanced: gauge(
+                "balancer_balanced",
+                "1 if no DataNode is further from the mean than the threshold, else 0",
+            )?,
+            threshold: ratio(
+                "balancer_threshold_ratio",
+                "How far a DataNode's used share may lie from the mean",
+            )?,
+            mean: ratio("datanode_used_mean_ratio", "Used share of the space of all DataNodes")?,
+            lowest: ratio("datanode_used_lowest_ratio", "Used share of the emptiest DataNode")?,
+            highest: ratio("datanode_used_highest_ratio", "Used share of the fullest DataNode")?,
+            bytes_per_second: gauge(
+                "balancer_node_bytes_per_second",
+                "Most that the balancer moves to or from a DataNode",
+            )?,
+            moved_chunks: gauge("balancer_moved_chunks", "Chunks moved since the balancer was started")?,
+            moved_bytes: gauge("balancer_moved_bytes", "Bytes moved since the balancer was started")?,
+            pending_moves: gauge("balancer_pending_moves", "Moves of chunks under way")?,
+            bytes_to_move: gauge("balancer_remaining_bytes", "Bytes that the balancer has still to move")?,
+        })
+    }
+
+    fn set(&self, view: &BalancerView) {
+        set(&self.running, view.running.into());
+        set(&self.balanced, view.balanced.into());
+        self.threshold.set(ratio(view.threshold_permille));
+        self.mean.set(ratio(view.mean_permille));
+        self.lowest.set(ratio(view.lowest_permille));
+        self.highest.set(ratio(view.highest_permille));
+        set(&self.bytes_per_second, view.bytes_per_second);
+        set(&self.moved_chunks, view.moved_chunks);
+        set(&self.moved_bytes, view.moved_bytes);
+        set(&self.pending_moves, view.pending_moves);
+        set(&self.bytes_to_move, view.bytes_to_move);
+    }
+}
+
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn ratio(permille: impl Into<f64>) -> f64 {
+    permille.into() / 1_000.0
+}
+
+/// Everything the NameNode exports, for the manual.
+pub fn describe() -> prometheus::Result<Vec<Described>> {
+    let meter = Meter::new(&Registry::new(), PREFIX);
+    Metrics::on(&meter)?;
+    Ok(meter.described())
 }
 
 impl Metrics {
     /// Registers all metrics. Fails if one of the names is taken.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            prometheus::Result::Ok(vec)
-        };
-        let gauges = |name: &str, help: &str, label: &str| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(vec.clone()))?;
-            prometheus::Result::Ok(vec)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            prometheus::Result::Ok(histogram)
-        };
-        let request_seconds = HistogramVec::new(
-            HistogramOpts::new("dfs_namenode_rpc_seconds", "Time until a request was answered.")
-                .buckets(time_buckets()?),
-            &["method"],
-        )?;
-        registry.register(Box::new(request_seconds.clone()))?;
-        let edits = IntCounter::new("dfs_namenode_edits_total", "Edits applied.")?;
-        registry.register(Box::new(edits.clone()))?;
+        Self::on(&Meter::new(registry, PREFIX))
+    }
+
+    fn on(meter: &Meter) -> prometheus::Result<Self> {
+        meter.build_info(env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
-            requests: counters(
-                "dfs_namenode_rpc_requests_total",
-                "Requests answered, by method and error code ('ok' without error).",
+            requests: meter.counters(
+                "rpc_requests_total",
+                "Requests answered, by method and error code ('ok' without error)",
                 &["method", "code"],
             )?,
-            request_seconds,
-            edits,
-            commit_edits: histogram(
-                "dfs_namenode_commit_edits",
-                "Edits that shared one transaction.",
+            request_seconds: meter.histograms(
+                "rpc_seconds",
+                "Time until a request was answered",
+                &["method"],
+                time_buckets()?,
+            )?,
+            in_flight: meter.gauges(
+                "rpc_in_flight",
+                "Requests under way, by who asks: client, datanode, namenode",
+                &["from"],
+            )?,
+            edits: meter.counter("edits_total", "Edits applied")?,
+            commit_edits: meter.histogram(
+                "commit_edits",
+                "Edits that shared one transaction",
                 exponential_buckets(1.0, 2.0, 12)?,
             )?,
-            commit_seconds: histogram(
-                "dfs_namenode_commit_seconds",
-                "Time of a transaction that applies edits, from the first one until they can be read.",
+            commit_seconds: meter.histogram(
+                "commit_seconds",
+                "Time of a transaction that applies edits, from the first one until they can be read",
                 time_buckets()?,
             )?,
-            log_sync_seconds: histogram(
-                "dfs_namenode_log_sync_seconds",
-                "Time to write entries to the replicated log and sync it.",
+            log_sync_seconds: meter.histogram(
+                "log_sync_seconds",
+                "Time to write entries to the replicated log and sync it",
                 time_buckets()?,
             )?,
-            term: gauge("dfs_namenode_term", "Term of this member of the group of NameNodes.")?,
-            leads: gauge("dfs_namenode_leads", "1 if this NameNode leads, else 0.")?,
-            applied: gauge("dfs_namenode_applied_index", "Index of the log entry applied last.")?,
-            members: gauges(
-                "dfs_namenode_members",
-                "NameNodes of the group as this one sees them: 'all', and those 'unreachable' (leader only).",
-                "state",
+            term: meter.gauge("term", "Term of this member of the group of NameNodes")?,
+            leader: meter.gauge("leader", "1 if this NameNode leads, else 0")?,
+            applied: meter.gauge("applied_index", "Index of the log entry applied last")?,
+            members: meter.gauge("members", "NameNodes of the group")?,
+            unreachable_members: meter.gauge(
+                "members_unreachable",
+                "NameNodes of the group that the leader has not heard of lately; on the leader",
             )?,
-            chunks: gauges("dfs_namenode_chunks", "Chunks by state; 'all' counts each once.", "state")?,
-            nodes: gauges("dfs_namenode_nodes", "DataNodes by state.", "state")?,
-            duties: gauges("dfs_namenode_nodes_by_duty", "DataNodes by what they are used for.", "duty")?,
-            recovery_queue: gauges(
-                "dfs_namenode_recovery_queue",
-                "Chunks that wait to be copied, by how badly they need it; on the leader.",
-                "urgency",
+            chunks: Chunks::new(meter)?,
+            datanodes: meter.gauges("datanodes", "DataNodes by state: live, stale, dead", &["state"])?,
+            duties: meter.gauges("datanodes_by_duty", "DataNodes by what they are used for", &["duty"])?,
+            volumes: meter.gauges(
+                "volumes",
+                "Volumes of the DataNodes that are not dead, by health: healthy, failed",
+                &["health"],
             )?,
-            balancer: gauges(
-                "dfs_namenode_balancer",
-                "The balancer: its settings, how nodes are filled in thousandths, and what it moved since it started.",
-                "what",
+            recovery_queue: meter.gauges(
+                "recovery_queue_chunks",
+                "Chunks that wait to be copied, by how badly they need it: last_copy, few, some, misplaced; on the leader",
+                &["urgency"],
             )?,
-            bytes: gauges(
-                "dfs_namenode_bytes",
-                "Bytes of the DataNodes that are not dead: 'capacity', 'used', 'available'.",
-                "kind",
-            )?,
-            pending: gauges(
-                "dfs_namenode_pending",
-                "Replicas: 'copies' (with their 'copy_bytes') and 'deletions' ordered, 'quarantined' ones of no known chunk; 'depending_chunks' that \
-                 keep nodes from leaving.",
-                "kind",
-            )?,
-            safe_mode: gauge("dfs_namenode_safe_mode", "1 in safe mode, else 0.")?,
-            files: gauge("dfs_namenode_files", "Files in the namespace.")?,
-            directories: gauge("dfs_namenode_directories", "Directories in the namespace.")?,
-            leases: gauge("dfs_namenode_leases", "Files open for writing.")?,
+            balancer: Balancer::new(meter)?,
+            capacity_bytes: meter.gauge("capacity_bytes", "Size of the healthy volumes of DataNodes that are not dead")?,
+            used_bytes: meter.gauge("used_bytes", "Bytes of replicas on them")?,
+            available_bytes: meter.gauge("available_bytes", "Bytes that new replicas may take there")?,
+            pending: Pending::new(meter)?,
+            safe_mode: meter.gauge("safe_mode", "1 in safe mode, else 0")?,
+            files: meter.gauge("files", "Files in the namespace")?,
+            directories: meter.gauge("directories", "Directories in the namespace")?,
+            open_files: meter.gauge("open_files", "Files open for writing")?,
         })
+    }
+
+    /// Counts a request of a `client`, `datanode` or `namenode` as under way until it is dropped.
+    pub fn in_flight(&self, from: &str) -> InFlight {
+        let gauge = self.in_flight.with_label_values(&[from]);
+        gauge.inc();
+        InFlight(gauge)
     }
 
     /// A request was answered (or dropped) after `time`.
@@ -156,88 +308,61 @@ impl Metrics {
     /// What this member of the group is now.
     pub fn group(&self, namenode: &Namenode) {
         let (term, leads) = namenode.term();
-        self.term.set(term as i64);
-        self.leads.set(leads.into());
-        self.applied.set(namenode.applied() as i64);
+        set(&self.term, term);
+        self.leader.set(leads.into());
+        set(&self.applied, namenode.applied());
         let members = namenode.members();
         let unreachable = members.iter().filter(|member| member.role == MemberRole::Unreachable).count();
-        self.members.with_label_values(&["all"]).set(members.len() as i64);
-        self.members.with_label_values(&["unreachable"]).set(unreachable as i64);
+        set(&self.members, members.len() as u64);
+        set(&self.unreachable_members, unreachable as u64);
     }
 
     /// What the cluster looks like now.
     pub fn cluster(&self, report: &Report) {
         let Report { cluster: _, safe_mode, nodes, totals, counts, balancer } = report;
-        self.namespace(counts);
-        self.balancer(balancer);
-        let set = |gauges: &IntGaugeVec, label: &str, value: u64| {
-            gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        for (state, value) in [
-            ("all", totals.chunks),
-            ("under_replicated", totals.under_replicated),
-            ("over_replicated", totals.over_replicated),
-            ("only_one_copy", totals.only_one_copy),
-            ("missing", totals.missing),
-            ("corrupt", totals.corrupt),
-            ("misplaced", totals.misplaced),
-        ] {
-            set(&self.chunks, state, value);
-        }
+        set(&self.files, counts.files);
+        set(&self.directories, counts.directories);
+        set(&self.open_files, counts.open_files);
+        self.safe_mode.set(i64::from(safe_mode.on));
+        self.balancer.set(balancer);
+        self.chunks.set(totals);
+        self.pending.set(totals, nodes);
+        set(&self.capacity_bytes, totals.capacity);
+        set(&self.used_bytes, totals.used);
+        set(&self.available_bytes, totals.available);
+        let set_one =
+            |gauges: &IntGaugeVec, label: &str, value: u64| set(&gauges.with_label_values(&[label]), value);
         for (state, value) in
             [("live", totals.live_nodes), ("stale", totals.stale_nodes), ("dead", totals.dead_nodes)]
         {
-            set(&self.nodes, state, value);
+            set_one(&self.datanodes, state, value);
         }
-        set(&self.bytes, "capacity", totals.capacity);
-        set(&self.bytes, "used", totals.used);
-        set(&self.bytes, "available", totals.available);
+        for state in DUTIES {
+            let count = nodes.iter().filter(|node| node.duty == state).count();
+            set_one(&self.duties, duty_name(state), count as u64);
+        }
+        let volumes =
+            || nodes.iter().filter(|node| node.state != NodeState::Dead).flat_map(|node| &node.volumes);
+        for (health, failed) in [("healthy", false), ("failed", true)] {
+            let count = volumes().filter(|volume| volume.failed == failed).count();
+            set_one(&self.volumes, health, count as u64);
+        }
         let Queues { last_copy, few, some, misplaced } = totals.queued;
         for (urgency, count) in
             [("last_copy", last_copy), ("few", few), ("some", some), ("misplaced", misplaced)]
         {
-            set(&self.recovery_queue, urgency, count);
-        }
-        set(&self.pending, "copies", totals.pending_copies);
-        set(&self.pending, "copy_bytes", totals.pending_copy_bytes);
-        set(&self.pending, "deletions", totals.pending_deletions);
-        set(&self.pending, "quarantined", totals.quarantined);
-        self.safe_mode.set(i64::from(safe_mode.on));
-        for state in DUTIES {
-            let count = nodes.iter().filter(|node| node.duty == state).count();
-            set(&self.duties, duty_name(state), count as u64);
-        }
-        let depending = nodes.iter().map(|node| node.depending_chunks).sum();
-        set(&self.pending, "depending_chunks", depending);
-    }
-
-    fn balancer(&self, view: &BalancerView) {
-        for (what, value) in [
-            ("running", u64::from(view.running)),
-            ("balanced", u64::from(view.balanced)),
-            ("threshold_permille", u64::from(view.threshold_permille)),
-            ("mean_permille", u64::from(view.mean_permille)),
-            ("lowest_permille", u64::from(view.lowest_permille)),
-            ("highest_permille", u64::from(view.highest_permille)),
-            ("bytes_per_second", view.bytes_per_second),
-            ("moved_chunks", view.moved_chunks),
-            ("moved_bytes", view.moved_bytes),
-            ("pending_moves", view.pending_moves),
-            ("bytes_to_move", view.bytes_to_move),
-        ] {
-            self.balancer.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
+            set_one(&self.recovery_queue, urgency, count);
         }
     }
+}
 
-    /// What the namespace holds now.
-    fn namespace(&self, counts: &Counts) {
-        for (gauge, value) in [
-            (&self.files, counts.files),
-            (&self.directories, counts.directories),
-            (&self.leases, counts.open_files),
-        ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
+/// One request under way.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -250,5 +375,19 @@ impl Observer for Metrics {
 
     fn on_sync(&self, took: Duration) {
         self.log_sync_seconds.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for Described { name, kind, help, labels: _ } in describe().unwrap() {
+            assert!(name.starts_with("dfs_namenode_") && !help.ends_with('.'), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
+        }
+        assert!(Metrics::new(&Registry::new()).is_ok());
     }
 }

@@ -105,11 +105,12 @@ where
         let layer = self.layer.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
-            let limit = match &path {
-                path if path.starts_with(CLUSTER_PREFIX) => layer.nodes,
-                path if path.starts_with(RAFT_PREFIX) => layer.members,
-                _ => layer.clients,
+            let (limit, from) = match &path {
+                path if path.starts_with(CLUSTER_PREFIX) => (layer.nodes, "datanode"),
+                path if path.starts_with(RAFT_PREFIX) => (layer.members, "namenode"),
+                _ => (layer.clients, "client"),
             };
+            let _in_flight = layer.metrics.in_flight(from);
             let deadline = deadline(&path);
             let mut measured = Measured { metrics: layer.metrics, path, started: Instant::now(), code: None };
             let Ok(_place) = limit.try_acquire() else {

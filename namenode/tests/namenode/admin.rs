@@ -99,9 +99,9 @@ async fn the_http_port_tells_health_metrics_and_status() {
         let metrics = get(http, "/metrics").await;
         let wanted = [
             "dfs_namenode_files 2",
-            "dfs_namenode_leases 1",
-            "dfs_namenode_chunks{state=\"all\"} 1",
-            "dfs_namenode_nodes{state=\"live\"} 3",
+            "dfs_namenode_open_files 1",
+            "dfs_namenode_chunks 1",
+            "dfs_namenode_datanodes{state=\"live\"} 3",
             "dfs_namenode_safe_mode 0",
         ];
         wanted.iter().all(|line| metrics.contains(line)).then_some(())

@@ -158,7 +158,7 @@ async fn duties_are_set_all_or_none_and_survive_a_restart() {
     assert!(is_leaving(admin.duty(ids[0]).await));
     assert!(is_in_maintenance(admin.duty(ids[1]).await));
     assert_eq!(admin.duty(ids[2]).await, v1::NodeDutyState::InService);
-    let (http, wanted) = (running.addresses().http, "dfs_namenode_nodes_by_duty{duty=\"in_service\"} 2");
+    let (http, wanted) = (running.addresses().http, "dfs_namenode_datanodes_by_duty{duty=\"in_service\"} 2");
     until("the metrics to tell", || async { get(http, "/metrics").await.contains(wanted).then_some(()) })
         .await;
     let metrics = get(http, "/metrics").await;
