@@ -226,6 +226,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
             incarnation: incarnation.clone(),
             version: "bench".to_owned(),
             volumes: vec![volume],
+            machine: String::new(),
         })
         .await?;
     let pages: Vec<v1::ReportPage> = replicas

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
 use crate::fence::Fence;
-use crate::metrics::result_label;
+use crate::metrics::{Active, Metrics, result_label};
 use crate::namenode::Namenode;
 use crate::peer::{self, Sending};
 use crate::recovery;
@@ -65,6 +65,7 @@ struct Copy {
     targets: Vec<Endpoint>,
     bytes_per_second: u64,
     unfinished: Unfinished,
+    counted: Active,
 }
 
 /// One copy that waits or is being sent. When there are none left, whoever watches is told.
@@ -92,35 +93,43 @@ struct Recovery {
     acknowledged: u64,
     holders: Vec<Endpoint>,
     namenode: Arc<Namenode>,
+    counted: Active,
+}
+
+#[derive(Debug)]
+struct Deletions {
+    chunks: Vec<ChunkId>,
+    counted: Active,
 }
 
 /// Takes orders in.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     copies: mpsc::Sender<Copy>,
-    deletions: mpsc::Sender<Vec<ChunkId>>,
+    deletions: mpsc::Sender<Deletions>,
     recoveries: mpsc::Sender<Recovery>,
     store: Arc<Store>,
     unfinished: Arc<watch::Sender<usize>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Performs orders.
 #[derive(Debug)]
 pub(crate) struct Worker {
     copies: mpsc::Receiver<Copy>,
-    deletions: mpsc::Receiver<Vec<ChunkId>>,
+    deletions: mpsc::Receiver<Deletions>,
     recoveries: mpsc::Receiver<Recovery>,
     fence: Arc<Fence>,
 }
 
 /// A new pair. Orders concern the replicas of `store`, and are carried out as long as `fence` allows it.
-pub(crate) fn queues(store: Arc<Store>, fence: Arc<Fence>) -> (Inbox, Worker) {
+pub(crate) fn queues(store: Arc<Store>, fence: Arc<Fence>, metrics: Arc<Metrics>) -> (Inbox, Worker) {
     let (copies, copy_queue) = mpsc::channel(MAX_WAITING);
     let (deletions, deletion_queue) = mpsc::channel(MAX_WAITING);
     let (recoveries, recovery_queue) = mpsc::channel(MAX_WAITING);
     let worker = Worker { copies: copy_queue, deletions: deletion_queue, recoveries: recovery_queue, fence };
     let unfinished = Arc::new(watch::Sender::new(0));
-    (Inbox { copies, deletions, recoveries, store, unfinished }, worker)
+    (Inbox { copies, deletions, recoveries, store, unfinished, metrics }, worker)
 }
 
 impl Inbox {
@@ -135,13 +144,16 @@ impl Inbox {
         let taken = match order {
             Order::Copy { chunk, generation, targets, bytes_per_second } => {
                 let unfinished = Unfinished::count(&self.unfinished);
-                let copy = Copy { term, chunk, generation, targets, bytes_per_second, unfinished };
+                let counted = Active::order(&self.metrics, "copy");
+                let copy = Copy { term, chunk, generation, targets, bytes_per_second, unfinished, counted };
                 self.copies.try_send(copy).is_ok()
             }
             Order::Delete(replicas) => self.take_deletions(&replicas, DeletionOrder { term, births }),
             Order::Recover { chunk, new_generation, acknowledged, holders } => {
                 let namenode = Arc::clone(namenode);
-                let recovery = Recovery { term, chunk, new_generation, acknowledged, holders, namenode };
+                let counted = Active::order(&self.metrics, "recover");
+                let recovery =
+                    Recovery { term, chunk, new_generation, acknowledged, holders, namenode, counted };
                 self.recoveries.try_send(recovery).is_ok()
             }
         };
@@ -155,9 +167,12 @@ impl Inbox {
         if chunks.is_empty() {
             return true;
         }
-        match self.deletions.try_send(chunks) {
+        let counted = Active::order(&self.metrics, "delete");
+        match self.deletions.try_send(Deletions { chunks, counted }) {
             Ok(()) => true,
-            Err(TrySendError::Full(chunks) | TrySendError::Closed(chunks)) => {
+            Err(
+                TrySendError::Full(Deletions { chunks, .. }) | TrySendError::Closed(Deletions { chunks, .. }),
+            ) => {
                 self.store.drop_deletions(&chunks);
                 false
             }
@@ -172,7 +187,7 @@ impl Worker {
         let copies = ReceiverStream::new(copies)
             .for_each_concurrent(COPIES, |copy| send(context.clone(), Arc::clone(&fence), copy));
         let deletions = ReceiverStream::new(deletions)
-            .for_each(|chunks| delete(context.clone(), Arc::clone(&fence), chunks));
+            .for_each(|deletions| delete(context.clone(), Arc::clone(&fence), deletions));
         let recoveries = ReceiverStream::new(recoveries).for_each_concurrent(RECOVERIES, |recovery| {
             recover(context.clone(), Arc::clone(&fence), recovery)
         });
@@ -181,7 +196,15 @@ impl Worker {
 }
 
 async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
-    let Copy { term, chunk, generation, targets, bytes_per_second, unfinished: _until_sent } = copy;
+    let Copy {
+        term,
+        chunk,
+        generation,
+        targets,
+        bytes_per_second,
+        unfinished: _until_sent,
+        counted: _counted,
+    } = copy;
     if !fence.allows(term) {
         debug!(%chunk, %generation, term, "the copy's order is of an earlier leader");
         return;
@@ -198,7 +221,8 @@ async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
     }
 }
 
-async fn delete(context: Context, fence: Arc<Fence>, chunks: Vec<ChunkId>) {
+async fn delete(context: Context, fence: Arc<Fence>, deletions: Deletions) {
+    let Deletions { chunks, counted: _until_deleted } = deletions;
     for chunk in chunks {
         match context.store.delete_ordered(chunk, &fence).await {
             Ok(true) => debug!(%chunk, "replica deleted"),
@@ -209,7 +233,8 @@ async fn delete(context: Context, fence: Arc<Fence>, chunks: Vec<ChunkId>) {
 }
 
 async fn recover(context: Context, fence: Arc<Fence>, recovery: Recovery) {
-    let Recovery { term, chunk, new_generation, acknowledged, holders, namenode } = recovery;
+    let Recovery { term, chunk, new_generation, acknowledged, holders, namenode, counted: _until_over } =
+        recovery;
     if !fence.allows(term) {
         debug!(%chunk, %new_generation, term, "the recovery's order is of an earlier leader");
         return;

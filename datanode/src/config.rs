@@ -10,6 +10,9 @@ use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
 /// Longest topology path, in bytes.
 const MAX_TOPOLOGY_BYTES: usize = 255;
 
+/// Longest name of a machine, in bytes.
+const MAX_MACHINE_BYTES: usize = 255;
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -53,9 +56,21 @@ pub struct Config {
     /// the host name if that is unspecified]
     #[arg(long, env = "DFS_DATANODE_ADVERTISE_HOST", value_name = "HOST")]
     pub advertise_host: Option<String>,
+    /// Machine this node runs on, for placing replicas on different ones [default: the host by which it is reached]
+    #[arg(long, env = "DFS_DATANODE_HOST", value_name = "NAME", value_parser = parse_machine)]
+    pub host: Option<String>,
     /// Where this node is, for placing replicas apart
     #[arg(long, env = "DFS_DATANODE_TOPOLOGY", value_name = "/ZONE/RACK", default_value = "", value_parser = parse_topology)]
     pub topology: String,
+    /// File that says where machines are, a line 'NAME /ZONE/RACK' each; the one of --host counts
+    #[arg(
+        long,
+        env = "DFS_DATANODE_TOPOLOGY_FILE",
+        value_name = "FILE",
+        requires = "host",
+        conflicts_with = "topology"
+    )]
+    pub topology_file: Option<PathBuf>,
     /// Bytes to leave free on each volume (with k, m, g, t for powers of 1024) [default: 5 %, at most 1g]
     #[arg(long, env = "DFS_DATANODE_RESERVE", value_name = "BYTES", value_parser = parse_bytes)]
     pub reserve: Option<u64>,
@@ -91,7 +106,16 @@ pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_topology(text: &str) -> Result<String, String> {
+fn parse_machine(text: &str) -> Result<String, String> {
+    if (1..=MAX_MACHINE_BYTES).contains(&text.len()) && !text.contains(char::is_whitespace) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("write a name without spaces, at most {MAX_MACHINE_BYTES} bytes"))
+    }
+}
+
+/// Checks that `text` is /ZONE/RACK, or nothing.
+pub(crate) fn parse_topology(text: &str) -> Result<String, String> {
     let fits = text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//"));
     if fits && text.len() <= MAX_TOPOLOGY_BYTES {
         Ok(text.to_owned())
@@ -145,6 +169,9 @@ mod tests {
         assert_eq!(config.namenodes, ["n0:1", "n1:2"]);
         assert_eq!((config.scrub_rate, config.reserve), (8 << 20, None));
         assert_eq!(config.listen.port(), DATANODE_PORT);
+        let node = ["--volume", "/a", "--namenode", "n:1", "--host", "w1", "--topology-file", "/t"];
+        let config = parse(&node).unwrap();
+        assert_eq!((config.host.as_deref(), config.topology_file), (Some("w1"), Some("/t".into())));
     }
 
     #[test]
@@ -159,10 +186,15 @@ mod tests {
             ["--heartbeat-interval", "1ms"],
             ["--threads-per-volume", "0"],
             ["--listen", "9001"],
+            ["--host", ""],
+            ["--host", "a b"],
+            ["--topology-file", "/t"],
         ] {
             assert!(parse(&[&good[..], &bad[..]].concat()).is_err(), "{bad:?}");
         }
         assert!(parse(&["--namenode", "n:1"]).is_err(), "a volume is needed");
+        let twice = ["--host", "w1", "--topology-file", "/t", "--topology", "/a"];
+        assert!(parse(&[&good[..], &twice].concat()).is_err(), "one of both says where the node is");
         assert_eq!(parse_bytes("3K"), Ok(3_072));
     }
 }

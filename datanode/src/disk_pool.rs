@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ pub(crate) struct Stopped;
 #[derive(Debug)]
 pub(crate) struct DiskPool {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    unfinished: Arc<AtomicUsize>,
     ended: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
@@ -40,7 +42,13 @@ impl DiskPool {
             })?;
             ended.push(has_ended);
         }
-        Ok(Self { jobs: Mutex::new(Some(jobs)), ended: tokio::sync::Mutex::new(ended) })
+        let unfinished = Arc::default();
+        Ok(Self { jobs: Mutex::new(Some(jobs)), unfinished, ended: tokio::sync::Mutex::new(ended) })
+    }
+
+    /// Jobs that wait or are being done.
+    pub(crate) fn jobs(&self) -> usize {
+        self.unfinished.load(Ordering::Relaxed)
     }
 
     /// Runs `job` on one of the threads and waits for its result. The job runs to its end even if the caller stops
@@ -52,7 +60,9 @@ impl DiskPool {
     {
         let (answer, result) = oneshot::channel();
         let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Stopped)?;
+        let unfinished = Unfinished::count(&self.unfinished);
         let job: Job = Box::new(move || {
+            let _until_done = unfinished;
             // The caller may have stopped waiting; the work is done all the same.
             let _ = answer.send(job());
         });
@@ -71,6 +81,22 @@ impl DiskPool {
     }
 }
 
+/// One job that waits or is being done.
+struct Unfinished(Arc<AtomicUsize>);
+
+impl Unfinished {
+    fn count(jobs: &Arc<AtomicUsize>) -> Self {
+        jobs.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(jobs))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // One idle thread waits inside the receiver, the others for the lock around it.
@@ -84,8 +110,6 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[tokio::test]
@@ -93,6 +117,7 @@ mod tests {
         let pool = DiskPool::start("test", 1).unwrap();
         assert_eq!(pool.run(|| 7).await, Ok(7));
         assert_eq!(pool.run(|| panic!("on purpose")).await, Err::<(), _>(Stopped));
+        assert_eq!(pool.jobs(), 0, "a job that panics is over too");
         assert_eq!(pool.run(|| 8).await, Ok(8));
     }
 

@@ -1,16 +1,32 @@
 //! Every metric of the DataNode: names, help texts, units.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use dfs_daemon::{Described, Meter};
+use dfs_types::FsError;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    exponential_buckets,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
+
+use crate::store::VolumeState;
 
 /// First bucket, factor and number of the histograms of seconds: 0.1 ms to 26 s.
 const SECONDS: (f64, f64, usize) = (0.000_1, 4.0, 10);
 
+/// As [`SECONDS`], for requests that take as long as their sender or reader likes: 1 ms to 4.4 min.
+const REQUEST_SECONDS: (f64, f64, usize) = (0.001, 4.0, 10);
+
+/// What every name begins with.
+const PREFIX: &str = "dfs_datanode";
+
 /// The DataNode's metrics, registered once by whoever starts it.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    /// Requests to the data port that are over, by method and code.
+    requests: IntCounterVec,
+    /// How long they took, by method.
+    request_seconds: HistogramVec,
     /// Bytes of data sent to readers.
     pub(crate) read_bytes: IntCounter,
     /// Bytes of data written to replicas.
@@ -27,12 +43,14 @@ pub(crate) struct Metrics {
     pub(crate) read_seconds: Histogram,
     /// Seconds to make one replica's files durable.
     pub(crate) fsync_seconds: Histogram,
-    /// Replicas, by volume.
-    pub(crate) replicas: IntGaugeVec,
-    /// Bytes of a volume, by volume and kind: capacity, used, available.
-    pub(crate) volume_bytes: IntGaugeVec,
-    /// Whether a volume was taken out of use, by volume.
-    pub(crate) volume_failed: IntGaugeVec,
+    /// The volumes.
+    volumes: Volumes,
+    /// Jobs that wait for a disk thread or are done by one, by volume.
+    pub(crate) disk_jobs: IntGaugeVec,
+    /// Orders that wait or are carried out, by kind.
+    pub(crate) orders: IntGaugeVec,
+    /// Changes of replicas that the slowest NameNode has not been told of.
+    pub(crate) unreported: IntGauge,
     /// Bytes that did not match their checksum, by where it was noticed: write, copy, scrub.
     pub(crate) checksum_failures: IntCounterVec,
     /// Bytes the scrubber read.
@@ -49,66 +67,158 @@ pub(crate) struct Metrics {
     pub(crate) heartbeats: IntCounterVec,
 }
 
-impl Metrics {
-    /// Creates the metrics and adds them to `registry`. Fails if they are there already.
-    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
-            let metric = IntCounter::with_opts(opts(name, help))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
-            let metric = IntCounterVec::new(opts(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
-            let metric = IntGauge::with_opts(opts(name, help))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntGaugeVec> {
-            let metric = IntGaugeVec::new(opts(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let seconds = |name: &str, help: &str| -> prometheus::Result<Histogram> {
-            let (start, factor, count) = SECONDS;
-            let options = HistogramOpts::from(opts(name, help));
-            let buckets = exponential_buckets(start, factor, count)?;
-            let metric = Histogram::with_opts(options.buckets(buckets))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
+/// Gauges of each volume.
+#[derive(Debug)]
+struct Volumes {
+    replicas: IntGaugeVec,
+    capacity: IntGaugeVec,
+    used: IntGaugeVec,
+    available: IntGaugeVec,
+    failed: IntGaugeVec,
+}
+
+impl Volumes {
+    fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let gauges = |name: &str, help: &str| meter.gauges(name, help, &["volume"]);
         Ok(Self {
-            read_bytes: counter("read_bytes_total", "Bytes of data sent to readers")?,
-            written_bytes: counter("written_bytes_total", "Bytes of data written to replicas")?,
-            packets_read: counter("read_packets_total", "Packets sent to readers")?,
-            packets_written: counter("written_packets_total", "Packets written to replicas")?,
-            sessions: gauges("sessions_active", "Sessions under way", &["kind"])?,
-            write_seconds: seconds("write_packet_seconds", "From a packet's arrival to its acknowledgement")?,
-            read_seconds: seconds("read_packet_seconds", "Reading one packet from the disk")?,
-            fsync_seconds: seconds("fsync_seconds", "Making one replica's files durable")?,
-            replicas: gauges("replicas", "Replicas on a volume", &["volume"])?,
-            volume_bytes: gauges("volume_bytes", "Capacity, used and available bytes", &["volume", "kind"])?,
-            volume_failed: gauges("volume_failed", "1 if the volume was taken out of use", &["volume"])?,
-            checksum_failures: counters(
-                "checksum_failures_total",
-                "Times bytes did not match their checksum",
-                &["where"],
-            )?,
-            scrubbed_bytes: counter("scrubbed_bytes_total", "Bytes the scrubber read")?,
-            scrub_verified: gauge("scrub_verified_replicas", "Replicas verified since the process started")?,
-            scrub_total: gauge("scrub_replicas", "Replicas to be verified in all")?,
-            copies: counters("copies_total", "Copies sent to other DataNodes", &["result"])?,
-            reports: counters("reports_total", "Reports to NameNodes", &["kind", "result"])?,
-            heartbeats: counters("heartbeats_total", "Heartbeats to NameNodes", &["result"])?,
+            replicas: gauges("replicas", "Replicas on a volume")?,
+            capacity: gauges("volume_capacity_bytes", "Size of a volume's file system; 0 if it failed")?,
+            used: gauges("volume_used_bytes", "Bytes of replicas on a volume")?,
+            available: gauges("volume_available_bytes", "Bytes that new replicas may take on a volume")?,
+            failed: gauges("volume_failed", "1 if the volume was taken out of use, else 0")?,
         })
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("dfs_datanode")
+/// Everything the DataNode exports, for the manual.
+pub fn describe() -> prometheus::Result<Vec<Described>> {
+    let meter = Meter::new(&Registry::new(), PREFIX);
+    Metrics::on(&meter)?;
+    Ok(meter.described())
+}
+
+impl Metrics {
+    /// Creates the metrics and adds them to `registry`. Fails if they are there already.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Self::on(&Meter::new(registry, PREFIX))
+    }
+
+    fn on(meter: &Meter) -> prometheus::Result<Self> {
+        let buckets = |(start, factor, count)| exponential_buckets(start, factor, count);
+        let seconds = |name: &str, help: &str| meter.histogram(name, help, buckets(SECONDS)?);
+        meter.build_info(env!("CARGO_PKG_VERSION"))?;
+        Ok(Self {
+            requests: meter.counters(
+                "requests_total",
+                "Requests to the data port that are over, by method and error code ('ok' without error, 'cancelled' if the client left)",
+                &["method", "code"],
+            )?,
+            request_seconds: meter.histograms(
+                "request_seconds",
+                "Time until a request was over; as long as their client likes for read and write",
+                &["method"],
+                buckets(REQUEST_SECONDS)?,
+            )?,
+            read_bytes: meter.counter("read_bytes_total", "Bytes of data sent to readers")?,
+            written_bytes: meter.counter("written_bytes_total", "Bytes of data written to replicas")?,
+            packets_read: meter.counter("read_packets_total", "Packets sent to readers")?,
+            packets_written: meter.counter("written_packets_total", "Packets written to replicas")?,
+            sessions: meter.gauges("sessions", "Sessions under way, by kind: write, read, copy", &["kind"])?,
+            write_seconds: seconds("write_packet_seconds", "From a packet's arrival to its acknowledgement")?,
+            read_seconds: seconds("read_packet_seconds", "Reading one packet from the disk")?,
+            fsync_seconds: seconds("fsync_seconds", "Making one replica's files durable")?,
+            volumes: Volumes::register(meter)?,
+            disk_jobs: meter.gauges(
+                "disk_jobs",
+                "Jobs that wait for a disk thread of a volume or are done by one",
+                &["volume"],
+            )?,
+            orders: meter.gauges(
+                "orders",
+                "Orders of the NameNode that wait or are carried out, by kind: copy, delete, recover",
+                &["kind"],
+            )?,
+            unreported: meter.gauge(
+                "unreported_changes",
+                "Changes of replicas that the slowest NameNode has not been told of",
+            )?,
+            checksum_failures: meter.counters(
+                "checksum_failures_total",
+                "Times bytes did not match their checksum, by where it was noticed: write, copy, scrub",
+                &["where"],
+            )?,
+            scrubbed_bytes: meter.counter("scrubbed_bytes_total", "Bytes the scrubber read")?,
+            scrub_verified: meter
+                .gauge("scrub_verified_replicas", "Replicas verified since the process started")?,
+            scrub_total: meter.gauge("scrub_replicas", "Replicas to be verified in all")?,
+            copies: meter.counters(
+                "copies_total",
+                "Copies sent to other DataNodes, by result: done, failed",
+                &["result"],
+            )?,
+            reports: meter.counters(
+                "reports_total",
+                "Reports to NameNodes, by kind (full, incremental) and result",
+                &["kind", "result"],
+            )?,
+            heartbeats: meter.counters("heartbeats_total", "Heartbeats to NameNodes, by result", &["result"])?,
+        })
+    }
+
+    /// What a volume is now.
+    pub(crate) fn volume(&self, state: &VolumeState) {
+        let VolumeState { id: _, path, failed, capacity, used, available, replicas } = state;
+        let path = path.to_string_lossy();
+        let set = |gauges: &IntGaugeVec, value: u64| {
+            gauges.with_label_values(&[&*path]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        let Volumes {
+            replicas: replica_gauges,
+            capacity: sizes,
+            used: takes,
+            available: rooms,
+            failed: failures,
+        } = &self.volumes;
+        set(replica_gauges, *replicas);
+        set(sizes, *capacity);
+        set(takes, *used);
+        set(rooms, *available);
+        set(failures, u64::from(*failed));
+    }
+}
+
+/// Counts one request when it is over; as `cancelled` if nobody says how it ended.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    metrics: Arc<Metrics>,
+    method: &'static str,
+    started: Instant,
+    code: Option<&'static str>,
+}
+
+impl Counted {
+    /// A request of this method begins.
+    pub(crate) fn begin(metrics: &Arc<Metrics>, method: &'static str) -> Self {
+        Self { metrics: Arc::clone(metrics), method, started: Instant::now(), code: None }
+    }
+
+    /// How it goes; the first error stays.
+    pub(crate) fn ends(&mut self, error: Option<&FsError>) {
+        self.code = match (error, self.code) {
+            (None, None) => Some("ok"),
+            (Some(error), None | Some("ok")) => Some(error.code.name()),
+            (None | Some(_), told) => told,
+        };
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let code = self.code.unwrap_or("cancelled");
+        self.metrics.requests.with_label_values(&[self.method, code]).inc();
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.metrics.request_seconds.with_label_values(&[self.method]).observe(seconds);
+    }
 }
 
 /// The label value for a result.
@@ -116,7 +226,7 @@ pub(crate) fn result_label<T, E>(result: &Result<T, E>) -> &'static str {
     if result.is_ok() { "done" } else { "failed" }
 }
 
-/// Counts one session as under way until it is dropped.
+/// Counts one session or order as under way until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Active(IntGauge);
 
@@ -124,6 +234,15 @@ impl Active {
     /// A session of this kind: write, read or copy.
     pub(crate) fn count(metrics: &Metrics, kind: &str) -> Self {
         let gauge = metrics.sessions.with_label_values(&[kind]);
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Active {
+    /// An order of this kind: copy, delete or recover.
+    pub(crate) fn order(metrics: &Metrics, kind: &str) -> Self {
+        let gauge = metrics.orders.with_label_values(&[kind]);
         gauge.inc();
         Self(gauge)
     }
@@ -140,12 +259,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_register_once_under_their_prefix() {
+    fn metrics_register_once_and_follow_the_conventions() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         drop(Active::count(&metrics, "write"));
         metrics.read_bytes.inc();
-        assert!(registry.gather().iter().all(|family| family.name().starts_with("dfs_datanode_")));
         assert!(Metrics::register(&registry).is_err());
+        for Described { name, kind, help, labels: _ } in describe().unwrap() {
+            assert!(name.starts_with("dfs_datanode_") && !help.ends_with('.'), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_how_they_end() {
+        let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+        let request = |ends: &[Option<&FsError>]| {
+            let mut request = Counted::begin(&metrics, "read");
+            ends.iter().for_each(|end| request.ends(*end));
+        };
+        let error = FsError::invalid("no");
+        request(&[]);
+        request(&[None]);
+        request(&[None, Some(&error), None]);
+        for (code, times) in [("cancelled", 1), ("ok", 1), ("invalid_argument", 1)] {
+            assert_eq!(metrics.requests.with_label_values(&["read", code]).get(), times, "{code}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::commands::Order;
+use crate::place::Place;
 use crate::recovery::Agreement;
 use crate::reports::Change;
 use crate::store::{Store, VolumeState};
@@ -30,10 +31,19 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// Who speaks.
 #[derive(Debug, Clone)]
 pub(crate) struct Speaker {
-    /// Where this node is and what it is.
+    /// Where this node is reached, and what it is.
     pub(crate) endpoint: Endpoint,
+    /// Where it stands.
+    pub(crate) place: Place,
     /// This process.
     pub(crate) incarnation: [u8; 16],
+}
+
+impl Speaker {
+    fn node(&self) -> v1::Node {
+        let location = self.place.location().to_owned();
+        Endpoint { location, ..self.endpoint.clone() }.into()
+    }
 }
 
 /// What a heartbeat tells besides who speaks.
@@ -208,7 +218,8 @@ impl Namenode {
     ) -> FsResult<Welcome> {
         let message = v1::RegisterRequest {
             cluster: cluster.map_or_else(Vec::new, |cluster| cluster.as_bytes().to_vec()),
-            node: Some(self.speaker.endpoint.clone().into()),
+            node: Some(self.speaker.node()),
+            machine: self.speaker.place.machine().to_owned(),
             incarnation: self.incarnation(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             volumes: volumes.iter().map(volume_message).collect(),
@@ -234,7 +245,8 @@ impl Namenode {
     pub(crate) async fn heartbeat(&self, pulse: &Pulse) -> FsResult<Answer> {
         let Pulse { volumes, writes, reads, copies, stopping, fence } = pulse;
         let message = v1::HeartbeatRequest {
-            node: Some(self.speaker.endpoint.clone().into()),
+            node: Some(self.speaker.node()),
+            machine: self.speaker.place.machine().to_owned(),
             incarnation: self.incarnation(),
             volumes: volumes.iter().map(volume_message).collect(),
             active_writes: *writes,

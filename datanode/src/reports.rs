@@ -197,6 +197,13 @@ impl Reports {
         drop(queue.take());
     }
 
+    /// Changes that the NameNode furthest behind has not been told of.
+    pub(crate) fn waiting(&self) -> usize {
+        let lengths =
+            self.queues().iter().map(|queue| queue.with(|waiting| waiting.batch.changes.len())).max();
+        lengths.unwrap_or_default()
+    }
+
     /// Tells every NameNode of a change, soon.
     pub(crate) fn push(&self, change: Change) {
         for queue in self.queues().iter() {

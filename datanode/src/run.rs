@@ -25,6 +25,7 @@ use crate::group::{Group, Shared};
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
 use crate::peer::Peers;
+use crate::place::Place;
 use crate::reporter::Backoff;
 use crate::reports::Reports;
 use crate::scrub;
@@ -40,6 +41,9 @@ const SESSION_GRACE: Duration = Duration::from_secs(5);
 const SESSION_END: Duration = Duration::from_secs(5);
 /// How long readers and idle connections may take to end.
 const SERVER_END: Duration = Duration::from_secs(2);
+/// How long a node waits to be listed in the topology before it starts without a place. A machine that is new may get
+/// its line a moment after its first pod; replicas that cannot be read meanwhile would be worse than badly placed ones.
+const PLACE_PATIENCE: Duration = Duration::from_secs(15);
 /// File in the first volume that tells where the process listens.
 const ADDRESSES: &str = "addresses.json";
 
@@ -65,6 +69,9 @@ pub enum Error {
     /// A setting is wrong, or the NameNode refuses this node for good.
     #[error(transparent)]
     Refused(#[from] FsError),
+    /// The file with the topology is wrong.
+    #[error("{0}")]
+    Place(String),
     /// The metrics cannot be registered.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -142,9 +149,14 @@ impl DataNode {
             host: config.advertise_host.clone().unwrap_or_else(|| default_host(data_address)),
             data_port: data_address.port(),
             http_port: http_address.port(),
-            location: config.topology.clone(),
+            location: String::new(),
         };
-        let speaker = Speaker { endpoint, incarnation: *uuid::Uuid::new_v4().as_bytes() };
+        let machine = config.host.clone().unwrap_or_default();
+        let place = match config.topology_file.clone() {
+            Some(file) => Place::listed(machine, file),
+            None => Place::known(machine, config.topology.clone()),
+        };
+        let speaker = Speaker { endpoint, place, incarnation: *uuid::Uuid::new_v4().as_bytes() };
         let namenodes = config
             .namenodes
             .iter()
@@ -275,6 +287,17 @@ impl Node {
         directories: Vec<(Directory, Option<Identity>)>,
         lost: Lost,
     ) -> Result<(), Error> {
+        let (place, patience) = (&self.speaker.place, PLACE_PATIENCE);
+        if let Some(missing) = place.missing() {
+            self.readiness.waiting(missing);
+        }
+        tokio::select! {
+            found = timeout(patience, place.find()) => match found {
+                Ok(found) => found.map_err(Error::Place)?,
+                Err(_) => warn!(reason = place.missing(), "starting without a place in the topology"),
+            },
+            () = self.shutdown.requested() => return Ok(()),
+        }
         let cluster = match self.cluster {
             Some(cluster) => cluster,
             None => match self.join().await? {
@@ -325,7 +348,8 @@ impl Node {
             cancel: cancel.clone(),
         };
         let fence = Arc::new(Fence::default());
-        let (inbox, worker) = commands::queues(Arc::clone(&store), Arc::clone(&fence));
+        let (inbox, worker) =
+            commands::queues(Arc::clone(&store), Arc::clone(&fence), Arc::clone(&self.metrics));
         // The first account of space goes with the registration.
         store.refresh().await;
 
@@ -355,6 +379,14 @@ impl Node {
                 refreshed.refresh().await;
             }
         });
+        if self.speaker.place.missing().is_some() {
+            let place = self.speaker.place.clone();
+            background.spawn(async move {
+                if let Err(error) = place.find().await {
+                    error!(%error, "this node stays without a place in the topology");
+                }
+            });
+        }
         if self.config.scrub_rate > 0 {
             let (rate, interval) = (self.config.scrub_rate, self.config.scrub_interval);
             background.spawn(scrub::run(store, Arc::clone(&self.metrics), rate, interval));

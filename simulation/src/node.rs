@@ -106,6 +106,7 @@ impl DataNode {
         };
         NodeStats {
             address: self.address.clone(),
+            machine: String::new(),
             volumes: vec![volume],
             active_writes: clients.1,
             active_reads: clients.0,

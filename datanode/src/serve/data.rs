@@ -19,6 +19,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::metrics::Counted;
 use crate::peer::{self, FRAME_BYTES, Sending};
 use crate::session::read::{self, Wanted};
 use crate::session::write::{self, Context};
@@ -81,17 +82,10 @@ pub(crate) async fn serve(
         .await
 }
 
-fn permit(semaphore: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Status> {
+fn permit(semaphore: &Arc<Semaphore>, what: &str) -> FsResult<OwnedSemaphorePermit> {
     Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
-        to_status(FsError::new(
-            ErrorCode::Busy,
-            format!("too many {what} at once: try again or ask another node"),
-        ))
+        FsError::new(ErrorCode::Busy, format!("too many {what} at once: try again or ask another node"))
     })
-}
-
-fn status(error: impl Into<FsError>) -> Status {
-    to_status(error.into())
 }
 
 impl Service {
@@ -99,10 +93,105 @@ impl Service {
     fn meant_for_me(&self, cluster: &[u8], target: &[u8]) -> FsResult<()> {
         write::check_target(&self.context.store, convert::cluster_id(cluster)?, convert::node_id(target)?)
     }
+
+    /// Answers a request and counts it.
+    async fn counted<T>(
+        &self,
+        method: &'static str,
+        answer: impl Future<Output = FsResult<T>>,
+    ) -> Result<Response<T>, Status> {
+        let mut counted = Counted::begin(&self.context.metrics, method);
+        let answer = answer.await;
+        counted.ends(answer.as_ref().err());
+        answer.map(Response::new).map_err(to_status)
+    }
+
+    /// What a reader is sent.
+    async fn open(
+        &self,
+        request: v1::ReadRequest,
+    ) -> FsResult<impl Stream<Item = FsResult<v1::ReadReply>> + Send + 'static> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let background = request.background.then(|| permit(&self.background, "copies")).transpose()?;
+        let permits = (permit(&self.sessions, "sessions")?, background);
+        let wanted = Wanted {
+            chunk: ChunkId(request.chunk),
+            generation: GenStamp(request.generation),
+            offset: request.offset,
+            length: request.length,
+            packet_bytes: request.packet_bytes.into(),
+        };
+        let (store, metrics) = (Arc::clone(&self.context.store), Arc::clone(&self.context.metrics));
+        let (readable, pieces) = read::open(store, metrics, wanted, permits).await?;
+        let mut pieces = Box::pin(pieces);
+        // The first message tells how much there is, even if nothing of it is wanted.
+        let first = match pieces.next().await {
+            Some(piece) => read_reply(piece?, readable),
+            None => v1::ReadReply { readable, ..v1::ReadReply::default() },
+        };
+        let rest = pieces.map(|piece| piece.map(|piece| read_reply(piece, 0)));
+        Ok(futures_util::stream::iter([Ok(first)]).chain(rest))
+    }
+
+    async fn get_replica(&self, request: v1::GetReplicaRequest) -> FsResult<v1::GetReplicaReply> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let record = self.context.store.record(ChunkId(request.chunk))?;
+        Ok(v1::GetReplicaReply { replica: Some(convert::wire_replica_record(record)) })
+    }
+
+    async fn checksum(&self, request: v1::ChecksumRequest) -> FsResult<v1::ChecksumReply> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let store = &self.context.store;
+        let chunk = ChunkId(request.chunk);
+        let reader = store.reader(chunk, GenStamp(request.generation)).await?;
+        let length = if request.length == 0 { reader.length() } else { request.length };
+        if length > reader.length() {
+            let why = format!("chunk {chunk} has {} bytes here, fewer than {length}", reader.length());
+            return Err(FsError::new(ErrorCode::StaleChunk, why));
+        }
+        let crc32c = store.read_with(&Arc::new(reader), move |reader| reader.crc(length)).await?;
+        Ok(v1::ChecksumReply { crc32c, length })
+    }
+
+    async fn transfer(&self, request: v1::TransferRequest) -> FsResult<v1::TransferReply> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let _permit = permit(&self.sessions, "sessions")?;
+        let sending = Sending {
+            chunk: ChunkId(request.chunk),
+            generation: GenStamp(request.generation),
+            new_generation: GenStamp(request.new_generation),
+            stage: Stage::Transfer,
+            targets: wire::endpoints(request.to)?,
+            bytes_per_second: 0,
+        };
+        let length = peer::send(&self.context, sending).await?;
+        Ok(v1::TransferReply { length })
+    }
+
+    async fn prepare_recovery(
+        &self,
+        request: v1::PrepareRecoveryRequest,
+    ) -> FsResult<v1::PrepareRecoveryReply> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
+        let replica = self.context.store.prepare_recovery(chunk, generation).await?;
+        Ok(v1::PrepareRecoveryReply { replica: replica.map(convert::wire_replica_record) })
+    }
+
+    async fn finish_recovery(&self, request: v1::FinishRecoveryRequest) -> FsResult<v1::FinishRecoveryReply> {
+        self.meant_for_me(&request.cluster, &request.target)?;
+        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
+        self.context.store.finish_recovery(chunk, generation, request.length).await?;
+        Ok(v1::FinishRecoveryReply {})
+    }
 }
 
 /// The replies, once the first message has come and the session is under way.
-async fn session(context: Context, mut requests: Streaming<v1::WriteRequest>, replies: mpsc::Sender<Reply>) {
+async fn session(
+    context: Context,
+    mut requests: Streaming<v1::WriteRequest>,
+    replies: mpsc::Sender<Reply>,
+) -> FsResult<()> {
     let first = match timeout(HEADER_LIMIT, requests.message()).await {
         Ok(Ok(Some(v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) }))) => {
             wire::read_header(header)
@@ -117,11 +206,12 @@ async fn session(context: Context, mut requests: Streaming<v1::WriteRequest>, re
                 Ok(request) => wire::read_packet(request),
                 Err(status) => Err(convert::from_status(&status)),
             });
-            write::run(&context, header, packets, replies).await;
+            write::run(&context, header, packets, replies).await
         }
         Err(error) => {
             // A sender that is gone needs no answer.
-            let _ = replies.send(Reply::Setup(Err(Failure::here(error)))).await;
+            let _ = replies.send(Reply::Setup(Err(Failure::here(error.clone())))).await;
+            Err(error)
         }
     }
 }
@@ -135,110 +225,64 @@ impl Chunks for Service {
         &self,
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        let permit = permit(&self.sessions, "sessions")?;
+        let mut counted = Counted::begin(&self.context.metrics, "Write");
+        let permit = permit(&self.sessions, "sessions");
+        counted.ends(permit.as_ref().err());
+        let permit = permit.map_err(to_status)?;
         let (replies, queue) = mpsc::channel(REPLIES);
         let context = self.context.clone();
         // A task of its own, so that what the session began is brought to an end even if the sender disappears.
         self.shutdown.spawn(async move {
-            session(context, request.into_inner(), replies).await;
+            counted.ends(session(context, request.into_inner(), replies).await.err().as_ref());
             drop(permit);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(queue).map(|reply| Ok(wire::reply_message(reply))))))
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let background = request.background.then(|| permit(&self.background, "copies")).transpose()?;
-        let permits = (permit(&self.sessions, "sessions")?, background);
-        let wanted = Wanted {
-            chunk: ChunkId(request.chunk),
-            generation: GenStamp(request.generation),
-            offset: request.offset,
-            length: request.length,
-            packet_bytes: request.packet_bytes.into(),
-        };
-        let (store, metrics) = (Arc::clone(&self.context.store), Arc::clone(&self.context.metrics));
-        let (readable, pieces) = read::open(store, metrics, wanted, permits).await.map_err(status)?;
-        let mut pieces = Box::pin(pieces);
-        // The first message tells how much there is, even if nothing of it is wanted.
-        let first = match pieces.next().await {
-            Some(piece) => piece.map(|piece| read_reply(piece, readable)),
-            None => Ok(v1::ReadReply { readable, ..v1::ReadReply::default() }),
-        };
-        let first = first.map_err(status)?;
-        let rest = pieces.map(|piece| piece.map(|piece| read_reply(piece, 0)).map_err(status));
-        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest))))
+        let mut counted = Counted::begin(&self.context.metrics, "Read");
+        let opened = self.open(request.into_inner()).await;
+        counted.ends(opened.as_ref().err());
+        let replies = opened.map_err(to_status)?.scan(counted, |counted, reply| {
+            counted.ends(reply.as_ref().err());
+            std::future::ready(Some(reply.map_err(to_status)))
+        });
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn get_replica(
         &self,
         request: Request<v1::GetReplicaRequest>,
     ) -> Result<Response<v1::GetReplicaReply>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let record = self.context.store.record(ChunkId(request.chunk)).map_err(status)?;
-        Ok(Response::new(v1::GetReplicaReply { replica: Some(convert::wire_replica_record(record)) }))
+        self.counted("GetReplica", self.get_replica(request.into_inner())).await
     }
 
     async fn checksum(
         &self,
         request: Request<v1::ChecksumRequest>,
     ) -> Result<Response<v1::ChecksumReply>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let store = &self.context.store;
-        let chunk = ChunkId(request.chunk);
-        let reader = store.reader(chunk, GenStamp(request.generation)).await.map_err(status)?;
-        let length = if request.length == 0 { reader.length() } else { request.length };
-        if length > reader.length() {
-            let why = format!("chunk {chunk} has {} bytes here, fewer than {length}", reader.length());
-            return Err(status(FsError::new(ErrorCode::StaleChunk, why)));
-        }
-        let crc32c =
-            store.read_with(&Arc::new(reader), move |reader| reader.crc(length)).await.map_err(status)?;
-        Ok(Response::new(v1::ChecksumReply { crc32c, length }))
+        self.counted("Checksum", self.checksum(request.into_inner())).await
     }
 
     async fn transfer(
         &self,
         request: Request<v1::TransferRequest>,
     ) -> Result<Response<v1::TransferReply>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let _permit = permit(&self.sessions, "sessions")?;
-        let sending = Sending {
-            chunk: ChunkId(request.chunk),
-            generation: GenStamp(request.generation),
-            new_generation: GenStamp(request.new_generation),
-            stage: Stage::Transfer,
-            targets: wire::endpoints(request.to).map_err(status)?,
-            bytes_per_second: 0,
-        };
-        let length = peer::send(&self.context, sending).await.map_err(status)?;
-        Ok(Response::new(v1::TransferReply { length }))
+        self.counted("Transfer", self.transfer(request.into_inner())).await
     }
 
     async fn prepare_recovery(
         &self,
         request: Request<v1::PrepareRecoveryRequest>,
     ) -> Result<Response<v1::PrepareRecoveryReply>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
-        let replica = self.context.store.prepare_recovery(chunk, generation).await.map_err(status)?;
-        Ok(Response::new(v1::PrepareRecoveryReply { replica: replica.map(convert::wire_replica_record) }))
+        self.counted("PrepareRecovery", self.prepare_recovery(request.into_inner())).await
     }
 
     async fn finish_recovery(
         &self,
         request: Request<v1::FinishRecoveryRequest>,
     ) -> Result<Response<v1::FinishRecoveryReply>, Status> {
-        let request = request.into_inner();
-        self.meant_for_me(&request.cluster, &request.target).map_err(status)?;
-        let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
-        self.context.store.finish_recovery(chunk, generation, request.length).await.map_err(status)?;
-        Ok(Response::new(v1::FinishRecoveryReply {}))
+        self.counted("FinishRecovery", self.finish_recovery(request.into_inner())).await
     }
 }
 

@@ -114,7 +114,12 @@ async fn open_own(store: &Arc<Store>, header: &Header) -> Result<Writer, Error> 
 }
 
 /// Runs a session to its end. `packets` ends when the sender does.
-pub(crate) async fn run<S>(context: &Context, header: Header, packets: S, replies: mpsc::Sender<Reply>)
+pub(crate) async fn run<S>(
+    context: &Context,
+    header: Header,
+    packets: S,
+    replies: mpsc::Sender<Reply>,
+) -> FsResult<()>
 where
     S: Stream<Item = FsResult<Packet>> + Send,
 {
@@ -126,23 +131,25 @@ where
         Err(failure) => {
             info!(%chunk, %generation, ?stage, position = failure.position, error = %failure.error,
                 "write session refused");
+            let error = failure.error.clone();
             // A sender that is gone needs no answer.
             let _ = replies.send(Reply::Setup(Err(failure))).await;
-            return;
+            return Err(error);
         }
     };
     if replies.send(Reply::Setup(Ok(()))).await.is_err() {
         if !matches!(stage, Stage::Recover { .. }) {
             discard(writer).await;
         }
-        return;
+        return Err(ended("the sender has gone"));
     }
     let session = Session { context, header: &header, stop: writer.stop() };
     let outcome = session.stream(writer, downstream, packets, &replies).await;
-    match outcome {
+    match &outcome {
         Ok(()) => debug!(%chunk, %generation, "write session complete"),
         Err(error) => info!(%chunk, %generation, ?stage, %error, "write session broken"),
     }
+    outcome
 }
 
 /// Opens the replica here and the pipeline from here on, at the same time.

@@ -275,17 +275,13 @@ impl Store {
             }
         });
         join_all(refreshed).await;
-        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         for state in self.volume_states() {
-            let path = state.path.to_string_lossy();
-            let bytes = |kind, value| {
-                self.metrics.volume_bytes.with_label_values(&[&*path, kind]).set(count(value));
-            };
-            bytes("capacity", state.capacity);
-            bytes("used", state.used);
-            bytes("available", state.available);
-            self.metrics.volume_failed.with_label_values(&[&*path]).set(i64::from(state.failed));
-            self.metrics.replicas.with_label_values(&[&*path]).set(count(state.replicas));
+            self.metrics.volume(&state);
+        }
+        self.metrics.unreported.set(self.reports.waiting() as i64);
+        for volume in &self.volumes {
+            let path = volume.path.to_string_lossy();
+            self.metrics.disk_jobs.with_label_values(&[&*path]).set(volume.pool.jobs() as i64);
         }
     }
 

@@ -130,6 +130,7 @@ async fn malformed_requests_are_refused_in_words() -> Result<()> {
         incarnation: vec![4; 16],
         version: "0".into(),
         volumes: vec![],
+        machine: String::new(),
     };
     let status = nodes.register(stranger).await.expect_err("another cluster's node is refused");
     ensure!(status.message().contains("cluster"), "{status:?}");

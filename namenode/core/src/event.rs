@@ -39,6 +39,8 @@ pub struct Address {
 pub struct NodeStats {
     /// Where it is.
     pub address: Address,
+    /// The machine it runs on; empty if its host says that.
+    pub machine: String,
     /// Its volumes.
     pub volumes: Vec<Volume>,
     /// Write sessions under way.

@@ -80,7 +80,7 @@ impl Node {
             id,
             incarnation,
             version,
-            place: Place::of(&stats.address),
+            place: Place::of(&stats),
             stats,
             state: NodeState::Live,
             duty: NodeDuty::InService,
@@ -110,8 +110,8 @@ impl Node {
 
     /// Takes over what a heartbeat says.
     pub(crate) fn hear(&mut self, stats: NodeStats, now: Millis) {
-        if self.stats.address != stats.address {
-            self.place = Place::of(&stats.address);
+        if (&self.stats.address, &self.stats.machine) != (&stats.address, &stats.machine) {
+            self.place = Place::of(&stats);
         }
         self.stats = stats;
         self.seen = now;

@@ -34,6 +34,7 @@ pub(crate) fn stats(n: u16) -> NodeStats {
             http_port: 9_864,
             location: String::new(),
         },
+        machine: String::new(),
         volumes: vec![Volume {
             id: volume,
             path: "/data".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::Address;
+use crate::NodeStats;
 use crate::chunk_map::Chunk;
 use crate::cluster::Cluster;
 use crate::hash::of_text;
@@ -20,11 +20,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of an address.
-    pub(crate) fn of(address: &Address) -> Self {
+    /// The place of a node that says this.
+    pub(crate) fn of(stats: &NodeStats) -> Self {
+        let NodeStats { address, machine, .. } = stats;
         let location = address.location.trim_matches('/');
         let zone = location.split('/').next().unwrap_or_default();
-        Self { host: of_text(&address.host), zone: of_text(zone), rack: of_text(location) }
+        let machine = if machine.is_empty() { &address.host } else { machine };
+        Self { host: of_text(machine), zone: of_text(zone), rack: of_text(location) }
     }
 }
 
@@ -116,7 +118,9 @@ mod tests {
     use crate::test_support::{Rig, TERM, node_id, number, stats};
 
     fn place(host: &str, location: &str) -> Place {
-        Place::of(&Address { host: host.into(), data_port: 1, http_port: 2, location: location.into() })
+        let mut stats = stats(0);
+        (stats.address.host, stats.address.location) = (host.into(), location.into());
+        Place::of(&stats)
     }
 
     #[test]
@@ -131,6 +135,37 @@ mod tests {
         let crowded = crowd(c, &[a, b, c]);
         assert!(crowd(other_rack, &[a, b, c]) < crowded);
         assert!(crowd(third_rack, &[a, b, c]) < crowded, "a rack of its own before an even number a zone");
+    }
+
+    #[test]
+    fn nodes_on_one_machine_share_it_whatever_they_are_called() {
+        let on = |host: &str, machine: &str| {
+            let mut stats = stats(0);
+            (stats.address.host, stats.machine) = (host.into(), machine.into());
+            Place::of(&stats).host
+        };
+        assert_eq!(on("pod-0", "worker-1"), on("pod-1", "worker-1"));
+        assert_ne!(on("pod-0", "worker-1"), on("pod-0", "worker-2"));
+        assert_eq!(on("worker-1", ""), on("pod-0", "worker-1"), "without one it is the host");
+    }
+
+    #[test]
+    fn a_node_that_moves_to_another_machine_takes_its_chunks_along() {
+        let mut rig = Rig::default();
+        let on = |n: u16, machine: &str| NodeStats { machine: machine.into(), ..stats(n) };
+        for (n, machine) in [(0, "a"), (1, "a"), (2, "b")] {
+            rig.join(n, on(n, machine));
+            rig.report(n, vec![]);
+        }
+        rig.chunk(10, 2, &[0, 2]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_millis(500), &[]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 0);
+        for (n, machine) in [(0, "a"), (1, "b"), (2, "a")] {
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats: on(n, machine) });
+        }
+        rig.run(Duration::from_millis(500), &[]);
+        assert_eq!(rig.cluster.totals(rig.now).misplaced, 1, "both replicas are on machine a now");
     }
 
     #[test]

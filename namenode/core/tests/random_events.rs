@@ -24,6 +24,7 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
             http_port: 2,
             location: format!("/z/{}", n / 3),
         },
+        machine: String::new(),
         volumes: vec![Volume {
             id: VolumeId::from_bytes(node(n).as_bytes()).unwrap(),
             path: "/data".into(),

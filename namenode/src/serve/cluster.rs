@@ -59,6 +59,7 @@ impl Service {
             version: request.version,
             stats: NodeStats {
                 address,
+                machine: machine(request.machine)?,
                 volumes: request.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
                 active_writes: 0,
                 active_reads: 0,
@@ -80,6 +81,7 @@ impl Service {
         let sender = Sender { node: id, incarnation: incarnation(&request.incarnation)? };
         let stats = NodeStats {
             address,
+            machine: machine(request.machine)?,
             volumes: request.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
             active_writes: request.active_writes,
             active_reads: request.active_reads,
@@ -117,6 +119,16 @@ impl Service {
         let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
         self.0.commit_recovery(sender, chunk, generation, request.length, &holders).await.map(report_reply)
     }
+}
+
+/// Longest name of a machine, in bytes.
+const MAX_MACHINE_BYTES: usize = 255;
+
+fn machine(name: String) -> FsResult<String> {
+    if name.len() > MAX_MACHINE_BYTES {
+        return Err(FsError::invalid(format!("the machine's name has more than {MAX_MACHINE_BYTES} bytes")));
+    }
+    Ok(name)
 }
 
 fn incarnation(bytes: &[u8]) -> FsResult<u128> {

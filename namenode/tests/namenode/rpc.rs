@@ -152,6 +152,7 @@ async fn strange_datanodes_are_told_what_to_do() {
         incarnation: vec![9; 16],
         version: "test".into(),
         volumes: vec![],
+        machine: String::new(),
     };
     assert_eq!(code(client.register(register.clone()).await), ErrorCode::WrongCluster);
     let heartbeat = v1::HeartbeatRequest {
@@ -168,6 +169,7 @@ async fn strange_datanodes_are_told_what_to_do() {
         v1::RegisterRequest { incarnation: vec![9; 5], ..register.clone() },
         v1::RegisterRequest { node: None, ..register.clone() },
         v1::RegisterRequest { cluster: vec![1], ..register.clone() },
+        v1::RegisterRequest { machine: "m".repeat(256), ..register.clone() },
         v1::RegisterRequest { volumes: vec![v1::VolumeStatus::default()], ..register.clone() },
     ] {
         assert_eq!(code(client.register(bad).await), ErrorCode::InvalidArgument);

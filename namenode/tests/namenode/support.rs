@@ -159,6 +159,7 @@ impl FakeNode {
                 http_port: 9_864,
                 location: String::new(),
             },
+            machine: String::new(),
             volumes: vec![Volume {
                 id: VolumeId::from_bytes(&[number; 16]).unwrap(),
                 path: "/data".to_owned(),

@@ -3504,6 +3504,9 @@ pub struct RegisterRequest {
     pub version: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub volumes: ::prost::alloc::vec::Vec<VolumeStatus>,
+    /// that the node runs on, for placing replicas apart; empty: its host
+    #[prost(string, tag = "6")]
+    pub machine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RegisterReply {
@@ -3558,6 +3561,9 @@ pub struct HeartbeatRequest {
     /// highest term of a leader that the node has heard of: older leaders are not obeyed
     #[prost(uint64, tag = "8")]
     pub fence: u64,
+    /// as in RegisterRequest
+    #[prost(string, tag = "9")]
+    pub machine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatReply {

@@ -415,6 +415,7 @@ impl World {
                 http_port: 9_864,
                 location: node.site.location.clone(),
             },
+            machine: String::new(),
             volumes: vec![Volume {
                 id: VolumeId::from_bytes(node_id(n).as_bytes()).unwrap(),
                 path: "/data".into(),
