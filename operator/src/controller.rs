@@ -147,10 +147,18 @@ impl Context {
             if cluster.spec.paused { Plan::default() } else { plan::plan(&name, &cluster.spec, &observed) };
         // What could not be applied must not be spread by replacing pods.
         if failures.is_empty() {
+            let mut claims_grow = true;
             for step in &plan.steps {
+                // A template that is larger than the claims would hide that they did not grow.
+                if matches!(step, Step::RemakeSet { .. }) && !claims_grow {
+                    continue;
+                }
                 match self.perform(&name, cluster, step).await {
                     Ok(()) => events::publish(&self.recorder, cluster, events::done(step)).await,
-                    Err(why) => failures.push(why),
+                    Err(why) => {
+                        claims_grow &= !matches!(step, Step::GrowClaim { .. });
+                        failures.push(why);
+                    }
                 }
             }
         }

@@ -63,10 +63,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         }
     });
 
-    let result = tokio::select! {
-        result = work(&args, default_image, metrics, &readiness, &shutdown) => result,
-        () = shutdown.requested() => Ok(()),
-    };
+    // It ends by itself when a stop is asked for, and gives the Lease back.
+    let result = work(&args, default_image, metrics, &readiness, &shutdown).await;
     readiness.waiting("stopping");
     shutdown.finish(STOP_LIMIT).await;
     result

@@ -51,10 +51,11 @@ pub struct PodTemplate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
-    /// Further rules about the machines and about pods beside which these run.
+    /// Further rules about the machines and about pods beside which these run, instead of the default: in different zones and
+    /// on different machines as far as possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How the pods are spread, instead of the default: over zones and machines as far as possible. A constraint without
+    /// How the pods are spread, instead of the default: over machines as far as possible. A constraint without
     /// `labelSelector` counts the pods of the same role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

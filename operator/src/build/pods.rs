@@ -8,10 +8,11 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint,
-    VolumeMount, VolumeResourceRequirements,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint, VolumeMount,
+    VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -131,7 +132,7 @@ impl Builder<'_> {
                 .then(|| secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect()),
             node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
             tolerations: (!tolerations.is_empty()).then(|| tolerations.clone()),
-            affinity: affinity.clone(),
+            affinity: affinity.clone().or_else(|| Some(self.apart(selector))),
             priority_class_name: priority_class_name.clone(),
             topology_spread_constraints: Some(self.spread(component, selector, topology_spread_constraints)),
             termination_grace_period_seconds: Some(stop_seconds),
@@ -141,15 +142,14 @@ impl Builder<'_> {
         }
     }
 
-    /// Over zones and machines as far as possible. Not harder than that: on a small or damaged cluster a pod beside another
-    /// one is better than no pod, and replicas are kept apart by machine anyhow.
+    /// Over machines as far as possible. Not harder than that: on a small or damaged cluster a pod beside another one is better
+    /// than no pod, and replicas are kept apart by machine anyhow.
     fn spread(
         &self,
         component: Component,
         selector: &BTreeMap<String, String>,
         given: &[TopologySpreadConstraint],
     ) -> Vec<TopologySpreadConstraint> {
-        // All DataNodes count for their spread by machine, a pool's for its spread by zone.
         let select = |labels: BTreeMap<String, String>| {
             Some(LabelSelector { match_labels: Some(labels), ..LabelSelector::default() })
         };
@@ -169,10 +169,31 @@ impl Builder<'_> {
             label_selector: select(labels),
             ..TopologySpreadConstraint::default()
         };
-        vec![
-            constraint(&self.spec.placement.zone_label, selector.clone()),
-            constraint("kubernetes.io/hostname", self.name.selector_labels(component, None)),
-        ]
+        vec![constraint("kubernetes.io/hostname", self.name.selector_labels(component, None))]
+    }
+
+    /// Rather in another zone than the others. No spread constraint: machines without a zone's label would then be preferred
+    /// for nothing at all.
+    fn apart(&self, selector: &BTreeMap<String, String>) -> Affinity {
+        let term = |key: &str, weight| WeightedPodAffinityTerm {
+            weight,
+            pod_affinity_term: PodAffinityTerm {
+                topology_key: key.to_owned(),
+                label_selector: Some(LabelSelector {
+                    match_labels: Some(selector.clone()),
+                    ..LabelSelector::default()
+                }),
+                ..PodAffinityTerm::default()
+            },
+        };
+        let preferred = vec![term("kubernetes.io/hostname", 100), term(&self.spec.placement.zone_label, 50)];
+        Affinity {
+            pod_anti_affinity: Some(PodAntiAffinity {
+                preferred_during_scheduling_ignored_during_execution: Some(preferred),
+                ..PodAntiAffinity::default()
+            }),
+            ..Affinity::default()
+        }
     }
 
     /// A container with what both roles need; the rest is up to the caller.
