@@ -1,5 +1,6 @@
 //! What a driver does to a cluster, whatever it is made of.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub enum Capability {
     Grow,
     /// Give the NameNode the metadata of a backup ([`Cluster::restore`]).
     Restore,
+    /// Say where each DataNode is ([`Shape::topology`]).
+    Topology,
+    /// Reach the daemons by their addresses, from a process of the suite's own.
+    Addresses,
 }
 
 /// Times by which the NameNode judges: short ones, so that nobody has to wait.
@@ -112,8 +117,10 @@ pub struct StoredReplica {
 }
 
 /// A running cluster that things can be done to. Daemons are called `namenode-1`, `datanode-2` …
+///
+/// A driver may have scenarios of its own for what only it can do: they find it again as [`Any`].
 #[async_trait]
-pub trait Cluster: Send + Sync {
+pub trait Cluster: Any + Send + Sync {
     /// How it was built; DataNodes that were added later are not counted.
     fn shape(&self) -> &Shape;
 

@@ -50,7 +50,9 @@ impl Site for LocalSite {
             | Capability::Network
             | Capability::Disk
             | Capability::Grow
-            | Capability::Restore => None,
+            | Capability::Restore
+            | Capability::Topology
+            | Capability::Addresses => None,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::health::{self, Fsck};
 use crate::stage::{Played, Stage};
 
 /// Something that can happen to a cluster, and what must come of it.
+#[derive(Clone)]
 pub struct Scenario {
     /// Short name.
     pub name: &'static str,

@@ -21,7 +21,7 @@ pub(super) fn list() -> Vec<Scenario> {
             name: "writer-dies",
             group: GROUP,
             title: "a writer is killed with an open file: the file ends at its last hsync or later, and others go on",
-            needs: &[],
+            needs: &[Capability::Addresses],
             shape: USUAL,
             leaves_whole: true,
             play: |stage| Box::pin(writer_dies(stage)),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use dfs_client::NodeState;
 
 use super::Scenario;
-use crate::cluster::{Daemon, Shape};
+use crate::cluster::{Capability, Daemon, Shape};
 use crate::files::options;
 use crate::health::{self, Fsck};
 use crate::stage::{Played, Stage, done, told};
@@ -22,7 +22,7 @@ pub(super) fn list() -> Vec<Scenario> {
         name: "whole-rack",
         group: "Racks",
         title: "a whole rack loses power: every chunk has a replica elsewhere",
-        needs: &[],
+        needs: &[Capability::Topology],
         shape: SHAPE,
         leaves_whole: true,
         play: |stage| Box::pin(whole_rack(stage)),
