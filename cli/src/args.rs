@@ -1,15 +1,16 @@
 //! The command line as a whole.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dfs_client::{Builder, Dfs};
-use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER, NAMENODE_PORT};
+use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER};
 use tokio_util::sync::CancellationToken;
 
 use crate::cmd;
 use crate::exit::Outcome;
+use crate::reach::Reach;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,7 @@ Examples:
   dfs cat /a.txt | wc -l                use a file in a pipe
   dfs fsck /                            is every chunk where it should be?
   dfs local up                          a cluster on this machine, to try things out
+  dfs --cluster main -n prod ls /       a cluster on Kubernetes, by nothing but a kubeconfig
 
 Exit status: 0 done; 1 failed, in part or as a whole; 2 wrong command line; 3 no such file or node;
 4 the cluster can't be reached; 130 interrupted; 141 the reader of the output is gone.";
@@ -34,16 +36,26 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The first NameNode of a cluster on this machine.
-static DEFAULT_NAMENODE: LazyLock<String> = LazyLock::new(|| format!("127.0.0.1:{NAMENODE_PORT}"));
-
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Address of a NameNode; of several, repeated or with commas between them, the one that leads is found.
+    /// Address of a NameNode; of several, repeated or with commas between them, the one that leads is found
+    /// [default: 127.0.0.1:9000].
     #[arg(id = "namenode", long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE, value_delimiter = ',',
-          default_value = DEFAULT_NAMENODE.as_str(), help_heading = "Connection")]
+          help_heading = "Connection")]
     pub(crate) namenodes: Vec<String>,
+    /// DfsCluster on Kubernetes to work with instead: every connection is forwarded by its API server.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Kubernetes")]
+    pub(crate) cluster: Option<String>,
+    /// Namespace of the DfsCluster [default: the kubeconfig's]; without --cluster its only one is meant.
+    #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Kubernetes")]
+    pub(crate) namespace: Option<String>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Kubernetes")]
+    pub(crate) context: Option<String>,
+    /// Whether this is called as `kubectl dfs`: Kubernetes is meant, if nothing else is said.
+    #[arg(skip)]
+    pub(crate) plugin: bool,
     /// Let any NameNode answer what changes nothing: as new as what this command has seen, not always the latest.
     #[arg(long, global = true, env = ENV_FOLLOWER_READS, value_parser = BoolishValueParser::new(),
           help_heading = "Connection")]
@@ -124,6 +136,8 @@ pub(crate) enum Command {
     Balancer(cmd::balancer::Args),
     /// Shows and changes what NameNodes and DataNodes are used for; makes backups.
     Admin(cmd::admin::Args),
+    /// Shows the clusters on Kubernetes.
+    Cluster(cmd::cluster::Args),
     /// Runs a cluster on this machine.
     Local(cmd::local::Args),
 }
@@ -157,6 +171,7 @@ impl Command {
             Self::Completions(_) => "completions",
             Self::Balancer(_) => "balancer",
             Self::Admin(_) => "admin",
+            Self::Cluster(_) => "cluster",
             Self::Local(_) => "local",
         }
     }
@@ -190,6 +205,7 @@ impl Command {
             Self::Safemode(args) => context.until_stop(args.run(context)).await,
             Self::Balancer(args) => context.until_stop(args.run(context)).await,
             Self::Admin(args) => context.until_stop(args.run(context)).await,
+            Self::Cluster(args) => context.until_stop(args.run(context)).await,
             Self::Completions(args) => args.run(),
         }
     }
@@ -214,19 +230,27 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let client = self.builder().connect().await?;
+        let reach = self.global.reach();
+        let client = self.builder().await?.connect().await.map_err(|error| reach.explained(error))?;
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// What the user said of the cluster.
-    pub(crate) fn builder(&self) -> Builder {
-        let start = Dfs::builder().follower_reads(self.global.follower_reads);
-        let mut builder =
-            self.global.namenodes.iter().fold(start, |builder, address| builder.namenode(address.trim()));
-        if let Some(user) = &self.global.user {
-            builder = builder.user(user);
-        }
-        builder
+    /// A client yet to be connected.
+    pub(crate) async fn builder(&self) -> Outcome<Builder> {
+        let builder = match self.global.reach() {
+            Reach::Addresses(addresses) => {
+                addresses.iter().fold(Dfs::builder(), |builder, address| builder.namenode(address.trim()))
+            }
+            Reach::Kubernetes { cluster, .. } => {
+                let access = self.global.access().await?;
+                access.builder(&access.cluster(cluster.as_deref()).await?)
+            }
+        };
+        let builder = builder.follower_reads(self.global.follower_reads);
+        Ok(match &self.global.user {
+            Some(user) => builder.user(user),
+            None => builder,
+        })
     }
 
     /// Runs `work`, or gives up when the user wants no more.
@@ -299,6 +323,10 @@ mod tests {
             "balancer stop",
             "fsck / --list missing,corrupt --list open",
             "local up --datanodes 4 --namenodes 3",
+            "cluster list -A",
+            "cluster status main -n prod -o json",
+            "cluster events --cluster main --watch",
+            "ls / --cluster main --namespace prod --context staging",
         ] {
             let words = std::iter::once("dfs").chain(line.split(' '));
             let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -356,12 +384,34 @@ mod tests {
                 "--namenode a:1 ls / --namenode b:2" => &["b:2"],
                 _ => &["a:1", "b:2"],
             };
-            assert_eq!(cli.global.namenodes, expected, "{line}");
+            let expected = expected.iter().map(|address| (*address).to_owned()).collect();
+            assert_eq!(cli.global.reach(), Reach::Addresses(expected), "{line}");
             assert!(!cli.global.follower_reads);
         }
         let line = "dfs ls / --namenode a:1 --namenode b:2 --follower-reads";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         assert_eq!(cli.global.namenodes, ["a:1", "b:2"]);
         assert!(cli.global.follower_reads);
+    }
+
+    #[test]
+    fn kubernetes_is_meant_where_something_of_it_is_named() {
+        let kubernetes = |cluster: Option<&str>, namespace: Option<&str>| Reach::Kubernetes {
+            cluster: cluster.map(str::to_owned),
+            namespace: namespace.map(str::to_owned),
+        };
+        for (line, plugin, expected) in [
+            ("dfs ls /", true, kubernetes(None, None)),
+            ("dfs ls / -n prod", false, kubernetes(None, Some("prod"))),
+            ("dfs --cluster main ls /", false, kubernetes(Some("main"), None)),
+            ("dfs ls / --cluster main -n prod", true, kubernetes(Some("main"), Some("prod"))),
+            // An address may come from the environment, the name of a cluster is always typed.
+            ("dfs ls / --namenode a:1 --cluster main", false, kubernetes(Some("main"), None)),
+            ("dfs ls / --namenode a:1", true, Reach::Addresses(vec!["a:1".to_owned()])),
+        ] {
+            let mut global = Cli::try_parse_from(line.split(' ')).unwrap().global;
+            global.plugin = plugin;
+            assert_eq!(global.reach(), expected, "{line}");
+        }
     }
 }

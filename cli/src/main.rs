@@ -8,14 +8,16 @@ mod glob;
 mod local;
 mod mode;
 mod output;
+mod reach;
 mod remote;
 mod size;
 mod transfer;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use dfs_types::names::ENV_LOG;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -30,7 +32,7 @@ const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(10);
 const LAST_PATIENCE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     start_logs(cli.global.verbose);
     let name = cli.command.name();
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -46,6 +48,21 @@ fn main() -> ExitCode {
         print_error(name, &message);
     }
     ExitCode::from(failure.status())
+}
+
+/// The command line; a wrong one, or a question for help, ends the program here.
+fn parse() -> Cli {
+    let called = std::env::args_os().next();
+    let plugin =
+        called.as_deref().map(Path::new).and_then(Path::file_stem).is_some_and(|name| name == reach::PLUGIN);
+    let mut command = Cli::command();
+    if plugin {
+        command = command.name("kubectl dfs").bin_name("kubectl dfs");
+    }
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = parsed.unwrap_or_else(|error| error.exit());
+    cli.global.plugin = plugin;
+    cli
 }
 
 /// Runs the command until it is done or the user interrupts it; a second interruption ends the clean-up too.
@@ -73,8 +90,8 @@ async fn run(command: Command, context: &Context) -> Outcome {
 fn start_logs(verbose: u8) {
     let level = match verbose {
         0 => "off",
-        1 => "dfs_client=debug,dfs_cli=debug,warn",
-        _ => "dfs_client=trace,dfs_cli=trace,info",
+        1 => "dfs_client=debug,dfs_kubernetes=debug,dfs_cli=debug,warn",
+        _ => "dfs_client=trace,dfs_kubernetes=trace,dfs_cli=trace,info",
     };
     let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

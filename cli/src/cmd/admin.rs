@@ -82,7 +82,7 @@ impl Args {
         match self.command {
             Command::Namenodes => {
                 // Also while nobody leads: then it is wanted most.
-                let group = context.builder().namenodes().await?;
+                let group = context.builder().await?.namenodes().await?;
                 if !group.by_leader {
                     print_error(
                         "admin",

@@ -37,7 +37,7 @@ struct Space<'a> {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let stats = context.dfs().await?.fs_stats().await?;
-        let namenodes = context.global.namenodes.join(",");
+        let namenodes = context.global.reach().shown();
         let space = Space {
             namenode: &namenodes,
             capacity: stats.capacity,

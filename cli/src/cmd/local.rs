@@ -30,7 +30,7 @@ enum Command {
     Status(DataArgs),
     /// Removes the data of a stopped cluster.
     Clean(DataArgs),
-    /// Tries every operation on the running cluster ('--namenode' says which).
+    /// Tries every operation on the running cluster ('--namenode' or '--cluster' says which).
     TestOps,
     /// Shows what the file system does, on a cluster of its own that is removed again.
     Demo(demo::Args),
@@ -93,7 +93,7 @@ impl Args {
             Command::Down(args) => context.until_stop(args.down()).await,
             Command::Status(args) => context.until_stop(args.status(context)).await,
             Command::Clean(args) => context.until_stop(args.clean()).await,
-            Command::TestOps => context.until_stop(test_ops::run(&context.global.namenodes)).await,
+            Command::TestOps => context.until_stop(test_ops::run(context.global.connection())).await,
             Command::Demo(args) => context.until_stop(Box::pin(demo::run(&args))).await,
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod checksum;
 pub(crate) mod chmod;
 pub(crate) mod chown;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod df;

@@ -63,7 +63,8 @@ pub(crate) async fn run(args: &Args) -> Outcome {
             Ok((TestCluster::start(options).await?, None))
         })
         .await?;
-    let program = Program::new(&cluster.namenode_addresses().await?)?;
+    let program =
+        Program::new(vec![format!("--namenode={}", cluster.namenode_addresses().await?.join(","))])?;
 
     let large = folder.path().join("large.bin");
     let (tree, large_digest) = steps

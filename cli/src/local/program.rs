@@ -19,7 +19,8 @@ const MAX_OUTPUT: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
-    namenodes: String,
+    /// Options that lead to the cluster.
+    connection: Vec<String>,
 }
 
 /// How a call ended.
@@ -34,18 +35,24 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// This program for the cluster with these NameNodes.
-    pub(crate) fn new(namenodes: &[String]) -> Outcome<Self> {
+    /// This program for the cluster that these options lead to.
+    pub(crate) fn new(connection: Vec<String>) -> Outcome<Self> {
         let path = std::env::current_exe()
             .map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
-        Ok(Self { path, namenodes: namenodes.join(",") })
+        Ok(Self { path, connection })
+    }
+
+    /// Whether the cluster is reached through an API server.
+    pub(crate) fn is_on_kubernetes(&self) -> bool {
+        !self.connection.iter().any(|option| option.starts_with("--namenode"))
     }
 
     /// Starts it with all its streams piped. It is killed when the returned child is dropped.
     pub(crate) fn spawn(&self, arguments: &[String]) -> Result<Child, String> {
         Command::new(&self.path)
+            .args(&self.connection)
             .args(arguments)
-            .env(ENV_NAMENODE, &self.namenodes)
+            .env_remove(ENV_NAMENODE)
             .env_remove(ENV_USER)
             .env_remove(ENV_FOLLOWER_READS)
             .env_remove(ENV_LOG)

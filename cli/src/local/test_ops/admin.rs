@@ -4,7 +4,9 @@ use super::{Checked, Ops, Run, contains, equal};
 use crate::exit::Outcome;
 
 /// An address where nothing answers: port 1 is reserved and needs root to listen on.
-const NOBODY: &str = "127.0.0.1:1";
+const NOBODY: &str = "--namenode 127.0.0.1:1";
+/// No kubeconfig has it.
+const NO_CONTEXT: &str = "--context no-such-context";
 
 pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
     run.check("report shows the DataNodes", async {
@@ -68,8 +70,9 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
     })
     .await?;
     run.check("a cluster that does not answer has status 4", async {
-        ops.fails(4, &format!("ls / --namenode {NOBODY}")).await?;
-        ops.fails(4, &format!("put @/small {{}}/x --namenode {NOBODY}")).await.map(drop)
+        let nowhere = if ops.program.is_on_kubernetes() { NO_CONTEXT } else { NOBODY };
+        ops.fails(4, &format!("ls / {nowhere}")).await?;
+        ops.fails(4, &format!("put @/small {{}}/x {nowhere}")).await.map(drop)
     })
     .await
 }

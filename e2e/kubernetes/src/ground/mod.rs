@@ -1,0 +1,167 @@
+//! Where the tests run: an API server, the image there, machines that can be touched if kind made them, and the operator.
+
+mod chart;
+mod command;
+mod kind;
+mod machines;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use dfs_e2e::wait;
+use dfs_failure::health::patience;
+use dfs_kubernetes::access::Access;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client};
+
+pub(crate) use chart::Chart;
+pub(crate) use command::run;
+pub(crate) use kind::Kind;
+pub(crate) use machines::{Machines, Signal};
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Image of all pods, `NAME:TAG`.
+    pub(crate) image: String,
+    /// Image of kind's nodes; none: kind's own choice.
+    pub(crate) kind_image: Option<String>,
+    /// Workers of kind's cluster.
+    pub(crate) workers: u16,
+    /// Leave kind's cluster as it is in the end.
+    pub(crate) keep: bool,
+    /// Folder of the chart.
+    pub(crate) chart: PathBuf,
+}
+
+/// A Kubernetes cluster, with the operator installed.
+pub(crate) struct Ground {
+    /// The API server.
+    pub(crate) access: Access,
+    /// The nodes, if they can be touched.
+    pub(crate) machines: Option<Machines>,
+    /// The operator.
+    pub(crate) chart: Chart,
+    /// The program `dfs`.
+    pub(crate) program: PathBuf,
+    kind: Kind,
+    keep: bool,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Ground {
+    /// Finds or makes a Kubernetes cluster, brings the image there and installs the operator.
+    pub(crate) async fn prepare(wanted: &Wanted) -> Result<Self> {
+        let kind = Kind::find_or_make(wanted.kind_image.as_deref(), wanted.workers).await?;
+        let machines = kind.machines();
+        if let Some(name) = kind.name() {
+            kind::load(name, &wanted.image).await?;
+        }
+        let access = kind.access().await?;
+        let chart = Chart::new(wanted.chart.clone(), kind.kubeconfig(), &wanted.image)?;
+        chart.install().await?;
+        let program = std::env::current_exe()?.with_file_name("dfs");
+        ensure!(program.exists(), "{} is missing: build it first ('make e2e' does)", program.display());
+        let ground = Self { access, machines, chart, program, kind, keep: wanted.keep };
+        ground.operator_ready().await?;
+        Ok(ground)
+    }
+
+    /// Speaks to the API server.
+    pub(crate) fn client(&self) -> Client {
+        self.access.client.clone()
+    }
+
+    /// For people: where this is.
+    pub(crate) fn name(&self) -> String {
+        match self.kind.name() {
+            Some(name) => format!("Kubernetes (kind cluster '{name}')"),
+            None => "Kubernetes (of the kubeconfig)".to_owned(),
+        }
+    }
+
+    /// A command that finds the same API server.
+    pub(crate) fn command(&self, program: &std::path::Path) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
+        if let Some(kubeconfig) = self.kind.kubeconfig() {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        command
+    }
+
+    fn operator_pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client(), chart::NAMESPACE)
+    }
+
+    /// Waits until the operator runs.
+    pub(crate) async fn operator_ready(&self) -> Result<()> {
+        wait::until("the operator is ready", patience(), || async {
+            let pods = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
+            ensure!(pods.items.iter().any(crate::pods::is_ready), "{} pods, none is ready", pods.items.len());
+            anyhow::Ok(())
+        })
+        .await
+    }
+
+    /// Ends the operator's processes without a word; its Deployment starts others.
+    pub(crate) async fn kill_operator(&self) -> Result<()> {
+        let api = self.operator_pods();
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        for pod in api.list(&ListParams::default().labels(chart::SELECTOR)).await? {
+            crate::pods::delete(&api, &kube::ResourceExt::name_any(&pod), &now).await?;
+        }
+        Ok(())
+    }
+
+    /// What the operator logged.
+    pub(crate) async fn operator_logs(&self) -> Result<Vec<(String, String)>> {
+        crate::pods::logs(&self.operator_pods(), chart::SELECTOR).await
+    }
+
+    /// The machines that the operator runs on.
+    pub(crate) async fn operator_machines(&self) -> Result<Vec<String>> {
+        let found = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
+        Ok(found.items.into_iter().filter_map(|pod| pod.spec?.node_name).collect())
+    }
+
+    /// Fails unless every node is ready.
+    pub(crate) async fn nodes_ready(&self) -> Result<()> {
+        let api: Api<Node> = Api::all(self.client());
+        for node in api.list(&ListParams::default()).await? {
+            let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let ready = conditions
+                .into_iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            ensure!(ready, "node {} is not ready", kube::ResourceExt::name_any(&node));
+        }
+        Ok(())
+    }
+
+    /// Names of the nodes that take pods.
+    pub(crate) async fn workers(&self) -> Result<Vec<String>> {
+        let api: Api<Node> = Api::all(self.client());
+        let all = api.list(&ListParams::default()).await.context("listing nodes")?;
+        let takes_pods = |node: &Node| {
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+            !taints.into_iter().flatten().any(|taint| taint.effect.starts_with("No"))
+        };
+        Ok(all.items.iter().filter(|node| takes_pods(node)).map(kube::ResourceExt::name_any).collect())
+    }
+
+    /// Removes what was made here, unless it is to be kept.
+    pub(crate) async fn leave(self) -> Result<()> {
+        if self.keep {
+            return Ok(());
+        }
+        if self.kind.is_own() {
+            return self.kind.remove().await;
+        }
+        self.chart.uninstall().await
+    }
+}
