@@ -16,6 +16,13 @@ FAILURE_TEST   ?=
 ROUNDS         ?= 1
 FAILURE_REPORT ?= failure-report
 
+# The image, and the end-to-end tests: which scenarios, and where their report goes. Without KUBECONFIG they make a cluster
+# with kind, of KIND_IMAGE's version (empty: kind's own choice).
+IMAGE         ?= dfs:dev
+E2E           ?=
+E2E_REPORT    ?= e2e-report
+KIND_IMAGE    ?=
+
 # Further arguments of the benchmark, such as BENCH='--only large'.
 BENCH ?=
 
@@ -28,10 +35,10 @@ DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test bench simulate fmt lint generate deny
+.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test image e2e bench simulate fmt lint generate deny
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: FAILURE_TEST=all ROUNDS=$(ROUNDS) FAILURE_REPORT=$(FAILURE_REPORT)"
 	@echo "  NAMENODES=$(NAMENODES) DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
@@ -81,6 +88,14 @@ test-ops: build ## try every operation on the running cluster
 failure-test: build ## break a cluster of its own in every way, and see that it survives
 	cargo build --locked --release -p dfs-failure
 	"$(CARGO_TARGET_DIR)/release/dfs-failure-test" $(if $(FAILURE_TEST),--run "$(FAILURE_TEST)") --rounds $(ROUNDS) --report "$(FAILURE_REPORT)"
+
+image: ## build the image for Kubernetes (IMAGE=dfs:dev)
+	image/build "$(IMAGE)"
+
+e2e: image ## break clusters on a real Kubernetes: kind's, or KUBECONFIG's
+	image/static cargo build --locked --release -p dfs-kubernetes-e2e
+	"$$(image/static path)/dfs-kubernetes-test" --image "$(IMAGE)" $(if $(KIND_IMAGE),--kind-image "$(KIND_IMAGE)") \
+	  $(if $(E2E),--run "$(E2E)") --report "$(E2E_REPORT)"
 
 bench: build ## measure, beside the machine's limits
 	cargo run --locked --release -p dfs-bench -- $(BENCH)
