@@ -117,8 +117,9 @@ mod tests {
         let pool = DiskPool::start("test", 1).unwrap();
         assert_eq!(pool.run(|| 7).await, Ok(7));
         assert_eq!(pool.run(|| panic!("on purpose")).await, Err::<(), _>(Stopped));
-        assert_eq!(pool.jobs(), 0, "a job that panics is over too");
         assert_eq!(pool.run(|| 8).await, Ok(8));
+        pool.close().await;
+        assert_eq!(pool.jobs(), 0, "a job that panics is over too");
     }
 
     #[tokio::test]
