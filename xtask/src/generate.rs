@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,13 +23,26 @@ fn proto_code(root: &Path) -> Result<String> {
     Ok(fs::read_to_string(out.path().join("dfs.v1.rs"))?)
 }
 
-/// Writes every generated file.
+/// Writes what is made from other crates' code. It is a program of its own: those crates need the protocol's code first.
+pub(crate) fn write_others(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["run", "--quiet", "--locked", "--package", "dfs-generate", "--"])
+        .arg(root)
+        .current_dir(root)
+        .status()
+        .context("starting cargo")?;
+    ensure!(status.success(), "dfs-generate failed: {status}");
+    Ok(())
+}
+
+/// Writes the code of the protocol.
 pub(crate) fn write(root: &Path) -> Result<()> {
     let path = root.join(PROTO_CODE);
     fs::write(&path, proto_code(root)?).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Fails if a committed file is not what would be generated now.
+/// Fails if the committed code of the protocol is not what would be generated now. Tests of `dfs-generate` check the rest.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let committed = fs::read_to_string(root.join(PROTO_CODE)).unwrap_or_default();
     ensure!(committed == proto_code(root)?, "{PROTO_CODE} is stale: run `cargo xtask generate`");

@@ -16,7 +16,7 @@ fn root() -> Result<PathBuf> {
 fn main() -> Result<()> {
     let command = std::env::args().nth(1);
     match command.as_deref() {
-        Some("generate") => generate::write(&root()?),
+        Some("generate") => generate::write(&root()?).and_then(|()| generate::write_others(&root()?)),
         Some("check-generated") => generate::check(&root()?),
         Some("tidy") => tidy::check(&root()?),
         _ => bail!("usage: cargo xtask generate | check-generated | tidy"),
