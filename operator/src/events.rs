@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn only_what_changes_is_told() {
         type Conditions<'a> = &'a [(&'a str, &'a str, &'a str)];
-        let cases: &[(Conditions<'_>, Conditions<'_>, &[(bool, &str)])] = &[
+        type Case<'a> = (Conditions<'a>, Conditions<'a>, &'a [(bool, &'a str)]);
+        let cases: &[Case<'_>] = &[
             (&[], &[("Available", "False", "Starting"), ("Degraded", "Unknown", "Unknown")], &[]),
             (
                 &[("Available", "False", "Starting")],
