@@ -35,8 +35,10 @@ pub(crate) struct DataNode {
     pub(crate) stopping: bool,
     /// Term of the leader that it obeys.
     pub(crate) fence: u64,
-    /// Whether it was dead once: it may be given more time than others from then on.
-    pub(crate) has_died: bool,
+    /// Whether it is dead to the NameNode.
+    pub(crate) dead: bool,
+    /// Whether it came back after it was dead: it may be given more time than others from then on.
+    pub(crate) came_back: bool,
     /// When the NameNode heard of it last.
     pub(crate) heard: Option<Millis>,
     pub(crate) disk: Disk,
@@ -71,7 +73,8 @@ impl DataNode {
             registered: false,
             stopping: false,
             fence: 0,
-            has_died: false,
+            dead: false,
+            came_back: false,
             heard: None,
             disk,
             capacity,

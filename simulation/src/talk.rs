@@ -26,6 +26,7 @@ impl World {
             return;
         };
         (it.registered, it.heard) = (true, Some(now));
+        it.came_back |= std::mem::take(&mut it.dead);
         let event = Event::Registered {
             node: it.id,
             incarnation: it.incarnation,
@@ -69,6 +70,7 @@ impl World {
         let copies = self.network.streams(node).sending;
         let it = self.nodes.get_mut(node)?;
         it.heard = Some(self.now);
+        it.came_back |= std::mem::take(&mut it.dead);
         let stats = it.stats(&self.settings, clients, copies);
         Some((it.id, Event::HeartbeatSeen { node: it.id, fence: it.fence, stats }))
     }
@@ -143,7 +145,7 @@ impl World {
 
     fn patience(&self, node: &DataNode) -> Duration {
         let config = &self.settings.config;
-        if node.stopping || node.has_died {
+        if node.stopping || node.came_back {
             config.restart_grace.max(config.dead_after)
         } else {
             config.dead_after

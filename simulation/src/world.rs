@@ -321,7 +321,7 @@ impl World {
                     self.tally.first_death.get_or_insert(self.now);
                     self.tally.last_death = Some(self.now);
                     if let Some(node) = self.nodes.get_mut(number_of(node)) {
-                        node.has_died = true;
+                        node.dead = true;
                     }
                 }
                 Effect::SafeModeChanged { on: false } => self.tally.safe_mode_ended = Some(self.now),

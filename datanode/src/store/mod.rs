@@ -29,7 +29,7 @@ use crate::volume::{Error, Volume, is_device_error, is_process_error};
 
 /// How long the NameNodes may take to learn of a finalized replica before its writer is answered all the same: the
 /// bytes are durable by then, and the report stays queued.
-const REPORT_LIMIT: Duration = Duration::from_secs(10);
+const REPORT_LIMIT: Duration = Duration::from_secs(3);
 
 /// State of a volume, as heartbeats and metrics tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]

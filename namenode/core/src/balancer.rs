@@ -30,8 +30,11 @@ const LOOKED_AT: usize = 131_072;
 const TRIED: usize = 16;
 /// Sources in a row of which nothing can be moved, after which the next tick goes on with others.
 const FRUITLESS: usize = 64;
-/// Targets tried for one chunk.
-const TARGETS: usize = 8;
+/// Targets drawn for one chunk.
+const DRAWN: usize = 8;
+/// The emptiest targets, tried if none of the drawn ones will do: in a small cluster all of them, so that a move that is
+/// possible is not missed by chance.
+const EMPTIEST: usize = 32;
 /// A node may move as much as it does in this time at once.
 const BURST: Duration = Duration::from_secs(1);
 /// A source's chunks are drawn anew after that time if no target is found for them.
@@ -55,7 +58,7 @@ pub(crate) struct Balancer {
     moved_chunks: u64,
     moved_bytes: u64,
     moves: BTreeMap<ChunkId, Move>,
-    /// When the last move began, or the balancer.
+    /// When a move began or ended last, or the balancer began.
     moved: Millis,
     /// For each source, chunks to move next, and when they were drawn.
     samples: BTreeMap<NodeIndex, (Millis, Vec<ChunkId>)>,
@@ -164,7 +167,6 @@ impl Cluster {
             if at_target && !it.arrived {
                 self.balancer.moved_chunks += 1;
                 self.balancer.moved_bytes += it.bytes;
-                self.balancer.moved = now;
                 if let Some(it) = self.balancer.moves.get_mut(&id) {
                     it.arrived = true;
                 }
@@ -172,6 +174,7 @@ impl Cluster {
             let source_goes = at_target && at_source && self.is_untidy(id);
             if !on_its_way && !source_goes {
                 self.balancer.moves.remove(&id);
+                self.balancer.moved = now;
             }
         }
     }
@@ -189,8 +192,10 @@ impl Cluster {
         let threshold = self.balancer.settings.threshold_permille;
         let balanced = spaces.iter().all(|space| space.permille().abs_diff(mean) <= threshold);
         let idle = self.balancer.moves.is_empty();
-        let given_up = now.since(self.balancer.moved) >= self.config.balancer_patience;
-        if idle && ((balanced && self.balancer().balanced) || given_up) {
+        let still = now.since(self.balancer.moved);
+        // How full nodes are is known only when all have told it since the last move.
+        let done = balanced && still >= self.config.stale_after && self.balancer().balanced;
+        if idle && (done || still >= self.config.balancer_patience) {
             self.balancer.running = false;
             self.balancer.samples.clear();
             effects.push(Effect::BalancerEnded { balanced });
@@ -349,11 +354,11 @@ impl Cluster {
         };
         // The emptiest ones often can't, because they just took one.
         let mut found = None;
-        for _ in 0..TARGETS.min(below.len()) {
+        for _ in 0..DRAWN.min(below.len()) {
             let at = self.rng.random_range(0..below.len());
             found = found.or(Some(at).filter(|at| fits(self, *at)));
         }
-        let at = found.or_else(|| (0..TARGETS.min(below.len())).find(|at| fits(self, *at)))?;
+        let at = found.or_else(|| (0..EMPTIEST.min(below.len())).find(|at| fits(self, *at)))?;
         let to = below.get(at)?.node;
         self.start_move(id, (from, to), bytes, now);
         Some((at, bytes))

@@ -339,12 +339,25 @@ impl ChunkMap {
 
     /// Ends the time a chunk was left alone, if it is over.
     pub(crate) fn settled(&mut self, id: ChunkId, now: Millis) {
+        if self.side.get(&id).and_then(|side| side.settles).is_some_and(|until| until <= now) {
+            self.end_settling(id);
+        }
+    }
+
+    /// Ends the time a chunk was left alone.
+    pub(crate) fn end_settling(&mut self, id: ChunkId) {
         self.edit(id, |_, side, _| {
-            if side.settles.is_some_and(|until| until <= now) {
-                side.settles = None;
-                side.pipeline.clear();
-            }
+            side.settles = None;
+            side.pipeline.clear();
         });
+    }
+
+    /// The nodes a chunk that is left alone was written to and whose replicas are not known to be good. `None`: it is not
+    /// left alone, or nobody knows where it was written.
+    pub(crate) fn awaited(&self, id: ChunkId) -> Option<impl Iterator<Item = NodeIndex>> {
+        let side = self.side.get(&id).filter(|side| side.settles.is_some() && !side.pipeline.is_empty())?;
+        let good = self.chunks.get(&id).map_or(&[][..], Chunk::good);
+        Some(side.pipeline.iter().copied().filter(|node| !good.contains(node)))
     }
 
     /// Records a node's replica in place of what was known of it.

@@ -290,9 +290,19 @@ impl Cluster {
         let until = now.plus(self.config.finalize_grace);
         self.map.settle(id, until);
         self.settling.push_back((until, id));
+        self.settle_early(id);
         self.refile(id);
         if self.map.finalized(id, generation) > 0 {
             effects.push(Effect::ReplicaGained { chunk: id });
+        }
+    }
+
+    /// A committed chunk is left alone only as long as a node of its pipeline may still report its replica.
+    pub(crate) fn settle_early(&mut self, id: ChunkId) {
+        let alive =
+            |node: NodeIndex| self.nodes.get(node).is_some_and(|node| !matches!(node.state, NodeState::Dead));
+        if self.map.awaited(id).is_some_and(|mut awaited| !awaited.any(alive)) {
+            self.map.end_settling(id);
         }
     }
 

@@ -390,6 +390,24 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_just_committed_waits_only_for_those_that_may_report() {
+        for reported in [&[0, 1, 2][..], &[0, 1], &[0]] {
+            let mut rig = Rig::with_nodes(5);
+            rig.out_of_safe_mode();
+            rig.open_chunk(10, 3, &[0, 1, 2]);
+            reported.iter().for_each(|n| rig.changed(*n, record(10, ReplicaState::Finalized)));
+            rig.commit(10);
+            for lost in [1, 2] {
+                assert_eq!(rig.cluster.totals(rig.now).pending_copies, 0);
+                rig.apply(crate::Event::LossAnnounced { node: node_id(lost) });
+            }
+            rig.run(Duration::from_millis(500), &[0, 3, 4]);
+            assert_eq!(copies(&mut rig, 0).len(), 1, "{reported:?}");
+            rig.check();
+        }
+    }
+
+    #[test]
     fn a_process_replaced_costs_no_copying() {
         let mut rig = Rig::with_nodes(4);
         (10..20).for_each(|id| rig.chunk(id, 3, &[0, 1, 2]));

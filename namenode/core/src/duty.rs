@@ -308,7 +308,7 @@ mod tests {
         rig.changed(0, record(10, ReplicaState::Finalized));
         rig.changed(1, record(10, ReplicaState::Finalized));
         rig.commit(10);
-        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "not settled");
+        assert_eq!(state(&rig, 0), (DutyState::Decommissioning, 1), "its copy is still to be made");
         rig.obey(15, &ALL);
         assert_eq!(state(&rig, 0), (DutyState::Decommissioned, 0));
         rig.open_chunk(11, 2, &[2, 0]);

@@ -109,6 +109,7 @@ impl Cluster {
                 if state != ReplicaState::Rbw {
                     self.end_copies(id, |copy| copy.target == index);
                 }
+                self.settle_early(id);
                 self.refile(id);
                 gained
             }

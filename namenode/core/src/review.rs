@@ -156,6 +156,11 @@ impl Cluster {
             node.deletions.drop_waiting();
             node.quarantined.clear();
         }
+        let pipelined: Vec<ChunkId> = self.map.pipelined(index).collect();
+        for id in pipelined {
+            self.settle_early(id);
+            self.refile(id);
+        }
         self.review(index, Why::Died, Vec::new());
     }
 }

@@ -15,7 +15,9 @@ use crate::engine::Need;
 use crate::store::edit::{Edit, Extent, Outcome};
 
 /// How long closing a file waits for finalized replicas: well below the deadline of a request.
-const COMPLETE_WAIT: Duration = Duration::from_secs(20);
+const COMPLETE_WAIT: Duration = Duration::from_secs(15);
+/// How long it waits for the reports of those that were written, which are due at once, before others get copies.
+const REPORTS_WAIT: Duration = Duration::from_secs(1);
 /// Most nodes a request may exclude; a writer meets a handful.
 const MAX_EXCLUDED: usize = 1_024;
 
@@ -163,7 +165,10 @@ impl Namenode {
     }
 
     /// Closes the file. Waits until each of its chunks has enough finalized replicas; if that takes too long,
-    /// the error is `Unavailable` and says what lacks.
+    /// the error is `NotEnoughNodes` and says what lacks.
+    ///
+    /// Replicas may not come at all, when their nodes can't reach this NameNode. So the last chunk is committed after
+    /// a moment: then what there is of it is copied to others.
     pub async fn complete(
         &self,
         origin: Origin,
@@ -174,7 +179,7 @@ impl Namenode {
         match self.store.open_file(file.inode, &file.holder).await {
             Ok(open) => {
                 let count = self.needed_replicas(open.status.replication);
-                let needs = open
+                let needs: Vec<Need> = open
                     .chunks
                     .iter()
                     .map(|row| {
@@ -183,7 +188,16 @@ impl Namenode {
                         Need { chunk: row.chunk, generation, count }
                     })
                     .collect();
-                self.wait_replicated(needs).await?;
+                let begun = Instant::now();
+                let lacking = self.engine.wait_finalized(needs, begun + REPORTS_WAIT).await?;
+                if !lacking.is_empty() {
+                    if let Some(extent) = last {
+                        let OpenedBy { inode, holder } = file.clone();
+                        self.propose_done(origin.clone(), Edit::CommitChunk { inode, holder, extent })
+                            .await?;
+                    }
+                    self.wait_replicated(lacking, begun + COMPLETE_WAIT).await?;
+                }
             }
             // Not open for this writer: nothing can close it, but the store may know the answer to a first
             // try.
@@ -197,8 +211,8 @@ impl Namenode {
         }
     }
 
-    async fn wait_replicated(&self, needs: Vec<Need>) -> FsResult<()> {
-        let lacking = self.engine.wait_finalized(needs, Instant::now() + COMPLETE_WAIT).await?;
+    async fn wait_replicated(&self, needs: Vec<Need>, deadline: Instant) -> FsResult<()> {
+        let lacking = self.engine.wait_finalized(needs, deadline).await?;
         let Some(first) = lacking.first().copied() else { return Ok(()) };
         let (finalized, nodes) = self
             .engine
@@ -212,7 +226,7 @@ impl Namenode {
             .await?;
         let place = if nodes.is_empty() { "no node".to_owned() } else { nodes };
         Err(FsError::new(
-            ErrorCode::Unavailable,
+            ErrorCode::NotEnoughNodes,
             format!(
                 "chunk {} has {finalized} of {} finalized replicas (on {place}), and {} chunks lack replicas: \
                  check the DataNodes and close the file again",

@@ -118,6 +118,15 @@ pub enum Edit {
         /// One of the last two chunks, its present generation, and the length.
         extent: Extent,
     },
+    /// Commits the last chunk's length, while the file stays open: from then on its replicas can be copied.
+    CommitChunk {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
+        /// The last chunk as the writer finished it.
+        extent: Extent,
+    },
     /// Commits the last chunk and closes the file. The same call again finds the file closed and succeeds.
     Complete {
         /// The file.

@@ -204,6 +204,22 @@ impl Step<'_> {
         Ok(Outcome::Done)
     }
 
+    pub(super) fn commit_chunk(
+        &mut self,
+        id: InodeId,
+        holder: &str,
+        extent: Extent,
+    ) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        let last = Chunk::last(self.connection, id)?
+            .filter(|last| last.id == extent.chunk)
+            .ok_or_else(|| stale(format!("chunk {} is not the last chunk of file {id}", extent.chunk)))?;
+        check_final(&file, &last, extent)?;
+        self.fix_length(&file, &last, extent)?;
+        self.set_length(&file, last.start + extent.length)?;
+        Ok(Outcome::Done)
+    }
+
     pub(super) fn complete(
         &mut self,
         id: InodeId,

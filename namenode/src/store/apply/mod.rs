@@ -266,6 +266,7 @@ impl Step<'_> {
             Edit::AddChunk { inode, holder, previous } => self.add_chunk(*inode, holder, *previous),
             Edit::AbandonChunk { inode, holder, chunk } => self.abandon_chunk(*inode, holder, *chunk),
             Edit::CommitLength { inode, holder, extent } => self.commit_length(*inode, holder, *extent),
+            Edit::CommitChunk { inode, holder, extent } => self.commit_chunk(*inode, holder, *extent),
             Edit::Complete { inode, holder, last } => self.complete(*inode, holder, *last),
             Edit::NewGeneration { inode, holder, chunk } => self.new_generation(*inode, holder, *chunk),
             Edit::UpdatePipeline { inode, holder, extent } => self.update_pipeline(*inode, holder, *extent),

@@ -33,6 +33,7 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::SetBalancer { .. }
         | Edit::SetSafeMode { .. } => true,
         Edit::CommitLength { .. }
+        | Edit::CommitChunk { .. }
         | Edit::Complete { .. }
         | Edit::BeginRecovery { .. }
         | Edit::CommitRecovery { .. }

@@ -28,6 +28,7 @@ pub(super) enum Op {
     AddChunk(Target),
     AbandonChunk(Target),
     CommitLength(Target),
+    CommitChunk(Target),
     Complete(Target),
     NewGeneration(Target),
     UpdatePipeline(Target),
@@ -80,6 +81,7 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         6 => target().prop_map(Op::AddChunk),
         1 => target().prop_map(Op::AbandonChunk),
         2 => target().prop_map(Op::CommitLength),
+        1 => target().prop_map(Op::CommitChunk),
         2 => target().prop_map(Op::Complete),
         2 => target().prop_map(Op::NewGeneration),
         2 => target().prop_map(Op::UpdatePipeline),
@@ -138,6 +140,10 @@ impl Op {
             Self::CommitLength(target) => {
                 let (inode, holder, extent) = said(target);
                 Edit::CommitLength { inode, holder, extent: extent.unwrap_or(NO_CHUNK) }
+            }
+            Self::CommitChunk(target) => {
+                let (inode, holder, extent) = said(target);
+                Edit::CommitChunk { inode, holder, extent: extent.unwrap_or(NO_CHUNK) }
             }
             Self::Complete(target) => {
                 let (inode, holder, last) = said(target);
@@ -488,6 +494,7 @@ impl Model {
             Edit::AddChunk { .. }
             | Edit::AbandonChunk { .. }
             | Edit::CommitLength { .. }
+            | Edit::CommitChunk { .. }
             | Edit::Complete { .. }
             | Edit::NewGeneration { .. }
             | Edit::UpdatePipeline { .. }
@@ -567,6 +574,11 @@ impl Model {
                     return Err(InvalidArgument);
                 }
                 chunk.readable = chunk.readable.max(extent.length);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::CommitChunk { inode, holder, extent } => {
+                let node = self.held(*inode, holder)?;
+                fix_last(node, Some(*extent))?;
                 Ok(Some(Outcome::Done))
             }
             Edit::Complete { inode, holder, last } => {
