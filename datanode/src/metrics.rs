@@ -276,7 +276,9 @@ mod tests {
         let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
         let request = |ends: &[Option<&FsError>]| {
             let mut request = Counted::begin(&metrics, "read");
-            ends.iter().for_each(|end| request.ends(*end));
+            for end in ends {
+                request.ends(*end);
+            }
         };
         let error = FsError::invalid("no");
         request(&[]);

@@ -292,9 +292,10 @@ impl Node {
             self.readiness.waiting(missing);
         }
         tokio::select! {
-            found = timeout(patience, place.find()) => match found {
-                Ok(found) => found.map_err(Error::Place)?,
-                Err(_) => warn!(reason = place.missing(), "starting without a place in the topology"),
+            found = timeout(patience, place.find()) => if let Ok(found) = found {
+                found.map_err(Error::Place)?;
+            } else {
+                warn!(reason = place.missing(), "starting without a place in the topology");
             },
             () = self.shutdown.requested() => return Ok(()),
         }

@@ -133,7 +133,7 @@ impl Service {
         Ok(futures_util::stream::iter([Ok(first)]).chain(rest))
     }
 
-    async fn get_replica(&self, request: v1::GetReplicaRequest) -> FsResult<v1::GetReplicaReply> {
+    fn replica(&self, request: &v1::GetReplicaRequest) -> FsResult<v1::GetReplicaReply> {
         self.meant_for_me(&request.cluster, &request.target)?;
         let record = self.context.store.record(ChunkId(request.chunk))?;
         Ok(v1::GetReplicaReply { replica: Some(convert::wire_replica_record(record)) })
@@ -254,7 +254,8 @@ impl Chunks for Service {
         &self,
         request: Request<v1::GetReplicaRequest>,
     ) -> Result<Response<v1::GetReplicaReply>, Status> {
-        self.counted("GetReplica", self.get_replica(request.into_inner())).await
+        let request = request.into_inner();
+        self.counted("GetReplica", async { self.replica(&request) }).await
     }
 
     async fn checksum(

@@ -395,7 +395,9 @@ mod tests {
             let mut rig = Rig::with_nodes(5);
             rig.out_of_safe_mode();
             rig.open_chunk(10, 3, &[0, 1, 2]);
-            reported.iter().for_each(|n| rig.changed(*n, record(10, ReplicaState::Finalized)));
+            for n in reported {
+                rig.changed(*n, record(10, ReplicaState::Finalized));
+            }
             rig.commit(10);
             for lost in [1, 2] {
                 assert_eq!(rig.cluster.totals(rig.now).pending_copies, 0);

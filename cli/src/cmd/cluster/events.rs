@@ -95,12 +95,11 @@ async fn follow(api: Api<Event>, cluster: &ClusterName, context: &Context) -> Ou
                 }
             }
             Ok(watcher::Event::Apply(event)) if concerns(cluster, &event) => tell(&shown(&event), context)?,
-            Ok(_) => {}
             Err(watcher::Error::InitialListFailed(error)) => {
                 return Err(AccessError::Unreachable(dfs_kubernetes::forward::in_words(&error)).into());
             }
-            // The watch is opened again, and what was missed is listed.
-            Err(_) => {}
+            // After other errors the watch is opened again, and what was missed is listed.
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod hold;
 mod network;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -544,7 +545,7 @@ impl Cluster for Pods {
             let [reason, message] = [event.reason, event.message].map(Option::unwrap_or_default);
             let at = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
             let at = at.map(|at| at.to_string()).unwrap_or_default();
-            events += &format!("{at} {object} {reason}: {message}\n");
+            writeln!(events, "{at} {object} {reason}: {message}")?;
         }
         files.push(("events.txt".to_owned(), events));
         let folder = folder.to_owned();

@@ -134,7 +134,7 @@ async fn rolled(stage: &Stage) -> Played {
                         restart(pods).await
                     }
                 };
-                let (rolled, asked) = tokio::join!(roll(stage), asked);
+                let (rolled, asked) = tokio::join!(Box::pin(roll(stage)), Box::pin(asked));
                 asked?;
                 let (replaced, namenodes, datanodes) = rolled?;
                 ensure!(
