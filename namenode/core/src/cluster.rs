@@ -402,10 +402,11 @@ impl Cluster {
         }
     }
 
-    /// Committed chunks with a good replica, and how many of them there must be for safe mode to end.
+    /// Committed chunks with a reported replica, and how many of them there must be for safe mode to end. A bad one counts:
+    /// what a writer had not finished when everything was killed gets no better by waiting, only by its recovery.
     fn progress(&self) -> (u64, u64) {
         let counts = self.map.counts();
-        let reported = counts.committed - counts.missing - counts.corrupt;
+        let reported = counts.committed - counts.missing;
         (reported, needed(counts.committed, self.config.safe_mode_threshold))
     }
 

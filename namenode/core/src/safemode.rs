@@ -81,7 +81,12 @@ pub(crate) fn needed(committed: u64, threshold: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dfs_types::ReplicaState;
+
     use super::*;
+    use crate::test_support::{LENGTH, Rig, record};
 
     #[test]
     fn ends_when_enough_is_reported_but_not_before_all_is_loaded() {
@@ -116,6 +121,18 @@ mod tests {
         assert!(!mode.check(4, 5) && mode.is_on());
         assert!(mode.check(5, 5) && !mode.is_on());
         assert!(!mode.set(false, false), "it is off already");
+    }
+
+    #[test]
+    fn what_was_not_finished_is_not_waited_for() {
+        let mut rig = Rig::with_nodes(1);
+        rig.add_chunk(10, LENGTH, 1);
+        rig.cluster.loaded(rig.now);
+        rig.run(Duration::from_secs(1), &[0]);
+        assert!(rig.cluster.safe_mode().on, "nobody has told anything of the chunk");
+        rig.report(0, vec![record(10, ReplicaState::Rwr)]);
+        rig.run(Duration::from_secs(1), &[0]);
+        assert!(!rig.cluster.safe_mode().on);
     }
 
     #[test]
