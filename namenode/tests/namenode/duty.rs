@@ -162,11 +162,7 @@ async fn duties_are_set_all_or_none_and_survive_a_restart() {
     until("the metrics to tell", || async { get(http, "/metrics").await.contains(wanted).then_some(()) })
         .await;
     let metrics = get(http, "/metrics").await;
-    for name in [
-        "recovery_queue{urgency=\"few\"} 0",
-        "balancer{what=\"running\"} 0",
-        "pending{kind=\"copy_bytes\"} 0",
-    ] {
+    for name in ["recovery_queue_chunks{urgency=\"few\"} 0", "balancer_running 0", "pending_copy_bytes 0"] {
         assert!(metrics.contains(&format!("dfs_namenode_{name}")), "{name} is not in {metrics}");
     }
     admin.set(&ids[..2], v1::NodeDuty::InService, 0).await.unwrap();
