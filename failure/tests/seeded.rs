@@ -78,7 +78,7 @@ fn lost_replicas_that_nobody_makes_anew_are_found() -> Result<()> {
         "automatic-recovery",
         "no-copies",
         "chunks with one replica left are copied first, then the others",
-        "chunks are below target",
+        "others too few",
     )
 }
 
