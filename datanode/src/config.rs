@@ -5,13 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dfs_types::limits::{MAX_LOCATION_BYTES, MAX_MACHINE_BYTES};
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
-
-/// Longest topology path, in bytes.
-const MAX_TOPOLOGY_BYTES: usize = 255;
-
-/// Longest name of a machine, in bytes.
-const MAX_MACHINE_BYTES: usize = 255;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,10 +112,10 @@ fn parse_machine(text: &str) -> Result<String, String> {
 /// Checks that `text` is /ZONE/RACK, or nothing.
 pub(crate) fn parse_topology(text: &str) -> Result<String, String> {
     let fits = text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//"));
-    if fits && text.len() <= MAX_TOPOLOGY_BYTES {
+    if fits && text.len() <= MAX_LOCATION_BYTES {
         Ok(text.to_owned())
     } else {
-        Err(format!("write /zone/rack, at most {MAX_TOPOLOGY_BYTES} bytes"))
+        Err(format!("write /zone/rack, at most {MAX_LOCATION_BYTES} bytes"))
     }
 }
 

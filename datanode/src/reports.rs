@@ -152,18 +152,22 @@ pub(crate) struct Reports {
 /// A change that the NameNodes are being told of.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// Of each NameNode that listens.
     waits: Vec<oneshot::Receiver<()>>,
-    /// How many of them must know.
-    enough: usize,
 }
 
 impl Told {
-    /// Waits until enough NameNodes know, at most `limit`. Answers whether they do. The change stays queued either way.
+    /// Waits until most of those that listen know, at most `limit`. Answers whether they do. The change stays queued either
+    /// way.
     pub(crate) async fn wait(self, limit: Duration) -> bool {
+        let enough = match self.waits.len() {
+            0 => 0,
+            listening => listening / 2 + 1,
+        };
         let known = async {
             let mut waits: FuturesUnordered<_> = self.waits.into_iter().collect();
             let mut known = 0;
-            while known < self.enough {
+            while known < enough {
                 match waits.next().await {
                     Some(Ok(())) => known += 1,
                     // Its NameNode is not reported to any more.
@@ -215,15 +219,13 @@ impl Reports {
     /// lately delays nobody.
     pub(crate) fn push_awaited(&self, change: Change) -> Told {
         let queues = self.queues();
-        let listening = queues.iter().filter(|queue| queue.is_listening()).count();
         let waits = queues.iter().filter_map(|queue| {
             let (waiter, told) = oneshot::channel();
-            let waits = queue.is_listening();
-            queue.push(change, waits.then_some(waiter));
-            waits.then_some(told)
+            let listens = queue.is_listening();
+            queue.push(change, listens.then_some(waiter));
+            listens.then_some(told)
         });
-        let enough = if listening == 0 { 0 } else { listening / 2 + 1 };
-        Told { waits: waits.collect(), enough }
+        Told { waits: waits.collect() }
     }
 }
 

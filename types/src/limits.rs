@@ -27,6 +27,10 @@ pub const MAX_NAME_BYTES: usize = 255;
 pub const MAX_PATH_BYTES: usize = 4_096;
 /// Longest user, group, client or lease holder name, in bytes.
 pub const MAX_PRINCIPAL_BYTES: usize = 255;
+/// Longest name of the machine that a DataNode runs on, in bytes: a host name's limit.
+pub const MAX_MACHINE_BYTES: usize = 255;
+/// Longest location of a DataNode (`/zone/rack`), in bytes.
+pub const MAX_LOCATION_BYTES: usize = 255;
 /// Most groups a caller may carry; more than any kernel's `NGROUPS` in practice.
 pub const MAX_GROUPS: usize = 1_024;
 /// Most chunks of one file: bounds every answer that lists them (1 Mi × 64 MiB = 64 TiB).

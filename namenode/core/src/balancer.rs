@@ -30,11 +30,8 @@ const LOOKED_AT: usize = 131_072;
 const TRIED: usize = 16;
 /// Sources in a row of which nothing can be moved, after which the next tick goes on with others.
 const FRUITLESS: usize = 64;
-/// Targets drawn for one chunk.
-const DRAWN: usize = 8;
-/// The emptiest targets, tried if none of the drawn ones will do: in a small cluster all of them, so that a move that is
-/// possible is not missed by chance.
-const EMPTIEST: usize = 32;
+/// Targets tried for one chunk.
+const TARGETS: usize = 8;
 /// A node may move as much as it does in this time at once.
 const BURST: Duration = Duration::from_secs(1);
 /// A source's chunks are drawn anew after that time if no target is found for them.
@@ -58,8 +55,10 @@ pub(crate) struct Balancer {
     moved_chunks: u64,
     moved_bytes: u64,
     moves: BTreeMap<ChunkId, Move>,
-    /// When a move began or ended last, or the balancer began.
+    /// When the last move began, or the balancer.
     moved: Millis,
+    /// When something was on its way to change how full nodes are, last.
+    stirred: Millis,
     /// For each source, chunks to move next, and when they were drawn.
     samples: BTreeMap<NodeIndex, (Millis, Vec<ChunkId>)>,
 }
@@ -73,7 +72,8 @@ impl Balancer {
             }
             self.settings = settings;
         }
-        (self.running, self.moved) = (settings.is_some(), now);
+        self.running = settings.is_some();
+        (self.moved, self.stirred) = (now, now);
         self.samples.clear();
     }
 
@@ -130,8 +130,7 @@ impl Cluster {
             self.nodes.iter().filter_map(|(index, node)| Space::of(index, node)).collect();
         let mean = Space::mean(&spaces);
         let shares = || spaces.iter().map(|space| space.permille());
-        let Balancer { settings, running, moved_chunks, moved_bytes, moves, moved: _, samples: _ } =
-            &self.balancer;
+        let Balancer { settings, running, moved_chunks, moved_bytes, moves, .. } = &self.balancer;
         let threshold = settings.threshold_permille;
         let surplus = |space: &Space| {
             let beyond = space.permille().saturating_sub(mean + threshold);
@@ -167,6 +166,7 @@ impl Cluster {
             if at_target && !it.arrived {
                 self.balancer.moved_chunks += 1;
                 self.balancer.moved_bytes += it.bytes;
+                self.balancer.moved = now;
                 if let Some(it) = self.balancer.moves.get_mut(&id) {
                     it.arrived = true;
                 }
@@ -174,7 +174,6 @@ impl Cluster {
             let source_goes = at_target && at_source && self.is_untidy(id);
             if !on_its_way && !source_goes {
                 self.balancer.moves.remove(&id);
-                self.balancer.moved = now;
             }
         }
     }
@@ -192,10 +191,13 @@ impl Cluster {
         let threshold = self.balancer.settings.threshold_permille;
         let balanced = spaces.iter().all(|space| space.permille().abs_diff(mean) <= threshold);
         let idle = self.balancer.moves.is_empty();
-        let still = now.since(self.balancer.moved);
-        // How full nodes are is known only when all have told it since the last move.
-        let done = balanced && still >= self.config.stale_after && self.balancer().balanced;
-        if idle && (done || still >= self.config.balancer_patience) {
+        if !idle || self.is_deleting() {
+            self.balancer.stirred = now;
+        }
+        // How full nodes are is known only when all have told it since.
+        let known = now.since(self.balancer.stirred) >= self.config.stale_after;
+        let given_up = now.since(self.balancer.moved) >= self.config.balancer_patience;
+        if idle && ((balanced && known) || given_up) {
             self.balancer.running = false;
             self.balancer.samples.clear();
             effects.push(Effect::BalancerEnded { balanced });
@@ -219,6 +221,12 @@ impl Cluster {
         above.retain(|space| under || beyond(space));
         below.retain(|space| over || beyond(space));
         self.move_between(above, below, beyond, now);
+    }
+
+    /// Whether surplus replicas are still to go.
+    fn is_deleting(&self) -> bool {
+        let ordered = |(_, node): (NodeIndex, &Node)| node.is_in_use() && node.deletions.len() > 0;
+        self.untidy.len() > 0 || self.nodes.iter().any(ordered)
     }
 
     /// How full nodes will be when the moves under way are done.
@@ -354,11 +362,11 @@ impl Cluster {
         };
         // The emptiest ones often can't, because they just took one.
         let mut found = None;
-        for _ in 0..DRAWN.min(below.len()) {
+        for _ in 0..TARGETS.min(below.len()) {
             let at = self.rng.random_range(0..below.len());
             found = found.or(Some(at).filter(|at| fits(self, *at)));
         }
-        let at = found.or_else(|| (0..EMPTIEST.min(below.len())).find(|at| fits(self, *at)))?;
+        let at = found.or_else(|| (0..TARGETS.min(below.len())).find(|at| fits(self, *at)))?;
         let to = below.get(at)?.node;
         self.start_move(id, (from, to), bytes, now);
         Some((at, bytes))

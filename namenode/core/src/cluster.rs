@@ -297,13 +297,15 @@ impl Cluster {
         }
     }
 
-    /// A committed chunk is left alone only as long as a node of its pipeline may still report its replica.
-    pub(crate) fn settle_early(&mut self, id: ChunkId) {
-        let alive =
-            |node: NodeIndex| self.nodes.get(node).is_some_and(|node| !matches!(node.state, NodeState::Dead));
-        if self.map.awaited(id).is_some_and(|mut awaited| !awaited.any(alive)) {
+    /// A committed chunk is left alone only as long as a node of its pipeline may still report its replica. Answers whether
+    /// that is over now.
+    pub(crate) fn settle_early(&mut self, id: ChunkId) -> bool {
+        let alive = |node: NodeIndex| self.nodes.get(node).is_some_and(|node| node.state != NodeState::Dead);
+        let over = self.map.awaited(id).is_some_and(|mut awaited| !awaited.any(alive));
+        if over {
             self.map.end_settling(id);
         }
+        over
     }
 
     fn removed(&mut self, id: ChunkId) {

@@ -158,8 +158,9 @@ impl Cluster {
         }
         let pipelined: Vec<ChunkId> = self.map.pipelined(index).collect();
         for id in pipelined {
-            self.settle_early(id);
-            self.refile(id);
+            if self.settle_early(id) {
+                self.refile(id);
+            }
         }
         self.review(index, Why::Died, Vec::new());
     }

@@ -6,6 +6,7 @@ use dfs_namenode_core::NodeStats;
 use dfs_proto::convert::{cluster_id, node_id, replica_record, to_status};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
+use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -120,9 +121,6 @@ impl Service {
         self.0.commit_recovery(sender, chunk, generation, request.length, &holders).await.map(report_reply)
     }
 }
-
-/// Longest name of a machine, in bytes.
-const MAX_MACHINE_BYTES: usize = 255;
 
 fn machine(name: String) -> FsResult<String> {
     if name.len() > MAX_MACHINE_BYTES {

@@ -1,12 +1,13 @@
 //! Writing files.
 
+use dfs_namenode::api::cluster::Order;
 use dfs_namenode::api::writing::NewFile;
 use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState};
 use tempfile::tempdir;
 
 use crate::support::{
     CHUNK_SIZE, FakeNode, HOLDER, Writer, caller, create, extent, fresh, nodes, origin, path, put, start,
-    writable,
+    until, writable,
 };
 
 #[tokio::test]
@@ -71,6 +72,37 @@ async fn closing_waits_for_the_minimum_of_replicas() {
     drop(closing);
     // A writer that did not get the answer closes once more, as a retry or anew.
     assert!(!writer.complete(Some(extent(&chunk, 5))).await.unwrap().open);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_whose_nodes_are_gone_but_one_is_closed_after_a_copy() {
+    let dir = tempdir().unwrap();
+    let flags = ["--heartbeat-interval", "50ms", "--stale-after", "300ms", "--dead-after", "600ms"];
+    let running = fresh(&dir.path().join("nn"), &flags).await;
+    let namenode = running.namenode();
+    let mut nodes = nodes(namenode, 4).await;
+    let writer = Writer::create(namenode, "/f").await;
+    let chunk = writer.add(None).await.unwrap();
+    let is_target = |node: &FakeNode| chunk.nodes.iter().any(|target| target.id == node.id());
+    let mut one = nodes.remove(nodes.iter().position(is_target).unwrap());
+    let mut other = nodes.into_iter().find(|node| !is_target(node)).unwrap();
+    one.finalize(namenode, &chunk, 5).await;
+
+    // The writer waits; whoever is left obeys.
+    let obey = async {
+        let copies = until("the order to copy", || async {
+            other.heartbeat(namenode).await;
+            let orders = one.heartbeat(namenode).await.orders;
+            orders.into_iter().find(|order| matches!(order, Order::Copy { .. }))
+        });
+        let Order::Copy { chunk: copied, length, targets, .. } = copies.await else { unreachable!() };
+        other.finalize(namenode, &chunk, length).await;
+        (copied, length, targets.into_iter().map(|node| node.id).collect::<Vec<_>>())
+    };
+    let (closed, ordered) = tokio::join!(writer.complete(Some(extent(&chunk, 5))), obey);
+    assert_eq!(ordered, (chunk.chunk, 5, vec![other.id()]));
+    assert_eq!(closed.map(|status| (status.open, status.length)), Ok((false, 5)));
     running.stop().await.unwrap();
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FsError, FsPath, FsResult, GenStamp,
     InodeId, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
@@ -198,8 +199,10 @@ impl TryFrom<v1::Node> for Endpoint {
         if node.host.is_empty() || node.host.len() > 255 {
             return Err(FsError::invalid(format!("a node's host has {} bytes: 1 to 255", node.host.len())));
         }
-        if node.location.len() > 255 {
-            return Err(FsError::invalid("a node's location has more than 255 bytes"));
+        if node.location.len() > MAX_LOCATION_BYTES {
+            return Err(FsError::invalid(format!(
+                "a node's location has more than {MAX_LOCATION_BYTES} bytes"
+            )));
         }
         Ok(Self {
             id: node_id(&node.id)?,

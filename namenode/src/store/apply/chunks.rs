@@ -14,6 +14,19 @@ pub(super) fn stale(message: String) -> FsError {
     FsError::new(ErrorCode::StaleChunk, message)
 }
 
+/// Finds what the writer says of the file's last chunk: nothing if there is none, and otherwise what may become its final
+/// length.
+fn finished(file: &Inode, last: Option<Chunk>, said: Option<Extent>) -> FsResult<Option<(Chunk, Extent)>> {
+    match (last, said) {
+        (None, None) => Ok(None),
+        (Some(last), Some(said)) if said.chunk == last.id => {
+            check_final(file, &last, said)?;
+            Ok(Some((last, said)))
+        }
+        (last, said) => Err(not_the_last(last.as_ref(), said)),
+    }
+}
+
 /// Whether `extent` may become the final length of `chunk`, which is the last of `file`.
 fn check_final(file: &Inode, chunk: &Chunk, extent: Extent) -> FsResult<()> {
     if extent.generation != chunk.generation {
@@ -120,15 +133,9 @@ impl Step<'_> {
         previous: Option<Extent>,
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
-        let last = Chunk::last(self.connection, id)?;
-        let (index, start) = match (&last, previous) {
-            (None, None) => (0, 0),
-            (Some(last), Some(previous)) if previous.chunk == last.id => {
-                check_final(&file, last, previous)?;
-                (last.index + 1, last.start + previous.length)
-            }
-            (last, previous) => return Err(not_the_last(last.as_ref(), previous).into()),
-        };
+        let last = finished(&file, Chunk::last(self.connection, id)?, previous)?;
+        let (index, start) =
+            last.as_ref().map_or((0, 0), |(last, previous)| (last.index + 1, last.start + previous.length));
         if index >= MAX_CHUNKS_PER_FILE {
             return Err(FsError::invalid(format!(
                 "file {id} has {MAX_CHUNKS_PER_FILE} chunks, which is the most: use a larger chunk size"
@@ -136,8 +143,8 @@ impl Step<'_> {
             .into());
         }
 
-        if let (Some(last), Some(previous)) = (&last, previous) {
-            self.fix_length(&file, last, previous)?;
+        if let Some((last, previous)) = last {
+            self.fix_length(&file, &last, previous)?;
         }
         self.set_length(&file, start)?;
         let (chunk, generation) = (self.take_chunk(), self.take_generation());
@@ -211,12 +218,10 @@ impl Step<'_> {
         extent: Extent,
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
-        let last = Chunk::last(self.connection, id)?
-            .filter(|last| last.id == extent.chunk)
-            .ok_or_else(|| stale(format!("chunk {} is not the last chunk of file {id}", extent.chunk)))?;
-        check_final(&file, &last, extent)?;
-        self.fix_length(&file, &last, extent)?;
-        self.set_length(&file, last.start + extent.length)?;
+        if let Some((last, extent)) = finished(&file, Chunk::last(self.connection, id)?, Some(extent))? {
+            self.fix_length(&file, &last, extent)?;
+            self.set_length(&file, last.start + extent.length)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -232,17 +237,10 @@ impl Step<'_> {
             return Ok(Outcome::Status(file.status()));
         }
         lease::check(id, holder, self.holder(id)?.as_deref())?;
-        let length = match (&last, extent) {
-            (None, None) => 0,
-            (Some(last), Some(extent)) if extent.chunk == last.id => {
-                check_final(&file, last, extent)?;
-                last.start + extent.length
-            }
-            (last, extent) => return Err(not_the_last(last.as_ref(), extent).into()),
-        };
-
-        if let (Some(last), Some(extent)) = (&last, extent) {
-            self.fix_length(&file, last, extent)?;
+        let mut length = 0;
+        if let Some((last, extent)) = finished(&file, last, extent)? {
+            self.fix_length(&file, &last, extent)?;
+            length = last.start + extent.length;
         }
         self.close(&file, length)?;
         Ok(Outcome::Status(self.status(id)?))
