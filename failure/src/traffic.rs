@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::files::{Files, Kept, options};
-use crate::stage::Stage;
+use crate::stage::{Played, Stage, done, told};
 
 /// Bytes of each file that is written meanwhile.
 const LENGTH: usize = 300 << 10;
@@ -72,8 +72,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts so many writers, each with a connection of its own, and one reader of what is there.
-    pub async fn start(stage: &Stage, name: &str, writers: u64) -> Result<Self> {
+    async fn start(stage: &Stage, name: &str, writers: u64) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for writer in 0..writers {
@@ -104,6 +103,22 @@ impl Traffic {
         let files = Arc::clone(&stage.files);
         clients.spawn(read_on(dfs, files, stopped));
         Ok(Self { stop, clients })
+    }
+
+    /// Starts so many writers, each with a connection of its own, and one reader of what is there: a step.
+    pub async fn begin(stage: &Stage, name: &str, writers: u64) -> Played<Self> {
+        let title = "clients read and write all the time";
+        stage.step(title, async { done(Self::start(stage, name, writers).await?) }).await
+    }
+
+    /// [`Traffic::stop`] as a step, which is wrong if a client saw an error.
+    pub async fn end(self, stage: &Stage) -> Played {
+        let tally = async {
+            let tally = self.stop(stage).await?;
+            tally.without_error()?;
+            told((), tally.words())
+        };
+        stage.step("no client saw an error", tally).await
     }
 
     /// Lets every client end what it is doing, and sums up. Errors are also noted as the stage's.

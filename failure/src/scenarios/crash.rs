@@ -52,11 +52,7 @@ enum End {
 async fn everything_ends(stage: &Stage, end: End) -> Played {
     stage.fill_with(4, 700_000).await?;
     for time in 1..=TIMES {
-        let traffic = stage
-            .step("clients write", async {
-                done(Traffic::start(stage, &format!("meanwhile-{time}"), 3).await?)
-            })
-            .await?;
+        let traffic = Traffic::begin(stage, &format!("meanwhile-{time}"), 3).await?;
         let path = stage.path(&format!("synced-{time}")).map_err(|_| crate::stage::Stopped)?;
         let kept = stage.content(2 * CHUNK as usize);
         let synced = CHUNK as usize + 50_000;

@@ -60,11 +60,7 @@ async fn upload(stage: &Stage, name: &str) -> Result<()> {
 
 async fn one_datanode(stage: &Stage) -> Played {
     let before = stage.fill_with(8, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     let (victim, since) = stage
         .step("a DataNode is stopped", async {
             let victim = busiest(stage, &before).await?;
@@ -95,13 +91,7 @@ async fn one_datanode(stage: &Stage) -> Played {
             told((), format!("{} chunks", report.chunks))
         })
         .await?;
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await?;
+    traffic.end(stage).await?;
     comes_back(stage, victim, &before).await
 }
 

@@ -51,11 +51,7 @@ pub(super) fn list() -> Vec<Scenario> {
 
 async fn datanodes_cut_off(stage: &Stage) -> Played {
     let before = stage.fill_with(8, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 2).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 2).await?;
     let lost = [Daemon::DataNode(1), Daemon::DataNode(2)];
     stage
         .step("the network between the NameNode and two DataNodes breaks", async {
@@ -74,13 +70,7 @@ async fn datanodes_cut_off(stage: &Stage) -> Played {
             done(())
         })
         .await?;
-    stage
-        .step("no client saw an error, what was being written to both included", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await?;
+    traffic.end(stage).await?;
     stage.all_is_there("every file is read without both").await?;
     stage
         .step("new files are taken", async {
@@ -113,11 +103,7 @@ async fn cut_off(stage: &Stage, nodes: &[Daemon]) -> anyhow::Result<()> {
 
 async fn leader_cut_off(stage: &Stage) -> Played {
     stage.fill_with(4, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 2).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 2).await?;
     for (cut, title) in [
         (Cut::BothWays, "the leader is cut off from everybody"),
         (Cut::OneWay, "the leader hears and is not heard"),
@@ -145,22 +131,12 @@ async fn leader_cut_off(stage: &Stage) -> Played {
             })
             .await?;
     }
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await
+    traffic.end(stage).await
 }
 
 async fn wrong_clocks(stage: &Stage) -> Played {
     stage.fill_with(4, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     for hours in [10, -10, 0] {
         stage
             .step(&format!("both clocks are {hours:+} hours wrong"), async {
@@ -180,11 +156,5 @@ async fn wrong_clocks(stage: &Stage) -> Played {
             })
             .await?;
     }
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await
+    traffic.end(stage).await
 }

@@ -52,11 +52,7 @@ async fn whole_rack(stage: &Stage) -> Played {
             told((), format!("{} chunks", spread(stage, &before, 2).await?))
         })
         .await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     let rack = [Daemon::DataNode(1), Daemon::DataNode(2)];
     stage
         .step("both DataNodes of a rack are killed at once", async {
@@ -83,13 +79,7 @@ async fn whole_rack(stage: &Stage) -> Played {
             done(())
         })
         .await?;
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await?;
+    traffic.end(stage).await?;
     stage.replicated_again(since, &before).await?;
     stage
         .step("the rack is back, and every chunk lies in more than one rack again", async {

@@ -83,11 +83,7 @@ async fn evict(pods: &Pods, pod: &str) -> Result<bool> {
 
 async fn drained(stage: &Stage) -> Played {
     stage.fill_with(6, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     let (machine, gone) = stage
         .step("a node is cordoned, and all its pods are to be evicted", async {
             let pods = cluster(stage)?;
@@ -123,22 +119,12 @@ async fn drained(stage: &Stage) -> Played {
             told((), format!("{:.1} s", took.as_secs_f64()))
         })
         .await?;
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await
+    traffic.end(stage).await
 }
 
 async fn stopped(stage: &Stage) -> Played {
     let before = stage.fill_with(6, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     let (machine, there, since) = stage
         .step("a machine loses power", async {
             let pods = cluster(stage)?;
@@ -195,11 +181,5 @@ async fn without_it(stage: &Stage, there: &[String], since: Instant, traffic: Tr
             if report.under_replicated > 0 { degraded((), note) } else { told((), note) }
         })
         .await?;
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await
+    traffic.end(stage).await
 }

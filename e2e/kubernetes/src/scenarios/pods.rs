@@ -93,11 +93,7 @@ async fn delete(stage: &Stage, daemon: Daemon, how: How) -> Result<String> {
 
 async fn deleted(stage: &Stage, how: How) -> Played {
     let before = stage.fill_with(8, 700_000).await?;
-    let traffic = stage
-        .step("clients read and write all the time", async {
-            done(Traffic::start(stage, "meanwhile", 1).await?)
-        })
-        .await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
     let (victim, uid, since) = stage
         .step("the pod is deleted", async {
             let victim = busiest(cluster(stage)?, &before)?;
@@ -112,13 +108,7 @@ async fn deleted(stage: &Stage, how: How) -> Played {
             told((), format!("{:.1} s", took.as_secs_f64()))
         })
         .await?;
-    stage
-        .step("no client saw an error", async {
-            let tally = traffic.stop(stage).await?;
-            tally.without_error()?;
-            told((), tally.words())
-        })
-        .await?;
+    traffic.end(stage).await?;
     let after = stage
         .step("every chunk has all its replicas", async {
             let after = health::until_clean(&stage.dfs).await?;
@@ -159,11 +149,7 @@ async fn leader_deleted(stage: &Stage) -> Played {
         (How::Politely, "the leader's pod is deleted"),
         (How::ByForce, "the next leader is killed and its pod deleted by force"),
     ] {
-        let traffic = stage
-            .step("clients read and write all the time", async {
-                done(Traffic::start(stage, &format!("meanwhile-{how:?}"), 2).await?)
-            })
-            .await?;
+        let traffic = Traffic::begin(stage, &format!("meanwhile-{how:?}"), 2).await?;
         stage
             .step(title, async {
                 let pods = cluster(stage)?;
@@ -185,13 +171,7 @@ async fn leader_deleted(stage: &Stage) -> Played {
                 told((), format!("{leader}; a file was taken {:.2} s after the order", took.as_secs_f64()))
             })
             .await?;
-        stage
-            .step("no client saw an error", async {
-                let tally = traffic.stop(stage).await?;
-                tally.without_error()?;
-                told((), tally.words())
-            })
-            .await?;
+        traffic.end(stage).await?;
     }
     Ok(())
 }
