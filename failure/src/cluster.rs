@@ -209,6 +209,11 @@ pub trait Site: Send + Sync {
     /// Why this can't be done here; `None`: it can.
     fn lacks(&self, capability: Capability) -> Option<String>;
 
+    /// Longest that one scenario may take: far more than any needs.
+    fn limit(&self) -> Duration {
+        Duration::from_mins(8)
+    }
+
     /// Builds a cluster of this shape and waits until it is ready.
     async fn build(&self, shape: &Shape) -> Result<Arc<dyn Cluster>>;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use dfs_client::{Dfs, FsckChunk, FsckEntry, FsckSummary, NodeReport, NodeState};
 use dfs_e2e::wait;
-use dfs_types::{ChunkId, FsPath};
+use dfs_types::{ChunkId, FsPath, NodeId};
 use futures_util::TryStreamExt as _;
 
 use crate::cluster::{Cluster, Daemon};
@@ -100,6 +100,9 @@ pub fn numbers(sum: &FsckSummary) -> String {
 /// Waits until a file check finds nothing to complain of, and no copy or deletion is under way.
 pub async fn until_clean(dfs: &Dfs) -> Result<Fsck> {
     wait::until("a clean file check", patience(), || async {
+        let fsck = Fsck::run(dfs).await?;
+        fsck.clean()?;
+        // Only now: what the file check does not count any more has been ordered, and is told here until it is done.
         let report = dfs.report().await?;
         ensure!(
             report.pending_copies == 0 && report.pending_deletions == 0,
@@ -107,8 +110,6 @@ pub async fn until_clean(dfs: &Dfs) -> Result<Fsck> {
             report.pending_copies,
             report.pending_deletions
         );
-        let fsck = Fsck::run(dfs).await?;
-        fsck.clean()?;
         anyhow::Ok(fsck)
     })
     .await
@@ -135,6 +136,18 @@ pub async fn until_state(dfs: &Dfs, cluster: &dyn Cluster, daemon: Daemon, state
             "it is {:?}",
             found.state
         );
+        anyhow::Ok(())
+    })
+    .await
+}
+
+/// Waits until no chunk has a replica on the node with this id.
+pub async fn until_without(dfs: &Dfs, id: NodeId) -> Result<()> {
+    wait::until("no chunk is said to lie on the lost disk", patience(), || async {
+        let fsck = Fsck::run(dfs).await?;
+        let left =
+            fsck.chunks.iter().filter(|(_, chunk)| chunk.nodes.iter().any(|node| node.id == id)).count();
+        ensure!(left == 0, "{left} are");
         anyhow::Ok(())
     })
     .await

@@ -139,7 +139,7 @@ async fn play(cli: Cli) -> Result<bool> {
     });
     let screen = Arc::new(Screen::stdout());
     let plan = Plan { scenarios: chosen, rounds: cli.rounds, folder: folder.clone() };
-    let report = Report { site: site.name(), scenarios: run(&site, &screen, &plan).await? };
+    let report = Report { site: site.name(), scenarios: run(&site, &screen, &plan).await };
     report.show(&screen);
     let files = report.write(&folder).context("writing the report")?;
     screen.say(&format!(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -11,9 +11,6 @@ use crate::outcome::{Mark, Measures, Outcome, Step};
 use crate::scenarios::Scenario;
 use crate::show::{Screen, in_words};
 use crate::stage::Stage;
-
-/// Longest that one scenario may take: far more than any needs.
-const LIMIT: Duration = Duration::from_mins(8);
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ pub struct Plan {
 type Spare = Option<Arc<dyn Cluster>>;
 
 /// Runs a plan and answers with what came of it, in order.
-pub async fn run(site: &dyn Site, screen: &Arc<Screen>, plan: &Plan) -> Result<Vec<Outcome>> {
+pub async fn run(site: &dyn Site, screen: &Arc<Screen>, plan: &Plan) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let mut spare: Spare = None;
     for round in 1..=plan.rounds {
@@ -46,9 +43,9 @@ pub async fn run(site: &dyn Site, screen: &Arc<Screen>, plan: &Plan) -> Result<V
         }
     }
     if let Some(cluster) = spare {
-        cluster.remove().await?;
+        remove(cluster.as_ref(), screen).await;
     }
-    Ok(outcomes)
+    outcomes
 }
 
 async fn play(
@@ -84,11 +81,23 @@ async fn play(
     outcome(Outcome::sum(&steps), None, steps, measures)
 }
 
+/// Removes a cluster. What came of its scenario is known, and the next one gets another: that it can't be removed is told.
+async fn remove(cluster: &dyn Cluster, screen: &Screen) {
+    if let Err(error) = cluster.remove().await {
+        screen.say(&format!("     the cluster can't be removed: {error:#}"));
+    }
+}
+
 /// The former scenario's cluster, if it will do, or a new one.
-async fn cluster(site: &dyn Site, shape: &Shape, spare: &mut Spare) -> Result<Arc<dyn Cluster>> {
+async fn cluster(
+    site: &dyn Site,
+    screen: &Screen,
+    shape: &Shape,
+    spare: &mut Spare,
+) -> Result<Arc<dyn Cluster>> {
     match spare.take() {
         Some(cluster) if cluster.shape() == shape => return Ok(cluster),
-        Some(other) => other.remove().await?,
+        Some(other) => remove(other.as_ref(), screen).await,
         None => {}
     }
     site.build(shape).await.context("building a cluster")
@@ -101,20 +110,27 @@ async fn on_stage(
     (plan, round): (&Plan, u32),
     spare: &mut Spare,
 ) -> Result<(Vec<Step>, Measures)> {
-    let cluster = cluster(site, &scenario.shape, spare).await?;
+    let cluster = cluster(site, screen, &scenario.shape, spare).await?;
     let folder = tokio::task::spawn_blocking(tempfile::tempdir).await??;
     let stage =
-        Stage::new(Arc::clone(&cluster), Arc::clone(screen), scenario.name, folder.path().to_owned()).await?;
+        Stage::new(Arc::clone(&cluster), Arc::clone(screen), scenario.name, folder.path().to_owned()).await;
+    let stage = match stage {
+        Ok(stage) => stage,
+        Err(error) => {
+            remove(cluster.as_ref(), screen).await;
+            return Err(error);
+        }
+    };
     let all = async {
         (scenario.play)(&stage).await?;
         stage.finish().await
     };
-    let played = tokio::time::timeout(LIMIT, all).await;
+    let played = tokio::time::timeout(site.limit(), all).await;
     let whole = match played {
         Ok(Ok(())) => scenario.leaves_whole && stage.clear().await.is_ok(),
         Ok(Err(_)) => false,
         Err(_) => {
-            let gave_up = async { anyhow::bail!("given up after {}", in_words(LIMIT)) };
+            let gave_up = async { anyhow::bail!("given up after {}", in_words(site.limit())) };
             // The line is what counts here.
             let _ = stage.step::<()>("the scenario ends", gave_up).await;
             false
@@ -132,7 +148,7 @@ async fn on_stage(
     if whole {
         *spare = Some(cluster);
     } else {
-        cluster.remove().await?;
+        remove(cluster.as_ref(), screen).await;
     }
     Ok((steps, measures))
 }

@@ -11,7 +11,7 @@ use super::{Scenario, USUAL};
 use crate::cluster::{Capability, Daemon};
 use crate::files::{Files, Kept, options};
 use crate::health::{self, Fsck, patience};
-use crate::stage::{Played, Stage, degraded, done, told};
+use crate::stage::{Played, Stage, Told, degraded, done, told};
 
 pub(super) fn list() -> Vec<Scenario> {
     let scenario = |name, title, play| Scenario {
@@ -40,33 +40,75 @@ pub(super) fn list() -> Vec<Scenario> {
     ]
 }
 
-/// One file of one chunk: where its replicas are.
-async fn one_chunk(stage: &Stage) -> Result<(FsPath, Kept, FsckChunk, Vec<Daemon>)> {
-    let (path, kept) = (stage.path("precious")?, stage.content(200_000));
-    stage.files.put(&stage.dfs, &path, kept, CreateOptions { replication: Some(3), ..options() }).await?;
-    let fsck = health::until_clean(&stage.dfs).await?;
-    let found = fsck.chunks.into_iter().find(|(of, _)| of == path.as_str());
-    let (_, chunk) = found.context("the file has a chunk")?;
-    let mut nodes = Vec::new();
-    for node in &chunk.nodes {
-        nodes.push(health::daemon_at(stage.cluster.as_ref(), &node.address()).await?);
+/// Files that are damaged: which replica of a chunk readers are sent to first is the same for all of them, so that one file
+/// might show nothing.
+const FILES: usize = 10;
+
+/// A file of one chunk with three replicas.
+struct Precious {
+    path: FsPath,
+    kept: Kept,
+    chunk: FsckChunk,
+    nodes: Vec<Daemon>,
+}
+
+/// Stores so many of them.
+async fn precious(stage: &Stage, count: usize) -> Result<Vec<Precious>> {
+    let mut stored = Vec::new();
+    for number in 1..=count {
+        let (path, kept) = (stage.path(&format!("precious-{number}"))?, stage.content(200_000));
+        let options = CreateOptions { replication: Some(3), ..options() };
+        stage.files.put(&stage.dfs, &path, kept, options).await?;
+        stored.push((path, kept));
     }
-    Ok((path, kept, chunk, nodes))
+    let fsck = health::until_clean(&stage.dfs).await?;
+    let mut found = Vec::new();
+    for (path, kept) in stored {
+        let chunk = fsck.chunks.iter().find(|(of, _)| of == path.as_str());
+        let (_, chunk) = chunk.with_context(|| format!("{path} has no chunk"))?.clone();
+        let mut nodes = Vec::new();
+        for node in &chunk.nodes {
+            nodes.push(health::daemon_at(stage.cluster.as_ref(), &node.address()).await?);
+        }
+        found.push(Precious { path, kept, chunk, nodes });
+    }
+    Ok(found)
+}
+
+/// Reads all of them with a new client, and compares every byte.
+async fn compare(stage: &Stage, files: &[Precious]) -> Result<()> {
+    let dfs = stage.cluster.client().await?.connect().await?;
+    for file in files {
+        Files::compare(&dfs, &file.path, file.kept).await?;
+    }
+    Ok(())
+}
+
+/// The DataNodes that have the file's chunk on a disk; fails if a replica is not as it was written.
+async fn good_on_disk(stage: &Stage, file: &Precious) -> Result<Vec<Daemon>> {
+    let (content, mut good) = (file.kept.content(), Vec::new());
+    for node in stage.datanodes().await? {
+        if let Some(bytes) = stage.cluster.stored(node, file.chunk.chunk).await? {
+            ensure!(bytes == content, "{node} still has a bad replica of {}", file.path);
+            good.push(node);
+        }
+    }
+    Ok(good)
 }
 
 async fn some_damaged(stage: &Stage, count: usize) -> Played {
     stage.fill_with(3, 700_000).await?;
-    let (path, kept, chunk, nodes) = stage
-        .step("store a file with three replicas", async {
-            let found = one_chunk(stage).await?;
-            let holders = format!("on {:?}", found.3.iter().map(ToString::to_string).collect::<Vec<_>>());
-            told(found, holders)
+    let files = stage
+        .step(&format!("store {FILES} files with three replicas"), async {
+            done(precious(stage, FILES).await?)
         })
         .await?;
     stage
-        .step(&format!("bits of {count} of them flip on the disk"), async {
-            for node in &nodes[..count] {
-                stage.cluster.corrupt(*node, chunk.chunk).await?;
+        .step(&format!("bits of {count} of the replicas of each flip on the disk"), async {
+            for file in &files {
+                for node in &file.nodes[..count] {
+                    stage.cluster.corrupt(*node, file.chunk.chunk).await?;
+                }
             }
             degraded((), format!("{} good of 3", 3 - count))
         })
@@ -74,67 +116,61 @@ async fn some_damaged(stage: &Stage, count: usize) -> Played {
     let since = Instant::now();
     stage
         .step("whoever reads gets the right bytes", async {
-            for _ in 0..6 {
-                // Each client chooses a replica for itself.
-                let dfs = stage.cluster.client().await?.connect().await?;
-                Files::compare(&dfs, &path, kept).await?;
+            for _ in 0..3 {
+                compare(stage, &files).await?;
             }
             stage.recovered(since);
-            told((), "6 clients")
+            told((), "3 clients")
         })
         .await?;
     stage
         .step("the damage is found, and good replicas take the place of the bad ones", async {
             wait::until("three good replicas on disk, and no bad one", patience(), || async {
                 // Reading finds what the scrubber has not come to yet.
-                let dfs = stage.cluster.client().await?.connect().await?;
-                Files::compare(&dfs, &path, kept).await?;
+                compare(stage, &files).await?;
                 let fsck = Fsck::run(&stage.dfs).await?;
                 fsck.clean()?;
-                let (content, mut good) = (kept.content(), 0);
-                for node in stage.datanodes().await? {
-                    if let Some(bytes) = stage.cluster.stored(node, chunk.chunk).await? {
-                        ensure!(bytes == content, "{node} still has a bad one");
-                        good += 1;
-                    }
+                for file in &files {
+                    let good = good_on_disk(stage, file).await?.len();
+                    ensure!(good == 3, "{good} good replicas of {}", file.path);
                 }
-                ensure!(good == 3, "{good} good ones");
                 anyhow::Ok(())
             })
             .await?;
             let took = since.elapsed();
             stage.measure(|measures| {
                 measures.replication = Some(took);
-                measures.copied_bytes += chunk.length * count as u64;
+                let bytes: u64 = files.iter().map(|file| file.chunk.length).sum();
+                measures.copied_bytes += bytes * count as u64;
             });
             done(())
         })
         .await?;
-    stage
-        .step("each of them is served", async {
-            let mut nodes = Vec::new();
-            for node in stage.datanodes().await? {
-                if stage.cluster.stored(node, chunk.chunk).await?.is_some() {
-                    nodes.push(node);
-                }
-            }
-            for node in &nodes {
-                let others: Vec<_> = nodes.iter().copied().filter(|other| other != node).collect();
-                stage.cluster.kill(&others).await?;
-                let read = Files::compare(&stage.dfs, &path, kept).await;
-                stage.cluster.start(&others).await?;
-                stage.cluster.wait_ready().await?;
-                read?;
-            }
-            told((), "each read with the others killed")
-        })
-        .await
+    stage.step("each of them is served", each_is_served(stage, &files)).await
+}
+
+/// Reads one of the files from each of its replicas.
+async fn each_is_served(stage: &Stage, files: &[Precious]) -> Result<Told> {
+    let file = files.first().context("there are files")?;
+    let nodes = good_on_disk(stage, file).await?;
+    for node in &nodes {
+        let others: Vec<_> = nodes.iter().copied().filter(|other| other != node).collect();
+        stage.cluster.kill(&others).await?;
+        let read = Files::compare(&stage.dfs, &file.path, file.kept).await;
+        stage.cluster.start(&others).await?;
+        stage.cluster.wait_ready().await?;
+        read?;
+    }
+    told((), "a file was read from each with the others killed")
 }
 
 async fn all_damaged(stage: &Stage) -> Played {
     stage.fill_with(3, 700_000).await?;
-    let (path, kept, chunk, nodes) =
-        stage.step("store a file with three replicas", async { done(one_chunk(stage).await?) }).await?;
+    let Precious { path, kept, chunk, nodes } = stage
+        .step("store a file with three replicas", async {
+            done(precious(stage, 1).await?.pop().context("one was stored")?)
+        })
+        .await?;
     stage
         .step("bits of all of them flip on the disk", async {
             for node in &nodes {

@@ -206,6 +206,11 @@ async fn wiped(stage: &Stage) -> Played {
         })
         .await?;
     stage.all_is_there("every file is read").await?;
-    stage.shows_damage(since).await?;
+    stage
+        .step("the replicas it had are known to be lost", async {
+            done(health::until_without(&stage.dfs, old).await?)
+        })
+        .await?;
+    stage.measure(|measures| measures.detection = Some(since.elapsed()));
     stage.replicated_again(since, &before).await.map(drop)
 }

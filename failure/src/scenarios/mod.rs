@@ -78,7 +78,7 @@ const USUAL: Shape = Shape::new(1, 5);
 const GROUP: Shape = Shape::new(3, 4);
 
 /// The DataNode with most replicas.
-async fn busiest(stage: &Stage, fsck: &Fsck) -> Result<Daemon> {
+pub async fn busiest(stage: &Stage, fsck: &Fsck) -> Result<Daemon> {
     let mut counts = BTreeMap::<String, usize>::new();
     for (address, _, _) in fsck.placed() {
         *counts.entry(address).or_default() += 1;
