@@ -68,7 +68,7 @@ impl Access {
     /// The API server of the kubeconfig's `context` (its current one if none is named), or of the pod this runs in.
     pub async fn find(context: Option<&str>, namespace: Option<&str>) -> Result<Self, AccessError> {
         let unusable = |error: &dyn std::error::Error| AccessError::NoConfig(in_words(error));
-        let mut config = match context {
+        let config = match context {
             None => Config::infer().await.map_err(|error| unusable(&error))?,
             Some(context) => {
                 let options =
@@ -76,9 +76,14 @@ impl Access {
                 Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
             }
         };
+        Self::of(config, namespace)
+    }
+
+    /// The API server of this configuration.
+    pub fn of(mut config: Config, namespace: Option<&str>) -> Result<Self, AccessError> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = namespace.map_or_else(|| config.default_namespace.clone(), str::to_owned);
-        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+        let client = Client::try_from(config).map_err(|error| AccessError::NoConfig(in_words(&error)))?;
         Ok(Self { client, namespace })
     }
 

@@ -117,20 +117,27 @@ async fn play(cli: Cli) -> Result<bool> {
     let screen = Arc::new(Screen::stdout());
     let ground = Arc::new(Ground::prepare(&wanted).await.context("preparing the Kubernetes cluster")?);
     screen.say(&format!("   on {}", ground.name()));
-    let site = Kubernetes::new(Arc::clone(&ground));
-    site.clean().await?;
-    let plan = Plan { scenarios: chosen, rounds: cli.rounds, folder: cli.report.clone() };
-    let outcomes = run(&site, &screen, &plan).await?;
-    let report = Report { site: site.name(), scenarios: outcomes };
-    report.show(&screen);
-    let files = report.write(&cli.report).context("writing the report")?;
-    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-    screen.say(&format!("   report: {}", files.join(", ")));
-    let good = report.is_good();
-    drop(site);
+    let plan = Plan { scenarios: chosen, rounds: cli.rounds, folder: cli.report };
+    let good = play_on(&ground, &screen, &plan).await;
+    // Whatever came of it, nothing is left.
     match Arc::try_unwrap(ground) {
-        Ok(ground) => ground.leave().await?,
+        Ok(ground) => {
+            if let Some(kubeconfig) = ground.leave().await? {
+                screen.say(&format!("   the cluster is kept: KUBECONFIG={}", kubeconfig.display()));
+            }
+        }
         Err(_) => screen.say("   a cluster is still in use: what was made is left"),
     }
-    Ok(good)
+    good
+}
+
+async fn play_on(ground: &Arc<Ground>, screen: &Arc<Screen>, plan: &Plan) -> Result<bool> {
+    let site = Kubernetes::new(Arc::clone(ground));
+    site.clean().await?;
+    let report = Report { site: site.name(), scenarios: run(&site, screen, plan).await };
+    report.show(screen);
+    let files = report.write(&plan.folder).context("writing the report")?;
+    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    screen.say(&format!("   report: {}", files.join(", ")));
+    Ok(report.is_good())
 }

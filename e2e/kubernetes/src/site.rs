@@ -19,6 +19,9 @@ pub(crate) const LABEL: &str = "dfs.dev/e2e";
 /// Longest that a cluster may take to be ready.
 const PATIENCE: Duration = Duration::from_mins(3);
 
+/// Longest that one scenario may take: two rolls of all pods, or a machine that is noticed only after a minute.
+const LIMIT: Duration = Duration::from_mins(20);
+
 /// A Kubernetes.
 pub(crate) struct Kubernetes {
     ground: Arc<Ground>,
@@ -38,6 +41,7 @@ impl Kubernetes {
         for namespace in left {
             pods::delete(&api, &namespace.name_any(), &DeleteParams::default()).await?;
         }
+        self.ground.restore().await?;
         pods::Hold::install(self.ground.client()).await
     }
 }
@@ -66,7 +70,12 @@ impl Site for Kubernetes {
         }
     }
 
+    fn limit(&self) -> Duration {
+        LIMIT
+    }
+
     async fn build(&self, shape: &Shape) -> Result<Arc<dyn Cluster>> {
+        self.ground.restore().await.context("mending what an earlier scenario left")?;
         let number = self.built.fetch_add(1, Ordering::Relaxed) + 1;
         // Names must be new in each run: a namespace may still be on its way out.
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() % 1_000_000;
@@ -81,9 +90,14 @@ impl Site for Kubernetes {
             Err(error) => {
                 let logs = std::env::temp_dir().join(format!("dfs-{name}"));
                 let kept = cluster.save_logs(&logs).await;
-                cluster.remove().await?;
-                kept.with_context(|| format!("{error:#}"))?;
-                Err(error.context(format!("its logs are in {}", logs.display())))
+                // Why it was not built is what counts.
+                let removed = cluster.remove().await;
+                let further: Vec<_> = [kept, removed]
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .map(|error| format!("; {error:#}"))
+                    .collect();
+                Err(error.context(format!("its logs are in {}{}", logs.display(), further.concat())))
             }
         }
     }

@@ -111,6 +111,32 @@ impl DfsClusterStatus {
     pub fn is(&self, kind: &str) -> bool {
         self.condition(kind).is_some_and(|condition| condition.status == "True")
     }
+
+    /// Fails with what is not as asked for yet, unless this tells of the spec of that generation, everything asked for is
+    /// there, and nothing is degraded.
+    pub fn settled(&self, generation: Option<i64>) -> Result<(), String> {
+        if self.observed_generation != generation {
+            return Err("the operator has not seen the present spec yet".to_owned());
+        }
+        // "Not progressing" alone may also mean that it can't: only one reason says that it is done.
+        let wanted = [
+            (condition::AVAILABLE, "True", None),
+            (condition::PROGRESSING, "False", Some(reason::COMPLETE)),
+            (condition::DEGRADED, "False", None),
+        ];
+        for (kind, status, because) in wanted {
+            let Some(found) = self.condition(kind) else {
+                return Err(format!("there is no condition {kind} yet"));
+            };
+            if found.status != status || because.is_some_and(|reason| reason != found.reason) {
+                return Err(format!(
+                    "{kind} is {} ({}: {}), waiting for {:?}",
+                    found.status, found.reason, found.message, self.waiting_for
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The NameNodes.

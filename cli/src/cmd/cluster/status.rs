@@ -77,14 +77,9 @@ impl Args {
     }
 }
 
-/// Whether the status tells of the present spec, and there is nothing to wait for.
+/// Whether everything is as asked for.
 fn is_settled(cluster: &DfsCluster) -> bool {
-    let Some(status) = &cluster.status else { return false };
-    let is_no = |kind: &str| status.condition(kind).is_some_and(|condition| condition.status == "False");
-    status.observed_generation == cluster.metadata.generation
-        && status.is(condition::AVAILABLE)
-        && is_no(condition::PROGRESSING)
-        && is_no(condition::DEGRADED)
+    cluster.status.as_ref().is_some_and(|status| status.settled(cluster.metadata.generation).is_ok())
 }
 
 async fn show(

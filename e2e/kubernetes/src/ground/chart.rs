@@ -1,8 +1,10 @@
 //! The operator, as its chart installs it.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use tokio::process::Command;
 
 use super::command::run;
@@ -14,6 +16,15 @@ pub(super) const NAMESPACE: &str = "dfs-system";
 /// Label of its pods.
 pub(super) const SELECTOR: &str = "app.kubernetes.io/name=dfs-operator";
 
+/// Annotation of the operator's pods, by which the tests know their own.
+const MARK: &str = "e2e";
+
+/// What helm says of a release.
+#[derive(Debug, Deserialize)]
+struct Release {
+    name: String,
+}
+
 /// A chart with its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Chart {
@@ -21,6 +32,7 @@ pub(crate) struct Chart {
     kubeconfig: Option<PathBuf>,
     repository: String,
     tag: String,
+    run: String,
 }
 
 impl Chart {
@@ -30,7 +42,8 @@ impl Chart {
             .rsplit_once(':')
             .filter(|(_, tag)| !tag.contains('/'))
             .context("write the image as NAME:TAG")?;
-        Ok(Self { folder, kubeconfig, repository: repository.to_owned(), tag: tag.to_owned() })
+        let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().to_string();
+        Ok(Self { folder, kubeconfig, repository: repository.to_owned(), tag: tag.to_owned(), run })
     }
 
     fn helm(&self, words: &[&str]) -> Command {
@@ -40,6 +53,24 @@ impl Chart {
         }
         helm.args(words).args(["--namespace", NAMESPACE]);
         helm
+    }
+
+    /// Fails if an operator is installed that the tests did not install.
+    pub(crate) async fn refuse_others(&self) -> Result<()> {
+        let found = run(&mut self.helm(&["list", "--all", "--output", "json"])).await?;
+        let found: Vec<Release> = serde_json::from_slice(&found).context("reading helm's list")?;
+        if !found.iter().any(|release| release.name == RELEASE) {
+            return Ok(());
+        }
+        let values = run(&mut self.helm(&["get", "values", RELEASE, "--output", "json"])).await?;
+        let values: Option<serde_json::Value> =
+            serde_json::from_slice(&values).context("reading helm's values")?;
+        let ours = values.is_some_and(|values| values["podAnnotations"][MARK].is_string());
+        ensure!(
+            ours,
+            "an operator is installed in {NAMESPACE} already: the tests would replace and remove it"
+        );
+        Ok(())
     }
 
     /// Installs it, or brings it to these values, and waits until it runs.
@@ -54,6 +85,8 @@ impl Chart {
         helm.args(["--set-string", &format!("image.repository={}", self.repository)]);
         helm.args(["--set-string", &format!("image.tag={}", self.tag)]);
         helm.args(["--set", "image.pullPolicy=IfNotPresent"]);
+        // An image of the same name may be another one in each run.
+        helm.args(["--set-string", &format!("podAnnotations.{MARK}={}", self.run)]);
         for value in values {
             helm.args(["--set", value]);
         }
@@ -67,6 +100,12 @@ impl Chart {
 
     /// Runs the tests of the chart.
     pub(crate) async fn test(&self) -> Result<()> {
-        run(&mut self.helm(&["test", RELEASE, "--timeout", "2m"])).await.map(drop)
+        let said = run(&mut self.helm(&["test", RELEASE, "--timeout", "2m"])).await?;
+        let said = String::from_utf8_lossy(&said);
+        let passed = said.lines().any(|line| {
+            line.split_once(':').is_some_and(|(what, how)| what == "Phase" && how.trim() == "Succeeded")
+        });
+        ensure!(passed, "no test of the chart succeeded: {said}");
+        Ok(())
     }
 }

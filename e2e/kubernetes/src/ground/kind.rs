@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dfs_kubernetes::access::Access;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -14,6 +14,8 @@ use super::machines::Machines;
 
 /// Name of the cluster that is made if there is none.
 const NAME: &str = "dfs-e2e";
+/// File with the way to the cluster that is made.
+const KUBECONFIG: &str = "kubeconfig";
 /// How kind calls its contexts.
 const CONTEXT_PREFIX: &str = "kind-";
 
@@ -38,12 +40,12 @@ impl Kind {
             let context =
                 Kubeconfig::read().context("reading KUBECONFIG")?.current_context.unwrap_or_default();
             return Ok(match context.strip_prefix(CONTEXT_PREFIX) {
-                Some(name) if exists(name).await => Self::Found(name.to_owned()),
-                _ => Self::Other,
+                Some(name) if exists(name).await? => Self::Found(name.to_owned()),
+                Some(_) | None => Self::Other,
             });
         }
         let folder = tempfile::tempdir()?;
-        if exists(NAME).await {
+        if exists(NAME).await? {
             // Left by a run that was killed.
             delete(&folder).await?;
         }
@@ -98,8 +100,15 @@ impl Kind {
         let Some(file) = self.kubeconfig() else { return Ok(Access::find(None, None).await?) };
         let kubeconfig = Kubeconfig::read_from(file)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let namespace = config.default_namespace.clone();
-        Ok(Access { client: Client::try_from(config)?, namespace })
+        Ok(Access::of(config, None)?)
+    }
+
+    /// Leaves it as it is; answers with its kubeconfig, if it has one of its own.
+    pub(crate) fn keep(self) -> Option<PathBuf> {
+        match self {
+            Self::Own { folder } => Some(folder.keep().join(KUBECONFIG)),
+            Self::Found(_) | Self::Other => None,
+        }
     }
 
     /// Removes it.
@@ -118,12 +127,13 @@ async fn delete(folder: &TempDir) -> Result<()> {
 }
 
 fn kubeconfig(folder: &TempDir) -> PathBuf {
-    Path::new(folder.path()).join("kubeconfig")
+    Path::new(folder.path()).join(KUBECONFIG)
 }
 
-async fn exists(name: &str) -> bool {
-    let Ok(listed) = run(Command::new("kind").args(["get", "clusters"])).await else { return false };
-    String::from_utf8_lossy(&listed).lines().any(|line| line == name)
+async fn exists(name: &str) -> Result<bool> {
+    let listed = run(Command::new("kind").args(["get", "clusters"])).await;
+    let listed = listed.context("asking kind for its clusters: put it on PATH, and set DOCKER_HOST")?;
+    Ok(String::from_utf8_lossy(&listed).lines().any(|line| line == name))
 }
 
 /// Brings an image to all nodes.

@@ -12,13 +12,19 @@ use dfs_e2e::wait;
 use dfs_failure::health::patience;
 use dfs_kubernetes::access::Access;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
 
 pub(crate) use chart::Chart;
 pub(crate) use command::run;
 pub(crate) use kind::Kind;
 pub(crate) use machines::{Machines, Signal};
+
+use crate::site::LABEL;
+
+/// Value of the annotation [`LABEL`] of a machine that the tests let take no more pods.
+const CORDONED: &str = "cordoned";
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
@@ -59,18 +65,34 @@ impl Ground {
     /// Finds or makes a Kubernetes cluster, brings the image there and installs the operator.
     pub(crate) async fn prepare(wanted: &Wanted) -> Result<Self> {
         let kind = Kind::find_or_make(wanted.kind_image.as_deref(), wanted.workers).await?;
+        let own = kind.is_own() && !wanted.keep;
+        match Self::prepare_on(&kind, wanted).await {
+            Ok((access, machines, chart, program)) => {
+                let ground = Self { access, machines, chart, program, kind, keep: wanted.keep };
+                ground.operator_ready().await?;
+                Ok(ground)
+            }
+            Err(error) => {
+                if own {
+                    kind.remove().await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare_on(kind: &Kind, wanted: &Wanted) -> Result<(Access, Option<Machines>, Chart, PathBuf)> {
         let machines = kind.machines();
         if let Some(name) = kind.name() {
             kind::load(name, &wanted.image).await?;
         }
         let access = kind.access().await?;
         let chart = Chart::new(wanted.chart.clone(), kind.kubeconfig(), &wanted.image)?;
+        chart.refuse_others().await?;
         chart.install().await?;
         let program = std::env::current_exe()?.with_file_name("dfs");
         ensure!(program.exists(), "{} is missing: build it first ('make e2e' does)", program.display());
-        let ground = Self { access, machines, chart, program, kind, keep: wanted.keep };
-        ground.operator_ready().await?;
-        Ok(ground)
+        Ok((access, machines, chart, program))
     }
 
     /// Speaks to the API server.
@@ -114,7 +136,7 @@ impl Ground {
         let api = self.operator_pods();
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         for pod in api.list(&ListParams::default().labels(chart::SELECTOR)).await? {
-            crate::pods::delete(&api, &kube::ResourceExt::name_any(&pod), &now).await?;
+            crate::pods::delete(&api, &pod.name_any(), &now).await?;
         }
         Ok(())
     }
@@ -132,36 +154,79 @@ impl Ground {
 
     /// Fails unless every node is ready.
     pub(crate) async fn nodes_ready(&self) -> Result<()> {
-        let api: Api<Node> = Api::all(self.client());
-        for node in api.list(&ListParams::default()).await? {
+        for node in self.nodes().list(&ListParams::default()).await? {
             let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
             let ready = conditions
                 .into_iter()
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            ensure!(ready, "node {} is not ready", kube::ResourceExt::name_any(&node));
+            ensure!(ready, "node {} is not ready", node.name_any());
         }
         Ok(())
     }
 
     /// Names of the nodes that take pods.
     pub(crate) async fn workers(&self) -> Result<Vec<String>> {
-        let api: Api<Node> = Api::all(self.client());
-        let all = api.list(&ListParams::default()).await.context("listing nodes")?;
+        let all = self.nodes().list(&ListParams::default()).await.context("listing nodes")?;
         let takes_pods = |node: &Node| {
             let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
             !taints.into_iter().flatten().any(|taint| taint.effect.starts_with("No"))
         };
-        Ok(all.items.iter().filter(|node| takes_pods(node)).map(kube::ResourceExt::name_any).collect())
+        Ok(all.items.iter().filter(|node| takes_pods(node)).map(Node::name_any).collect())
     }
 
-    /// Removes what was made here, unless it is to be kept.
-    pub(crate) async fn leave(self) -> Result<()> {
+    fn nodes(&self) -> Api<Node> {
+        Api::all(self.client())
+    }
+
+    /// Lets a machine take no more pods.
+    pub(crate) async fn cordon(&self, machine: &str) -> Result<()> {
+        self.set_cordon(machine, true).await
+    }
+
+    /// Lets it take pods again.
+    pub(crate) async fn uncordon(&self, machine: &str) -> Result<()> {
+        self.set_cordon(machine, false).await
+    }
+
+    async fn set_cordon(&self, machine: &str, cordoned: bool) -> Result<()> {
+        let mark = cordoned.then_some(CORDONED);
+        let patch = json!({
+            "metadata": { "annotations": { LABEL: mark } }, "spec": { "unschedulable": cordoned },
+        });
+        self.nodes().patch(machine, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    /// Ends what a scenario, or a run that was killed, did to machines and operator and did not undo.
+    pub(crate) async fn restore(&self) -> Result<()> {
+        for node in self.nodes().list(&ListParams::default()).await? {
+            let name = node.name_any();
+            if node.annotations().get(LABEL).is_some_and(|mark| mark == CORDONED) {
+                self.uncordon(&name).await?;
+            }
+            if let Some(machines) = self.machines
+                && !machines.runs(&name).await?
+            {
+                machines.start(&name).await?;
+            }
+        }
+        wait::until("every machine is ready", patience(), || self.nodes_ready()).await?;
+        let operators = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
+        if operators.items.is_empty() {
+            self.chart.install().await?;
+        }
+        self.operator_ready().await
+    }
+
+    /// Removes what was made here, unless it is to be kept: then it tells where it is.
+    pub(crate) async fn leave(self) -> Result<Option<PathBuf>> {
         if self.keep {
-            return Ok(());
+            return Ok(self.kind.keep());
         }
         if self.kind.is_own() {
-            return self.kind.remove().await;
+            return self.kind.remove().await.map(|()| None);
         }
-        self.chart.uninstall().await
+        crate::pods::Hold::uninstall(self.client()).await?;
+        self.chart.uninstall().await.map(|()| None)
     }
 }

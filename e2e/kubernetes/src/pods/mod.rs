@@ -18,7 +18,7 @@ use dfs_failure::cluster::{Cut, Daemon, Party, StoredReplica};
 use dfs_failure::health::patience;
 use dfs_failure::{Cluster, Shape};
 use dfs_kubernetes::ClusterName;
-use dfs_kubernetes::crd::{DfsCluster, condition};
+use dfs_kubernetes::crd::DfsCluster;
 use dfs_kubernetes::names::{Component, PodHost, pod_ordinal};
 use dfs_types::ChunkId;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -151,25 +151,8 @@ impl Pods {
     pub(crate) async fn settle(&self, limit: Duration) -> Result<()> {
         wait::until(&format!("{} is settled", self.name), limit, || async {
             let cluster = self.resource().await?;
-            let status = cluster.status.clone().unwrap_or_default();
-            ensure!(
-                status.observed_generation == cluster.metadata.generation,
-                "the operator has not seen it"
-            );
-            for (kind, wanted) in
-                [(condition::AVAILABLE, true), (condition::PROGRESSING, false), (condition::DEGRADED, false)]
-            {
-                let found =
-                    status.condition(kind).with_context(|| format!("there is no condition {kind}"))?;
-                ensure!(
-                    found.status == if wanted { "True" } else { "False" },
-                    "{kind} is {} ({}: {}), waiting for {:?}",
-                    found.status,
-                    found.reason,
-                    found.message,
-                    status.waiting_for
-                );
-            }
+            let status = cluster.status.unwrap_or_default();
+            status.settled(cluster.metadata.generation).map_err(anyhow::Error::msg)?;
             anyhow::Ok(())
         })
         .await
@@ -319,7 +302,8 @@ impl Pods {
         .await
     }
 
-    async fn until_gone(&self, pods: &[String]) -> Result<()> {
+    /// Waits until these pods are gone.
+    pub(crate) async fn until_gone(&self, pods: &[String]) -> Result<()> {
         wait::until(&format!("{} are gone", pods.join(", ")), patience(), || async {
             for pod in pods {
                 ensure!(self.api::<Pod>().get_opt(pod).await?.is_none(), "{pod} is there");
@@ -536,7 +520,9 @@ impl Cluster for Pods {
     async fn save_logs(&self, folder: &Path) -> Result<()> {
         let mut files = logs(&self.api::<Pod>(), &self.name.selector()).await?;
         files.extend(self.ground.operator_logs().await?);
-        files.push(("dfscluster.json".to_owned(), serde_json::to_string_pretty(&self.resource().await?)?));
+        if let Some(cluster) = self.clusters().get_opt(&self.name.name).await? {
+            files.push(("dfscluster.json".to_owned(), serde_json::to_string_pretty(&cluster)?));
+        }
         let pods = self.api::<Pod>().list(&ListParams::default()).await?;
         files.push(("pods.json".to_owned(), serde_json::to_string_pretty(&pods.items)?));
         let mut events = String::new();
@@ -560,9 +546,11 @@ impl Cluster for Pods {
     }
 
     async fn remove(&self) -> Result<()> {
-        // What is cut off or held could not end in order. Whatever is wrong with it, it is removed.
+        // What is cut off or held, or on a machine without power, could not end in order. Whatever is wrong with it, it is
+        // removed.
+        let _ = self.ground.restore().await;
         let _ = self.join().await;
-        for daemon in self.daemons().await? {
+        for daemon in self.daemons().await.unwrap_or_default() {
             let _ = self.resume(daemon).await;
         }
         let namespaces: Api<Namespace> = Api::all(self.ground.client());

@@ -5,8 +5,10 @@ use dfs_failure::Scenario;
 use dfs_failure::health::patience;
 use dfs_failure::stage::{Played, Stage, done, told};
 use dfs_kubernetes::names::Component;
+use serde_json::json;
 
 use super::{SMALL, cluster};
+use crate::pods::Pods;
 
 pub(super) fn list() -> Vec<Scenario> {
     vec![Scenario {
@@ -27,6 +29,12 @@ async fn same_pods(stage: &Stage, before: &[std::collections::BTreeMap<String, S
     Ok(())
 }
 
+/// Waits until an operator has seen a change that no pod is replaced for.
+async fn is_looked_after(pods: &Pods, since: &str) -> Result<()> {
+    pods.change(json!({ "commonMetadata": { "labels": { "dfs.dev/e2e": since } } })).await?;
+    pods.settle(patience()).await
+}
+
 async fn chart(stage: &Stage) -> Played {
     stage.fill_with(2, 300_000).await?;
     let before = stage
@@ -34,7 +42,7 @@ async fn chart(stage: &Stage) -> Played {
             let pods = cluster(stage)?;
             let before = [pods.uids(Component::NameNode).await?, pods.uids(Component::DataNode).await?];
             pods.ground.chart.upgrade(&["replicas=2"]).await?;
-            pods.settle(patience()).await?;
+            is_looked_after(pods, "upgraded").await?;
             same_pods(stage, &before).await?;
             done(before)
         })
@@ -54,7 +62,7 @@ async fn chart(stage: &Stage) -> Played {
         .step("helm install: the operator finds the cluster", async {
             let pods = cluster(stage)?;
             pods.ground.chart.install().await?;
-            pods.settle(patience()).await?;
+            is_looked_after(pods, "installed").await?;
             same_pods(stage, &before).await?;
             done(())
         })

@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dfs_client::{MemberRole, NodeState};
 use dfs_e2e::wait;
 use dfs_failure::cluster::{Capability, Daemon};
 use dfs_failure::files::options;
 use dfs_failure::health::{self, patience};
-use dfs_failure::stage::{Played, Stage, degraded, done, told};
+use dfs_failure::stage::{Played, Stage, degraded, told};
 use dfs_failure::traffic::Traffic;
 use dfs_failure::{Cluster as _, Scenario};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::Api;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{EvictParams, ListParams};
 
 use super::{GROUP, cluster};
@@ -62,16 +62,6 @@ async fn busiest_machine(pods: &Pods) -> Result<(String, Vec<String>)> {
     Ok((machine, there))
 }
 
-async fn set_cordon(pods: &Pods, machine: &str, cordoned: bool) -> Result<()> {
-    let api: Api<Node> = Api::all(pods.ground.client());
-    if cordoned {
-        api.cordon(machine).await?
-    } else {
-        api.uncordon(machine).await?
-    };
-    Ok(())
-}
-
 /// Evicts a pod as `kubectl drain` does; answers with whether its budget allows it now.
 async fn evict(pods: &Pods, pod: &str) -> Result<bool> {
     match pods.api::<Pod>().evict(pod, &EvictParams::default()).await {
@@ -88,7 +78,7 @@ async fn drained(stage: &Stage) -> Played {
         .step("a node is cordoned, and all its pods are to be evicted", async {
             let pods = cluster(stage)?;
             let (machine, there) = busiest_machine(pods).await?;
-            set_cordon(pods, &machine, true).await?;
+            pods.ground.cordon(&machine).await?;
             let (mut gone, mut kept) = (Vec::new(), Vec::new());
             for pod in there {
                 if evict(pods, &pod).await? { gone.push(pod) } else { kept.push(pod) }
@@ -97,6 +87,8 @@ async fn drained(stage: &Stage) -> Played {
             let of =
                 |component: &str, pods: &[String]| pods.iter().filter(|pod| pod.contains(component)).count();
             ensure!(of("-namenode-", &gone) <= 1, "two NameNodes of three were let go");
+            ensure!(of("-datanode-", &gone) <= 1, "two DataNodes were let go at once");
+            pods.until_gone(&gone).await?;
             let note = format!("{machine}: gone {}; kept back {}", gone.join(", "), kept.join(", "));
             told((machine, gone), note)
         })
@@ -106,7 +98,7 @@ async fn drained(stage: &Stage) -> Played {
     stage
         .step("the node takes pods again, and they return", async {
             let pods = cluster(stage)?;
-            set_cordon(pods, &machine, false).await?;
+            pods.ground.uncordon(&machine).await?;
             pods.wait_ready().await?;
             for pod in &gone {
                 let Some(daemon) = pods.daemon(pod) else { bail!("{pod} is no pod of the cluster") };
@@ -146,11 +138,36 @@ async fn stopped(stage: &Stage) -> Played {
                 pods.wait_ready().await
             })
             .await?;
+            // Kubernetes may not have noticed at all: who serves is known to the file system.
+            serve(stage, &there).await?;
             told((), format!("all pods serve {:.1} s later", began.elapsed().as_secs_f64()))
         })
         .await?;
     played?;
     stage.replicated_again(since, &before).await.map(drop)
+}
+
+/// Waits until the file system knows all daemons of these pods as members that take part.
+async fn serve(stage: &Stage, there: &[String]) -> Result<()> {
+    let pods = cluster(stage)?;
+    for daemon in there.iter().filter_map(|pod| pods.daemon(pod)) {
+        match daemon {
+            Daemon::DataNode(_) => health::until_state(&stage.dfs, pods, daemon, NodeState::Live).await?,
+            Daemon::NameNode(_) => {
+                let address = pods.address(daemon).await?;
+                wait::until(&format!("{daemon} takes part"), patience(), || async {
+                    let group = stage.dfs.namenodes().await?;
+                    let role =
+                        group.members.iter().find(|member| member.address == address).map(|it| it.role);
+                    let takes_part = matches!(role, Some(MemberRole::Leader | MemberRole::Follower));
+                    ensure!(takes_part && group.by_leader, "it is {role:?}");
+                    anyhow::Ok(())
+                })
+                .await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn without_it(stage: &Stage, there: &[String], since: Instant, traffic: Traffic) -> Played {
@@ -172,7 +189,7 @@ async fn without_it(stage: &Stage, there: &[String], since: Instant, traffic: Tr
                 .filter(|daemon| matches!(daemon, Daemon::DataNode(_)))
                 .collect();
             for node in &lost {
-                health::until_state(&stage.dfs, pods, *node, dfs_client::NodeState::Dead).await?;
+                health::until_state(&stage.dfs, pods, *node, NodeState::Dead).await?;
             }
             stage.measure(|measures| measures.detection = Some(since.elapsed()));
             let report = stage.dfs.report().await?;

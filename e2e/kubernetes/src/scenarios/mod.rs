@@ -11,8 +11,7 @@ use std::any::Any;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
-use dfs_failure::cluster::{Daemon, Shape};
-use dfs_failure::health::Fsck;
+use dfs_failure::cluster::Shape;
 use dfs_failure::{Scenario, Stage};
 
 use crate::pods::Pods;
@@ -35,20 +34,6 @@ const GROUP: Shape = Shape::new(3, 4);
 fn cluster(stage: &Stage) -> Result<&Pods> {
     let any: &dyn Any = stage.cluster.as_ref();
     any.downcast_ref().context("this scenario needs a cluster of pods")
-}
-
-/// The DataNode with most replicas.
-fn busiest(pods: &Pods, fsck: &Fsck) -> Result<Daemon> {
-    let mut counts = std::collections::BTreeMap::<String, usize>::new();
-    for (_, chunk) in &fsck.chunks {
-        for node in &chunk.nodes {
-            *counts.entry(node.address()).or_default() += 1;
-        }
-    }
-    let (address, _) =
-        counts.into_iter().max_by_key(|(_, count)| *count).context("no node holds anything")?;
-    let pod = address.split('.').next().unwrap_or_default();
-    pods.daemon(pod).with_context(|| format!("{address} is no pod of this cluster"))
 }
 
 #[cfg(test)]

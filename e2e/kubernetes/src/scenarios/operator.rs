@@ -278,7 +278,8 @@ async fn drift_repaired(stage: &Stage) -> Played {
         .step("a StatefulSet is scaled behind the operator's back", async {
             let pods = cluster(stage)?;
             let (api, name) = (pods.api::<StatefulSet>(), pods.name.pool(crate::pods::POOL));
-            let patch = json!({ "spec": { "replicas": 5 } });
+            // More would be kept: there might be replicas on them already.
+            let patch = json!({ "spec": { "replicas": 2 } });
             api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
             wait::until("it is as the DfsCluster says", patience(), || async {
                 let replicas = api.get(&name).await?.spec.and_then(|spec| spec.replicas);

@@ -7,13 +7,14 @@ use dfs_e2e::wait;
 use dfs_failure::cluster::Daemon;
 use dfs_failure::files::options;
 use dfs_failure::health::{self, patience};
+use dfs_failure::scenarios::busiest;
 use dfs_failure::stage::{Played, Stage, done, told};
 use dfs_failure::traffic::Traffic;
 use dfs_failure::{Cluster as _, Scenario, Shape};
 use dfs_kubernetes::names::Component;
 use kube::api::DeleteParams;
 
-use super::{GROUP, busiest, cluster};
+use super::{GROUP, cluster};
 
 /// One NameNode, and a DataNode more than there are replicas.
 const FOUR: Shape = Shape::new(1, 4);
@@ -94,11 +95,12 @@ async fn delete(stage: &Stage, daemon: Daemon, how: How) -> Result<String> {
 async fn deleted(stage: &Stage, how: How) -> Played {
     let before = stage.fill_with(8, 700_000).await?;
     let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
-    let (victim, uid, since) = stage
+    let (victim, id, uid, since) = stage
         .step("the pod is deleted", async {
-            let victim = busiest(cluster(stage)?, &before)?;
+            let victim = busiest(stage, &before).await?;
+            let id = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?.node.id;
             let uid = delete(stage, victim, how).await?;
-            told((victim, uid, Instant::now()), victim.to_string())
+            told((victim, id, uid, Instant::now()), victim.to_string())
         })
         .await?;
     stage
@@ -111,6 +113,9 @@ async fn deleted(stage: &Stage, how: How) -> Played {
     traffic.end(stage).await?;
     let after = stage
         .step("every chunk has all its replicas", async {
+            if how == How::WithItsClaim {
+                health::until_without(&stage.dfs, id).await?;
+            }
             let after = health::until_clean(&stage.dfs).await?;
             let took = since.elapsed();
             stage.measure(|measures| measures.replication = Some(took));
