@@ -103,6 +103,8 @@ pub struct ClusterReport {
     pub chunks: u64,
     /// Chunks with too few replicas.
     pub under_replicated: u64,
+    /// Those of them that can have more on the DataNodes that are there.
+    pub healable: u64,
     /// Chunks with too many.
     pub over_replicated: u64,
     /// Chunks without any.
@@ -324,6 +326,7 @@ impl Dfs {
             directories: report.directories,
             chunks: report.chunks,
             under_replicated: report.under_replicated,
+            healable: report.healable,
             over_replicated: report.over_replicated,
             missing: report.missing,
             corrupt: report.corrupt,

@@ -124,6 +124,9 @@ impl Side {
     }
 }
 
+/// Numbers of replicas in service that [`Counts::lacking`] tells apart; the last one stands for all larger ones.
+const TOLD_APART: usize = 8;
+
 /// Sums over all chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
@@ -139,6 +142,8 @@ pub(crate) struct Counts {
     pub(crate) one_copy: u64,
     /// Committed chunks with some, but too few good replicas on nodes that are to keep them.
     pub(crate) under: u64,
+    /// Those of them that are not left alone, by how many good replicas are on nodes in service.
+    lacking: [u64; TOLD_APART],
     /// Committed chunks with too many good replicas on nodes in service.
     pub(crate) over: u64,
 }
@@ -163,13 +168,21 @@ impl Counts {
             counts.one_copy = u64::from(good == 1 && wanted > 1);
             let tally = classes.tally(chunk.good().iter().copied());
             counts.under = u64::from(classes.lacking(tally, wanted) > 0);
+            if side.settles.is_none()
+                && let Some(lacking) = counts.lacking.get_mut(tally.service.min(TOLD_APART - 1))
+            {
+                *lacking = counts.under;
+            }
             counts.over = u64::from(tally.service > wanted);
         }
         counts
     }
 
     fn change(&mut self, before: &Self, after: &Self) {
-        let Self { committed, open, missing, corrupt, one_copy, under, over } = self;
+        let Self { committed, open, missing, corrupt, one_copy, under, lacking, over } = self;
+        for (sum, (before, after)) in lacking.iter_mut().zip(before.lacking.iter().zip(after.lacking)) {
+            *sum = *sum - before + after;
+        }
         for (sum, before, after) in [
             (committed, before.committed, after.committed),
             (open, before.open, after.open),
@@ -181,6 +194,11 @@ impl Counts {
         ] {
             *sum = *sum - before + after;
         }
+    }
+
+    /// Chunks with too few replicas that can have more on so many nodes: a node holds one replica of a chunk at most.
+    pub(crate) fn healable(&self, nodes: usize) -> u64 {
+        self.lacking.iter().take(nodes).sum()
     }
 }
 
@@ -656,7 +674,13 @@ mod tests {
         let expected =
             [(1, Verdict::Corrupt), (2, Verdict::Stale), (3, Verdict::Candidate), (4, Verdict::Candidate)];
         assert_eq!(verdicts, expected);
-        assert_eq!(map.counts(), Counts { committed: 1, one_copy: 1, under: 1, ..Counts::default() });
+        let mut lacking = [0; TOLD_APART];
+        lacking[1] = 1;
+        assert_eq!(
+            map.counts(),
+            Counts { committed: 1, one_copy: 1, under: 1, lacking, ..Counts::default() }
+        );
+        assert_eq!((map.counts().healable(1), map.counts().healable(2)), (0, 1));
 
         let gained = map.record(NodeIndex(3), &record(2, 10, ReplicaState::Finalized), false);
         assert_eq!(gained, Recorded::Known { gained: true });

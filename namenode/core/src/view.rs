@@ -110,6 +110,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Chunks with at least one good replica, but fewer than wanted.
     pub under_replicated: u64,
+    /// Those of them that can have more replicas on the nodes that are there, and were not written just now.
+    pub healable: u64,
     /// Chunks with more good replicas than wanted.
     pub over_replicated: u64,
     /// Chunks without any known replica that is good or corrupt.
@@ -269,6 +271,8 @@ impl Cluster {
             open_files: self.leases.files() as u64,
             ..Totals::default()
         };
+        let targets = self.nodes.iter().filter(|(_, node)| node.is_target());
+        totals.healable = counts.healable(targets.count());
         for (_, node) in self.nodes.iter() {
             match self.nodes.state_at(node, &self.config, now) {
                 NodeState::Live => totals.live_nodes += 1,
@@ -367,6 +371,7 @@ mod tests {
         let totals = rig.cluster.totals(rig.now);
         let chunks = (totals.chunks, totals.under_replicated, totals.only_one_copy, totals.missing);
         assert_eq!(chunks, (4, 2, 1, 1));
+        assert_eq!(totals.healable, 1, "two nodes can't hold three replicas");
         assert_eq!((totals.live_nodes, totals.dead_nodes, totals.open_files), (2, 1, 1));
         assert_eq!(totals.capacity, 2 * stats(0).volumes[0].capacity);
         let nodes = rig.cluster.nodes(rig.now);

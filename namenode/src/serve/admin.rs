@@ -149,6 +149,7 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
         misplaced: totals.misplaced,
         balancer: Some(wire_balancer(balancer)),
         quarantined: totals.quarantined,
+        healable: totals.healable,
     }
 }
 

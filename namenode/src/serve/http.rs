@@ -55,6 +55,7 @@ fn report_json(report: &Report) -> Value {
         "chunks": {
             "all": totals.chunks,
             "under_replicated": totals.under_replicated,
+            "healable": totals.healable,
             "over_replicated": totals.over_replicated,
             "only_one_copy": totals.only_one_copy,
             "missing": totals.missing,

@@ -4578,6 +4578,9 @@ pub struct ClusterReport {
     /// replicas of chunks that this namespace does not know, kept for a person to decide
     #[prost(uint64, tag = "18")]
     pub quarantined: u64,
+    /// under-replicated chunks that can have more replicas on the nodes that are there
+    #[prost(uint64, tag = "19")]
+    pub healable: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetSafeModeRequest {
