@@ -15,8 +15,8 @@ use crate::names::ClusterName;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest that one answer may take. Not a setting of the connection: a port-forward may be idle for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Most clusters of one listing that are looked at.
-const MAX_LISTED: u32 = 500;
+/// Clusters of one answer of a listing.
+const PAGE: u32 = 500;
 
 /// An API server, and the namespace that is meant where none is named.
 #[derive(Clone)]
@@ -99,9 +99,11 @@ impl Access {
         if let Some(cluster) = answer(api.get_opt(name)).await? {
             return Ok(cluster);
         }
-        // The API server says the same of a resource it does not know at all.
-        answer(api.list_metadata(&ListParams::default().limit(1))).await?;
-        Err(AccessError::NotFound(self.name(name)))
+        // The API server says the same of a resource it does not know at all. Whoever may not list, it knows.
+        match answer(api.list_metadata(&ListParams::default().limit(1))).await {
+            Ok(_) | Err(AccessError::Refused(_)) => Err(AccessError::NotFound(self.name(name))),
+            Err(error) => Err(error),
+        }
     }
 
     async fn only(&self) -> Result<DfsCluster, AccessError> {
@@ -124,7 +126,15 @@ impl Access {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        Ok(answer(api.list(&ListParams::default().limit(MAX_LISTED))).await?.items)
+        let (mut all, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
+        loop {
+            let listed = answer(api.list(&page)).await?;
+            all.extend(listed.items);
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// A client of a cluster's file system, yet to be connected: every connection is a port-forward.
@@ -148,5 +158,53 @@ fn refusal(error: kube::Error) -> AccessError {
         kube::Error::Api(status) if status.code == 404 => AccessError::NoOperator,
         kube::Error::Api(status) => AccessError::Refused(status.message.clone()),
         error => AccessError::Unreachable(in_words(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A way to an API server that answers as `answers` says.
+    fn access(answers: impl Fn(&str) -> (StatusCode, Value) + Clone + Send + 'static) -> Access {
+        let serve = service_fn(move |request: Request<Body>| {
+            let (status, said) = answers(&request.uri().to_string());
+            let mut response = Response::new(Body::from(said.to_string().into_bytes()));
+            *response.status_mut() = status;
+            async move { Ok::<_, std::convert::Infallible>(response) }
+        });
+        Access { client: Client::new(serve, "prod"), namespace: "prod".to_owned() }
+    }
+
+    fn refused(status: StatusCode) -> (StatusCode, Value) {
+        let reason = if status == StatusCode::NOT_FOUND { "NotFound" } else { "Forbidden" };
+        (status, json!({ "status": "Failure", "message": "no", "reason": reason, "code": status.as_u16() }))
+    }
+
+    #[tokio::test]
+    async fn who_may_not_list_is_told_all_the_same_that_there_is_no_such_cluster() {
+        let named = |uri: &str| uri.contains("/dfsclusters/main");
+        let code = move |uri: &str| if named(uri) { StatusCode::NOT_FOUND } else { StatusCode::FORBIDDEN };
+        let found = access(move |uri| refused(code(uri))).cluster(Some("main")).await;
+        assert_eq!(found.unwrap_err(), AccessError::NotFound(ClusterName::new("prod", "main")));
+        let found = access(|_| refused(StatusCode::NOT_FOUND)).cluster(Some("main")).await;
+        assert_eq!(found.unwrap_err(), AccessError::NoOperator);
+    }
+
+    #[tokio::test]
+    async fn long_listings_are_read_to_their_end() {
+        let listed = access(|uri| {
+            let (name, more) = if uri.contains("continue=next") { ("b", "") } else { ("a", "next") };
+            let item = json!({ "metadata": { "name": name }, "spec": { "dataNodePools": [] } });
+            (StatusCode::OK, json!({ "metadata": { "continue": more }, "items": [item] }))
+        });
+        let names: Vec<_> =
+            listed.clusters(None).await.unwrap().iter().map(kube::ResourceExt::name_any).collect();
+        assert_eq!(names, ["a", "b"]);
     }
 }

@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use tonic::transport::{Channel, Endpoint, Error as TransportError};
 use tower::service_fn;
 
-use crate::names::{ClusterName, PodHost};
+use crate::names::{ClusterName, PodHost, pod_ordinal};
 
 pub use stream::PodStream;
 
@@ -123,7 +123,10 @@ fn target(cluster: &ClusterName, address: &str) -> Result<(String, u16), Forward
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(foreign)?;
     let host = PodHost::parse(host).ok_or_else(foreign)?;
     // A prefix of names is not enough: cluster `a` must not lead to the pods of a cluster `a-namenode-0`.
-    let set = host.pod.rsplit_once('-').map_or("", |(set, _)| set);
+    let set = match (host.pod.rsplit_once('-'), pod_ordinal(host.pod)) {
+        (Some((set, _)), Some(_)) => set,
+        (None, _) | (_, None) => return Err(foreign()),
+    };
     let ours = if host.service == cluster.namenode_service() {
         set == cluster.namenodes()
     } else if host.service == cluster.datanode_service() {
@@ -161,6 +164,14 @@ pub fn in_words(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// An error of the API server's client: the API server's own words, if it has any.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => in_words(other),
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ fn nothing_else_is_reached() {
         "main-datanode-hot-0.main-namenode.prod.svc:9001",
         "main-datanode-hot-0.other.prod.svc:9001",
         "main-datanode-0.main-datanode.prod.svc:9001",
+        "main-namenode-x.main-namenode.prod.svc:9000",
         "vault-0.main-datanode.prod.svc:8200",
     ] {
         let error = target(&name, address).unwrap_err();
