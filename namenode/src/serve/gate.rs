@@ -49,23 +49,27 @@ fn deadline(path: &str) -> Option<Duration> {
     }
 }
 
-/// Puts a [`Gate`] before the services.
-#[derive(Debug, Clone)]
-pub(super) struct GateLayer {
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
     metrics: Metrics,
-    clients: Arc<Semaphore>,
-    nodes: Arc<Semaphore>,
-    members: Arc<Semaphore>,
+    clients: Semaphore,
+    nodes: Semaphore,
+    members: Semaphore,
 }
+
+/// Puts a [`Gate`] before the services. Cheap to clone: every request does.
+#[derive(Debug, Clone)]
+pub(super) struct GateLayer(Arc<Shared>);
 
 impl GateLayer {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             metrics,
-            clients: Arc::new(Semaphore::new(MAX_CLIENT_REQUESTS)),
-            nodes: Arc::new(Semaphore::new(MAX_NODE_REQUESTS)),
-            members: Arc::new(Semaphore::new(MAX_MEMBER_REQUESTS)),
-        }
+            clients: Semaphore::new(MAX_CLIENT_REQUESTS),
+            nodes: Semaphore::new(MAX_NODE_REQUESTS),
+            members: Semaphore::new(MAX_MEMBER_REQUESTS),
+        }))
     }
 }
 
@@ -102,17 +106,17 @@ where
         // The clone takes the place of the service that was made ready, as tower's documentation asks for.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let layer = self.layer.clone();
+        let GateLayer(shared) = self.layer.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
             let (limit, from) = match &path {
-                path if path.starts_with(CLUSTER_PREFIX) => (layer.nodes, "datanode"),
-                path if path.starts_with(RAFT_PREFIX) => (layer.members, "namenode"),
-                _ => (layer.clients, "client"),
+                path if path.starts_with(CLUSTER_PREFIX) => (&shared.nodes, "datanode"),
+                path if path.starts_with(RAFT_PREFIX) => (&shared.members, "namenode"),
+                _ => (&shared.clients, "client"),
             };
-            let _in_flight = layer.metrics.in_flight(from);
+            let _in_flight = shared.metrics.in_flight(from);
             let deadline = deadline(&path);
-            let mut measured = Measured { metrics: layer.metrics, path, started: Instant::now(), code: None };
+            let mut measured = Measured { shared: Arc::clone(&shared), path, started: Instant::now(), code: None };
             let Ok(_place) = limit.try_acquire() else {
                 let busy = FsError::new(
                     ErrorCode::Busy,
@@ -166,7 +170,7 @@ fn answered(response: &Response<Body>) -> Answered {
 /// Counts a request when it is over, also when its client went away and the request was dropped.
 #[derive(Debug)]
 struct Measured {
-    metrics: Metrics,
+    shared: Arc<Shared>,
     path: String,
     started: Instant,
     code: Option<Answered>,
@@ -182,6 +186,6 @@ impl Drop for Measured {
             Some(Answered::UnknownMethod) => ("unknown", ErrorCode::Unsupported.name()),
             None => ("unknown", "cancelled"),
         };
-        self.metrics.rpc(method, code, self.started.elapsed());
+        self.shared.metrics.rpc(method, code, self.started.elapsed());
     }
 }
