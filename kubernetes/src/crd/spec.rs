@@ -27,6 +27,8 @@ use super::storage::{Storage, Volume};
     doc = "A distributed file system: NameNodes keep the namespace, DataNodes keep the chunks of files.",
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("the name begins objects of many kinds: begin it with a small letter and use only small letters, digits and dashes"),
+    validation = Rule::new("!self.metadata.name.endsWith('-namenode') && !self.metadata.name.endsWith('-datanode')")
+        .message("the name ends as names of other DfsClusters' objects do: use one that does not end in -namenode or -datanode"),
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("the name is longer than 40 characters: names of pods are made of it"),
     validation = Rule::new("self.spec.dataNodePools.all(pool, size(self.metadata.name) + size(pool.name) <= 42)")
@@ -202,7 +204,7 @@ impl Default for NameNode {
 /// DataNodes that are alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("self.volumes.map(volume, volume.name) == oldSelf.volumes.map(volume, volume.name)")
+    validation = Rule::new("size(self.volumes) == size(oldSelf.volumes) && self.volumes.all(volume, oldSelf.volumes.exists(old, old.name == volume.name))")
         .message("a pool's volumes are chosen when it is made: add a pool with other ones")
         .field_path(".volumes")
 )]

@@ -26,6 +26,8 @@ pub mod reason {
     pub const SAFE_MODE: &str = "SafeMode";
     /// Available: fewer DataNodes are there than a file needs to be closed.
     pub const TOO_FEW_DATA_NODES: &str = "TooFewDataNodes";
+    /// All conditions: the NameNodes serve another file system than the one whose chunks the DataNodes hold.
+    pub const CLUSTER_ID_CHANGED: &str = "ClusterIdChanged";
     /// Progressing: everything is as asked for.
     pub const COMPLETE: &str = "Complete";
     /// Progressing: pods are on their way.

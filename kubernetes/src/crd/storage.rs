@@ -9,16 +9,14 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("quantity(self.size).compareTo(quantity('64Mi')) >= 0")
         .message("size is less than 64Mi: write a unit, for example 10Gi")
         .field_path(".size"),
-    validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("a volume can't shrink: keep the size or write a larger one")
-        .field_path(".size"),
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storageClassName can't be changed: volumes stay where they are")
         .field_path(".storageClassName")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Bytes of the claim, such as `10Gi`. It can grow if the StorageClass allows it, and never shrink.
+    /// Bytes of the claim, such as `10Gi`. It can grow if the StorageClass allows it. It never shrinks: less than a claim has
+    /// is not obeyed, and the condition Progressing says so.
     #[serde(default = "default_metadata_size")]
     #[schemars(
         length(min = 1, max = 20),
@@ -47,9 +45,6 @@ impl Default for Storage {
     validation = Rule::new("quantity(self.size).compareTo(quantity('64Mi')) >= 0")
         .message("size is less than 64Mi: write a unit, for example 1Ti")
         .field_path(".size"),
-    validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("a volume can't shrink: keep the size, or add a pool with smaller volumes")
-        .field_path(".size"),
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storageClassName can't be changed: add a pool with the other class")
         .field_path(".storageClassName")
@@ -59,7 +54,8 @@ pub struct Volume {
     /// Name of the volume: small letters and digits, as it begins the names of the claims.
     #[schemars(length(min = 1, max = 15), regex(pattern = "^[a-z0-9]+$"))]
     pub name: String,
-    /// Bytes of the claim, such as `1Ti`. It can grow if the StorageClass allows it, and never shrink.
+    /// Bytes of the claim, such as `1Ti`. It can grow if the StorageClass allows it. It never shrinks: less than a claim has is
+    /// not obeyed, and the condition Progressing says so.
     #[schemars(
         length(min = 1, max = 20),
         regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")

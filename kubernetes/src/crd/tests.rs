@@ -66,8 +66,14 @@ fn what_can_not_be_is_refused_in_words() {
     for (path, value, says) in [
         ("/metadata/name", json!("1st"), "begin it with a small letter"),
         ("/metadata/name", json!("a.b"), "begin it with a small letter"),
-        ("/metadata/name", json!("a".repeat(41)), "longer than 40"),
-        ("/metadata/name", json!("a".repeat(39)), "more than 42 characters together"),
+        ("/metadata/name", json!("a".repeat(names::MAX_CLUSTER_NAME + 1)), "longer than 40"),
+        ("/metadata/name", json!("main-namenode"), "use one that does not end in"),
+        ("/metadata/name", json!("main-datanode"), "use one that does not end in"),
+        (
+            "/metadata/name",
+            json!("a".repeat(names::MAX_CLUSTER_AND_POOL_NAME - "main".len() + 1)),
+            "more than 42 characters together",
+        ),
         ("/spec/minReplicas", json!(4), "minReplicas is larger than replication"),
         ("/spec/nameNode/replicas", json!(2), "write 3 NameNodes"),
         ("/spec/nameNode/replicas", json!(0), "write 3 NameNodes"),
@@ -90,23 +96,33 @@ fn what_can_not_be_is_refused_in_words() {
 }
 
 #[test]
+fn names_that_just_fit_are_allowed() {
+    let longest = names::MAX_CLUSTER_AND_POOL_NAME - "main".len();
+    assert_eq!(broken(&with("/metadata/name", json!("a".repeat(longest))), None), Vec::<String>::new());
+}
+
+#[test]
 fn changes_that_would_lose_something_are_refused() {
     let class = |class: &str| json!({ "name": "d0", "size": "1Gi", "storageClassName": class });
     for (path, old, new, says) in [
         ("/spec/nameNode/replicas", json!(1), json!(3), "can't be changed yet"),
-        ("/spec/nameNode/storage/size", json!("2Gi"), json!("1Gi"), "can't shrink"),
         (
             "/spec/nameNode/storage/storageClassName",
             json!("a"),
             json!("b"),
             "storageClassName can't be changed",
         ),
-        ("/spec/dataNodePools/0/volumes/0/size", json!("1Ti"), json!("1023Gi"), "can't shrink"),
         ("/spec/dataNodePools/0/volumes/0", class("a"), class("b"), "storageClassName can't be changed"),
         (
             "/spec/dataNodePools/0/volumes",
             json!([class("a")]),
             json!([class("a"), { "name": "d1", "size": "1Gi" }]),
+            "chosen when it is made",
+        ),
+        (
+            "/spec/dataNodePools/0/volumes",
+            json!([class("a")]),
+            json!([{ "name": "d1", "size": "1Gi", "storageClassName": "a" }]),
             "chosen when it is made",
         ),
     ] {
@@ -128,6 +144,13 @@ fn changes_that_are_fine_are_allowed() {
         ),
         ("/spec/image", json!({}), json!({ "tag": "1.0" })),
         ("/spec/nameNode/storage/size", json!("1Gi"), json!("1.5Gi")),
+        // What could not grow must be written back; the operator refuses what would be less than a claim has.
+        ("/spec/dataNodePools/0/volumes/0/size", json!("2Ti"), json!("1Ti")),
+        (
+            "/spec/dataNodePools/0/volumes",
+            json!([{ "name": "d0", "size": "1Gi" }, { "name": "d1", "size": "1Gi" }]),
+            json!([{ "name": "d1", "size": "1Gi" }, { "name": "d0", "size": "1Gi" }]),
+        ),
     ] {
         let (old, new) = (with(path, old), with(path, new));
         assert_eq!(broken(&new, Some(&old)), Vec::<String>::new(), "{path}");
@@ -160,6 +183,9 @@ fn every_field_is_explained_and_bounded() {
         let format = property["format"].as_str().unwrap_or_default();
         assert!(!format.starts_with("uint"), "{path} has the format {format}");
     }
+    // Names of pods must fit into labels.
+    let (_, name) = found.iter().find(|(name, _)| name == "spec.dataNodePools.name").unwrap();
+    assert_eq!(name["maxLength"], names::MAX_POOL_NAME);
     // Rules over lists need bounds, else the API server refuses the definition.
     for path in ["spec.dataNodePools", "spec.dataNodePools.volumes"] {
         let (_, property) = found.iter().find(|(name, _)| name == path).unwrap();
