@@ -31,6 +31,17 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Longest that one request may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// Who holds the Lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// This one.
+    Own,
+    /// Another one.
+    Other,
+    /// Nobody could tell.
+    Unknown,
+}
+
 /// One operator that would work.
 pub struct Candidate {
     api: Api<Lease>,
@@ -48,7 +59,7 @@ impl Candidate {
     pub async fn acquire(&self, shutdown: &Shutdown) -> bool {
         let mut seen: Option<(Record, Instant)> = None;
         loop {
-            if self.try_once(&mut seen).await {
+            if self.try_once(&mut seen).await == Holder::Own {
                 info!(lease = self.name, identity = self.identity, "this operator works");
                 return true;
             }
@@ -69,11 +80,16 @@ impl Candidate {
                 () = shutdown.requested() => return,
             }
             let left = GIVE_UP.saturating_sub(renewed.elapsed());
-            match timeout(left, self.try_once(&mut seen)).await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) if renewed.elapsed() < GIVE_UP => sleep(LOOK.min(left)).await,
-                Ok(false) | Err(_) => {
+            match timeout(left, self.try_once(&mut seen)).await.unwrap_or(Holder::Unknown) {
+                Holder::Own => renewed = Instant::now(),
+                Holder::Unknown if renewed.elapsed() < GIVE_UP => sleep(LOOK.min(left)).await,
+                Holder::Unknown => {
                     warn!(lease = self.name, "the Lease could not be renewed: this operator ends");
+                    return;
+                }
+                // It works already.
+                Holder::Other => {
+                    warn!(lease = self.name, "another operator holds the Lease: this one ends");
                     return;
                 }
             }
@@ -99,22 +115,22 @@ impl Candidate {
         }
     }
 
-    /// Looks at the Lease and takes or renews it if that is due. Answers whether this one holds it now.
-    async fn try_once(&self, seen: &mut Option<(Record, Instant)>) -> bool {
+    /// Looks at the Lease and takes or renews it if that is due. Answers who holds it now.
+    async fn try_once(&self, seen: &mut Option<(Record, Instant)>) -> Holder {
         match timeout(PATIENCE, self.look_and_act(seen)).await {
-            Ok(Ok(holds)) => holds,
+            Ok(Ok(holder)) => holder,
             Ok(Err(error)) => {
                 warn!(%error, lease = self.name, "the Lease could not be looked at");
-                false
+                Holder::Unknown
             }
             Err(_) => {
                 warn!(lease = self.name, "the API server does not answer about the Lease");
-                false
+                Holder::Unknown
             }
         }
     }
 
-    async fn look_and_act(&self, seen: &mut Option<(Record, Instant)>) -> Result<bool, kube::Error> {
+    async fn look_and_act(&self, seen: &mut Option<(Record, Instant)>) -> Result<Holder, kube::Error> {
         let now = Timestamp::now();
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let lease = self.claim(None, now);
@@ -130,7 +146,7 @@ impl Candidate {
             }
         };
         match decide(&record, &self.identity, since.elapsed()) {
-            Decision::StandBy => Ok(false),
+            Decision::StandBy => Ok(Holder::Other),
             Decision::Take | Decision::Renew => {
                 let lease = self.claim(Some(lease), now);
                 settled(self.api.replace(&self.name, &PostParams::default(), &lease).await)
@@ -160,11 +176,46 @@ impl Candidate {
     }
 }
 
-/// Whether the write went through; that somebody else was faster is no error.
-fn settled(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+/// Whether the write went through; that somebody else was faster is no error, but who it was is not known.
+fn settled(result: Result<Lease, kube::Error>) -> Result<Holder, kube::Error> {
     match result {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(_) => Ok(Holder::Own),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Holder::Unknown),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A candidate whose API server knows this Lease only.
+    fn candidate(holder: &'static str) -> Candidate {
+        let serve = service_fn(move |_request: Request<Body>| async move {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "lease" },
+                "spec": { "holderIdentity": holder, "leaseDurationSeconds": 15 },
+            });
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(lease.to_string().into_bytes())))
+        });
+        Candidate::new(Client::new(serve, "default"), "default", "lease", "me".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sees_another_holder_ends_at_once() {
+        let begun = Instant::now();
+        candidate("other").hold(&Shutdown::new()).await;
+        assert!(begun.elapsed() <= RENEW, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_it_goes_on() {
+        let holds = timeout(Duration::from_mins(5), async { candidate("me").hold(&Shutdown::new()).await });
+        assert!(holds.await.is_err(), "it is renewed");
     }
 }
