@@ -123,9 +123,8 @@ fn target(cluster: &ClusterName, address: &str) -> Result<(String, u16), Forward
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(foreign)?;
     let host = PodHost::parse(host).ok_or_else(foreign)?;
     // A prefix of names is not enough: cluster `a` must not lead to the pods of a cluster `a-namenode-0`.
-    let set = match (host.pod.rsplit_once('-'), pod_ordinal(host.pod)) {
-        (Some((set, _)), Some(_)) => set,
-        (None, _) | (_, None) => return Err(foreign()),
+    let (Some((set, _)), Some(_)) = (host.pod.rsplit_once('-'), pod_ordinal(host.pod)) else {
+        return Err(foreign());
     };
     let ours = if host.service == cluster.namenode_service() {
         set == cluster.namenodes()
