@@ -18,6 +18,9 @@ pub use manifests::render;
 pub use metrics::exported;
 pub use tool::{run, tool};
 
+/// The Lease's name as the chart's templates write it; in backticks, which YAML leaves alone.
+const LEASE_NAME: &str = "{{ include `dfs-operator.name` . }}";
+
 /// A file below the repository's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
@@ -42,7 +45,7 @@ pub fn from_code() -> Result<Vec<Generated>> {
         ),
         generated(
             "charts/dfs-operator/files/rules-lease.yaml",
-            roles::yaml(&dfs_operator::rbac::lease_rules())?,
+            roles::yaml(&dfs_operator::rbac::lease_rules(LEASE_NAME))?,
         ),
         generated("charts/dfs-cluster/values.schema.json", definition::values_schema()?),
         generated("docs/metrics.md", metrics::manual()?),

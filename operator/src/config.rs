@@ -1,6 +1,6 @@
 //! The command line and environment, read and checked once.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use dfs_kubernetes::crd::PullPolicy;
 
 use crate::build::DefaultImage;
@@ -68,6 +68,9 @@ pub struct RunArgs {
     /// Work without the Lease: only if no other operator can run
     #[arg(long, env = "DFS_OPERATOR_NO_LEASE")]
     pub no_lease: bool,
+    /// Whether to read zones and racks from the labels of machines, and to end without the right to
+    #[arg(long, env = "DFS_OPERATOR_NODE_LABELS", value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    pub node_labels: bool,
     /// Reach NameNodes through the API server's port-forward: for an operator that runs outside of the Kubernetes cluster
     #[arg(long, env = "DFS_OPERATOR_PORT_FORWARD")]
     pub port_forward: bool,
@@ -136,6 +139,7 @@ mod tests {
     fn flags_are_checked() {
         assert_eq!(parse(&["--image-pull-policy", "Never"]).unwrap().image_pull_policy, Pull::Never);
         assert!(parse(&["--namespace", "No"]).is_err());
+        assert!(parse(&[]).unwrap().node_labels && !parse(&["--node-labels=false"]).unwrap().node_labels);
         assert!(parse(&["--image-pull-policy", "sometimes"]).is_err());
     }
 }

@@ -81,7 +81,9 @@ pub fn done(step: &Step) -> News {
             );
             (true, "DataNodeLost", note)
         }
-        Step::GrowClaim { claim, size } => (false, "ClaimGrows", format!("claim {claim} is to have {size}")),
+        Step::GrowClaim { claim, size, set: _ } => {
+            (false, "ClaimGrows", format!("claim {claim} is to have {size}"))
+        }
         Step::RemakeSet { set, .. } => (
             false,
             "StatefulSetRemade",

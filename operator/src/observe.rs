@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use dfs_client::{ClusterReport, NamenodeGroup, NodeState};
-use dfs_kubernetes::crd::size_in_bytes;
-use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost};
+use dfs_kubernetes::crd::{DfsClusterSpec, size_in_bytes};
+use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost, pod_ordinal};
 use dfs_types::{ClusterId, MemberRole, NodeId};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 /// Label in which the StatefulSet controller tells which template a pod was made from.
@@ -26,6 +27,24 @@ pub struct Observed {
     pub claims: BTreeMap<String, ClaimView>,
     /// What the NameNodes tell.
     pub files: Files,
+}
+
+impl Observed {
+    /// How many pods each StatefulSet has by what is left of them: one more than the highest ordinal of a pod, or of a claim
+    /// with what it holds. Those that somebody deleted do not count.
+    pub fn kept(&self) -> BTreeMap<String, u32> {
+        let pods = self.pods.iter().filter(|(_, pod)| !pod.terminating).map(|(name, _)| name.as_str());
+        let claims = self.claims.iter().filter(|(_, claim)| !claim.terminating);
+        // A volume's name has no dash.
+        let held = claims.filter_map(|(name, _)| Some(name.split_once('-')?.1));
+        let mut kept = BTreeMap::new();
+        for pod in pods.chain(held) {
+            let (Some((set, _)), Some(ordinal)) = (pod.rsplit_once('-'), pod_ordinal(pod)) else { continue };
+            let most: &mut u32 = kept.entry(set.to_owned()).or_default();
+            *most = ordinal.saturating_add(1).max(*most);
+        }
+        kept
+    }
 }
 
 /// What the file system tells of itself.
@@ -51,7 +70,7 @@ impl Files {
 }
 
 /// A StatefulSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SetView {
     /// What tells it from another one of the same name.
     pub uid: String,
@@ -59,16 +78,25 @@ pub struct SetView {
     pub replicas: u32,
     /// Revision of the template that pods are to be made from, if its controller has seen the last change.
     pub revision: Option<String>,
-    /// Sizes of its claim templates, in bytes.
-    pub claim_sizes: BTreeMap<String, u64>,
+    /// Its claim templates by name.
+    pub claims: BTreeMap<String, TemplateView>,
     /// Pool of its DataNodes.
     pub pool: Option<String>,
     /// Part of the cluster.
     pub component: Component,
 }
 
+/// A claim template.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TemplateView {
+    /// Bytes it asks for, if that can be read.
+    pub bytes: Option<u64>,
+    /// Name of its StorageClass, if it says one.
+    pub class: Option<String>,
+}
+
 /// A pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodView {
     /// What tells it from another one of the same name.
     pub uid: String,
@@ -84,19 +112,21 @@ pub struct PodView {
     pub terminating: bool,
     /// Seconds since it was made.
     pub age: i64,
-    /// Machine it runs on.
-    pub node: Option<String>,
     /// Why it does not run, if anybody says so.
     pub trouble: Option<String>,
 }
 
 /// A claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClaimView {
     /// Bytes asked for.
     pub requested: u64,
     /// Bytes it has; 0 until it is bound.
     pub capacity: u64,
+    /// For how many seconds its volume has been larger than its file system, which a kubelet has to grow.
+    pub unfinished: Option<i64>,
+    /// Whether it is on its way out.
+    pub terminating: bool,
 }
 
 /// A NameNode as its group sees it.
@@ -140,6 +170,8 @@ pub struct FilesView {
     pub chunks: u64,
     /// Chunks with too few replicas.
     pub under_replicated: u64,
+    /// Those of them that can have more on the DataNodes that are there.
+    pub healable: u64,
     /// Chunks with one replica left though more are wanted.
     pub only_one_copy: u64,
     /// Chunks without a replica.
@@ -185,6 +217,7 @@ impl FilesView {
             nodes,
             chunks: report.chunks,
             under_replicated: report.under_replicated,
+            healable: report.healable,
             only_one_copy: report.only_one_copy,
             missing: report.missing,
             corrupt: report.corrupt,
@@ -201,6 +234,12 @@ impl FilesView {
     /// DataNodes that are heard of and have told all they hold.
     pub fn serving(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.iter().filter(|node| node.state == NodeState::Live && node.reported)
+    }
+
+    /// Whether chunks want what they could have, or what every file is to have. A file that asks for more replicas than there are
+    /// DataNodes is in no danger for that.
+    pub fn in_want(&self, spec: &DfsClusterSpec) -> bool {
+        self.healable > 0 || (self.under_replicated > 0 && self.serving().count() < spec.replication as usize)
     }
 
     /// Whether the DataNode of this pod serves.
@@ -222,17 +261,21 @@ impl SetView {
         let spec = set.spec.as_ref()?;
         let status = set.status.as_ref();
         let seen = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
-        let claim_sizes = spec
+        let template = |claim: &PersistentVolumeClaim| TemplateView {
+            bytes: requested(claim),
+            class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
+        };
+        let claims = spec
             .volume_claim_templates
             .iter()
             .flatten()
-            .filter_map(|claim| Some((claim.metadata.name.clone()?, requested(claim)?)))
+            .filter_map(|claim| Some((claim.metadata.name.clone()?, template(claim))))
             .collect();
         let view = Self {
             uid: set.metadata.uid.clone()?,
             replicas: u32::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0),
             revision: status.filter(|_| seen).and_then(|status| status.update_revision.clone()),
-            claim_sizes,
+            claims,
             pool: labels.and_then(|labels| labels.get(LABEL_POOL).cloned()),
             component: component(labels)?,
         };
@@ -255,7 +298,6 @@ impl PodView {
             ready: conditions().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             terminating: pod.metadata.deletion_timestamp.is_some(),
             age: now.as_second().saturating_sub(made.as_second()),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             trouble: trouble(pod),
         };
         Some((pod.metadata.name.clone()?, view))
@@ -291,17 +333,29 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     })
 }
 
-fn requested(claim: &PersistentVolumeClaim) -> Option<u64> {
+/// Bytes that a claim or its template asks for.
+pub(crate) fn requested(claim: &PersistentVolumeClaim) -> Option<u64> {
     let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
     size_in_bytes(&requests.get("storage")?.0)
 }
 
 impl ClaimView {
     /// From the object; `None` if it asks for no bytes.
-    pub fn new(claim: &PersistentVolumeClaim) -> Option<(String, Self)> {
-        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
-        let capacity = capacity.and_then(|capacity| size_in_bytes(&capacity.get("storage")?.0)).unwrap_or(0);
-        Some((claim.metadata.name.clone()?, Self { requested: requested(claim)?, capacity }))
+    pub fn new(claim: &PersistentVolumeClaim, now: Timestamp) -> Option<(String, Self)> {
+        let status = claim.status.as_ref();
+        let capacity = status.and_then(|status| status.capacity.as_ref());
+        let mut conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        let pending = conditions
+            .find(|condition| condition.type_ == "FileSystemResizePending" && condition.status == "True");
+        let since =
+            |time: Option<&Time>| time.map_or(0, |time| now.as_second().saturating_sub(time.0.as_second()));
+        let view = Self {
+            requested: requested(claim)?,
+            capacity: capacity.and_then(|capacity| size_in_bytes(&capacity.get("storage")?.0)).unwrap_or(0),
+            unfinished: pending.map(|condition| since(condition.last_transition_time.as_ref())),
+            terminating: claim.metadata.deletion_timestamp.is_some(),
+        };
+        Some((claim.metadata.name.clone()?, view))
     }
 }
 
@@ -320,7 +374,6 @@ mod tests {
                     "controller-revision-hash": "main-datanode-hot-abc",
                 },
             },
-            "spec": { "nodeName": "w1", "containers": [] },
             "status": status,
         }))
         .unwrap()
@@ -335,7 +388,7 @@ mod tests {
     fn pods_tell_what_they_are() {
         let ready = view(json!({ "conditions": [{ "type": "Ready", "status": "True" }] }));
         assert!(ready.ready && !ready.terminating);
-        assert_eq!((ready.age, ready.pool.as_deref(), ready.node.as_deref()), (100, Some("hot"), Some("w1")));
+        assert_eq!((ready.age, ready.pool.as_deref()), (100, Some("hot")));
         assert_eq!(ready.trouble, None);
     }
 
@@ -366,6 +419,40 @@ mod tests {
     }
 
     #[test]
+    fn a_set_has_the_pods_of_which_something_is_left() {
+        let claim = |terminating| ClaimView { requested: 1, capacity: 1, unfinished: None, terminating };
+        let mut observed = Observed::default();
+        let pod = PodView { terminating: false, ..view(json!({})) };
+        observed.pods.insert("main-datanode-hot-1".to_owned(), pod.clone());
+        observed.pods.insert("main-datanode-hot-7".to_owned(), PodView { terminating: true, ..pod });
+        observed.claims.insert("d0-main-datanode-hot-4".to_owned(), claim(false));
+        observed.claims.insert("d0-main-datanode-hot-5".to_owned(), claim(true));
+        observed.claims.insert("d0-main-datanode-hot-x-9".to_owned(), claim(false));
+        let kept = [("main-datanode-hot".to_owned(), 5), ("main-datanode-hot-x".to_owned(), 10)];
+        assert_eq!(observed.kept(), BTreeMap::from(kept));
+    }
+
+    #[test]
+    fn a_claim_tells_what_it_waits_for() {
+        let claim = serde_json::from_value(json!({
+            "metadata": { "name": "d0-main-datanode-hot-0" },
+            "spec": { "resources": { "requests": { "storage": "2Gi" } } },
+            "status": {
+                "capacity": { "storage": "1Gi" },
+                "conditions": [{
+                    "type": "FileSystemResizePending", "status": "True",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
+            },
+        }))
+        .unwrap();
+        let view =
+            ClaimView { requested: 2 << 30, capacity: 1 << 30, unfinished: Some(100), terminating: false };
+        let now = "2026-01-01T00:01:40Z".parse().unwrap();
+        assert_eq!(ClaimView::new(&claim, now).unwrap().1, view);
+    }
+
+    #[test]
     fn a_set_tells_its_revision_only_when_its_controller_has_seen_the_last_change() {
         let set = |seen: i64| -> StatefulSet {
             serde_json::from_value(json!({
@@ -377,7 +464,7 @@ mod tests {
                     "replicas": 3, "serviceName": "main-namenode", "selector": {}, "template": {},
                     "volumeClaimTemplates": [{
                         "metadata": { "name": "metadata" },
-                        "spec": { "resources": { "requests": { "storage": "1Gi" } } },
+                        "spec": { "resources": { "requests": { "storage": "1Gi" } }, "storageClassName": "fast" },
                     }],
                 },
                 "status": { "replicas": 3, "observedGeneration": seen, "updateRevision": "main-namenode-1" },
@@ -387,7 +474,8 @@ mod tests {
         let (name, view) = SetView::new(&set(2)).unwrap();
         assert_eq!((name.as_str(), view.replicas), ("main-namenode", 3));
         assert_eq!(view.revision.as_deref(), Some("main-namenode-1"));
-        assert_eq!(view.claim_sizes, BTreeMap::from([("metadata".to_owned(), 1 << 30)]));
+        let template = TemplateView { bytes: Some(1 << 30), class: Some("fast".to_owned()) };
+        assert_eq!(view.claims, BTreeMap::from([("metadata".to_owned(), template)]));
         assert_eq!(SetView::new(&set(1)).unwrap().1.revision, None);
     }
 }

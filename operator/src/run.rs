@@ -4,12 +4,13 @@
 //! ends with an error, and its successor begins as everybody does.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use dfs_daemon::{Admin, LogFormat, Readiness, Shutdown, telemetry};
 use dfs_kubernetes::ClusterName;
+use dfs_kubernetes::forward::said;
 use dfs_kubernetes::names::FIELD_MANAGER;
 use futures_util::{FutureExt as _, StreamExt as _};
 use kube::runtime::controller::{self, applier};
@@ -22,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::apply::Applier;
 use crate::config::{LogStyle, RunArgs};
-use crate::controller::{Context, after_failure, reconcile};
+use crate::controller::{Context, Memories, after_failure, reconcile};
 use crate::filesystem::{FileSystems, Way};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
@@ -80,6 +81,9 @@ async fn work(
     readiness.waiting("looking for the API server");
     let mut config = Config::infer().await.context("there is no way to an API server: set KUBECONFIG")?;
     config.connect_timeout = Some(CONNECT);
+    // Whatever fails is tried again here, after another look. An eviction that a budget does not allow would be repeated for
+    // minutes.
+    config.default_retry = false;
     let namespace = args.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).context("the way to the API server can't be used")?;
     let identity = identity();
@@ -121,12 +125,11 @@ async fn control(
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let with_machines =
-        watch::may_read_machines(&client).await.context("the API server can't be asked about machines")?;
-    if !with_machines {
-        warn!("the labels of machines may not be read: datanodes are told of no zones and racks");
+    // Asked for and not allowed is an error: to go on without would take the zones from all DataNodes that have them, by a roll.
+    if args.node_labels {
+        watch::may_read_machines(&client).await.map_err(|error| anyhow!(without_machines(&error)))?;
     }
-    let (caches, triggers) = watch::start(&client, &scope, with_machines, &metrics, shutdown);
+    let (caches, triggers) = watch::start(&client, &scope, args.node_labels, &metrics, shutdown);
     let way = if args.port_forward { Way::Forward(client.clone()) } else { Way::Direct };
     let clusters = caches.clusters.clone();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity) };
@@ -136,7 +139,7 @@ async fn control(
         files: FileSystems::new(way),
         metrics,
         default_image,
-        memory: Mutex::default(),
+        memories: Memories::default(),
         caches,
         client,
     });
@@ -173,8 +176,34 @@ async fn control(
     if shutdown.is_requested() { Ok(()) } else { Err(anyhow!("the queue of clusters ended")) }
 }
 
+fn without_machines(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => format!(
+            "the labels of machines may not be read ({}): give the right to list and watch nodes, or --node-labels=false \
+             (the chart's nodeLabels), without which DataNodes know no zones and racks",
+            status.message
+        ),
+        error => format!("the API server can't be asked about machines: {}", said(error)),
+    }
+}
+
 /// Tells this process from all others, and from itself in another life.
 fn identity() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}_{}", uuid::Uuid::new_v4())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_told_with_its_remedy() {
+        let refused =
+            |code| kube::Error::Api(Box::new(Status { code, message: "no".to_owned(), ..Status::default() }));
+        assert!(without_machines(&refused(403)).contains("--node-labels=false"));
+        assert!(!without_machines(&refused(500)).contains("--node-labels=false"));
+    }
 }

@@ -1,22 +1,30 @@
 //! The status of a cluster, from what is there. Pure; time is an argument.
 
+mod degraded;
+mod since;
+
+use std::time::Duration;
+
 use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::crd::{
     Capacity, Chunks, DataNodeStatus, DfsClusterSpec, DfsClusterStatus, NameNodeStatus, PoolStatus,
     condition, reason,
 };
+use dfs_kubernetes::names::Component;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::observe::{Files, FilesView, Observed, PodView};
-use crate::plan::{Plan, Step, Work};
+use crate::plan::{Plan, Refusal, Step, Work};
 
-/// So long a pod may take to serve before anybody is told that it is down, in seconds.
-const STARTING_GRACE: i64 = 90;
+pub use since::{Since, passing};
+
+/// How long what is told in words may be older than what is seen.
+const WORDS: Duration = Duration::from_secs(10);
+/// How long bytes and chunks that come and go may be.
+const NUMBERS: Duration = Duration::from_mins(1);
 /// Longest message of a condition that API servers take.
 const MAX_MESSAGE: usize = 32_768;
-/// Most pods that a message names.
-const MAX_NAMED: usize = 5;
 
 /// What a status is made of.
 #[derive(Debug)]
@@ -29,10 +37,12 @@ pub struct Facts<'a> {
     pub generation: Option<i64>,
     /// What is there.
     pub observed: &'a Observed,
-    /// What is to be done, or `None` if nothing could be planned.
+    /// What is to be done, without what turned out to be impossible for now.
     pub plan: &'a Plan,
     /// Why not all of it could be done.
     pub failure: Option<&'a str>,
+    /// Since when what may pass by itself has been so.
+    pub since: &'a Since,
     /// What the pods run.
     pub image: String,
     /// The present moment.
@@ -55,7 +65,8 @@ pub fn status(facts: &Facts<'_>, old: &DfsClusterStatus) -> DfsClusterStatus {
         verdicts.into_iter().map(|verdict| settle(verdict, old, facts.generation, facts.now)).collect();
     DfsClusterStatus {
         observed_generation: facts.generation,
-        cluster_id: files.map(|files| files.cluster.to_string()).or_else(|| old.cluster_id.clone()),
+        // For life: that another one is served now is no reason to forget it.
+        cluster_id: old.cluster_id.clone().or_else(|| files.map(|files| files.cluster.to_string())),
         image: Some(facts.image.clone()),
         waiting_for: facts.waiting_for(),
         safe_mode: files.map(|files| files.safe_mode).or(old.safe_mode),
@@ -68,14 +79,40 @@ pub fn status(facts: &Facts<'_>, old: &DfsClusterStatus) -> DfsClusterStatus {
     }
 }
 
-/// Whether `new` tells of more than files that come and go.
-pub fn differs(old: &DfsClusterStatus, new: &DfsClusterStatus) -> bool {
-    let essence = |status: &DfsClusterStatus| DfsClusterStatus {
-        capacity: status.capacity.as_ref().map(|capacity| Capacity { used_bytes: 0, ..capacity.clone() }),
-        chunks: status.chunks.as_ref().map(|chunks| Chunks { total: 0, ..chunks.clone() }),
+/// How old `old` may be before `new` is written in its place; `None` if both say the same. Else a cluster in which much changes
+/// would have its status written, and be looked at again for that, without end.
+pub fn patience(old: &DfsClusterStatus, new: &DfsClusterStatus) -> Option<Duration> {
+    let without_numbers = |status: &DfsClusterStatus| DfsClusterStatus {
+        capacity: status.capacity.as_ref().map(|_| Capacity::default()),
+        chunks: status.chunks.as_ref().map(|chunks| {
+            let Chunks { total: _, under_replicated, only_one_copy, missing, corrupt } = chunks;
+            let some = |number: &u64| u64::from(*number > 0);
+            Chunks {
+                total: 0,
+                under_replicated: some(under_replicated),
+                only_one_copy: some(only_one_copy),
+                missing: some(missing),
+                corrupt: some(corrupt),
+            }
+        }),
         ..status.clone()
     };
-    essence(old) != essence(new)
+    let essence = |status: &DfsClusterStatus| DfsClusterStatus {
+        waiting_for: status.waiting_for.as_ref().map(|_| String::new()),
+        conditions: status
+            .conditions
+            .iter()
+            .map(|condition| Condition { message: String::new(), ..condition.clone() })
+            .collect(),
+        ..without_numbers(status)
+    };
+    if essence(old) != essence(new) {
+        Some(Duration::ZERO)
+    } else if without_numbers(old) != without_numbers(new) {
+        Some(WORDS)
+    } else {
+        (old != new).then_some(NUMBERS)
+    }
 }
 
 /// Keeps the time of the last transition while the status of the condition is the same.
@@ -113,15 +150,6 @@ fn chunks(files: &FilesView) -> Chunks {
     }
 }
 
-/// Some names, and how many more there are.
-fn named(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 impl Facts<'_> {
     /// Pods of a StatefulSet that are asked for: name, and the pod if it is there.
     fn pods(&self, set: &str, replicas: u32) -> Vec<(String, Option<&PodView>)> {
@@ -138,9 +166,26 @@ impl Facts<'_> {
     fn count(&self, set: &str, replicas: u32) -> (u32, u32) {
         let revision = self.observed.sets.get(set).and_then(|set| set.revision.as_ref());
         let pods = self.pods(set, replicas);
-        let serving = || pods.iter().filter_map(|(_, pod)| *pod).filter(|pod| pod.ready && !pod.terminating);
-        let updated = serving().filter(|pod| revision == Some(&pod.revision)).count();
+        let serving = || {
+            let there = pods.iter().filter_map(|(name, pod)| Some((name, (*pod)?)));
+            there.filter(|(name, pod)| pod.ready && !pod.terminating && self.has_reported(name, pod))
+        };
+        let updated = serving().filter(|(_, pod)| revision == Some(&pod.revision)).count();
         (serving().count() as u32, updated as u32)
+    }
+
+    /// Whether the DataNode of a pod has told all it holds, as far as anybody can tell.
+    fn has_reported(&self, name: &str, pod: &PodView) -> bool {
+        let told = self.observed.files.told();
+        pod.component == Component::NameNode || told.is_none_or(|files| files.serves(name))
+    }
+
+    /// Words of the one refusal that concerns everything.
+    fn other_file_system(&self) -> Option<&str> {
+        self.plan.refused.iter().find_map(|refusal| match refusal {
+            Refusal::OtherFileSystem(words) => Some(words.as_str()),
+            Refusal::ScaleDown(_) | Refusal::InvalidSpec(_) => None,
+        })
     }
 
     fn name_nodes(&self) -> NameNodeStatus {
@@ -179,7 +224,7 @@ impl Facts<'_> {
         let step = self.plan.steps.iter().find_map(|step| match step {
             Step::ReplacePod { pod, .. } => Some(format!("pod {pod} to be replaced")),
             Step::MoveLeader { from } => Some(format!("another NameNode to lead than {from}")),
-            Step::GrowClaim { claim, size } => Some(format!("claim {claim} to grow to {size}")),
+            Step::GrowClaim { claim, size, set: _ } => Some(format!("claim {claim} to grow to {size}")),
             Step::RemakeSet { set, .. } => Some(format!("StatefulSet {set} to be made anew")),
             Step::AnnounceLoss { .. } => None,
         });
@@ -197,6 +242,9 @@ impl Facts<'_> {
             Files::NotAsked => return verdict("False", reason::NO_LEADER, "no NameNode serves".to_owned()),
             Files::Silent(why) => return verdict("False", reason::NO_LEADER, why.clone()),
         };
+        if let Some(words) = self.other_file_system() {
+            return verdict("False", reason::CLUSTER_ID_CHANGED, words.to_owned());
+        }
         let Some(leader) = files.leader() else {
             return verdict("False", reason::NO_LEADER, "no NameNode leads".to_owned());
         };
@@ -234,89 +282,30 @@ impl Facts<'_> {
             );
             return verdict("False", reason::INVALID_SPEC, message);
         }
-        if !self.plan.refused.is_empty() {
-            return verdict("False", reason::SCALE_DOWN_REFUSED, self.plan.refused.join("; "));
-        }
-        let why = match self.plan.work() {
-            Some(Work::Rolling) => reason::ROLLING,
-            Some(Work::Resizing) => reason::RESIZING,
-            Some(Work::Starting) => reason::PODS_STARTING,
-            None => {
+        let refused: Vec<_> = self.plan.refused.iter().map(Refusal::words).collect();
+        let refused = refused.join("; ");
+        let why = match (self.plan.work(), self.plan.refused.first()) {
+            (Some(Work::Rolling), _) => reason::ROLLING,
+            (Some(Work::Resizing), _) => reason::RESIZING,
+            (Some(Work::Starting), _) => reason::PODS_STARTING,
+            (None, Some(first)) => {
+                let why = match first {
+                    Refusal::ScaleDown(_) => reason::SCALE_DOWN_REFUSED,
+                    Refusal::InvalidSpec(_) => reason::INVALID_SPEC,
+                    Refusal::OtherFileSystem(_) => reason::CLUSTER_ID_CHANGED,
+                };
+                return verdict("False", why, refused);
+            }
+            (None, None) => {
                 return verdict("False", reason::COMPLETE, "everything is as asked for".to_owned());
             }
         };
-        let what = self.waiting_for().unwrap_or_default();
-        verdict("True", why, format!("waiting for {what}"))
+        let mut message = format!("waiting for {}", self.waiting_for().unwrap_or_default());
+        if !refused.is_empty() {
+            message = format!("{message}; {refused}");
+        }
+        verdict("True", why, message)
     }
-
-    fn degraded(&self, old: &DfsClusterStatus) -> Verdict {
-        let verdict =
-            |status, reason, message: String| Verdict { kind: condition::DEGRADED, status, reason, message };
-        let mut wrongs: Vec<(&'static str, String)> = Vec::new();
-        if let Some(files) = self.observed.files.told() {
-            let FilesView { missing, corrupt, under_replicated, only_one_copy, .. } = files;
-            if *missing > 0 {
-                let message = format!("{missing} chunks have no replica: 'dfs fsck /' names their files");
-                wrongs.push((reason::CHUNKS_MISSING, message));
-            }
-            if *corrupt > 0 {
-                let message =
-                    format!("{corrupt} chunks have no good replica: 'dfs fsck /' names their files");
-                wrongs.push((reason::CHUNKS_CORRUPT, message));
-            }
-            if *under_replicated > 0 {
-                let mut message = format!(
-                    "{under_replicated} chunks have too few replicas, {only_one_copy} of them only one"
-                );
-                let (asked, wanted) = (self.spec.data_nodes(), self.spec.replication);
-                if asked < wanted {
-                    message = format!("{message}: {asked} DataNodes can't hold {wanted} replicas");
-                }
-                wrongs.push((reason::UNDER_REPLICATED, message));
-            }
-            let failed: u64 = files.serving().map(|node| node.failed_volumes).sum();
-            if failed > 0 {
-                let message = format!("{failed} volumes failed: 'dfs report' names them");
-                wrongs.push((reason::VOLUME_FAILED, message));
-            }
-        }
-        // Before the file system was there for the first time pods are not down, they have not been up.
-        if old.cluster_id.is_some() {
-            let sets = std::iter::once((
-                reason::NAME_NODE_DOWN,
-                self.name.namenodes(),
-                self.spec.name_node.replicas,
-            ));
-            let pools = self.spec.data_node_pools.iter();
-            let pools = pools.map(|pool| (reason::DATA_NODE_DOWN, self.name.pool(&pool.name), pool.replicas));
-            for (why, set, replicas) in sets.chain(pools) {
-                let pods = self.pods(&set, replicas);
-                let down: Vec<_> = pods
-                    .iter()
-                    .filter(|(_, pod)| pod.is_some_and(|pod| !pod.ready && pod.age > STARTING_GRACE))
-                    .map(|(name, _)| name.as_str())
-                    .collect();
-                if !down.is_empty() {
-                    wrongs.push((why, format!("{} not ready: {}", plural(down.len()), named(&down))));
-                }
-            }
-        }
-        let reason = wrongs.first().map(|(reason, _)| *reason);
-        match (reason, &self.observed.files) {
-            (Some(reason), _) => {
-                let messages: Vec<_> = wrongs.into_iter().map(|(_, message)| message).collect();
-                verdict("True", reason, messages.join("; "))
-            }
-            (None, Files::Told(_)) => verdict("False", reason::HEALTHY, "nothing is in want".to_owned()),
-            (None, Files::NotAsked | Files::Silent(_)) => {
-                verdict("Unknown", reason::UNKNOWN, "the file system has not told".to_owned())
-            }
-        }
-    }
-}
-
-fn plural(pods: usize) -> String {
-    if pods == 1 { "1 pod is".to_owned() } else { format!("{pods} pods are") }
 }
 
 #[cfg(test)]

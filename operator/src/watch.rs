@@ -1,7 +1,10 @@
 //! What is known of the API server's objects: one watch for each kind, limited to ours, and what each change concerns.
 
+mod seen;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dfs_daemon::Shutdown;
@@ -11,10 +14,11 @@ use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Node, PersistentVolumeClaim, Pod, PodSpec, PodStatus, Service, ServiceAccount,
+    ConfigMap, Node, PersistentVolumeClaim, Pod, PodStatus, Service, ServiceAccount,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
@@ -24,8 +28,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::apply::fingerprint;
 use crate::build::Machine;
 use crate::metrics::Metrics;
+use crate::observe::{ClaimView, PodView, SetView};
+
+use seen::Seen;
 
 /// A `DfsCluster`, or why it can't be read: one that another version wrote must not stop the watch of all.
 pub type Guarded = DeserializeGuard<DfsCluster>;
@@ -85,13 +93,13 @@ pub fn start(
     let clusters = watches.clusters();
     let machines = with_machines.then(|| watches.machines(clusters.clone()));
     let caches = Caches {
-        sets: watches.owned(strip_set),
-        pods: watches.owned(strip_pod),
-        claims: watches.owned(|_claim| {}),
-        services: watches.owned(|_meta| {}),
-        config_maps: watches.owned(|_meta| {}),
-        accounts: watches.owned(|_meta| {}),
-        budgets: watches.owned(|_meta| {}),
+        sets: watches.owned(strip_set, |set| hash((fingerprint(&set.metadata), SetView::new(set)))),
+        pods: watches.owned(strip_pod, essence_of_pod),
+        claims: watches.owned(|_claim| {}, essence_of_claim),
+        services: watches.owned(|_meta| {}, |meta| fingerprint(&meta.metadata)),
+        config_maps: watches.owned(|_meta| {}, |meta| fingerprint(&meta.metadata)),
+        accounts: watches.owned(|_meta| {}, |meta| fingerprint(&meta.metadata)),
+        budgets: watches.owned(|_meta| {}, |meta| fingerprint(&meta.metadata)),
         clusters,
         machines,
     };
@@ -168,11 +176,17 @@ impl Watches {
 
     fn clusters(&self) -> Store<Guarded> {
         let own = |cluster: &Guarded| Some(ObjectRef::from_obj(cluster));
-        self.watch(self.api(), Config::default(), |_cluster| {}, own)
+        self.watch(
+            self.api(),
+            Config::default(),
+            |_cluster| {},
+            |cluster| essence_of_cluster(cluster.meta()),
+            own,
+        )
     }
 
     /// Watches objects that the operator made.
-    fn owned<K>(&self, strip: fn(&mut K)) -> Store<K>
+    fn owned<K>(&self, strip: fn(&mut K), essence: fn(&K) -> u64) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -183,17 +197,20 @@ impl Watches {
             + 'static,
     {
         let ours = Config::default().labels(&format!("{LABEL_MANAGED_BY}={FIELD_MANAGER},{LABEL_CLUSTER}"));
-        self.watch(self.api(), ours, strip, |object| {
+        self.watch(self.api(), ours, strip, essence, |object| {
             let cluster = object.labels().get(LABEL_CLUSTER)?;
             Some(ObjectRef::new(cluster).within(object.meta().namespace.as_deref()?))
         })
     }
 
+    /// Watches objects. Who is concerned is told only of changes of their essence: all else a cluster is looked at for anyhow,
+    /// sooner or later.
     fn watch<K>(
         &self,
         api: Api<K>,
         config: Config,
         strip: fn(&mut K),
+        essence: fn(&K) -> u64,
         concerns: impl Fn(&K) -> Option<ObjectRef<Guarded>> + Send + 'static,
     ) -> Store<K>
     where
@@ -208,19 +225,20 @@ impl Watches {
         let (triggers, metrics, shutdown) =
             (self.triggers.clone(), self.metrics.clone(), self.shutdown.clone());
         self.shutdown.spawn(async move {
+            let mut seen = Seen::default();
             loop {
                 let event = tokio::select! {
                     event = events.next() => event,
                     () = shutdown.requested() => return,
                 };
                 match event {
-                    Some(Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object))) => {
-                        let Some(cluster) = concerns(&object) else { continue };
-                        if triggers.send(cluster).await.is_err() {
-                            return;
+                    Some(Ok(event)) => {
+                        for cluster in seen.concerned(&event, essence, &concerns) {
+                            if triggers.send(cluster).await.is_err() {
+                                return;
+                            }
                         }
                     }
-                    Some(Ok(Event::Init | Event::InitDone)) => {}
                     Some(Err(error)) => {
                         metrics.watch_failed(&K::kind(&()));
                         warn!(kind = %K::kind(&()), %error, "a watch broke and is begun again");
@@ -280,20 +298,38 @@ impl Watches {
     }
 }
 
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What of a cluster people change: its status is the operator's own.
+fn essence_of_cluster(meta: &ObjectMeta) -> u64 {
+    let ends = meta.deletion_timestamp.is_some();
+    hash((&meta.uid, meta.generation, &meta.labels, &meta.annotations, ends))
+}
+
+fn essence_of_pod(pod: &Pod) -> u64 {
+    let view = PodView::new(pod, Timestamp::UNIX_EPOCH);
+    hash(view.map(|(_, view)| PodView { age: 0, ..view }))
+}
+
+fn essence_of_claim(claim: &PersistentVolumeClaim) -> u64 {
+    let view = ClaimView::new(claim, Timestamp::UNIX_EPOCH);
+    hash(view.map(|(_, view)| ClaimView { unfinished: view.unfinished.map(|_| 0), ..view }))
+}
+
 /// Keeps of a machine what tells where it is.
 fn strip_node(node: &mut Meta<Node>) {
     node.metadata.managed_fields = None;
     node.metadata.annotations = None;
 }
 
-/// Whether the operator may read the labels of machines.
-pub async fn may_read_machines(client: &Client) -> Result<bool, kube::Error> {
+/// Fails if the operator may not read the labels of machines.
+pub async fn may_read_machines(client: &Client) -> Result<(), kube::Error> {
     let api: Api<Meta<Node>> = Api::all(client.clone());
-    match api.list(&kube::api::ListParams::default().limit(1)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
-        Err(error) => Err(error),
-    }
+    api.list(&kube::api::ListParams::default().limit(1)).await.map(|_| ())
 }
 
 /// The template is what a set mostly consists of, and only its revision matters.
@@ -303,13 +339,60 @@ fn strip_set(set: &mut StatefulSet) {
     }
 }
 
-/// Keeps of a pod where it runs and whether.
+/// Keeps of a pod whether it runs.
 fn strip_pod(pod: &mut Pod) {
     pod.metadata.annotations = None;
-    pod.spec = pod.spec.take().map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
+    pod.spec = None;
     pod.status = pod.status.take().map(|status| PodStatus {
         conditions: status.conditions,
         container_statuses: status.container_statuses,
         ..PodStatus::default()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_operator_writes_itself_is_no_change() {
+        let cluster = |generation: i64, version: &str| ObjectMeta {
+            generation: Some(generation),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(essence_of_cluster(&cluster(1, "5")), essence_of_cluster(&cluster(1, "6")));
+        assert_ne!(essence_of_cluster(&cluster(1, "5")), essence_of_cluster(&cluster(2, "6")));
+        let labelled =
+            ObjectMeta { labels: Some([("a".to_owned(), "b".to_owned())].into()), ..cluster(1, "5") };
+        assert_ne!(essence_of_cluster(&cluster(1, "5")), essence_of_cluster(&labelled));
+    }
+
+    #[test]
+    fn pods_and_claims_change_when_their_views_do() {
+        let pod = |version: &str, ready: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "a-0", "uid": "u", "resourceVersion": version,
+                    "creationTimestamp": "2026-01-01T00:00:00Z",
+                    "labels": { "app.kubernetes.io/component": "datanode" },
+                },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            }))
+            .unwrap()
+        };
+        assert_eq!(essence_of_pod(&pod("1", "True")), essence_of_pod(&pod("2", "True")));
+        assert_ne!(essence_of_pod(&pod("1", "True")), essence_of_pod(&pod("2", "False")));
+        let claim = |version: &str, size: &str| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({
+                "metadata": { "name": "d0-a-0", "resourceVersion": version },
+                "spec": { "resources": { "requests": { "storage": size } } },
+            }))
+            .unwrap()
+        };
+        assert_eq!(essence_of_claim(&claim("1", "1Gi")), essence_of_claim(&claim("2", "1Gi")));
+        assert_ne!(essence_of_claim(&claim("1", "1Gi")), essence_of_claim(&claim("2", "2Gi")));
+    }
 }

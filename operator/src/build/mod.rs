@@ -18,6 +18,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
 
+use crate::observe::requested;
+
 pub use topology::{Machine, lines};
 
 /// The image that pods run where a spec does not say: the operator's own.
@@ -53,6 +55,8 @@ impl DefaultImage {
 pub struct Present {
     /// StatefulSets that are there, by name: what can't be changed of them stays, and none loses pods.
     pub sets: BTreeMap<String, StatefulSet>,
+    /// Pods that each of them has by what is left of them, also while it is not there itself.
+    pub kept: BTreeMap<String, u32>,
     /// Machines and where they are; `None` if nobody may know.
     pub machines: Option<BTreeMap<String, Machine>>,
 }
@@ -121,13 +125,31 @@ pub fn image(spec: &DfsClusterSpec, default: &DefaultImage) -> String {
 /// Takes over what the API server would not change, and never takes pods away: what they hold would have to be moved
 /// first.
 fn keep_what_can_not_change(set: &mut StatefulSet, present: &Present) {
-    let Some(there) = set.metadata.name.as_ref().and_then(|name| present.sets.get(name)) else { return };
-    let (Some(wanted), Some(there)) = (&mut set.spec, &there.spec) else { return };
-    wanted.volume_claim_templates.clone_from(&there.volume_claim_templates);
+    let (Some(name), Some(wanted)) = (&set.metadata.name, &mut set.spec) else { return };
+    let kept = present.kept.get(name).and_then(|kept| i32::try_from(*kept).ok());
+    wanted.replicas = wanted.replicas.max(kept);
+    let Some(there) = present.sets.get(name).and_then(|there| there.spec.as_ref()) else { return };
+    wanted.replicas = wanted.replicas.max(there.replicas);
     wanted.pod_management_policy.clone_from(&there.pod_management_policy);
     wanted.service_name.clone_from(&there.service_name);
     wanted.selector.clone_from(&there.selector);
-    wanted.replicas = wanted.replicas.max(there.replicas);
+    // The order of templates can't be changed either.
+    let place = |name: &Option<String>| {
+        there.volume_claim_templates.iter().flatten().position(|claim| claim.metadata.name == *name)
+    };
+    wanted.volume_claim_templates.iter_mut().for_each(|claims| {
+        claims.sort_by_key(|claim| place(&claim.metadata.name));
+    });
+    // Only sizes that differ: the API server writes all else its own way, which would look like something new to apply.
+    for claim in wanted.volume_claim_templates.iter_mut().flatten() {
+        let mut theirs = there.volume_claim_templates.iter().flatten();
+        let Some(same) = theirs.find(|other| other.metadata.name == claim.metadata.name) else { continue };
+        if requested(claim) != requested(same)
+            && let (Some(spec), Some(same)) = (&mut claim.spec, &same.spec)
+        {
+            spec.resources.clone_from(&same.resources);
+        }
+    }
 }
 
 impl Builder<'_> {

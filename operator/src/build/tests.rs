@@ -66,7 +66,7 @@ fn default_image() -> DefaultImage {
 fn present() -> Present {
     let labels = [("topology.kubernetes.io/zone", "a"), ("zone", "z1"), ("rack", "r1")];
     let machine = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    Present { sets: BTreeMap::new(), machines: Some([("w1".to_owned(), machine)].into()) }
+    Present { machines: Some([("w1".to_owned(), machine)].into()), ..Present::default() }
 }
 
 pub(crate) fn built(cluster: &DfsCluster, present: &Present) -> Objects {
@@ -178,6 +178,38 @@ fn what_is_there_never_shrinks_and_keeps_what_can_not_change() {
         { "name": "hot", "replicas": 5, "volumes": [{ "name": "d0", "size": "1Ti" }] },
     ] }));
     assert_eq!(built(&larger, &present).sets.pop().unwrap().spec.unwrap().replicas, Some(5));
+}
+
+#[test]
+fn a_set_that_is_there_is_wanted_as_it_was_before() {
+    let mut cluster = minimal();
+    cluster.spec.data_node_pools[0].volumes[0].size = "1024Gi".to_owned();
+    let before = built(&cluster, &present()).sets;
+    let mut present = present();
+    for set in &before {
+        // As the API server gives it back.
+        let mut live = set.clone();
+        live.spec.as_mut().unwrap().template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
+        for claim in live.spec.as_mut().unwrap().volume_claim_templates.as_mut().unwrap() {
+            let spec = claim.spec.as_mut().unwrap();
+            spec.volume_mode = Some("Filesystem".to_owned());
+            let requests = spec.resources.as_mut().unwrap().requests.as_mut().unwrap();
+            if let Some(size) = requests.get_mut("storage").filter(|size| size.0 == "1024Gi") {
+                size.0 = "1Ti".to_owned();
+            }
+            claim.status = serde_json::from_value(json!({ "phase": "Pending" })).unwrap();
+        }
+        present.sets.insert(live.metadata.name.clone().unwrap(), live);
+    }
+    assert_eq!(built(&cluster, &present).sets, before);
+}
+
+#[test]
+fn a_set_that_is_made_anew_has_the_pods_it_had() {
+    let mut present = present();
+    present.kept.insert("main-datanode-hot".to_owned(), 5);
+    let set = built(&minimal(), &present).sets.pop().unwrap();
+    assert_eq!(set.spec.unwrap().replicas, Some(5));
 }
 
 #[test]

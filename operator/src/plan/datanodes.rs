@@ -1,12 +1,12 @@
 //! Replacing the pods of DataNodes: one at a time in the whole cluster, and only while nothing is in want.
 
-use super::{Plan, Planner, Standing, Step, Work, standing};
+use super::{Plan, Planner, Standing, Step, Work, is_away};
 
 impl Planner<'_> {
     /// Plans the next step.
     pub(super) fn roll_datanodes(&self, plan: &mut Plan) {
         let mut outdated = Vec::new();
-        let mut away = None;
+        let mut away = Vec::new();
         let mut all = Vec::new();
         for pool in &self.spec.data_node_pools {
             let name = self.name.pool(&pool.name);
@@ -16,11 +16,11 @@ impl Planner<'_> {
                 return;
             }
             for (name, pod) in self.pods_of(&name, set.replicas) {
-                if pod.is_none_or(|pod| !pod.ready || pod.terminating) {
-                    away.get_or_insert(name.clone());
+                if is_away(pod) {
+                    away.push(name.clone());
                 }
                 if let Some(pod) = pod
-                    && standing(pod, set) == Standing::Outdated
+                    && self.standing(&name, pod, set) == Standing::Outdated
                 {
                     outdated.push((name.clone(), pod));
                 }
@@ -28,12 +28,19 @@ impl Planner<'_> {
             }
         }
         let Some((next, pod)) = outdated.first() else { return };
-        // One that does not serve is replaced first: it may be what an earlier, wrong spec left.
-        if let Some((name, pod)) = outdated.iter().find(|(_, pod)| !pod.ready && !pod.terminating) {
+        // One that does not serve is replaced first: it may be what an earlier, wrong spec left, and its chunks are in want
+        // anyhow. Unless it can't run at all, only while all others serve: else it may just not have reported yet to a
+        // NameNode that began to lead.
+        let broken = outdated.iter().find(|(name, pod)| {
+            let others = || all.iter().filter(|other| *other != name);
+            let alone = || away.iter().all(|other| other == name) && self.not_at_rest(others()).is_none();
+            !pod.ready && !pod.terminating && (pod.trouble.is_some() || alone())
+        });
+        if let Some((name, pod)) = broken {
             plan.steps.push(Step::ReplacePod { pod: name.clone(), uid: pod.uid.clone() });
             return;
         }
-        if let Some(name) = away {
+        if let Some(name) = away.first() {
             plan.wait(Work::Rolling, format!("DataNode {name} to serve before the next one is replaced"));
             return;
         }
@@ -43,22 +50,24 @@ impl Planner<'_> {
         }
     }
 
-    /// What has to happen before a DataNode may go.
+    /// What has to happen before a DataNode that serves may go.
     fn holds_up(&self, pods: &[String]) -> Option<String> {
+        self.not_at_rest(pods.iter()).or_else(|| {
+            // What can't have more replicas than it has will not have them later.
+            let healable = self.observed.files.told().map_or(0, |files| files.healable);
+            (healable > 0).then(|| format!("{healable} under-replicated chunks to be copied"))
+        })
+    }
+
+    /// What has to happen before anybody can say that all these pods' DataNodes serve.
+    fn not_at_rest<'b>(&self, mut pods: impl Iterator<Item = &'b String>) -> Option<String> {
         let Some(files) = self.observed.files.told() else {
             return Some("an answer of the NameNodes".to_owned());
         };
         if files.safe_mode {
             return Some("the end of safe mode".to_owned());
         }
-        if let Some(pod) = pods.iter().find(|pod| !files.serves(pod)) {
-            return Some(format!("DataNode {pod} to report what it holds"));
-        }
-        // With fewer DataNodes than replicas are wanted the want never ends.
-        let can_heal = files.serving().count() >= self.spec.replication as usize;
-        if files.under_replicated > 0 && can_heal {
-            return Some(format!("{} under-replicated chunks to be copied", files.under_replicated));
-        }
-        None
+        let silent = pods.find(|pod| !files.serves(pod))?;
+        Some(format!("DataNode {silent} to report what it holds"))
     }
 }

@@ -13,10 +13,12 @@ use dfs_types::NodeId;
 
 use crate::observe::{Observed, PodView, SetView};
 
+pub use claims::unfit;
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Delete a pod: its StatefulSet makes it anew from the present template.
+    /// Evict a pod: its StatefulSet makes it anew from the present template.
     ReplacePod {
         /// Its name.
         pod: String,
@@ -35,6 +37,8 @@ pub enum Step {
     },
     /// Ask for a larger volume.
     GrowClaim {
+        /// StatefulSet of its pod.
+        set: String,
         /// The claim.
         claim: String,
         /// As the spec writes it.
@@ -56,8 +60,28 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What has to happen before anything more can be done.
     pub waiting: Vec<Wait>,
-    /// What of the spec is not obeyed, in words.
-    pub refused: Vec<String>,
+    /// What of the spec is not obeyed.
+    pub refused: Vec<Refusal>,
+}
+
+/// Something of the spec that is not obeyed, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Fewer pods than there are.
+    ScaleDown(String),
+    /// What can't be.
+    InvalidSpec(String),
+    /// Anything: the NameNodes serve another file system.
+    OtherFileSystem(String),
+}
+
+impl Refusal {
+    /// What, and what to do about it.
+    pub fn words(&self) -> &str {
+        match self {
+            Self::ScaleDown(words) | Self::InvalidSpec(words) | Self::OtherFileSystem(words) => words,
+        }
+    }
 }
 
 /// Something that has to happen first.
@@ -108,10 +132,17 @@ pub(crate) struct Planner<'a> {
     observed: &'a Observed,
 }
 
-/// What to do next for a cluster.
-pub fn plan(name: &ClusterName, spec: &DfsClusterSpec, observed: &Observed) -> Plan {
+/// What to do next for a cluster whose file system had the id `known`, if it is known.
+pub fn plan(name: &ClusterName, spec: &DfsClusterSpec, observed: &Observed, known: Option<&str>) -> Plan {
     let planner = Planner { name, spec, observed };
     let mut plan = Plan::default();
+    if let Some(words) = other_file_system(observed, known) {
+        plan.refused.push(Refusal::OtherFileSystem(words));
+        return plan;
+    }
+    if spec.paused {
+        return plan;
+    }
     planner.losses(&mut plan);
     planner.scale(&mut plan);
     planner.grow(&mut plan);
@@ -123,26 +154,57 @@ pub fn plan(name: &ClusterName, spec: &DfsClusterSpec, observed: &Observed) -> P
     plan
 }
 
+/// Says so if the NameNodes serve another file system than the one with the id `known`: all of them lost their claims and began
+/// anew, and the DataNodes hold what belongs to the old one.
+fn other_file_system(observed: &Observed, known: Option<&str>) -> Option<String> {
+    let (known, served) = (known?, observed.files.told()?.cluster.to_string());
+    (known != served).then(|| {
+        format!(
+            "the NameNodes serve the file system {served}, and the DataNodes hold the chunks of {known}: restore the NameNodes' \
+             claims or a backup, or make the DfsCluster anew if the old files are not needed"
+        )
+    })
+}
+
+/// So long a kubelet has for growing a file system under a running pod, in seconds; some drivers can't, and need a new one.
+const ONLINE_GROWTH: i64 = 300;
+
 /// How a pod stands to its StatefulSet's template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// Made from the present template.
     Current,
-    /// Made from an older one.
+    /// Made from an older one, or its volumes grow only when it starts anew.
     Outdated,
     /// Nobody knows yet: the StatefulSet's controller has not seen the last change.
     Unknown,
 }
 
-fn standing(pod: &PodView, set: &SetView) -> Standing {
-    match &set.revision {
-        Some(revision) if *revision == pod.revision => Standing::Current,
-        Some(_) => Standing::Outdated,
-        None => Standing::Unknown,
-    }
+/// Whether a pod that is to be there does not serve, or will not for long.
+fn is_away(pod: Option<&PodView>) -> bool {
+    pod.is_none_or(|pod| !pod.ready || pod.terminating)
 }
 
 impl<'a> Planner<'a> {
+    fn standing(&self, name: &str, pod: &PodView, set: &SetView) -> Standing {
+        match &set.revision {
+            Some(revision) if *revision != pod.revision || self.must_restart(name, pod, set) => {
+                Standing::Outdated
+            }
+            Some(_) => Standing::Current,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// Whether a volume of the pod has been waiting in vain for its file system to grow, since the pod has been there.
+    fn must_restart(&self, name: &str, pod: &PodView, set: &SetView) -> bool {
+        let claims = set
+            .claims
+            .keys()
+            .filter_map(|volume| self.observed.claims.get(&ClusterName::claim(volume, name)));
+        claims.filter_map(|claim| claim.unfinished).any(|waits| waits >= ONLINE_GROWTH && pod.age > waits)
+    }
+
     /// The pods of a StatefulSet that are to be there, with those that are missing.
     fn pods_of(&self, set: &str, replicas: u32) -> impl Iterator<Item = (String, Option<&'a PodView>)> {
         let pods = &self.observed.pods;

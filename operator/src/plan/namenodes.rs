@@ -2,7 +2,7 @@
 
 use dfs_types::MemberRole;
 
-use super::{Plan, Planner, Standing, Step, Work, standing};
+use super::{Plan, Planner, Standing, Step, Work, is_away};
 
 impl Planner<'_> {
     /// Plans the next step. Answers whether all NameNodes run what the spec asks for and serve.
@@ -13,19 +13,28 @@ impl Planner<'_> {
         let outdated: Vec<_> = pods
             .iter()
             .filter_map(|(name, pod)| Some((name, (*pod)?)))
-            .filter(|(_, pod)| standing(pod, set) == Standing::Outdated)
+            .filter(|(name, pod)| self.standing(name, pod, set) == Standing::Outdated)
             .collect();
         if set.revision.is_none() {
-            plan.wait(Work::Rolling, format!("StatefulSet {name} to take over its template"));
+            // A set that was just made has nothing to replace.
+            let made = pods.iter().all(|(_, pod)| pod.is_none());
+            let work = if made { Work::Starting } else { Work::Rolling };
+            plan.wait(work, format!("StatefulSet {name} to take over its template"));
             return false;
         }
-        // One that does not serve is replaced first: it may be what an earlier, wrong spec left.
-        if let Some((name, pod)) = outdated.iter().find(|(_, pod)| !pod.ready && !pod.terminating) {
+        let away: Vec<_> = pods.iter().filter(|(_, pod)| is_away(*pod)).collect();
+        // One that does not serve is replaced first: it may be what an earlier, wrong spec left. Where several do not, most of them
+        // may only wait for each other.
+        let broken = outdated.iter().find(|(name, pod)| {
+            !pod.ready
+                && !pod.terminating
+                && (pod.trouble.is_some() || away.iter().all(|(other, _)| other == *name))
+        });
+        if let Some((name, pod)) = broken {
             plan.steps.push(Step::ReplacePod { pod: (*name).clone(), uid: pod.uid.clone() });
             return false;
         }
-        let away = pods.iter().find(|(_, pod)| pod.is_none_or(|pod| !pod.ready || pod.terminating));
-        if let Some((name, _)) = away {
+        if let Some((name, _)) = away.first() {
             if !outdated.is_empty() {
                 plan.wait(Work::Rolling, format!("NameNode {name} to serve before the next one is replaced"));
             }

@@ -5,7 +5,7 @@ use dfs_types::{ClusterId, MemberRole};
 
 use super::*;
 use crate::build::tests::minimal;
-use crate::observe::{ClaimView, Files, FilesView, MemberView, NodeView};
+use crate::observe::{ClaimView, Files, FilesView, MemberView, NodeView, TemplateView};
 use dfs_kubernetes::names::Component;
 
 /// Three NameNodes and three DataNodes, all as asked for.
@@ -34,6 +34,7 @@ impl World {
             nodes: Vec::new(),
             chunks: 100,
             under_replicated: 0,
+            healable: 0,
             only_one_copy: 0,
             missing: 0,
             corrupt: 0,
@@ -45,17 +46,17 @@ impl World {
                 Component::NameNode => [("metadata".to_owned(), 10 << 30)],
                 Component::DataNode => [("d0".to_owned(), 1 << 40)],
             };
+            let claims = sizes.map(|(name, bytes)| (name, TemplateView { bytes: Some(bytes), class: None }));
             let set = SetView {
                 uid: format!("uid-{name}"),
                 replicas: 3,
                 revision: Some("one".to_owned()),
-                claim_sizes: sizes.into(),
+                claims: claims.into(),
                 pool: (component == Component::DataNode).then(|| "hot".to_owned()),
                 component,
             };
-            let size = set.claim_sizes.values().next().copied().unwrap();
-            let volume = set.claim_sizes.keys().next().unwrap().clone();
-            self_claims(&mut world.observed, name, &volume, size);
+            let (volume, template) = set.claims.iter().next().unwrap();
+            make_claims(&mut world.observed, name, volume, template.bytes.unwrap());
             world.observed.sets.insert(name.to_owned(), set);
             for ordinal in 0..3 {
                 world.make_pod(name, ordinal);
@@ -91,14 +92,13 @@ impl World {
             ready: true,
             terminating: false,
             age: 1_000,
-            node: Some("w1".to_owned()),
             trouble: None,
         };
         self.observed.pods.insert(format!("{set}-{ordinal}"), pod);
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.name, &self.spec, &self.observed)
+        plan(&self.name, &self.spec, &self.observed, None)
     }
 
     fn pod(&mut self, name: &str) -> &mut PodView {
@@ -157,15 +157,22 @@ impl World {
         panic!("it never ends: {done:?}");
     }
 
+    fn refused(&self) -> Vec<String> {
+        self.plan().refused.iter().map(|refusal| refusal.words().to_owned()).collect()
+    }
+
     fn waits(&self) -> Vec<String> {
         self.plan().waiting.into_iter().map(|wait| wait.what).collect()
     }
 }
 
-fn self_claims(observed: &mut Observed, set: &str, volume: &str, size: u64) {
+fn make_claims(observed: &mut Observed, set: &str, volume: &str, size: u64) {
     for ordinal in 0..3 {
         let claim = ClusterName::claim(volume, &format!("{set}-{ordinal}"));
-        observed.claims.insert(claim, ClaimView { requested: size, capacity: size });
+        observed.claims.insert(
+            claim,
+            ClaimView { requested: size, capacity: size, unfinished: None, terminating: false },
+        );
     }
 }
 
@@ -240,7 +247,7 @@ fn a_roll_waits_for_whatever_could_be_lost() {
     }
     let datanodes: &[(Change, &str)] = &[
         (|world| world.pod("main-datanode-hot-2").ready = false, "DataNode main-datanode-hot-2 to serve"),
-        (|world| world.files().under_replicated = 7, "7 under-replicated chunks to be copied"),
+        (|world| world.files().healable = 7, "7 under-replicated chunks to be copied"),
         (|world| world.files().safe_mode = true, "the end of safe mode"),
         (|world| world.files().nodes[1].reported = false, "main-datanode-hot-1 to report what it holds"),
         (
@@ -262,7 +269,7 @@ fn a_roll_waits_for_whatever_could_be_lost() {
 #[test]
 fn a_want_that_can_not_end_holds_nothing_up() {
     let mut world = World::new();
-    world.spec.replication = 4;
+    // Files that ask for more replicas than there are DataNodes.
     world.files().under_replicated = 100;
     world.new_template("main-datanode-hot");
     assert_eq!(world.run().len(), 3);
@@ -281,6 +288,126 @@ fn what_a_wrong_spec_left_is_replaced_first() {
 }
 
 #[test]
+fn who_does_not_serve_is_left_alone_while_others_do_not_either() {
+    // A: a wrong image was rolled back when NameNode 0 crashed, and a blip makes NameNode 1 unready.
+    let mut world = World::new();
+    world.new_template("main-namenode");
+    world.pod("main-namenode-0").ready = false;
+    world.pod("main-namenode-0").trouble = Some("CrashLoopBackOff".to_owned());
+    world.pod("main-namenode-1").ready = false;
+    let Some(Step::ReplacePod { pod, .. }) = world.plan().steps.pop() else { panic!("{:?}", world.plan()) };
+    assert_eq!(pod, "main-namenode-0", "it can't get worse");
+    world.make_pod("main-namenode", 0);
+    world.pod("main-namenode-0").ready = false;
+    assert_eq!(world.plan().steps, [], "two of three are away");
+    assert!(world.waits()[0].contains("main-namenode-0 to serve"), "{:?}", world.waits());
+    // B: the leader began anew, and no DataNode has reported to it yet.
+    let mut world = World::new();
+    world.new_template("main-datanode-hot");
+    for ordinal in 0..3 {
+        world.pod(&format!("main-datanode-hot-{ordinal}")).ready = false;
+        world.files().nodes[ordinal].reported = false;
+    }
+    assert_eq!(world.plan().steps, []);
+    for ordinal in 0..2 {
+        world.pod(&format!("main-datanode-hot-{ordinal}")).ready = true;
+    }
+    assert_eq!(world.plan().steps, [], "two have reported to nobody yet");
+    for ordinal in 0..2 {
+        world.files().nodes[ordinal].reported = true;
+    }
+    let Some(Step::ReplacePod { pod, .. }) = world.plan().steps.pop() else { panic!("{:?}", world.plan()) };
+    assert_eq!(pod, "main-datanode-hot-2", "all others serve");
+    world.files().healable = 5;
+    assert_eq!(world.plan().steps.len(), 1, "they are in want because it does not serve");
+    world.files().safe_mode = true;
+    assert_eq!(world.plan().steps, []);
+}
+
+#[test]
+fn a_set_with_more_pods_than_asked_for_is_not_made_anew() {
+    let mut world = World::new();
+    world.spec.data_node_pools[0].replicas = 2;
+    world.spec.data_node_pools[0].volumes[0].size = "2Ti".to_owned();
+    let steps = world.plan().steps;
+    assert_eq!(steps.len(), 3, "the claims grow all the same: {steps:?}");
+    assert!(!steps.iter().any(|step| matches!(step, Step::RemakeSet { .. })), "{steps:?}");
+}
+
+#[test]
+fn volumes_that_can_not_be_are_refused_in_words() {
+    let mut world = World::new();
+    world.spec.data_node_pools[0].volumes[0].size = "512Gi".to_owned();
+    let refused = world.refused();
+    assert_eq!(refused.len(), 3);
+    assert_eq!(
+        refused[0],
+        "claim d0-main-datanode-hot-0 asks for 1Ti and can't shrink: write at least 1Ti, not 512Gi"
+    );
+    let mut world = World::new();
+    world.spec.data_node_pools[0].volumes[0].size = "much".to_owned();
+    assert!(world.refused()[0].contains("can't have the size 'much'"), "{:?}", world.refused());
+    let mut world = World::new();
+    world.spec.data_node_pools[0].reserve = Some("99999999999Ti".to_owned());
+    assert!(world.refused()[0].contains("can't reserve '99999999999Ti'"), "{:?}", world.refused());
+}
+
+#[test]
+fn a_pool_that_was_put_back_with_other_volumes_is_refused() {
+    for change in [
+        |world: &mut World| world.spec.data_node_pools[0].volumes[0].name = "d1".to_owned(),
+        |world: &mut World| {
+            world.spec.data_node_pools[0].volumes[0].storage_class_name = Some("fast".to_owned());
+        },
+    ] {
+        let mut world = World::new();
+        assert_eq!(unfit(&world.name, &world.spec, &world.observed), [].into());
+        change(&mut world);
+        let unfit = unfit(&world.name, &world.spec, &world.observed);
+        assert_eq!(unfit.keys().collect::<Vec<_>>(), ["main-datanode-hot"], "it is not applied");
+        assert!(world.refused()[0].contains("use another name for the pool"), "{:?}", world.refused());
+        assert_eq!(world.plan().steps, []);
+    }
+}
+
+#[test]
+fn a_volume_that_grows_only_at_a_start_has_its_pod_replaced() {
+    let mut world = World::new();
+    let claim = world.observed.claims.get_mut("d0-main-datanode-hot-1").unwrap();
+    claim.unfinished = Some(30);
+    assert_eq!(world.plan().steps, [], "the kubelet may be about to do it");
+    world.observed.claims.get_mut("d0-main-datanode-hot-1").unwrap().unfinished = Some(400);
+    let Some(Step::ReplacePod { pod, .. }) = world.plan().steps.pop() else { panic!("{:?}", world.plan()) };
+    assert_eq!(pod, "main-datanode-hot-1");
+    world.pod("main-datanode-hot-1").age = 100;
+    assert_eq!(world.plan().steps, [], "that was done");
+}
+
+#[test]
+fn a_set_that_was_just_made_starts_and_does_not_roll() {
+    let mut world = World::new();
+    world.set("main-namenode").revision = None;
+    assert_eq!(world.plan().work(), Some(Work::Rolling));
+    world.observed.pods.clear();
+    assert_eq!(world.plan().work(), Some(Work::Starting));
+}
+
+#[test]
+fn nothing_is_done_while_another_file_system_is_served() {
+    let mut world = World::new();
+    world.new_template("main-namenode");
+    let served = world.files().cluster.to_string();
+    let planned = |known| plan(&world.name, &world.spec, &world.observed, Some(known));
+    assert_eq!(planned(served.as_str()).steps.len(), 1);
+    let other = planned("another");
+    assert_eq!((other.steps.len(), other.waiting.len()), (0, 0));
+    assert!(
+        matches!(&other.refused[..], [Refusal::OtherFileSystem(words)] if words.contains("restore")),
+        "{other:?}"
+    );
+}
+
+#[test]
 fn a_single_namenode_is_just_replaced() {
     let mut world = World::new();
     world.spec.name_node.replicas = 1;
@@ -295,10 +422,10 @@ fn a_single_namenode_is_just_replaced() {
 fn fewer_datanodes_than_there_are_is_refused_in_words() {
     let mut world = World::new();
     world.spec.data_node_pools[0].replicas = 2;
-    let refused = world.plan().refused;
+    let refused = world.refused();
     assert!(refused[0].contains("pool hot keeps its 3 DataNodes although 2 are asked for"), "{refused:?}");
     world.spec.data_node_pools.clear();
-    let refused = world.plan().refused;
+    let refused = world.refused();
     assert!(refused[0].contains("put the pool back"), "{refused:?}");
     assert_eq!(world.plan().steps, []);
 }
@@ -324,13 +451,17 @@ fn claims_grow_before_their_template_is_made_anew() {
     assert_eq!(steps.len(), 4);
     assert_eq!(
         steps[0],
-        Step::GrowClaim { claim: "d0-main-datanode-hot-0".to_owned(), size: "2Ti".to_owned() }
+        Step::GrowClaim {
+            set: "main-datanode-hot".to_owned(),
+            claim: "d0-main-datanode-hot-0".to_owned(),
+            size: "2Ti".to_owned(),
+        }
     );
     assert!(matches!(&steps[3], Step::RemakeSet { set, .. } if set == "main-datanode-hot"));
     for claim in world.observed.claims.values_mut().filter(|claim| claim.requested == 1 << 40) {
         claim.requested = 2 << 40;
     }
-    world.set("main-datanode-hot").claim_sizes = [("d0".to_owned(), 2 << 40)].into();
+    world.set("main-datanode-hot").claims.get_mut("d0").unwrap().bytes = Some(2 << 40);
     assert_eq!(world.plan().steps, []);
     assert_eq!(world.plan().work(), Some(Work::Resizing));
     assert_eq!(world.waits()[0], "claim d0-main-datanode-hot-0 to grow to 2Ti");
@@ -344,6 +475,6 @@ fn pods_that_do_not_serve_are_told_of_with_their_trouble() {
     assert_eq!(world.waits(), ["pod main-datanode-hot-1: ImagePullBackOff: no such image"]);
     assert_eq!(world.plan().work(), Some(Work::Starting));
     let nothing = Observed::default();
-    let plan = plan(&world.name, &world.spec, &nothing);
+    let plan = plan(&world.name, &world.spec, &nothing, None);
     assert_eq!(plan.waiting.len(), 2, "two StatefulSets: {plan:?}");
 }

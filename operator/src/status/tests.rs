@@ -6,7 +6,7 @@ use dfs_types::{ClusterId, MemberRole, NodeId};
 
 use super::*;
 use crate::build::tests::minimal;
-use crate::observe::{MemberView, NodeView, SetView};
+use crate::observe::{MemberView, NodeView, SetView, TemplateView};
 use crate::plan::plan;
 
 fn now() -> Timestamp {
@@ -22,7 +22,6 @@ fn pod(component: Component) -> PodView {
         ready: true,
         terminating: false,
         age: 1_000,
-        node: None,
         trouble: None,
     }
 }
@@ -32,11 +31,12 @@ fn healthy() -> Observed {
     for (name, component) in
         [("main-namenode", Component::NameNode), ("main-datanode-hot", Component::DataNode)]
     {
+        let volume = if component == Component::NameNode { "metadata" } else { "d0" };
         let set = SetView {
             uid: "u".to_owned(),
             replicas: 3,
             revision: Some("one".to_owned()),
-            claim_sizes: [].into(),
+            claims: [(volume.to_owned(), TemplateView { bytes: None, class: None })].into(),
             pool: (component == Component::DataNode).then(|| "hot".to_owned()),
             component,
         };
@@ -64,6 +64,7 @@ fn healthy() -> Observed {
         nodes: vec![node(0), node(1), node(2)],
         chunks: 10,
         under_replicated: 0,
+        healable: 0,
         only_one_copy: 0,
         missing: 0,
         corrupt: 0,
@@ -80,14 +81,27 @@ fn told(observed: &mut Observed) -> &mut FilesView {
     }
 }
 
+/// The status when all that passes by itself has been so for a while.
 fn of(
     spec: &DfsClusterSpec,
     observed: &Observed,
     failure: Option<&str>,
     old: &DfsClusterStatus,
 ) -> DfsClusterStatus {
+    after(1_000, spec, observed, failure, old)
+}
+
+fn after(
+    seconds: i64,
+    spec: &DfsClusterSpec,
+    observed: &Observed,
+    failure: Option<&str>,
+    old: &DfsClusterStatus,
+) -> DfsClusterStatus {
     let name = ClusterName::new("prod", "main");
-    let plan = plan(&name, spec, observed);
+    let plan = plan(&name, spec, observed, old.cluster_id.as_deref());
+    let mut since = Since::default();
+    since.note(passing(&name, spec, observed), Timestamp::from_second(now().as_second() - seconds).unwrap());
     let facts = Facts {
         name: &name,
         spec,
@@ -95,6 +109,7 @@ fn of(
         observed,
         plan: &plan,
         failure,
+        since: &since,
         image: "dfs:dev".to_owned(),
         now: now(),
     };
@@ -147,9 +162,16 @@ fn nothing_new_is_nothing_to_write() {
     assert_eq!(later, old);
     later.capacity.as_mut().unwrap().used_bytes += 1;
     later.chunks.as_mut().unwrap().total += 1;
-    assert!(!differs(&old, &later), "files come and go");
+    assert_eq!(patience(&old, &later), Some(NUMBERS), "files come and go");
+    later.conditions[0].message.push('.');
+    assert_eq!(patience(&old, &later), Some(WORDS), "words hold numbers too");
     later.chunks.as_mut().unwrap().missing += 1;
-    assert!(differs(&old, &later));
+    assert_eq!(patience(&old, &later), Some(Duration::ZERO));
+    let mut more = later.clone();
+    more.chunks.as_mut().unwrap().missing += 1;
+    more.chunks.as_mut().unwrap().under_replicated = 0;
+    assert_eq!(patience(&later, &more), Some(NUMBERS), "one more is nothing new");
+    assert_eq!(patience(&old, &old.clone()), None);
 }
 
 #[test]
@@ -159,7 +181,7 @@ fn times_change_only_with_the_status_of_a_condition() {
     for condition in &mut old.conditions {
         condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
     }
-    told(&mut observed).under_replicated = 3;
+    told(&mut observed).healable = 3;
     let new = of(&minimal().spec, &observed, None, &old);
     let time = |kind| new.condition(kind).unwrap().last_transition_time.0;
     assert_eq!(time("Available"), Timestamp::UNIX_EPOCH);
@@ -185,7 +207,7 @@ fn each_trouble_has_its_condition() {
         (|o| told(o).safe_mode = true, "Available", "False/SafeMode", "safe mode"),
         (|o| told(o).nodes.truncate(1), "Available", "False/TooFewDataNodes", "1 DataNodes serve"),
         (
-            |o| told(o).under_replicated = 5,
+            |o| (told(o).under_replicated, told(o).healable) = (5, 5),
             "Degraded",
             "True/UnderReplicated",
             "5 chunks have too few replicas",
@@ -236,6 +258,66 @@ fn a_pod_that_just_started_is_not_down() {
     let pod = observed.pods.get_mut("main-datanode-hot-1").unwrap();
     (pod.ready, pod.age) = (false, 5);
     assert_eq!(said(&of(&minimal().spec, &observed, None, &old), "Degraded"), "False/Healthy");
+}
+
+#[test]
+fn what_passes_by_itself_is_told_only_when_it_does_not() {
+    let whole = healthy();
+    let old = first(&whole);
+    let mut observed = whole.clone();
+    let spec = minimal().spec;
+    told(&mut observed).under_replicated = 9;
+    assert_eq!(said(&of(&spec, &observed, None, &old), "Degraded"), "False/Healthy", "it can't heal");
+    told(&mut observed).healable = 9;
+    assert_eq!(said(&after(59, &spec, &observed, None, &old), "Degraded"), "False/Healthy");
+    let told_so = after(60, &spec, &observed, None, &old);
+    assert_eq!(said(&told_so, "Degraded"), "True/UnderReplicated");
+    assert_eq!(said(&after(0, &spec, &observed, None, &told_so), "Degraded"), "True/UnderReplicated");
+    observed.files = Files::Silent("away".to_owned());
+    let name = ClusterName::new("prod", "main");
+    let silent = passing(&name, &spec, &observed);
+    assert_eq!(silent.len(), 1, "nobody says that it is over: {silent:?}");
+    let mut observed = whole;
+    observed.pods.remove("main-datanode-hot-1");
+    assert_eq!(said(&after(60, &spec, &observed, None, &old), "Degraded"), "False/Healthy");
+    let down = after(100, &spec, &observed, None, &old);
+    assert_eq!(said(&down, "Degraded"), "True/DataNodeDown");
+}
+
+#[test]
+fn a_datanode_that_has_not_reported_does_not_count_as_ready() {
+    let mut observed = healthy();
+    told(&mut observed).nodes[1].reported = false;
+    let status = first(&observed);
+    assert_eq!((status.pools[0].ready, status.data_nodes.unwrap().ready), (2, 2));
+    assert_eq!(status.name_nodes.unwrap().ready, 3);
+    observed.files = Files::Silent("away".to_owned());
+    assert_eq!(first(&observed).pools[0].ready, 3, "nobody can tell");
+}
+
+#[test]
+fn another_file_system_is_never_taken_for_the_old_one() {
+    let mut observed = healthy();
+    let old = first(&observed);
+    told(&mut observed).cluster = ClusterId::random();
+    let status = of(&minimal().spec, &observed, None, &old);
+    assert_eq!(status.cluster_id, old.cluster_id);
+    assert_eq!(said(&status, "Available"), "False/ClusterIdChanged");
+    assert_eq!(said(&status, "Progressing"), "False/ClusterIdChanged");
+    assert_eq!(said(&status, "Degraded"), "True/ClusterIdChanged");
+}
+
+#[test]
+fn a_refusal_does_not_hide_what_is_under_way() {
+    let mut observed = healthy();
+    let old = first(&observed);
+    let mut spec = minimal().spec;
+    spec.data_node_pools[0].replicas = 2;
+    observed.sets.get_mut("main-namenode").unwrap().revision = Some("two".to_owned());
+    let status = of(&spec, &observed, None, &old);
+    assert_eq!(said(&status, "Progressing"), "True/Rolling");
+    let message = &status.condition("Progressing").unwrap().message;
+    assert!(message.contains("main-namenode-0") && message.contains("keeps its 3 DataNodes"), "{message}");
 }
 
 #[test]
