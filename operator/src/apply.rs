@@ -141,7 +141,7 @@ fn belongs(wanted: &ObjectMeta, live: &ObjectMeta) -> Belongs {
         (_, None) => {
             let label =
                 |meta: &ObjectMeta, key| meta.labels.as_ref().and_then(|labels| labels.get(key).cloned());
-            let same = |key| label(wanted, key) == label(live, key);
+            let same = |key| label(wanted, key).is_some_and(|ours| label(live, key) == Some(ours));
             if same(LABEL_CLUSTER) && same(LABEL_MANAGED_BY) { Belongs::Here } else { Belongs::Elsewhere }
         }
     }
