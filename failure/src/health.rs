@@ -53,11 +53,12 @@ impl Fsck {
         Ok(Self { summary: summary.context("the file check ended without a summary")?, chunks })
     }
 
-    /// Where the replicas are: address of the node, chunk, bytes.
-    pub fn placed(&self) -> BTreeSet<(String, ChunkId, u64)> {
-        let replicas = self.chunks.iter().flat_map(|(_, chunk)| {
-            chunk.nodes.iter().map(|node| (node.address(), chunk.chunk, chunk.length))
-        });
+    /// Where the replicas are: node, chunk, bytes. A node that lost its disks is another one, at the same address.
+    pub fn placed(&self) -> BTreeSet<(NodeId, ChunkId, u64)> {
+        let replicas = self
+            .chunks
+            .iter()
+            .flat_map(|(_, chunk)| chunk.nodes.iter().map(|node| (node.id, chunk.chunk, chunk.length)));
         replicas.collect()
     }
 

@@ -93,7 +93,10 @@ impl Args {
             Command::Down(args) => context.until_stop(args.down()).await,
             Command::Status(args) => context.until_stop(args.status(context)).await,
             Command::Clean(args) => context.until_stop(args.clean()).await,
-            Command::TestOps => context.until_stop(test_ops::run(context.global.connection())).await,
+            Command::TestOps => {
+                let global = &context.global;
+                context.until_stop(test_ops::run(global.connection(), global.user.clone())).await
+            }
             Command::Demo(args) => context.until_stop(Box::pin(demo::run(&args))).await,
         }
     }

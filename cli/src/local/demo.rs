@@ -64,7 +64,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
         })
         .await?;
     let program =
-        Program::new(vec![format!("--namenode={}", cluster.namenode_addresses().await?.join(","))])?;
+        Program::new(vec![format!("--namenode={}", cluster.namenode_addresses().await?.join(","))], None)?;
 
     let large = folder.path().join("large.bin");
     let (tree, large_digest) = steps

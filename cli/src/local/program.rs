@@ -21,6 +21,8 @@ pub(crate) struct Program {
     path: PathBuf,
     /// Options that lead to the cluster.
     connection: Vec<String>,
+    /// Who it acts as, unless a call says otherwise; none: whoever runs this.
+    user: Option<String>,
 }
 
 /// How a call ended.
@@ -35,11 +37,11 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// This program for the cluster that these options lead to.
-    pub(crate) fn new(connection: Vec<String>) -> Outcome<Self> {
+    /// This program for the cluster that these options lead to, as this user.
+    pub(crate) fn new(connection: Vec<String>, user: Option<String>) -> Outcome<Self> {
         let path = std::env::current_exe()
             .map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
-        Ok(Self { path, connection })
+        Ok(Self { path, connection, user })
     }
 
     /// Whether the cluster is reached through an API server.
@@ -49,13 +51,18 @@ impl Program {
 
     /// Starts it with all its streams piped. It is killed when the returned child is dropped.
     pub(crate) fn spawn(&self, arguments: &[String]) -> Result<Child, String> {
-        Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        command
             .args(&self.connection)
             .args(arguments)
             .env_remove(ENV_NAMENODE)
             .env_remove(ENV_USER)
             .env_remove(ENV_FOLLOWER_READS)
-            .env_remove(ENV_LOG)
+            .env_remove(ENV_LOG);
+        if let Some(user) = &self.user {
+            command.env(ENV_USER, user);
+        }
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -80,8 +80,8 @@ const GROUP: Shape = Shape::new(3, 4);
 /// The DataNode with most replicas.
 pub async fn busiest(stage: &Stage, fsck: &Fsck) -> Result<Daemon> {
     let mut counts = BTreeMap::<String, usize>::new();
-    for (address, _, _) in fsck.placed() {
-        *counts.entry(address).or_default() += 1;
+    for node in fsck.chunks.iter().flat_map(|(_, chunk)| &chunk.nodes) {
+        *counts.entry(node.address()).or_default() += 1;
     }
     let (address, _) =
         counts.into_iter().max_by_key(|(_, count)| *count).context("no node holds anything")?;

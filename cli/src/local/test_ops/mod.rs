@@ -17,13 +17,13 @@ use crate::exit::{Failure, Outcome};
 /// Outcome of one check; the text says what was not as it should be.
 type Checked = Result<(), String>;
 
-/// Runs all checks against the cluster that these options lead to.
-pub(crate) async fn run(connection: Vec<String>) -> Outcome {
+/// Runs all checks against the cluster that these options lead to, as this user.
+pub(crate) async fn run(connection: Vec<String>, user: Option<String>) -> Outcome {
     let local = tokio::task::spawn_blocking(|| tempfile::Builder::new().prefix("dfs-test-ops-").tempdir())
         .await?
         .map_err(|error| Failure::Other(format!("cannot make a temporary folder: {error}")))?;
     let ops = Ops {
-        program: Program::new(connection)?,
+        program: Program::new(connection, user)?,
         remote: format!("/test-ops-{}", uuid::Uuid::new_v4().simple()),
         local: local.path().to_owned(),
     };

@@ -302,8 +302,7 @@ impl Pods {
         .await
     }
 
-    /// Waits until these pods are gone.
-    pub(crate) async fn until_gone(&self, pods: &[String]) -> Result<()> {
+    async fn until_gone(&self, pods: &[String]) -> Result<()> {
         wait::until(&format!("{} are gone", pods.join(", ")), patience(), || async {
             for pod in pods {
                 ensure!(self.api::<Pod>().get_opt(pod).await?.is_none(), "{pod} is there");
