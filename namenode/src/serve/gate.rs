@@ -116,7 +116,8 @@ where
             };
             let _in_flight = shared.metrics.in_flight(from);
             let deadline = deadline(&path);
-            let mut measured = Measured { shared: Arc::clone(&shared), path, started: Instant::now(), code: None };
+            let mut measured =
+                Measured { shared: Arc::clone(&shared), path, started: Instant::now(), code: None };
             let Ok(_place) = limit.try_acquire() else {
                 let busy = FsError::new(
                     ErrorCode::Busy,

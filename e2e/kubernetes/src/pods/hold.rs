@@ -1,8 +1,10 @@
 //! Keeping pods away: a StatefulSet makes a pod anew as soon as it is gone, and a test may want it gone for a while. An
-//! admission policy refuses the pods that a ConfigMap of their namespace names. Neither the operator nor the StatefulSet is
+//! admission policy refuses the pods that an annotation of their namespace names. Neither the operator nor the StatefulSet is
 //! touched: for them it is a cluster that has no room at present.
+//!
+//! It has no parameters: an API server does not find them any more once a policy was deleted and made anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use dfs_e2e::wait;
@@ -10,22 +12,23 @@ use dfs_failure::health::patience;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use crate::site::LABEL;
 
 /// Name of the policy, and its field manager.
 const NAME: &str = "dfs-e2e-hold";
-/// Name of the ConfigMap.
-const HELD: &str = "held";
+/// The annotation: names of pods, with commas between them.
+const HELD: &str = "dfs.dev/e2e-held";
 
 /// The pods of one namespace that are kept away.
 #[derive(Clone)]
 pub(crate) struct Hold {
-    config_maps: Api<ConfigMap>,
+    namespaces: Api<Namespace>,
+    namespace: String,
     pods: Api<Pod>,
 }
 
@@ -33,7 +36,8 @@ impl Hold {
     /// Of this namespace.
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
         Self {
-            config_maps: Api::namespaced(client.clone(), namespace),
+            namespaces: Api::all(client.clone()),
+            namespace: namespace.to_owned(),
             pods: Api::namespaced(client, namespace),
         }
     }
@@ -44,12 +48,14 @@ impl Hold {
             "metadata": { "name": NAME },
             "spec": {
                 "failurePolicy": "Fail",
-                "paramKind": { "apiVersion": "v1", "kind": "ConfigMap" },
                 "matchConstraints": { "resourceRules": [
                     { "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] },
                 ] },
                 "validations": [{
-                    "expression": "!has(params.data) || !(object.metadata.name in params.data)",
+                    "expression": format!(
+                        "!has(namespaceObject.metadata.annotations) || !('{HELD}' in namespaceObject.metadata.annotations) \
+                         || !(object.metadata.name in namespaceObject.metadata.annotations['{HELD}'].split(','))"
+                    ),
                     "message": "the tests keep this pod away",
                 }],
             },
@@ -59,8 +65,6 @@ impl Hold {
             "spec": {
                 "policyName": NAME,
                 "validationActions": ["Deny"],
-                // Without a namespace it is the one of the pod.
-                "paramRef": { "name": HELD, "parameterNotFoundAction": "Allow" },
                 "matchResources": { "namespaceSelector": {
                     "matchExpressions": [{ "key": LABEL, "operator": "Exists" }],
                 } },
@@ -79,15 +83,15 @@ impl Hold {
 
     /// The pods that are kept away at present.
     pub(crate) async fn held(&self) -> Result<BTreeSet<String>> {
-        let found = self.config_maps.get_opt(HELD).await?;
-        Ok(found.and_then(|map| map.data).unwrap_or_default().into_keys().collect())
+        let namespace = self.namespaces.get(&self.namespace).await?;
+        let held = namespace.annotations().get(HELD).map(String::as_str).unwrap_or_default();
+        Ok(held.split(',').filter(|pod| !pod.is_empty()).map(str::to_owned).collect())
     }
 
     async fn set(&self, pods: &BTreeSet<String>) -> Result<()> {
-        let data: BTreeMap<_, _> = pods.iter().map(|pod| (pod.clone(), "held".to_owned())).collect();
-        let map =
-            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": HELD }, "data": data });
-        self.config_maps.patch(HELD, &PatchParams::apply(NAME).force(), &Patch::Apply(&map)).await?;
+        let held = pods.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let patch = json!({ "metadata": { "annotations": { HELD: held } } });
+        self.namespaces.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(())
     }
 
@@ -145,13 +149,13 @@ impl Hold {
                     let said = self.pods.create(&dry, &trial).await;
                     match &said {
                         Err(kube::Error::Api(status)) if status.message.contains(NAME) => {
-                            ensure!(refused, "it does not")
+                            ensure!(refused, "it refuses it");
                         }
                         // Asked whether there is room for it, it found the name taken: it would take it.
                         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                            ensure!(!refused, "it does not");
+                            ensure!(!refused, "it takes it");
                         }
-                        Ok(_) => ensure!(!refused, "it does not"),
+                        Ok(_) => ensure!(!refused, "it takes it"),
                         Err(_) => bail!("it says: {said:?}"),
                     }
                     anyhow::Ok(())

@@ -31,7 +31,7 @@ async fn same_pods(stage: &Stage, before: &[std::collections::BTreeMap<String, S
 
 /// Waits until an operator has seen a change that no pod is replaced for.
 async fn is_looked_after(pods: &Pods, since: &str) -> Result<()> {
-    pods.change(json!({ "commonMetadata": { "labels": { "dfs.dev/e2e": since } } })).await?;
+    pods.change(json!({ "commonMetadata": { "labels": { "e2e": since } } })).await?;
     pods.settle(patience()).await
 }
 
