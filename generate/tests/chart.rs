@@ -221,6 +221,17 @@ fn wrong_values_are_refused_with_their_name() {
 
 /// Every sample and every example in the chart's notes is a `DfsCluster` of ours.
 #[test]
+fn the_command_of_the_readme_makes_a_cluster() {
+    let readme = std::fs::read_to_string(root().join("charts/dfs-cluster/README.md")).unwrap();
+    let (_, json) = readme.split_once("--set-json '").unwrap();
+    let (json, _) = json.split_once('\'').unwrap();
+    let Some(helm) = Helm::with("{}") else { return };
+    let objects = helm.objects("dfs-cluster", &["--set-json", json]);
+    let pool = &one(&objects, "DfsCluster")["spec"]["dataNodePools"][0];
+    assert_eq!((&pool["replicas"], &pool["volumes"][0]["size"]), (&3.into(), &"100Gi".into()));
+}
+
+#[test]
 fn samples_are_clusters() {
     let samples = root().join("manifests/samples");
     let mut names = BTreeSet::new();

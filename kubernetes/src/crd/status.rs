@@ -209,3 +209,58 @@ pub struct Chunks {
     /// Those of which every replica is corrupt.
     pub corrupt: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn status(available: &str, progressing: (&str, &str), degraded: &str) -> DfsClusterStatus {
+        let told = [
+            (condition::AVAILABLE, available, reason::SERVING),
+            (condition::PROGRESSING, progressing.0, progressing.1),
+            (condition::DEGRADED, degraded, reason::HEALTHY),
+        ];
+        let conditions = told.map(|(kind, status, reason)| Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: "because".to_owned(),
+            observed_generation: Some(2),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        });
+        DfsClusterStatus {
+            observed_generation: Some(2),
+            conditions: conditions.into(),
+            ..DfsClusterStatus::default()
+        }
+    }
+
+    #[test]
+    fn only_a_complete_spec_is_settled() {
+        let complete = ("False", reason::COMPLETE);
+        assert_eq!(status("True", complete, "False").settled(Some(2)), Ok(()));
+        for (status, says) in [
+            (DfsClusterStatus::default(), "not seen"),
+            (
+                DfsClusterStatus { observed_generation: Some(1), ..status("True", complete, "False") },
+                "not seen",
+            ),
+            (
+                DfsClusterStatus { observed_generation: Some(2), ..DfsClusterStatus::default() },
+                "no condition Available",
+            ),
+            (status("False", complete, "False"), "Available is False"),
+            (status("True", ("True", reason::ROLLING), "False"), "Progressing is True"),
+            (status("True", ("False", reason::SCALE_DOWN_REFUSED), "False"), "ScaleDownRefused"),
+            (status("True", ("False", reason::RECONCILE_FAILED), "False"), "ReconcileFailed"),
+            (status("True", complete, "True"), "Degraded is True"),
+            (status("True", complete, "Unknown"), "Degraded is Unknown"),
+        ] {
+            let why = status.settled(Some(2)).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+    }
+}

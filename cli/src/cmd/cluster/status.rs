@@ -217,24 +217,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_settled_when_nothing_is_left_to_wait_for() {
-        let mut cluster = DfsCluster::new("main", DfsClusterSpec::new(Vec::new()));
-        cluster.metadata.generation = Some(2);
-        assert!(!is_settled(&cluster));
-        for (status, settled) in [
-            (status("True", "False", "False"), true),
-            (status("False", "False", "False"), false),
-            (status("True", "True", "False"), false),
-            (status("True", "False", "True"), false),
-            (status("True", "False", "Unknown"), false),
-            (DfsClusterStatus { observed_generation: Some(1), ..status("True", "False", "False") }, false),
-        ] {
-            cluster.status = Some(status);
-            assert_eq!(is_settled(&cluster), settled, "{:?}", cluster.status);
-        }
-    }
-
-    #[test]
     fn what_is_known_is_said_and_what_is_not_is_left_out() {
         let rows = sentences("prod/main", &DfsClusterStatus::default());
         assert_eq!(rows.len(), 4);
