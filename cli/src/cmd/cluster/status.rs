@@ -197,7 +197,7 @@ fn shown_pod(pod: &Pod) -> ShownPod {
 
 #[cfg(test)]
 mod tests {
-    use dfs_kubernetes::crd::{DfsClusterSpec, NameNodeStatus, PoolStatus};
+    use dfs_kubernetes::crd::{NameNodeStatus, PoolStatus};
     use serde_json::json;
 
     use super::*;
