@@ -9,7 +9,7 @@ use crate::observe::{Files, FilesView};
 /// So long a pod may take to serve before anybody is told that it is down, in seconds.
 const STARTING_GRACE: i64 = 90;
 /// So long chunks may have too few replicas before anybody is told, in seconds: some have while much is written.
-const WANT_GRACE: i64 = 60;
+const WANT_GRACE: i64 = 10;
 /// Most pods that a message names.
 const MAX_NAMED: usize = 5;
 

@@ -269,8 +269,8 @@ fn what_passes_by_itself_is_told_only_when_it_does_not() {
     told(&mut observed).under_replicated = 9;
     assert_eq!(said(&of(&spec, &observed, None, &old), "Degraded"), "False/Healthy", "it can't heal");
     told(&mut observed).healable = 9;
-    assert_eq!(said(&after(59, &spec, &observed, None, &old), "Degraded"), "False/Healthy");
-    let told_so = after(60, &spec, &observed, None, &old);
+    assert_eq!(said(&after(9, &spec, &observed, None, &old), "Degraded"), "False/Healthy");
+    let told_so = after(10, &spec, &observed, None, &old);
     assert_eq!(said(&told_so, "Degraded"), "True/UnderReplicated");
     assert_eq!(said(&after(0, &spec, &observed, None, &told_so), "Degraded"), "True/UnderReplicated");
     observed.files = Files::Silent("away".to_owned());

@@ -22,7 +22,8 @@ pub(crate) async fn run(command: &mut Command) -> Result<Vec<u8>> {
         .await
         .with_context(|| format!("'{line}' did not end within {PATIENCE:?}"))??;
     if !ended.status.success() {
-        let said = String::from_utf8_lossy(&ended.stderr);
+        // Some tell what went wrong in their output.
+        let said = [&ended.stdout, &ended.stderr].map(|said| String::from_utf8_lossy(said)).concat();
         let start = said.trim().chars().count().saturating_sub(MAX_SHOWN);
         let end: String = said.trim().chars().skip(start).collect();
         bail!("'{line}' failed ({}): {end}", ended.status);

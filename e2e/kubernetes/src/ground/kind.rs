@@ -97,9 +97,15 @@ impl Kind {
 
     /// Its API server.
     pub(crate) async fn access(&self) -> Result<Access> {
-        let Some(file) = self.kubeconfig() else { return Ok(Access::find(None, None).await?) };
-        let kubeconfig = Kubeconfig::read_from(file)?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut config = match self.kubeconfig() {
+            None => Config::infer().await?,
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(file)?;
+                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+            }
+        };
+        // That a budget allows no eviction now is an answer.
+        config.default_retry = false;
         Ok(Access::of(config, None)?)
     }
 
