@@ -45,6 +45,15 @@ impl Observed {
         }
         kept
     }
+
+    /// The first pods of a StatefulSet, as many as it is to have, by name, with those that are missing.
+    pub(crate) fn pods_of(&self, set: &str, replicas: u32) -> impl Iterator<Item = (String, Option<&PodView>)> {
+        (0..replicas).map(move |ordinal| {
+            let name = format!("{set}-{ordinal}");
+            let pod = self.pods.get(&name);
+            (name, pod)
+        })
+    }
 }
 
 /// What the file system tells of itself.

@@ -151,21 +151,10 @@ fn chunks(files: &FilesView) -> Chunks {
 }
 
 impl Facts<'_> {
-    /// Pods of a StatefulSet that are asked for: name, and the pod if it is there.
-    fn pods(&self, set: &str, replicas: u32) -> Vec<(String, Option<&PodView>)> {
-        (0..replicas)
-            .map(|ordinal| {
-                let name = format!("{set}-{ordinal}");
-                let pod = self.observed.pods.get(&name);
-                (name, pod)
-            })
-            .collect()
-    }
-
     /// How many of these pods serve, and how many of them run what is asked for.
     fn count(&self, set: &str, replicas: u32) -> (u32, u32) {
         let revision = self.observed.sets.get(set).and_then(|set| set.revision.as_ref());
-        let pods = self.pods(set, replicas);
+        let pods: Vec<_> = self.observed.pods_of(set, replicas).collect();
         let serving = || {
             let there = pods.iter().filter_map(|(name, pod)| Some((name, (*pod)?)));
             there.filter(|(name, pod)| pod.ready && !pod.terminating && self.has_reported(name, pod))

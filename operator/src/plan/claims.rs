@@ -106,7 +106,7 @@ impl Planner<'_> {
             let template: Option<&TemplateView> = set.claims.get(*volume);
             template_is_small |=
                 template.and_then(|template| template.bytes).is_some_and(|small| small < bytes);
-            for (pod, _) in self.pods_of(&wanted.name, set.replicas) {
+            for (pod, _) in self.observed.pods_of(&wanted.name, set.replicas) {
                 let claim = ClusterName::claim(volume, &pod);
                 let Some(view) = self.observed.claims.get(&claim) else { continue };
                 if view.requested < bytes {

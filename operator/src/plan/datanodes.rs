@@ -15,7 +15,7 @@ impl Planner<'_> {
                 plan.wait(Work::Rolling, format!("StatefulSet {name} to take over its template"));
                 return;
             }
-            for (name, pod) in self.pods_of(&name, set.replicas) {
+            for (name, pod) in self.observed.pods_of(&name, set.replicas) {
                 if is_away(pod) {
                     away.push(name.clone());
                 }

@@ -185,7 +185,7 @@ fn is_away(pod: Option<&PodView>) -> bool {
     pod.is_none_or(|pod| !pod.ready || pod.terminating)
 }
 
-impl<'a> Planner<'a> {
+impl Planner<'_> {
     fn standing(&self, name: &str, pod: &PodView, set: &SetView) -> Standing {
         match &set.revision {
             Some(revision) if *revision != pod.revision || self.must_restart(name, pod, set) => {
@@ -205,17 +205,6 @@ impl<'a> Planner<'a> {
         claims.filter_map(|claim| claim.unfinished).any(|waits| waits >= ONLINE_GROWTH && pod.age > waits)
     }
 
-    /// The pods of a StatefulSet that are to be there, with those that are missing.
-    fn pods_of(&self, set: &str, replicas: u32) -> impl Iterator<Item = (String, Option<&'a PodView>)> {
-        let pods = &self.observed.pods;
-        let set = set.to_owned();
-        (0..replicas).map(move |ordinal| {
-            let name = format!("{set}-{ordinal}");
-            let pod = pods.get(&name);
-            (name, pod)
-        })
-    }
-
     /// Names of the StatefulSets of the spec: the NameNodes', then the pools'.
     fn sets(&self) -> Vec<String> {
         let pools = self.spec.data_node_pools.iter().map(|pool| self.name.pool(&pool.name));
@@ -229,7 +218,7 @@ impl<'a> Planner<'a> {
                 plan.wait(Work::Starting, format!("StatefulSet {set}"));
                 continue;
             };
-            for (name, pod) in self.pods_of(&set, view.replicas) {
+            for (name, pod) in self.observed.pods_of(&set, view.replicas) {
                 let what = match pod {
                     Some(pod) if pod.ready => continue,
                     Some(PodView { trouble: Some(trouble), .. }) => format!("pod {name}: {trouble}"),

@@ -9,7 +9,7 @@ impl Planner<'_> {
     pub(super) fn roll_namenodes(&self, plan: &mut Plan) -> bool {
         let name = self.name.namenodes();
         let Some(set) = self.observed.sets.get(&name) else { return false };
-        let pods: Vec<_> = self.pods_of(&name, set.replicas).collect();
+        let pods: Vec<_> = self.observed.pods_of(&name, set.replicas).collect();
         let outdated: Vec<_> = pods
             .iter()
             .filter_map(|(name, pod)| Some((name, (*pod)?)))

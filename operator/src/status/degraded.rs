@@ -81,7 +81,7 @@ impl Facts<'_> {
         let pools = pools.map(|pool| (reason::DATA_NODE_DOWN, self.name.pool(&pool.name), pool.replicas));
         let mut wrongs = Vec::new();
         for (why, set, replicas) in std::iter::once(namenodes).chain(pools) {
-            let pods = self.pods(&set, replicas);
+            let pods: Vec<_> = self.observed.pods_of(&set, replicas).collect();
             let down: Vec<_> = pods
                 .iter()
                 .filter(|(name, pod)| match pod {

@@ -61,23 +61,30 @@ impl std::fmt::Debug for Ground {
     }
 }
 
+/// Removes the cluster if it was made here; answers with the error that made it useless.
+async fn give_up(kind: &Kind, keep: bool, error: anyhow::Error) -> anyhow::Error {
+    if !kind.is_own() || keep {
+        return error;
+    }
+    match kind.remove().await {
+        Ok(()) => error,
+        Err(left) => error.context(format!("kind's cluster is left as it is: {left:#}")),
+    }
+}
+
 impl Ground {
     /// Finds or makes a Kubernetes cluster, brings the image there and installs the operator.
     pub(crate) async fn prepare(wanted: &Wanted) -> Result<Self> {
         let kind = Kind::find_or_make(wanted.kind_image.as_deref(), wanted.workers).await?;
-        let own = kind.is_own() && !wanted.keep;
-        match Self::prepare_on(&kind, wanted).await {
+        let ground = match Self::prepare_on(&kind, wanted).await {
             Ok((access, machines, chart, program)) => {
-                let ground = Self { access, machines, chart, program, kind, keep: wanted.keep };
-                ground.operator_ready().await?;
-                Ok(ground)
+                Self { access, machines, chart, program, kind, keep: wanted.keep }
             }
-            Err(error) => {
-                if own {
-                    kind.remove().await?;
-                }
-                Err(error)
-            }
+            Err(error) => return Err(give_up(&kind, wanted.keep, error).await),
+        };
+        match ground.operator_ready().await {
+            Ok(()) => Ok(ground),
+            Err(error) => Err(give_up(&ground.kind, wanted.keep, error).await),
         }
     }
 
