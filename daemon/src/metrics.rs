@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, Result,
@@ -105,10 +106,15 @@ impl Meter {
         self.add(HistogramVec::new(options, labels)?, Kind::Histogram, name, help, labels)
     }
 
-    /// Says by its label which version of the program runs.
-    pub fn build_info(&self, version: &str) -> Result<()> {
+    /// Tells which version of the program runs, and what the process takes: CPU, memory, files and threads, under the names
+    /// that all of Prometheus's client libraries give them.
+    pub fn process(&self, version: &str) -> Result<()> {
         let info = self.gauges("build_info", "1, with the version of the program as its label", &["version"]);
         info?.with_label_values(&[version]).set(1);
+        let process = ProcessCollector::for_self();
+        let described: Vec<_> = process.desc().into_iter().map(of_process).collect();
+        self.registry.register(Box::new(process))?;
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).extend(described);
         Ok(())
     }
 
@@ -136,6 +142,15 @@ impl Meter {
     }
 }
 
+fn of_process(metric: &Desc) -> Described {
+    Described {
+        name: metric.fq_name.clone(),
+        kind: if metric.fq_name.ends_with("_total") { Kind::Counter } else { Kind::Gauge },
+        help: metric.help.trim_end_matches('.').to_owned(),
+        labels: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +163,7 @@ mod tests {
         let seconds = meter.histograms("call_seconds", "Calls", &["method"], vec![1.0]).unwrap();
         seconds.with_label_values(&["get"]).observe(0.5);
         meter.float_gauge("full_ratio", "How full").unwrap().set(0.25);
-        meter.build_info("1.2").unwrap();
+        meter.process("1.2").unwrap();
         let described = meter.described();
         let gathered: Vec<String> = registry.gather().iter().map(|family| family.name().to_owned()).collect();
         let mut names: Vec<String> = described.iter().map(|metric| metric.name.clone()).collect();

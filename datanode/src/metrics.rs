@@ -106,7 +106,7 @@ impl Metrics {
     fn on(meter: &Meter) -> prometheus::Result<Self> {
         let buckets = |(start, factor, count)| exponential_buckets(start, factor, count);
         let seconds = |name: &str, help: &str| meter.histogram(name, help, buckets(SECONDS)?);
-        meter.build_info(env!("CARGO_PKG_VERSION"))?;
+        meter.process(env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
             requests: meter.counters(
                 "requests_total",
@@ -266,7 +266,7 @@ mod tests {
         metrics.read_bytes.inc();
         assert!(Metrics::register(&registry).is_err());
         for Described { name, kind, help, labels: _ } in describe().unwrap() {
-            assert!(name.starts_with("dfs_datanode_") && !help.ends_with('.'), "{name}");
+            assert!((name.starts_with("dfs_datanode_") || name.starts_with("process_")) && !help.ends_with('.'), "{name}");
             assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
         }
     }

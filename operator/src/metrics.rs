@@ -58,7 +58,7 @@ impl Metrics {
     }
 
     fn on(meter: &Meter) -> prometheus::Result<Self> {
-        meter.build_info(env!("CARGO_PKG_VERSION"))?;
+        meter.process(env!("CARGO_PKG_VERSION"))?;
         let metrics = Self {
             reconciles: meter.counters(
                 "reconciles_total",
