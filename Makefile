@@ -18,16 +18,21 @@ FAILURE_REPORT ?= failure-report
 
 # The image, and the end-to-end tests: which scenarios, and where their report goes. Without KUBECONFIG they make a cluster
 # with kind, of KIND_IMAGE's version (empty: kind's own choice).
-IMAGE         ?= dfs:dev
-E2E           ?=
-E2E_REPORT    ?= e2e-report
-KIND_IMAGE    ?=
+IMAGE          ?= dfs:dev
+E2E            ?=
+E2E_REPORT     ?= e2e-report
+KIND_IMAGE     ?=
 
 # Further arguments of the benchmark, such as BENCH='--only large'.
 BENCH ?=
 
 # What `make simulate` plays; '--help' tells what there is.
 SIMULATE ?= --scenario rack-lost --chunks 10000000
+
+# STATIC=1 makes the programs of bin/ those that the image has, so that who needs both builds them once.
+STATIC  ?=
+static   = $(if $(STATIC),image/static)
+programs = $(if $(STATIC),$(shell image/static path),$(CARGO_TARGET_DIR)/release)
 
 BINARIES = dfs dfs-namenode dfs-datanode
 NEXTEST  = 0.9.151
@@ -57,9 +62,9 @@ setup: ## install what is missing: Debian packages, crates, test runner
 	  --no-default-features --features default-no-update cargo-nextest --version $(NEXTEST)
 
 build: ## build the programs and link them into bin/
-	cargo build --locked --release --bins -p dfs-cli -p dfs-namenode -p dfs-datanode
+	$(static) cargo build --locked --release --bins -p dfs-cli -p dfs-namenode -p dfs-datanode
 	@mkdir -p bin
-	@for name in $(BINARIES); do ln -sfn "$(CARGO_TARGET_DIR)/release/$$name" "bin/$$name"; done
+	@for name in $(BINARIES); do ln -sfn "$(programs)/$$name" "bin/$$name"; done
 
 demo: setup build ## store real files, kill a DataNode, see that all is still there
 	$(DFS) local demo

@@ -62,6 +62,9 @@ struct Cli {
     /// Folder of the operator's chart.
     #[arg(long, value_name = "DIR", default_value = "charts/dfs-operator")]
     chart: PathBuf,
+    /// The program `dfs` as people call it [default: the one beside this program].
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// How long healing of anything may take.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     patience: Duration,
@@ -113,6 +116,7 @@ async fn play(cli: Cli) -> Result<bool> {
         workers: cli.workers,
         keep: cli.keep,
         chart: cli.chart,
+        program: cli.program,
     };
     let screen = Arc::new(Screen::stdout());
     let ground = Arc::new(Ground::prepare(&wanted).await.context("preparing the Kubernetes cluster")?);

@@ -15,7 +15,8 @@ const RELEASE: &str = "dfs-operator";
 pub(super) const NAMESPACE: &str = "dfs-system";
 /// Label of its pods.
 pub(super) const SELECTOR: &str = "app.kubernetes.io/name=dfs-operator";
-
+/// HTTP port of its pods.
+pub(super) const PORT: u16 = 8080;
 /// Annotation of the operator's pods, by which the tests know their own.
 const MARK: &str = "e2e";
 

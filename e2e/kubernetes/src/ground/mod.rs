@@ -7,7 +7,7 @@ mod machines;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use dfs_e2e::wait;
 use dfs_failure::health::patience;
 use dfs_kubernetes::access::Access;
@@ -39,6 +39,8 @@ pub(crate) struct Wanted {
     pub(crate) keep: bool,
     /// Folder of the chart.
     pub(crate) chart: PathBuf,
+    /// The program `dfs`; none: the one beside this program.
+    pub(crate) program: Option<PathBuf>,
 }
 
 /// A Kubernetes cluster, with the operator installed.
@@ -97,7 +99,11 @@ impl Ground {
         let chart = Chart::new(wanted.chart.clone(), kind.kubeconfig(), &wanted.image)?;
         chart.refuse_others().await?;
         chart.install().await?;
-        let program = std::env::current_exe()?.with_file_name("dfs");
+        let program = match &wanted.program {
+            // The plugin of kubectl is a link to it.
+            Some(program) => std::path::absolute(program)?,
+            None => std::env::current_exe()?.with_file_name("dfs"),
+        };
         ensure!(program.exists(), "{} is missing: build it first ('make e2e' does)", program.display());
         Ok((access, machines, chart, program))
     }
@@ -151,6 +157,25 @@ impl Ground {
     /// What the operator logged.
     pub(crate) async fn operator_logs(&self) -> Result<Vec<(String, String)>> {
         crate::pods::logs(&self.operator_pods(), chart::SELECTOR).await
+    }
+
+    /// What the operator that leads exports.
+    pub(crate) async fn operator_metrics(&self) -> Result<String> {
+        let pods = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
+        for pod in pods.items.iter().filter(|pod| crate::pods::is_ready(pod)) {
+            // Through the API server: pods have no address here.
+            let path = format!(
+                "/api/v1/namespaces/{}/pods/{}:{}/proxy/metrics",
+                chart::NAMESPACE,
+                pod.name_any(),
+                chart::PORT
+            );
+            let told = self.client().request_text(http::Request::get(path).body(Vec::new())?).await?;
+            if told.lines().any(|line| line == "dfs_operator_leading 1") {
+                return Ok(told);
+            }
+        }
+        bail!("no operator leads")
     }
 
     /// The machines that the operator runs on.

@@ -14,7 +14,7 @@ use dfs_kubernetes::crd::condition;
 use dfs_kubernetes::names::Component;
 use kube::api::DeleteParams;
 
-use super::program::{dfs, digest};
+use super::program::{dfs, digest, kubectl_dfs};
 use super::{GROUP, SMALL, cluster};
 
 /// Bytes of the large file.
@@ -157,6 +157,14 @@ async fn first_life(stage: &Stage) -> Played {
                     words.join(" ")
                 );
             }
+            done(())
+        })
+        .await?;
+    stage
+        .step("'kubectl dfs' is the same program", async {
+            let pods = cluster(stage)?;
+            let said = kubectl_dfs(pods, &stage.folder, &["ls", "/"]).await?;
+            ensure!(said.contains("large"), "it does not list the file: {said}");
             done(())
         })
         .await?;

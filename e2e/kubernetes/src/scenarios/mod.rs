@@ -1,6 +1,7 @@
 //! What only Kubernetes can do to a cluster. After these come the failure suite's own, as far as pods can play them.
 
 mod chart;
+mod cost;
 mod life;
 mod machines;
 mod operator;
@@ -19,7 +20,8 @@ use crate::pods::Pods;
 /// All of them.
 pub(crate) fn all() -> &'static [Scenario] {
     static ALL: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
-        let groups = [life::list(), pods::list(), machines::list(), operator::list(), chart::list()];
+        let groups =
+            [life::list(), pods::list(), machines::list(), operator::list(), cost::list(), chart::list()];
         groups.into_iter().flatten().chain(dfs_failure::scenarios::all().iter().cloned()).collect()
     });
     &ALL

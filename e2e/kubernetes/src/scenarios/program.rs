@@ -17,6 +17,18 @@ pub(super) async fn dfs(pods: &Pods, words: &[&str]) -> Result<(Vec<u8>, Duratio
     Ok((run(&mut command).await?, began.elapsed()))
 }
 
+/// Calls it as kubectl's plugin, which is found on PATH by its name.
+pub(super) async fn kubectl_dfs(pods: &Pods, folder: &Path, words: &[&str]) -> Result<String> {
+    let plugins = folder.join("plugins");
+    tokio::fs::create_dir_all(&plugins).await?;
+    tokio::fs::symlink(&pods.ground.program, plugins.join("kubectl-dfs")).await?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(plugins).chain(std::env::split_paths(&path)))?;
+    let mut command = pods.ground.command(Path::new("kubectl"));
+    command.env("PATH", path).args(["dfs", "--cluster", &pods.name.name, "-n", &pods.name.namespace]).args(words);
+    Ok(String::from_utf8(run(&mut command).await?)?)
+}
+
 /// The SHA-256 of a file.
 pub(super) async fn digest(file: &Path) -> Result<Vec<u8>> {
     let file = file.to_owned();
