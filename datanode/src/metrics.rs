@@ -266,7 +266,10 @@ mod tests {
         metrics.read_bytes.inc();
         assert!(Metrics::register(&registry).is_err());
         for Described { name, kind, help, labels: _ } in describe().unwrap() {
-            assert!((name.starts_with("dfs_datanode_") || name.starts_with("process_")) && !help.ends_with('.'), "{name}");
+            assert!(
+                (name.starts_with("dfs_datanode_") || name.starts_with("process_")) && !help.ends_with('.'),
+                "{name}"
+            );
             assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
         }
     }

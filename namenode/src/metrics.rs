@@ -385,7 +385,10 @@ mod tests {
     #[test]
     fn names_follow_the_conventions() {
         for Described { name, kind, help, labels: _ } in describe().unwrap() {
-            assert!((name.starts_with("dfs_namenode_") || name.starts_with("process_")) && !help.ends_with('.'), "{name}");
+            assert!(
+                (name.starts_with("dfs_namenode_") || name.starts_with("process_")) && !help.ends_with('.'),
+                "{name}"
+            );
             assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
         }
         assert!(Metrics::new(&Registry::new()).is_ok());

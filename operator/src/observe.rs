@@ -47,7 +47,11 @@ impl Observed {
     }
 
     /// The first pods of a StatefulSet, as many as it is to have, by name, with those that are missing.
-    pub(crate) fn pods_of(&self, set: &str, replicas: u32) -> impl Iterator<Item = (String, Option<&PodView>)> {
+    pub(crate) fn pods_of(
+        &self,
+        set: &str,
+        replicas: u32,
+    ) -> impl Iterator<Item = (String, Option<&PodView>)> {
         (0..replicas).map(move |ordinal| {
             let name = format!("{set}-{ordinal}");
             let pod = self.pods.get(&name);
@@ -233,6 +237,22 @@ impl FilesView {
             capacity: volumes().map(|volume| volume.capacity).sum(),
             used: volumes().map(|volume| volume.used).sum(),
         }
+    }
+
+    /// DataNodes that never come back, with their pods. A DataNode is what is written on its volumes: if its pod serves as
+    /// another one, the volumes are gone.
+    pub fn lost(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        self.silent().filter_map(|node| {
+            let pod = node.pod.as_deref()?;
+            let replaced =
+                self.serving().any(|other| other.id != node.id && other.pod.as_deref() == Some(pod));
+            replaced.then_some((node.id, pod))
+        })
+    }
+
+    /// DataNodes that are not heard of, and not given up yet.
+    pub fn silent(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| node.state == NodeState::Stale)
     }
 
     /// The NameNode that leads.

@@ -24,6 +24,11 @@ impl Since {
         }
     }
 
+    /// Whether nothing is so.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// For how many seconds this has been so.
     pub(super) fn seconds(&self, thing: &str, now: Timestamp) -> i64 {
         self.0.get(thing).map_or(0, |since| now.as_second().saturating_sub(since.as_second()))

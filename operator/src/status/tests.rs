@@ -285,6 +285,35 @@ fn what_passes_by_itself_is_told_only_when_it_does_not() {
 }
 
 #[test]
+fn lost_volumes_are_told_at_once_and_until_all_is_copied() {
+    let mut observed = healthy();
+    let old = first(&observed);
+    let spec = minimal().spec;
+    let files = told(&mut observed);
+    files.nodes[1].state = NodeState::Stale;
+    assert_eq!(
+        said(&after(0, &spec, &observed, None, &old), "Degraded"),
+        "False/Healthy",
+        "it may come back"
+    );
+    let files = told(&mut observed);
+    let anew = NodeView { id: NodeId::random(), state: NodeState::Live, ..files.nodes[1].clone() };
+    files.nodes.push(anew);
+    let lost = after(0, &spec, &observed, None, &old);
+    assert_eq!(said(&lost, "Degraded"), "True/UnderReplicated");
+    let message = &lost.condition("Degraded").unwrap().message;
+    assert!(message.contains("the volumes of main-datanode-hot-1 were lost"), "{message}");
+    let files = told(&mut observed);
+    files.nodes[1].state = NodeState::Dead;
+    (files.under_replicated, files.healable) = (4, 4);
+    let copying = after(0, &spec, &observed, None, &lost);
+    assert_eq!(said(&copying, "Degraded"), "True/UnderReplicated");
+    let files = told(&mut observed);
+    (files.under_replicated, files.healable) = (0, 0);
+    assert_eq!(said(&after(0, &spec, &observed, None, &copying), "Degraded"), "False/Healthy");
+}
+
+#[test]
 fn a_datanode_that_has_not_reported_does_not_count_as_ready() {
     let mut observed = healthy();
     told(&mut observed).nodes[1].reported = false;

@@ -25,7 +25,10 @@ pub(super) async fn kubectl_dfs(pods: &Pods, folder: &Path, words: &[&str]) -> R
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(plugins).chain(std::env::split_paths(&path)))?;
     let mut command = pods.ground.command(Path::new("kubectl"));
-    command.env("PATH", path).args(["dfs", "--cluster", &pods.name.name, "-n", &pods.name.namespace]).args(words);
+    command
+        .env("PATH", path)
+        .args(["dfs", "--cluster", &pods.name.name, "-n", &pods.name.namespace])
+        .args(words);
     Ok(String::from_utf8(run(&mut command).await?)?)
 }
 
