@@ -239,20 +239,26 @@ impl FilesView {
         }
     }
 
-    /// DataNodes that never come back, with their pods. A DataNode is what is written on its volumes: if its pod serves as
-    /// another one, the volumes are gone.
-    pub fn lost(&self) -> impl Iterator<Item = (NodeId, &str)> {
-        self.silent().filter_map(|node| {
+    /// DataNodes that never come back, as they were seen last, with their pods. A DataNode is what is written on its volumes:
+    /// when its pod serves as another one, the volumes are gone.
+    pub fn lost(&self) -> impl Iterator<Item = (&NodeView, &str)> {
+        self.nodes.iter().filter(|node| node.state != NodeState::Live).filter_map(|node| {
             let pod = node.pod.as_deref()?;
-            let replaced =
-                self.serving().any(|other| other.id != node.id && other.pod.as_deref() == Some(pod));
-            replaced.then_some((node.id, pod))
+            self.has_another(node, pod).then_some((node, pod))
         })
     }
 
-    /// DataNodes that are not heard of, and not given up yet.
-    pub fn silent(&self) -> impl Iterator<Item = &NodeView> {
-        self.nodes.iter().filter(|node| node.state == NodeState::Stale)
+    /// Whether a DataNode may soon be found lost or dead: it is not heard of, or its pod serves as another one already.
+    pub fn is_uneasy(&self) -> bool {
+        self.nodes.iter().any(|node| match node.state {
+            NodeState::Stale => true,
+            NodeState::Live => node.pod.as_deref().is_some_and(|pod| self.has_another(node, pod)),
+            NodeState::Dead => false,
+        })
+    }
+
+    fn has_another(&self, node: &NodeView, pod: &str) -> bool {
+        self.serving().any(|other| other.id != node.id && other.pod.as_deref() == Some(pod))
     }
 
     /// The NameNode that leads.

@@ -168,8 +168,7 @@ impl Context {
         self.memories.of(&name, cluster.metadata.uid.as_deref(), |memory| memory.failures = 0);
         let healthy = status.is(condition::AVAILABLE) && !status.is(condition::DEGRADED);
         // What passes soon may also not pass.
-        let calm =
-            since.is_empty() && observed.files.told().is_none_or(|files| files.silent().next().is_none());
+        let calm = since.is_empty() && observed.files.told().is_none_or(|files| !files.is_uneasy());
         let (pause, outcome) = match (&observed.files, plan.is_idle() && healthy && calm) {
             (_, true) => (SETTLED, Outcome::Settled),
             (Files::NotAsked, false) => (UNBORN, Outcome::Waiting),

@@ -59,22 +59,20 @@ impl Facts<'_> {
             let message = format!("{corrupt} chunks have no good replica: 'dfs fsck /' names their files");
             wrongs.push((reason::CHUNKS_CORRUPT, message));
         }
-        // What they held is being copied from now on, and that may be over before it has lasted.
-        let lost: Vec<_> = files.lost().map(|(_, pod)| pod).collect();
-        if !lost.is_empty() {
-            let message = format!("the volumes of {} were lost: what they held is copied", named(&lost));
-            wrongs.push((reason::UNDER_REPLICATED, message));
-        }
         // An operator that began a moment ago does not know for how long, but what was told last.
         let told =
             old.condition(condition::DEGRADED).is_some_and(|told| told.reason == reason::UNDER_REPLICATED);
-        let lasts = told || self.since.seconds(WANT, self.now) >= WANT_GRACE;
+        let lost: Vec<_> = files.lost().map(|(_, pod)| pod).collect();
+        let lasts = told || !lost.is_empty() || self.since.seconds(WANT, self.now) >= WANT_GRACE;
         if files.in_want(self.spec) && lasts {
             let mut message =
                 format!("{under_replicated} chunks have too few replicas, {only_one_copy} of them only one");
             let (asked, wanted) = (self.spec.data_nodes(), self.spec.replication);
             if asked < wanted {
                 message = format!("{message}: {asked} DataNodes can't hold {wanted} replicas");
+            }
+            if !lost.is_empty() {
+                message = format!("{message}; the volumes of {} were lost", named(&lost));
             }
             wrongs.push((reason::UNDER_REPLICATED, message));
         }

@@ -285,12 +285,13 @@ fn what_passes_by_itself_is_told_only_when_it_does_not() {
 }
 
 #[test]
-fn lost_volumes_are_told_at_once_and_until_all_is_copied() {
+fn chunks_of_lost_volumes_are_told_at_once() {
     let mut observed = healthy();
     let old = first(&observed);
     let spec = minimal().spec;
     let files = told(&mut observed);
-    files.nodes[1].state = NodeState::Stale;
+    files.nodes[1].state = NodeState::Dead;
+    (files.under_replicated, files.healable) = (4, 4);
     assert_eq!(
         said(&after(0, &spec, &observed, None, &old), "Degraded"),
         "False/Healthy",
@@ -304,13 +305,22 @@ fn lost_volumes_are_told_at_once_and_until_all_is_copied() {
     let message = &lost.condition("Degraded").unwrap().message;
     assert!(message.contains("the volumes of main-datanode-hot-1 were lost"), "{message}");
     let files = told(&mut observed);
-    files.nodes[1].state = NodeState::Dead;
-    (files.under_replicated, files.healable) = (4, 4);
-    let copying = after(0, &spec, &observed, None, &lost);
-    assert_eq!(said(&copying, "Degraded"), "True/UnderReplicated");
-    let files = told(&mut observed);
     (files.under_replicated, files.healable) = (0, 0);
-    assert_eq!(said(&after(0, &spec, &observed, None, &copying), "Degraded"), "False/Healthy");
+    assert_eq!(said(&after(0, &spec, &observed, None, &lost), "Degraded"), "False/Healthy", "all is copied");
+}
+
+#[test]
+fn who_may_be_lost_soon_is_no_rest() {
+    let mut observed = healthy();
+    assert!(!told(&mut observed).is_uneasy());
+    let files = told(&mut observed);
+    let anew = NodeView { id: NodeId::random(), ..files.nodes[1].clone() };
+    files.nodes.push(anew);
+    assert!(files.is_uneasy(), "the old one is not missed yet");
+    files.nodes[1].state = NodeState::Stale;
+    assert!(files.is_uneasy());
+    files.nodes[1].state = NodeState::Dead;
+    assert!(!files.is_uneasy());
 }
 
 #[test]
