@@ -68,6 +68,26 @@ fn data_without_checksums_is_found() -> Result<()> {
 }
 
 #[test]
+fn bytes_of_a_chunk_without_any_good_replica_are_found() -> Result<()> {
+    is_found(
+        "corrupt-all",
+        "no-checksums",
+        "whoever reads gets an error in words, and never wrong bytes",
+        "every replica is damaged",
+    )
+}
+
+#[test]
+fn a_datanode_that_nobody_makes_up_for_is_found() -> Result<()> {
+    is_found(
+        "one-datanode",
+        "no-copies",
+        "its replicas are made anew on the others",
+        "chunks are below target",
+    )
+}
+
+#[test]
 fn data_that_is_never_synced_is_found() -> Result<()> {
     is_found("power-cut", "no-sync", "every file that was acknowledged is there", "")
 }

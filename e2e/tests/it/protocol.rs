@@ -174,11 +174,12 @@ async fn metrics_and_health_are_served() -> Result<()> {
         };
         let names = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         ensure!(names >= 10, "{} has only {names} metrics", daemon.daemon);
-        ensure!(
-            text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with(prefix)),
-            "{} has a metric without the prefix {prefix}",
-            daemon.daemon
-        );
+        let strange =
+            text.lines().find(|line| !["#", prefix, "process_"].iter().any(|begin| line.starts_with(begin)));
+        ensure!(strange.is_none(), "{} exports {strange:?}, not {prefix}…", daemon.daemon);
+        let memory = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+        let memory: u64 = memory.context("it tells what memory it takes")?.parse()?;
+        ensure!((1 << 20..1 << 32).contains(&memory), "{} takes {memory} bytes", daemon.daemon);
     }
     Ok(())
 }

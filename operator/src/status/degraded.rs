@@ -1,5 +1,8 @@
 //! Whether anything is lost or about to be.
 
+use std::collections::BTreeSet;
+
+use dfs_client::NodeState;
 use dfs_kubernetes::crd::{DfsClusterStatus, condition, reason};
 
 use super::since::WANT;
@@ -62,9 +65,16 @@ impl Facts<'_> {
         // An operator that began a moment ago does not know for how long, but what was told last.
         let told =
             old.condition(condition::DEGRADED).is_some_and(|told| told.reason == reason::UNDER_REPLICATED);
-        let lost: Vec<_> = files.lost().map(|(_, pod)| pod).collect();
+        let lost: BTreeSet<_> = files.lost().map(|(_, pod)| pod).collect();
+        let lost: Vec<_> = lost.into_iter().collect();
         let lasts = told || !lost.is_empty() || self.since.seconds(WANT, self.now) >= WANT_GRACE;
-        if files.in_want(self.spec) && lasts {
+        // These are given up now, and what they held may be copied before anybody looks again.
+        let going: Vec<_> = files.lost().filter(|(node, _)| node.state == NodeState::Stale).collect();
+        if !going.is_empty() {
+            let pods: Vec<_> = going.into_iter().map(|(_, pod)| pod).collect();
+            let message = format!("the volumes of {} were lost: what they held is copied", named(&pods));
+            wrongs.push((reason::UNDER_REPLICATED, message));
+        } else if files.in_want(self.spec) && lasts {
             let mut message =
                 format!("{under_replicated} chunks have too few replicas, {only_one_copy} of them only one");
             let (asked, wanted) = (self.spec.data_nodes(), self.spec.replication);

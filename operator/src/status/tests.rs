@@ -307,6 +307,9 @@ fn chunks_of_lost_volumes_are_told_at_once() {
     let files = told(&mut observed);
     (files.under_replicated, files.healable) = (0, 0);
     assert_eq!(said(&after(0, &spec, &observed, None, &lost), "Degraded"), "False/Healthy", "all is copied");
+    told(&mut observed).nodes[1].state = NodeState::Stale;
+    let going = after(0, &spec, &observed, None, &old);
+    assert_eq!(said(&going, "Degraded"), "True/UnderReplicated", "it is given up now");
 }
 
 #[test]
