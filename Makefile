@@ -32,7 +32,8 @@ SIMULATE ?= --scenario rack-lost --chunks 10000000
 # STATIC=1 makes the programs of bin/ those that the image has, so that who needs both builds them once.
 STATIC  ?=
 static   = $(if $(STATIC),image/static)
-programs = $(if $(STATIC),$(shell image/static path),$(CARGO_TARGET_DIR)/release)
+# Older versions of make do not export variables to what they call themselves.
+programs = $(if $(STATIC),$(shell CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" image/static path),$(CARGO_TARGET_DIR)/release)
 
 BINARIES = dfs dfs-namenode dfs-datanode
 NEXTEST  = 0.9.151
