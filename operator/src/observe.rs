@@ -1,6 +1,6 @@
 //! What is there, reduced to what decisions need. Pure: Kubernetes objects and the file system's report in, plain values out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_client::{ClusterReport, NamenodeGroup, NodeState};
 use dfs_kubernetes::crd::{DfsClusterSpec, size_in_bytes};
@@ -244,21 +244,18 @@ impl FilesView {
     pub fn lost(&self) -> impl Iterator<Item = (&NodeView, &str)> {
         self.nodes.iter().filter(|node| node.state != NodeState::Live).filter_map(|node| {
             let pod = node.pod.as_deref()?;
-            self.has_another(node, pod).then_some((node, pod))
+            self.serving().any(|other| other.pod.as_deref() == Some(pod)).then_some((node, pod))
         })
     }
 
-    /// Whether a DataNode may soon be found lost or dead: it is not heard of, or its pod serves as another one already.
+    /// Whether a DataNode may soon be found lost or dead: it is not heard of, or its pod is another one already.
     pub fn is_uneasy(&self) -> bool {
+        let mut pods = BTreeSet::new();
         self.nodes.iter().any(|node| match node.state {
             NodeState::Stale => true,
-            NodeState::Live => node.pod.as_deref().is_some_and(|pod| self.has_another(node, pod)),
+            NodeState::Live => node.pod.as_deref().is_some_and(|pod| !pods.insert(pod)),
             NodeState::Dead => false,
         })
-    }
-
-    fn has_another(&self, node: &NodeView, pod: &str) -> bool {
-        self.serving().any(|other| other.id != node.id && other.pod.as_deref() == Some(pod))
     }
 
     /// The NameNode that leads.

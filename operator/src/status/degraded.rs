@@ -69,10 +69,9 @@ impl Facts<'_> {
         let lost: Vec<_> = lost.into_iter().collect();
         let lasts = told || !lost.is_empty() || self.since.seconds(WANT, self.now) >= WANT_GRACE;
         // These are given up now, and what they held may be copied before anybody looks again.
-        let going: Vec<_> = files.lost().filter(|(node, _)| node.state == NodeState::Stale).collect();
-        if !going.is_empty() {
-            let pods: Vec<_> = going.into_iter().map(|(_, pod)| pod).collect();
-            let message = format!("the volumes of {} were lost: what they held is copied", named(&pods));
+        let given_up = files.lost().any(|(node, _)| node.state == NodeState::Stale);
+        if given_up {
+            let message = format!("the volumes of {} were lost: what they held is copied", named(&lost));
             wrongs.push((reason::UNDER_REPLICATED, message));
         } else if files.in_want(self.spec) && lasts {
             let mut message =
