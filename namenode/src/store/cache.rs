@@ -100,7 +100,7 @@ impl Cache {
 
     /// Begins a commit that changes `touched`; the commit must happen before the fence is dropped. There is only
     /// one writer, so fences never overlap.
-    pub(crate) fn fence(&self, touched: &[Key]) -> Fence<'_> {
+    pub(crate) fn fence<'k>(&self, touched: impl IntoIterator<Item = &'k Key>) -> Fence<'_> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         drop(self.inserting.write().unwrap_or_else(PoisonError::into_inner));
         for key in touched {

@@ -7,7 +7,7 @@
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
 //! lease    one row a file being written.
 //! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
-//!          edits changes one page of it; found by (client, call).
+//!          edits changes one page of it. The writer knows by heart which row is whose: see `apply::retry`.
 //! cluster  id of the cluster; one row, written when the database is made.
 //! lost     ranges of chunk ids that may have been given away after a backup was made that this namespace was then
 //!          restored from: nobody knows what is in such chunks.
@@ -15,7 +15,7 @@
 //! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
 //! setting  what else administrators decided: see `settings`. What is not there is not set.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
-//! counter  next ids and stamps, numbers of files and directories; written once a transaction.
+//! counter  next ids and stamps, numbers of files and directories; one row, written once a transaction.
 //! ```
 //!
 //! Statements that run often take a number of rows instead of binding it to `LIMIT`: SQLite plans a statement anew
@@ -34,7 +34,7 @@ use super::position::Position;
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -94,7 +94,6 @@ CREATE TABLE retry (
     at INTEGER NOT NULL,
     outcome BLOB NOT NULL
 );
-CREATE UNIQUE INDEX retry_request ON retry (client, call);
 CREATE TABLE cluster (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     id BLOB NOT NULL
@@ -125,9 +124,19 @@ CREATE TABLE position (
     members BLOB NOT NULL
 );
 CREATE TABLE counter (
-    name TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
-) WITHOUT ROWID;
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    next_inode INTEGER NOT NULL,
+    next_chunk INTEGER NOT NULL,
+    next_generation INTEGER NOT NULL,
+    files INTEGER NOT NULL,
+    directories INTEGER NOT NULL,
+    open_files INTEGER NOT NULL,
+    garbage INTEGER NOT NULL,
+    edits INTEGER NOT NULL,
+    next_outcome INTEGER NOT NULL,
+    clock INTEGER NOT NULL,
+    next_member INTEGER NOT NULL
+);
 ";
 
 /// Why a database can't be used.

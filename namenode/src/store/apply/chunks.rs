@@ -55,7 +55,7 @@ fn check_final(file: &Inode, chunk: &Chunk, extent: Extent) -> FsResult<()> {
     Ok(())
 }
 
-impl Step<'_> {
+impl Step<'_, '_> {
     /// Who holds a file's lease.
     pub(super) fn holder(&self, inode: InodeId) -> Result<Option<String>, Stop> {
         Ok(lease::holder(self.connection, inode)?)
@@ -108,7 +108,7 @@ impl Step<'_> {
         if length == file.length {
             return Ok(());
         }
-        self.touch(file);
+        self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3 WHERE parent = ?1 AND name = ?2",
             (file.parent.0 as i64, &file.name, length as i64),
@@ -118,7 +118,7 @@ impl Step<'_> {
 
     /// Ends the lease and fixes the file's length.
     pub(super) fn close(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
-        self.touch(file);
+        self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3, mtime = ?4, open = 0 WHERE parent = ?1 AND name = ?2",
             (file.parent.0 as i64, &file.name, length as i64, self.now.0 as i64),

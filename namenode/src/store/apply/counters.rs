@@ -54,7 +54,31 @@ impl Default for Counters {
 }
 
 impl Counters {
-    fn named(&mut self) -> [(&'static str, &mut u64); 11] {
+    /// Reads them.
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement = connection.prepare(
+            "SELECT next_inode, next_chunk, next_generation, files, directories, open_files, garbage, edits, next_outcome, \
+             clock, next_member FROM counter",
+        )?;
+        statement.query_row([], |row| {
+            Ok(Self {
+                next_inode: number(row, 0)?,
+                next_chunk: number(row, 1)?,
+                next_generation: number(row, 2)?,
+                files: number(row, 3)?,
+                directories: number(row, 4)?,
+                open_files: number(row, 5)?,
+                garbage: number(row, 6)?,
+                edits: number(row, 7)?,
+                next_outcome: number(row, 8)?,
+                clock: number(row, 9)?,
+                next_member: number(row, 10)?,
+            })
+        })
+    }
+
+    /// Writes them.
+    pub(crate) fn save(self, connection: &Connection) -> rusqlite::Result<()> {
         let Self {
             next_inode,
             next_chunk,
@@ -68,49 +92,26 @@ impl Counters {
             clock,
             next_member,
         } = self;
-        [
-            ("next_inode", next_inode),
-            ("next_chunk", next_chunk),
-            ("next_generation", next_generation),
-            ("files", files),
-            ("directories", directories),
-            ("open_files", open_files),
-            ("garbage", garbage),
-            ("edits", edits),
-            ("next_outcome", next_outcome),
-            ("clock", clock),
-            ("next_member", next_member),
-        ]
-    }
-
-    /// Reads them; a missing one is an error.
-    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut counters = Self::default();
-        let mut statement = connection.prepare_cached("SELECT value FROM counter WHERE name = ?1")?;
-        for (name, value) in counters.named() {
-            *value = statement.query_row([name], |row| number(row, 0))?;
-        }
-        Ok(counters)
-    }
-
-    /// Writes all of them.
-    pub(crate) fn save(mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement =
-            connection.prepare_cached("INSERT OR REPLACE INTO counter (name, value) VALUES (?1, ?2)")?;
-        for (name, value) in self.named() {
-            statement.execute((name, *value as i64))?;
-        }
-        Ok(())
-    }
-
-    /// Writes those that differ from `before`.
-    pub(crate) fn save_changed(mut self, mut before: Self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached("UPDATE counter SET value = ?2 WHERE name = ?1")?;
-        for ((name, value), (_, old)) in self.named().into_iter().zip(before.named()) {
-            if value != old {
-                statement.execute((name, *value as i64))?;
-            }
-        }
+        let values = [
+            next_inode,
+            next_chunk,
+            next_generation,
+            files,
+            directories,
+            open_files,
+            garbage,
+            edits,
+            next_outcome,
+            clock,
+            next_member,
+        ];
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO counter (only, next_inode, next_chunk, next_generation, files, directories, \
+                 open_files, garbage, edits, next_outcome, clock, next_member) \
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(values.map(|value| value as i64))?;
         Ok(())
     }
 }

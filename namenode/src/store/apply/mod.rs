@@ -16,25 +16,27 @@ mod recovery;
 mod retry;
 mod settings;
 mod tree;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use dfs_types::{ChunkId, FileStatus, FsError, FsPath, GenStamp, InodeId, Millis};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Params, TransactionBehavior};
 
 use super::access::Authority;
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::checkpoint::Checkpointer;
 use super::edit::{Applied, Change, Edit, Outcome, Proposal};
-use super::inode::{ABOVE_ROOT, Inode};
+use super::inode::Inode;
 use super::position::{self, Position};
 use super::record::{Content, LogEntry, Record, Residence};
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{backup, schema};
+use retry::Kept;
+use view::View;
 
 pub(crate) use counters::Counters;
 
@@ -71,6 +73,7 @@ pub(crate) struct State {
     checkpointer: Checkpointer,
     connection: Connection,
     counters: Counters,
+    kept: Kept,
     position: Position,
     addresses: BTreeMap<u64, String>,
     /// Whether the root has an owner, which the first batch of a new namespace gives it.
@@ -81,10 +84,11 @@ impl State {
     /// Takes over the writing connection.
     pub(crate) fn load(mut connection: Connection) -> rusqlite::Result<Self> {
         let counters = Counters::load(&connection)?;
+        let kept = Kept::load(&connection)?;
         let position = Position::load(&connection)?;
         let addresses = position::addresses(&connection)?;
         let checkpointer = Checkpointer::start(&mut connection, schema::CHECKPOINT_PAGES)?;
-        Ok(Self { checkpointer, connection, counters, position, addresses, root_is_owned: false })
+        Ok(Self { checkpointer, connection, counters, kept, position, addresses, root_is_owned: false })
     }
 
     /// The counters as of the last commit.
@@ -117,6 +121,7 @@ impl State {
         // Its sender and the log rely on it from now on, and such a commit syncs nothing.
         backup::sync(Path::new(self.connection.path().unwrap_or_default())).map_err(BatchError::Sync)?;
         self.counters = Counters::load(&self.connection)?;
+        self.kept = Kept::load(&self.connection)?;
         self.position = Position::load(&self.connection)?;
         self.addresses = position::addresses(&self.connection)?;
         Ok(())
@@ -131,17 +136,16 @@ impl State {
 }
 
 /// Applies committed entries, which must follow the last one without a gap, in one transaction that also notes how far
-/// it went. Answers what became of each proposal in order. After an error the state is as before the call or, if the
-/// commit itself failed, unknown: apply nothing more.
+/// it went. Answers what became of each proposal in order. After an error apply nothing more: whether it was committed may not
+/// be known.
 pub(crate) fn apply_entries(
     state: &mut State,
     cache: &Cache,
     entries: &[LogEntry],
 ) -> Result<Vec<Applied>, BatchError> {
     let Some(last) = entries.last() else { return Ok(Vec::new()) };
-    let before = state.counters;
-    let mut counters = before;
-    let mut touched = Vec::new();
+    let mut counters = state.counters;
+    let mut view = View::new(cache);
     let mut applied = Vec::new();
     let mut expected = state.position.applied;
     let mut members = None;
@@ -167,13 +171,15 @@ pub(crate) fn apply_entries(
             Content::Record(Record::Edits(batch)) => {
                 counters.clock = counters.clock.max(batch.clock.0);
                 if !state.root_is_owned {
+                    view.forget_root();
                     schema::adopt_root(&transaction, &batch.superuser)?;
                 }
                 for proposal in &batch.proposals {
                     let step = Step {
                         connection: &transaction,
                         counters: &mut counters,
-                        touched: &mut touched,
+                        kept: &mut state.kept,
+                        view: &mut view,
                         authority: Authority {
                             caller: proposal.caller.as_ref(),
                             superuser: &batch.superuser,
@@ -187,19 +193,19 @@ pub(crate) fn apply_entries(
             }
         }
     }
-    counters.save_changed(before, &transaction)?;
+    if counters != state.counters {
+        counters.save(&transaction)?;
+    }
     Position::advance(&transaction, last.index, last.term)?;
     let moved = entries
         .iter()
         .any(|entry| matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_))));
     let addresses = if moved { Some(position::addresses(&transaction)?) } else { None };
     let adopts = entries.iter().any(|entry| matches!(entry.content, Content::Record(Record::Edits(_))));
-    if adopts && !state.root_is_owned {
-        touched.push(Key { parent: ABOVE_ROOT, name: "".into() });
-    }
-    let fence = cache.fence(&touched);
+    let fence = view.fence();
     transaction.commit()?;
     drop(fence);
+    view.committed();
     state.checkpointer.after_commit(&state.connection).map_err(BatchError::Checkpoint)?;
     state.root_is_owned |= adopts;
     state.counters = counters;
@@ -210,11 +216,11 @@ pub(crate) fn apply_entries(
 }
 
 /// One edit being applied.
-struct Step<'a> {
+struct Step<'a, 'c> {
     connection: &'a Connection,
     counters: &'a mut Counters,
-    /// Cache keys whose rows changed.
-    touched: &'a mut Vec<Key>,
+    kept: &'a mut Kept,
+    view: &'a mut View<'c>,
     authority: Authority<'a>,
     now: Millis,
     /// Whether something was written already.
@@ -222,7 +228,7 @@ struct Step<'a> {
     changes: Vec<Change>,
 }
 
-impl Step<'_> {
+impl Step<'_, '_> {
     /// Applies a proposal; a refusal after something was written breaks the batch.
     fn finish(mut self, proposal: &Proposal) -> Result<Applied, BatchError> {
         match self.apply(proposal) {
@@ -236,7 +242,7 @@ impl Step<'_> {
     fn apply(&mut self, proposal: &Proposal) -> Result<Outcome, Stop> {
         let request = proposal.request.filter(|_| retry::is_kept(&proposal.edit));
         if let Some(request) = request
-            && let Some(outcome) = retry::find(self.connection, request)?
+            && let Some(outcome) = self.outcome_of(request)?
         {
             return Ok(outcome);
         }
@@ -292,19 +298,12 @@ impl Step<'_> {
         self.connection.prepare_cached(sql)?.execute(params)
     }
 
-    /// Notes that an inode's row changes, moves or goes.
-    fn touch(&mut self, inode: &Inode) {
-        self.touched.push(Key { parent: inode.parent, name: inode.name.as_str().into() });
-    }
-
     fn emit(&mut self, change: Change) {
         self.changes.push(change);
     }
 
     fn resolve<'p>(&self, path: &'p FsPath) -> Result<Resolved<'p>, Stop> {
-        resolve(path, self.authority, |parent, name| {
-            Ok(Inode::by_name(self.connection, parent, name)?.map(Arc::new))
-        })
+        resolve(path, self.authority, |parent, name| Ok(self.view.entry(self.connection, parent, name)?))
     }
 
     /// The status of an inode as it is after the writes of this edit.

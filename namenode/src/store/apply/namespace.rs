@@ -64,7 +64,7 @@ fn exists(path: &FsPath, hint: &str) -> FsError {
     FsError::new(ErrorCode::AlreadyExists, format!("{path} exists already{hint}"))
 }
 
-impl Step<'_> {
+impl Step<'_, '_> {
     /// Whether the caller may add an entry where the path ends so far.
     fn check_adding(&self, found: &Resolved<'_>) -> FsResult<()> {
         self.authority.check(found.deepest(), Access::Write, found.deepest_place())
@@ -195,8 +195,8 @@ impl Step<'_> {
             self.remove_entry(replaced)?;
             self.count_entries(new_directory, -1)?;
         }
-        self.touch(moved);
-        self.touch(&Inode { parent: new_directory.id, name: name.to_owned(), ..Inode::clone(moved) });
+        self.view.forget(moved);
+        self.view.put(Inode { parent: new_directory.id, name: name.to_owned(), ..Inode::clone(moved) });
         self.write(
             "UPDATE inode SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2",
             (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name),
@@ -241,7 +241,7 @@ impl Step<'_> {
         if file.replication == replication {
             return Ok(Outcome::Done);
         }
-        self.touch(file);
+        self.view.forget(file);
         self.write(
             "UPDATE inode SET replication = ?3 WHERE parent = ?1 AND name = ?2",
             (file.parent.0 as i64, &file.name, replication),
@@ -261,7 +261,7 @@ impl Step<'_> {
         let found = self.resolve(path)?;
         let inode = found.existing()?;
         self.authority.check_owner(inode, found.place())?;
-        self.touch(inode);
+        self.view.forget(inode);
         self.write(
             "UPDATE inode SET mode = ?3 WHERE parent = ?1 AND name = ?2",
             (inode.parent.0 as i64, &inode.name, mode.bits()),
@@ -280,7 +280,7 @@ impl Step<'_> {
         let found = self.resolve(path)?;
         let inode = found.existing()?;
         self.authority.check_giving(inode, owner, group, found.place())?;
-        self.touch(inode);
+        self.view.forget(inode);
         self.write(
             "UPDATE inode SET owner = ?3, grp = ?4 WHERE parent = ?1 AND name = ?2",
             (
@@ -307,7 +307,7 @@ impl Step<'_> {
             FileKind::File => atime.unwrap_or(inode.atime),
             FileKind::Directory => inode.atime,
         };
-        self.touch(inode);
+        self.view.forget(inode);
         self.write(
             "UPDATE inode SET mtime = ?3, atime = ?4 WHERE parent = ?1 AND name = ?2",
             (inode.parent.0 as i64, &inode.name, mtime.0 as i64, atime.0 as i64),

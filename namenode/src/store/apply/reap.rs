@@ -17,7 +17,7 @@ struct Budget {
     chunks: u64,
 }
 
-impl Step<'_> {
+impl Step<'_, '_> {
     pub(super) fn reap(&mut self, limit: u32) -> Result<Outcome, Stop> {
         self.authority.check_super("freeing deleted trees")?;
         let mut budget = Budget { inodes: limit, chunks: MAX_CHUNKS };

@@ -11,7 +11,7 @@ use crate::store::inode::{Inode, path_of};
 use crate::store::lease;
 use crate::store::stop::Stop;
 
-impl Step<'_> {
+impl Step<'_, '_> {
     pub(super) fn begin_recovery(&mut self, id: InodeId) -> Result<Outcome, Stop> {
         let file = self.attached(id)?;
         self.check_writing(&file)?;

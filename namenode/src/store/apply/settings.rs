@@ -7,7 +7,7 @@ use crate::store::edit::{BalancerSettings, Change, Outcome};
 use crate::store::settings::{self, BALANCER_RATE, BALANCER_THRESHOLD, DECOMMISSION, MAINTENANCE, SAFE_MODE};
 use crate::store::stop::Stop;
 
-impl Step<'_> {
+impl Step<'_, '_> {
     pub(super) fn set_node_duty(&mut self, nodes: &[NodeId], duty: NodeDuty) -> Result<Outcome, Stop> {
         let (kind, until) = match duty {
             NodeDuty::InService => (None, 0),

@@ -1,5 +1,7 @@
 //! Writes on the tree that several edits share. Nothing here refuses anything.
 
+use std::sync::Arc;
+
 use dfs_types::{ChunkId, FileKind, InodeId, Millis, Mode};
 
 use super::Step;
@@ -11,7 +13,7 @@ use crate::store::stop::Stop;
 /// all others wait for long.
 const CHUNKS_AT_ONCE: u64 = 256;
 
-impl Step<'_> {
+impl Step<'_, '_> {
     /// The row of a new inode that only lacks what is special to its kind.
     pub(super) fn draft(&mut self, directory: &Inode, name: &str, kind: FileKind, mode: Mode) -> Inode {
         Inode {
@@ -76,6 +78,7 @@ impl Step<'_> {
             FileKind::File => self.counters.files += 1,
             FileKind::Directory => self.counters.directories += 1,
         }
+        self.view.put(inode.clone());
         Ok(())
     }
 
@@ -98,18 +101,22 @@ impl Step<'_> {
 
     /// A directory gained (or lost) entries.
     pub(super) fn count_entries(&mut self, directory: &Inode, by: i64) -> Result<(), Stop> {
-        self.touch(directory);
+        // Within an edit it may have been counted before.
+        let now = self.view.changed(directory).map_or(directory, Arc::as_ref);
+        let children = now.children.saturating_add_signed(by);
+        let counted = Inode { children, mtime: self.now, ..now.clone() };
         self.write(
-            "UPDATE inode SET children = children + ?3, mtime = ?4 WHERE parent = ?1 AND name = ?2",
-            (directory.parent.0 as i64, &directory.name, by, self.now.0 as i64),
+            "UPDATE inode SET children = ?3, mtime = ?4 WHERE parent = ?1 AND name = ?2",
+            (counted.parent.0 as i64, &counted.name, children as i64, self.now.0 as i64),
         )?;
+        self.view.put(counted);
         Ok(())
     }
 
     /// Takes an entry out of the namespace; the directory's count is the caller's business. A file's lease ends at
     /// once; a directory with entries and a file with many chunks wait to be reaped.
     pub(super) fn remove_entry(&mut self, inode: &Inode) -> Result<(), Stop> {
-        self.touch(inode);
+        self.view.forget(inode);
         let at_once = match inode.kind {
             FileKind::Directory => inode.children == 0,
             FileKind::File => {

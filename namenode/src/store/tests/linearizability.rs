@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_types::{ErrorCode, Millis};
+use dfs_types::{ErrorCode, FileStatus, Millis};
 
-use super::{Fixture, by, create, delete, mkdir, path, rename, root};
+use super::{Fixture, NOW, by, create, delete, mkdir, path, rename, root};
 use crate::store::Store;
-use crate::store::edit::Edit;
+use crate::store::edit::{Edit, Proposal};
 
 /// What readers of one value share: nobody may see less than was acknowledged, or seen, before he asked.
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Register {
 }
 
 impl Register {
-    async fn read(&self, store: &Store, at: &str, value: impl Fn(&dfs_types::FileStatus) -> u64) {
+    async fn read(&self, store: &Store, at: &str, value: impl Fn(&FileStatus) -> u64) {
         while !self.done.load(Ordering::SeqCst) {
             let floor = self.floor.load(Ordering::SeqCst);
             let status = match store.cached_stat(&root(), &path(at)) {
@@ -131,21 +131,29 @@ fn a_path_that_never_existed_is_never_seen() {
 }
 
 #[test]
-fn the_cache_drops_what_an_edit_touches_and_keeps_the_rest() {
+fn the_cache_drops_what_an_edit_touches_and_keeps_directories_as_they_are_now() {
     let fixture = Fixture::new();
     for at in ["/d/f", "/e/g"] {
         fixture.new_file(at, "w");
         fixture.stat(at).unwrap();
     }
-    let cached = |at: &str| fixture.store().cached_stat(&root(), &path(at)).map(|found| found.unwrap().inode);
+    let cached = |at: &str| fixture.store().cached_stat(&root(), &path(at)).map(Result::unwrap);
     assert!(cached("/d/f").is_some() && cached("/e/g").is_some());
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 2 });
     assert_eq!(cached("/d/f"), None);
     assert!(cached("/e/g").is_some());
     assert_eq!(fixture.stat("/d/f").unwrap().replication, 2);
     // A new entry changes its directory, which is on the way to the others.
-    fixture.ok(mkdir("/e/new"));
-    assert_eq!(cached("/e/g"), None);
-    assert!(cached("/d/f").is_some());
-    assert_eq!(fixture.stat("/e").unwrap().children, 2);
+    let (before, later) = (cached("/e").unwrap(), NOW.plus(Duration::from_secs(1)));
+    fixture.propose(Proposal { now: later, ..by(None, mkdir("/e/new")) }).unwrap();
+    let now = cached("/e").unwrap();
+    assert_eq!(now, FileStatus { children: 2, mtime: later, ..before });
+    assert_eq!(fixture.number("SELECT children FROM inode WHERE name = 'e'"), 2);
+    assert!(cached("/e/g").is_some() && cached("/d/f").is_some());
+    // Moved with all below it.
+    fixture.ok(rename("/e", "/d/e", false));
+    assert_eq!((cached("/e"), cached("/e/g")), (None, None));
+    assert!(cached("/d/e/g").is_some());
+    fixture.ok(Edit::Delete { path: path("/d/e"), recursive: true, expected: None });
+    assert_eq!((cached("/d/e"), cached("/d/e/g")), (None, None));
 }
