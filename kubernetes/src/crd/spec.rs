@@ -35,6 +35,7 @@ use super::storage::{Storage, Volume};
         .message("the names of the cluster and of a pool have more than 42 characters together: names of pods are made of them"),
     printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
     printcolumn(name = "Degraded", type_ = "string", json_path = ".status.conditions[?(@.type==\"Degraded\")].status"),
+    printcolumn(name = "Progressing", type_ = "string", json_path = ".status.conditions[?(@.type==\"Progressing\")].reason", priority = 1),
     printcolumn(name = "Leader", type_ = "string", json_path = ".status.nameNodes.leader"),
     printcolumn(name = "NameNodes", type_ = "integer", json_path = ".status.nameNodes.ready"),
     printcolumn(name = "DataNodes", type_ = "integer", json_path = ".status.dataNodes.ready"),

@@ -132,7 +132,7 @@ impl Builder<'_> {
                 .then(|| secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect()),
             node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
             tolerations: (!tolerations.is_empty()).then(|| tolerations.clone()),
-            affinity: affinity.clone().or_else(|| Some(self.apart(selector))),
+            affinity: Some(self.apart(selector, affinity.as_ref())),
             priority_class_name: priority_class_name.clone(),
             topology_spread_constraints: Some(self.spread(component, selector, topology_spread_constraints)),
             termination_grace_period_seconds: Some(stop_seconds),
@@ -172,9 +172,13 @@ impl Builder<'_> {
         vec![constraint("kubernetes.io/hostname", self.name.selector_labels(component, None))]
     }
 
-    /// Rather in another zone than the others. No spread constraint: machines without a zone's label would then be preferred
-    /// for nothing at all.
-    fn apart(&self, selector: &BTreeMap<String, String>) -> Affinity {
+    /// Rather in another zone than the others, unless what is asked for says how they are kept apart. No spread constraint: it
+    /// would leave machines without a zone's label out.
+    fn apart(&self, selector: &BTreeMap<String, String>, given: Option<&Affinity>) -> Affinity {
+        let given = given.cloned().unwrap_or_default();
+        if given.pod_anti_affinity.is_some() {
+            return given;
+        }
         let term = |key: &str, weight| WeightedPodAffinityTerm {
             weight,
             pod_affinity_term: PodAffinityTerm {
@@ -192,7 +196,7 @@ impl Builder<'_> {
                 preferred_during_scheduling_ignored_during_execution: Some(preferred),
                 ..PodAntiAffinity::default()
             }),
-            ..Affinity::default()
+            ..given
         }
     }
 

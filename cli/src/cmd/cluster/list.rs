@@ -46,7 +46,14 @@ impl Args {
                     header.insert(0, "NAMESPACE");
                 }
                 if wide {
-                    header.extend(["LEADER", "CHUNKS", "UNDER-REPLICATED", "MISSING", "IMAGE"]);
+                    header.extend([
+                        "PROGRESSING",
+                        "LEADER",
+                        "CHUNKS",
+                        "UNDER-REPLICATED",
+                        "MISSING",
+                        "IMAGE",
+                    ]);
                 }
                 header.push("AGE");
                 List::table(&header, &[])
@@ -90,7 +97,9 @@ fn row(cluster: &DfsCluster, with_namespace: bool, wide: bool) -> Vec<String> {
     ]);
     if wide {
         let chunks = status.chunks.as_ref();
+        let progressing = status.condition(condition::PROGRESSING);
         row.extend([
+            progressing.map_or_else(unknown, |condition| condition.reason.clone()),
             names.as_ref().and_then(|nodes| nodes.leader.clone()).unwrap_or_else(unknown),
             chunks.map_or_else(unknown, |chunks| chunks.total.to_string()),
             chunks.map_or_else(unknown, |chunks| chunks.under_replicated.to_string()),
@@ -113,7 +122,7 @@ mod tests {
         let mut cluster = DfsCluster::new("main", DfsClusterSpec::new(Vec::new()));
         cluster.metadata.namespace = Some("prod".to_owned());
         assert_eq!(row(&cluster, true, false), ["prod", "main", "-", "-", "-", "-", "-", "-", "-"]);
-        assert_eq!(row(&cluster, false, true).len(), 13);
+        assert_eq!(row(&cluster, false, true).len(), 14);
         cluster.status = Some(DfsClusterStatus {
             name_nodes: Some(NameNodeStatus { desired: 3, ready: 2, updated: 3, leader: None }),
             ..DfsClusterStatus::default()

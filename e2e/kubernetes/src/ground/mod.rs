@@ -23,6 +23,8 @@ pub(crate) use machines::{Machines, Signal};
 
 use crate::site::LABEL;
 
+/// Label of machines with the zone that a scenario says they are in; nobody else's, so that it works everywhere.
+pub(crate) const ZONE_LABEL: &str = "dfs.dev.e2e/zone";
 /// Value of the annotation [`LABEL`] of a machine that the tests let take no more pods.
 const CORDONED: &str = "cordoned";
 
@@ -229,12 +231,22 @@ impl Ground {
         Ok(())
     }
 
+    /// Says in which zone of the tests' own a machine is; `None`: in none.
+    pub(crate) async fn set_zone(&self, machine: &str, zone: Option<&str>) -> Result<()> {
+        let patch = json!({ "metadata": { "labels": { ZONE_LABEL: zone } } });
+        self.nodes().patch(machine, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
     /// Ends what a scenario, or a run that was killed, did to machines and operator and did not undo.
     pub(crate) async fn restore(&self) -> Result<()> {
         for node in self.nodes().list(&ListParams::default()).await? {
             let name = node.name_any();
             if node.annotations().get(LABEL).is_some_and(|mark| mark == CORDONED) {
                 self.uncordon(&name).await?;
+            }
+            if node.labels().contains_key(ZONE_LABEL) {
+                self.set_zone(&name, None).await?;
             }
             if let Some(machines) = self.machines
                 && !machines.runs(&name).await?

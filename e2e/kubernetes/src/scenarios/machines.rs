@@ -1,21 +1,24 @@
 //! Machines that are drained, and machines that lose power with all their pods.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dfs_client::{MemberRole, NodeState};
+use dfs_client::{CreateOptions, MemberRole, NodeState};
 use dfs_e2e::wait;
 use dfs_failure::cluster::{Capability, Daemon};
 use dfs_failure::files::options;
 use dfs_failure::health::{self, patience};
-use dfs_failure::stage::{Played, Stage, degraded, told};
+use dfs_failure::stage::{Played, Stage, degraded, done, told};
 use dfs_failure::traffic::Traffic;
 use dfs_failure::{Cluster as _, Scenario};
 use dfs_kubernetes::names::Component;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{EvictParams, ListParams};
+use serde_json::json;
 
 use super::{GROUP, cluster};
+use crate::ground::ZONE_LABEL;
 use crate::pods::Pods;
 
 pub(super) fn list() -> Vec<Scenario> {
@@ -38,6 +41,15 @@ pub(super) fn list() -> Vec<Scenario> {
             shape: GROUP,
             leaves_whole: true,
             play: |stage| Box::pin(stopped(stage)),
+        },
+        Scenario {
+            name: "zones",
+            group: NAME,
+            title: "machines are labelled with zones: each file is in two of them",
+            needs: &[],
+            shape: GROUP,
+            leaves_whole: true,
+            play: |stage| Box::pin(zones(stage)),
         },
     ]
 }
@@ -210,4 +222,62 @@ async fn without_it(stage: &Stage, there: &[String], since: Instant, traffic: Tr
         })
         .await?;
     traffic.end(stage).await
+}
+
+/// Files that are written when the zones are known. Placed by machine alone, about a third would be in one zone.
+const FILES: usize = 16;
+
+async fn zones(stage: &Stage) -> Played {
+    let near = stage
+        .step("machines get labels, and the cluster is told which label is the zone's", async {
+            let pods = cluster(stage)?;
+            let mut machines = pods.ground.workers().await?;
+            let far = machines.pop().filter(|_| machines.len() >= 2).context("this takes three workers")?;
+            for machine in &machines {
+                pods.ground.set_zone(machine, Some("near")).await?;
+            }
+            pods.ground.set_zone(&far, Some("far")).await?;
+            pods.change(json!({ "placement": { "zoneLabel": ZONE_LABEL } })).await?;
+            pods.settle(3 * patience()).await?;
+            let note = format!("{} are near, {far} is far", machines.join(" and "));
+            told(machines, note)
+        })
+        .await?;
+    stage
+        .step("every DataNode says the zone of its machine", async {
+            let pods = cluster(stage)?;
+            for daemon in stage.datanodes().await? {
+                let machine = pods.machine(&pods.pod(daemon)).await?;
+                let zone = if near.contains(&machine) { "near" } else { "far" };
+                let found = health::node(&stage.dfs, stage.cluster.as_ref(), daemon).await?.node.location;
+                ensure!(
+                    found.starts_with(&format!("/{zone}/")),
+                    "{daemon} on {machine} says it is in '{found}'"
+                );
+            }
+            done(())
+        })
+        .await?;
+    stage
+        .step("files with two replicas are in both zones, each of them", async {
+            let folder = stage.path("two")?;
+            let options = CreateOptions { replication: Some(2), ..options() };
+            for number in 0..FILES {
+                let path = folder.join(&number.to_string())?;
+                stage.files.put(&stage.dfs, &path, stage.content(10_000), options.clone()).await?;
+            }
+            let fsck = health::until_clean(&stage.dfs).await?;
+            let new = fsck.chunks.iter().filter(|(path, _)| path.starts_with(folder.as_str()));
+            let mut count = 0;
+            for (path, chunk) in new {
+                let zones: BTreeSet<_> =
+                    chunk.nodes.iter().filter_map(|node| node.location.split('/').nth(1)).collect();
+                ensure!(zones == BTreeSet::from(["far", "near"]), "{path} is in {zones:?} only");
+                count += 1;
+            }
+            ensure!(count == FILES, "only {count} of {FILES} files were found");
+            told((), format!("{count} files"))
+        })
+        .await?;
+    stage.all_is_there("every file is there").await
 }

@@ -7,6 +7,7 @@ mod machines;
 mod operator;
 mod pods;
 mod program;
+mod specs;
 
 use std::any::Any;
 use std::sync::LazyLock;
@@ -20,8 +21,15 @@ use crate::pods::Pods;
 /// All of them.
 pub(crate) fn all() -> &'static [Scenario] {
     static ALL: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
-        let groups =
-            [life::list(), pods::list(), machines::list(), operator::list(), cost::list(), chart::list()];
+        let groups = [
+            life::list(),
+            pods::list(),
+            machines::list(),
+            operator::list(),
+            specs::list(),
+            cost::list(),
+            chart::list(),
+        ];
         groups.into_iter().flatten().chain(dfs_failure::scenarios::all().iter().cloned()).collect()
     });
     &ALL

@@ -1,8 +1,10 @@
 //! Pods that are deleted, with and without a word, while clients work.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use dfs_client::{MemberRole, NamenodeMember};
 use dfs_e2e::wait;
 use dfs_failure::cluster::Daemon;
 use dfs_failure::files::options;
@@ -57,6 +59,15 @@ pub(super) fn list() -> Vec<Scenario> {
             shape: GROUP,
             leaves_whole: true,
             play: |stage| Box::pin(leader_deleted(stage)),
+        },
+        Scenario {
+            name: "namenode-claim-deleted",
+            group: NAME,
+            title: "of three NameNodes the leader's pod and claim are deleted: it joins the others anew",
+            needs: &[],
+            shape: GROUP,
+            leaves_whole: true,
+            play: |stage| Box::pin(namenode_lost(stage)),
         },
     ]
 }
@@ -135,7 +146,7 @@ async fn deleted(stage: &Stage, how: How) -> Played {
                     .filter(|(_, chunk)| {
                         let was = before.chunks.iter().find(|(_, was)| was.chunk == chunk.chunk);
                         let ids = |chunk: &dfs_client::FsckChunk| {
-                            chunk.nodes.iter().map(|node| node.id).collect::<std::collections::BTreeSet<_>>()
+                            chunk.nodes.iter().map(|node| node.id).collect::<BTreeSet<_>>()
                         };
                         was.is_some_and(|(_, was)| ids(was) != ids(chunk))
                     })
@@ -179,4 +190,55 @@ async fn leader_deleted(stage: &Stage) -> Played {
         traffic.end(stage).await?;
     }
     Ok(())
+}
+
+async fn namenode_lost(stage: &Stage) -> Played {
+    stage.fill_with(6, 700_000).await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 1).await?;
+    let (victim, uid, before, since) = stage
+        .step("the leader's pod is deleted, and its claim", async {
+            let before = stage.dfs.namenodes().await?;
+            let victim = stage.cluster.leader().await?;
+            let uid = delete(stage, victim, How::WithItsClaim).await?;
+            told((victim, uid, before, Instant::now()), victim.to_string())
+        })
+        .await?;
+    stage
+        .step("it is empty, joins the two others anew and votes", async {
+            let pods = cluster(stage)?;
+            pods.until_replaced(victim, &uid).await?;
+            let after = wait::until("three vote, one of them new", patience(), || async {
+                let group = stage.dfs.namenodes().await?;
+                let votes = |member: &NamenodeMember| {
+                    matches!(member.role, MemberRole::Leader | MemberRole::Follower)
+                };
+                let votes: BTreeSet<_> =
+                    group.members.iter().filter(|member| votes(member)).map(|member| member.id).collect();
+                let known = before.members.iter().filter(|member| votes.contains(&member.id)).count();
+                ensure!((votes.len(), known, group.members.len()) == (3, 2, 3), "{:?}", group.members);
+                anyhow::Ok(group)
+            })
+            .await?;
+            let took = stage.recovered(since);
+            let new = after.members.iter().map(|member| member.id).max().context("nobody is there")?;
+            told((), format!("as member {new}, {:.1} s after the loss", took.as_secs_f64()))
+        })
+        .await?;
+    traffic.end(stage).await?;
+    stage
+        .step("it can lead", async {
+            let pods = cluster(stage)?;
+            let group = stage.dfs.namenodes().await?;
+            let new = group.members.iter().map(|member| member.id).max();
+            stage.dfs.transfer_leader(new).await?;
+            wait::until("it leads", patience(), || async {
+                let leader = pods.leader().await?;
+                ensure!(leader == victim, "{leader} does");
+                anyhow::Ok(())
+            })
+            .await?;
+            done(())
+        })
+        .await?;
+    stage.all_is_there("every file is there").await
 }
