@@ -211,6 +211,18 @@ impl Planner<'_> {
         std::iter::once(self.name.namenodes()).chain(pools).collect()
     }
 
+    /// The claim that a pod waits for: its scheduler does not say which, nor that a StorageClass is misspelled.
+    fn volume_awaited(&self, pod: &str, set: &SetView) -> Option<String> {
+        set.claims.iter().find_map(|(volume, template)| {
+            let claim = ClusterName::claim(volume, pod);
+            self.observed.claims.get(&claim).filter(|view| view.capacity == 0)?;
+            Some(match &template.class {
+                Some(class) => format!("; claim {claim} waits for a volume of StorageClass {class}"),
+                None => format!("; claim {claim} waits for a volume of the default StorageClass"),
+            })
+        })
+    }
+
     /// Tells of pods that do not serve yet, if nothing else tells of them.
     fn starting(&self, plan: &mut Plan) {
         for set in self.sets() {
@@ -221,7 +233,10 @@ impl Planner<'_> {
             for (name, pod) in self.observed.pods_of(&set, view.replicas) {
                 let what = match pod {
                     Some(pod) if pod.ready => continue,
-                    Some(PodView { trouble: Some(trouble), .. }) => format!("pod {name}: {trouble}"),
+                    Some(PodView { trouble: Some(trouble), .. }) => {
+                        let why = self.volume_awaited(&name, view).unwrap_or_default();
+                        format!("pod {name}: {trouble}{why}")
+                    }
                     Some(_) => format!("pod {name} to serve"),
                     None => format!("pod {name} to be made"),
                 };

@@ -474,6 +474,15 @@ fn pods_that_do_not_serve_are_told_of_with_their_trouble() {
     world.pod("main-datanode-hot-1").trouble = Some("ImagePullBackOff: no such image".to_owned());
     assert_eq!(world.waits(), ["pod main-datanode-hot-1: ImagePullBackOff: no such image"]);
     assert_eq!(world.plan().work(), Some(Work::Starting));
+    world.pod("main-datanode-hot-1").trouble = Some("not scheduled: unbound claims".to_owned());
+    world.observed.claims.get_mut("d0-main-datanode-hot-1").unwrap().capacity = 0;
+    assert_eq!(
+        world.waits(),
+        [
+            "pod main-datanode-hot-1: not scheduled: unbound claims; claim d0-main-datanode-hot-1 waits for a volume of the \
+          default StorageClass"
+        ]
+    );
     let nothing = Observed::default();
     let plan = plan(&world.name, &world.spec, &nothing, None);
     assert_eq!(plan.waiting.len(), 2, "two StatefulSets: {plan:?}");

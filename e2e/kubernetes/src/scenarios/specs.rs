@@ -110,7 +110,11 @@ fn disobeyed(claims_can_grow: bool) -> Vec<(&'static str, Value, &'static str, &
 fn hopeless() -> Vec<Wrong> {
     vec![
         ("/spec/image", json!({ "tag": "none-such", "pullPolicy": "Never" }), "ErrImageNeverPull"),
-        ("/spec/nameNode/storage/storageClassName", json!("none-such"), "none-such"),
+        (
+            "/spec/nameNode/storage/storageClassName",
+            json!("none-such"),
+            "waits for a volume of StorageClass none-such",
+        ),
         (
             "/spec/nameNode/template/spec/nodeSelector",
             json!({ "none-such": "yes" }),
