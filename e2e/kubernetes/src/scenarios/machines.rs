@@ -250,10 +250,7 @@ async fn zones(stage: &Stage) -> Played {
                 let machine = pods.machine(&pods.pod(daemon)).await?;
                 let zone = if near.contains(&machine) { "near" } else { "far" };
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), daemon).await?.node.location;
-                ensure!(
-                    found.starts_with(&format!("/{zone}/")),
-                    "{daemon} on {machine} says it is in '{found}'"
-                );
+                ensure!(found == format!("/{zone}"), "{daemon} on {machine} says it is in '{found}'");
             }
             done(())
         })

@@ -115,11 +115,7 @@ fn hopeless() -> Vec<Wrong> {
             json!("none-such"),
             "waits for a volume of StorageClass none-such",
         ),
-        (
-            "/spec/nameNode/template/spec/nodeSelector",
-            json!({ "none-such": "yes" }),
-            "node affinity/selector",
-        ),
+        ("/spec/nameNode/template/nodeSelector", json!({ "none-such": "yes" }), "node affinity/selector"),
     ]
 }
 
