@@ -34,10 +34,7 @@ impl<'a> View<'a> {
         parent: InodeId,
         name: &str,
     ) -> rusqlite::Result<Option<Arc<Inode>>> {
-        let changed = match self.changed.is_empty() {
-            true => None,
-            false => self.changed.get(&Key { parent, name: name.into() }),
-        };
+        let changed = self.changed.get(&Key { parent, name: name.into() });
         if let Some(Some(inode)) = changed {
             return Ok(Some(inode.clone()));
         }
