@@ -1,6 +1,7 @@
 //! Calls to the NameNodes: finding the leader, trying again, request ids.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,9 +26,12 @@ use crate::retry::{Backoff, Patience};
 
 /// Time for one try of one call; a server that waits for something itself answers before.
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Silence of a NameNode after which another one is asked as well: longer than a leader takes for almost any call,
-/// shorter than anybody likes to wait for one that hangs.
+/// Silence of a NameNode that answered before, after which another one is asked as well: longer than a leader takes for
+/// almost any call, shorter than anybody likes to wait for one that hangs.
 const SILENCE: Duration = Duration::from_millis(1_500);
+/// The same for one that has not answered this client yet, or no longer does: nobody knows whether it runs. Longer than a
+/// connection and a quick call take, and all that a new process loses to a NameNode that is dead.
+const FIRST_SILENCE: Duration = Duration::from_millis(100);
 
 /// The NameNodes of one cluster, of which one leads.
 #[derive(Debug)]
@@ -112,21 +116,35 @@ impl NameNode {
         let call = |channel, context| call(namespace_client(channel), context);
         // The leader is told too: its database may be a moment behind what a follower has shown.
         let seen = self.follower_reads.then(|| self.applied.load(Ordering::Relaxed));
-        if seen.is_some()
-            && let Some(address) = self.peers.turn()
-        {
-            let context = v1::Context { follower_read_at: seen, ..self.context() };
-            match self.attempt(&address, SILENCE.min(patience.total), context, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(Refusal { error, .. }) if is_answer(error.code) => return Err(error),
-                Err(Refusal { error, .. }) => {
-                    debug!(%error, code = %error.code, %address, "no answer to a read, asking the leader");
-                }
-            }
-        }
-        let call =
+        let to_leader =
             |channel, context: v1::Context| call(channel, v1::Context { follower_read_at: seen, ..context });
-        self.lead(patience, call).await
+        let Some(address) = seen.and_then(|_| self.peers.turn()) else {
+            return self.lead(patience, to_leader).await;
+        };
+        let limit = TRY_TIMEOUT.min(patience.total);
+        let context = v1::Context { follower_read_at: seen, ..self.context() };
+        let mut follower = pin!(self.attempt(&address, limit, context, &call));
+        let silence = silence(&self.peers, &address);
+        let refusal = match tokio::time::timeout(silence, &mut follower).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(refusal)) => refusal,
+            Err(_silent) => tokio::select! {
+                answer = &mut follower => match answer {
+                    Ok(answer) => return Ok(answer),
+                    Err(refusal) => refusal,
+                },
+                answer = self.lead(patience, to_leader) => {
+                    self.peers.lost(&address);
+                    return answer;
+                }
+            },
+        };
+        let Refusal { error, .. } = refusal;
+        if is_answer(error.code) {
+            return Err(error);
+        }
+        debug!(%error, code = %error.code, %address, "no answer to a read, asking the leader");
+        self.lead(patience, to_leader).await
     }
 
     /// One call of the `Admin` service, which the leader answers.
@@ -161,17 +179,47 @@ impl NameNode {
         let started = Instant::now();
         let mut backoff = Backoff::searching(patience.total);
         loop {
-            let mut error = FsError::new(ErrorCode::Unavailable, "no NameNode is known");
-            for address in self.peers.all() {
-                let left = backoff.deadline().saturating_duration_since(Instant::now());
-                match self.members_at(&address, left).await {
-                    Ok(reply) => return Ok((address, reply)),
-                    Err(refused) if may_succeed_later(refused.code) => error = refused,
-                    Err(refused) => return Err(refused),
-                }
-            }
+            let error = match self.members_of_any(backoff.deadline()).await {
+                Err(error) if may_succeed_later(error.code) => error,
+                answer => return answer,
+            };
             if !backoff.pause().await {
                 return Err(self.gave_up(error, started.elapsed()));
+            }
+        }
+    }
+
+    /// Asks every NameNode known for the members until one answers: the next one as soon as the one before refuses or is
+    /// silent.
+    async fn members_of_any(&self, deadline: Instant) -> FsResult<(Address, v1::NamenodesReply)> {
+        let mut error = FsError::new(ErrorCode::Unavailable, "no NameNode is known");
+        let mut tries = FuturesUnordered::new();
+        let mut rest = self.peers.all().into_iter();
+        let mut silent_at = None;
+        loop {
+            if silent_at.is_none_or(|at| at <= Instant::now())
+                && let Some(address) = rest.next()
+            {
+                let silence = silence(&self.peers, &address);
+                silent_at = Some(Instant::now() + silence);
+                let limit = SILENCE.min(deadline.saturating_duration_since(Instant::now()));
+                tries.push(async move {
+                    let answer = self.members_at(&address, limit).await;
+                    (address, answer)
+                });
+            }
+            tokio::select! {
+                biased;
+                answered = tries.next() => match answered {
+                    Some((address, Ok(reply))) => return Ok((address, reply)),
+                    Some((_, Err(refused))) if may_succeed_later(refused.code) => {
+                        error = refused;
+                        silent_at = None;
+                    }
+                    Some((_, Err(refused))) => return Err(refused),
+                    None => return Err(error),
+                },
+                () = until(silent_at), if rest.len() > 0 => {}
             }
         }
     }
@@ -198,9 +246,9 @@ impl NameNode {
     /// Tries a call that the leader answers, with the same request id each time, until it succeeds, fails for good or
     /// patience ends.
     ///
-    /// A try that gets no answer for [`SILENCE`] goes on while others are asked: a leader may take its time, one that
-    /// hangs has been replaced meanwhile. Whoever answers as leader wins; what an abandoned try did, or does later, is
-    /// not done again, as all tries are the same request.
+    /// A try that gets no answer for [`SILENCE`] goes on while others are asked ([`FIRST_SILENCE`] for a NameNode that never
+    /// answered): a leader may take its time, one that hangs has been replaced meanwhile. Whoever answers as leader wins;
+    /// what an abandoned try did, or does later, is not done again, as all tries are the same request.
     async fn lead<T, F, Fut>(&self, patience: Patience, call: F) -> FsResult<T>
     where
         F: Fn(Channel, v1::Context) -> Fut,
@@ -217,7 +265,19 @@ impl NameNode {
             if tries.is_empty() && search.ask_at >= deadline {
                 return Err(self.gave_up(failure, started.elapsed()));
             }
-            let ask = search.ask_at < deadline && search.under_way.len() < self.peers.count();
+            let may_ask = search.ask_at < deadline && search.under_way.len() < self.peers.count();
+            if may_ask && search.ask_at <= Instant::now() {
+                // Not by a timer: it would be rounded up to the next millisecond.
+                if let Some(address) = search.next() {
+                    let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+                    let (this, context, call) = (self, context.clone(), &call);
+                    tries.push(async move {
+                        let outcome = this.attempt(&address, limit, context, call).await;
+                        (address, outcome)
+                    });
+                }
+                continue;
+            }
             let (address, refusal) = tokio::select! {
                 biased;
                 Some((address, outcome)) = tries.next(), if !tries.is_empty() => match outcome {
@@ -227,17 +287,7 @@ impl NameNode {
                     }
                     Err(refusal) => (address, refusal),
                 },
-                () = tokio::time::sleep_until(search.ask_at), if ask => {
-                    if let Some(address) = search.next() {
-                        let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-                        let (this, context, call) = (self, context.clone(), &call);
-                        tries.push(async move {
-                            let outcome = this.attempt(&address, limit, context, call).await;
-                            (address, outcome)
-                        });
-                    }
-                    continue;
-                }
+                () = tokio::time::sleep_until(search.ask_at), if may_ask => continue,
             };
             let Refusal { error, leader } = refusal;
             debug!(%error, code = %error.code, %address, "namenode call failed");
@@ -293,8 +343,11 @@ impl NameNode {
             let text = format!("the NameNode at {address} did not answer within {limit:?}");
             Err(FsError::new(ErrorCode::Unavailable, text).into())
         });
-        if let Err(Refusal { error: FsError { code: ErrorCode::Unavailable, .. }, .. }) = &answer {
-            self.peers.lost(address);
+        match &answer {
+            Err(Refusal { error: FsError { code: ErrorCode::Unavailable, .. }, .. }) => {
+                self.peers.lost(address);
+            }
+            Ok(_) | Err(_) => self.peers.answered(address),
         }
         answer
     }
@@ -316,6 +369,18 @@ impl NameNode {
             error.message
         );
         FsError::new(ErrorCode::Unavailable, message)
+    }
+}
+
+/// How long the one at `address` may be silent before another one is asked as well.
+fn silence(peers: &Peers, address: &Address) -> Duration {
+    if peers.has_answered(address) { SILENCE } else { FIRST_SILENCE }
+}
+
+/// Waits until `time`; without one, not at all.
+async fn until(time: Option<Instant>) {
+    if let Some(time) = time {
+        tokio::time::sleep_until(time).await;
     }
 }
 
@@ -368,21 +433,21 @@ impl<'a> Search<'a> {
         };
         self.asked.push(Arc::clone(&address));
         self.under_way.push(Arc::clone(&address));
-        self.ask_at = Instant::now() + SILENCE;
+        self.ask_at = Instant::now() + silence(self.peers, &address);
         Some(address)
     }
 
     /// This one does not lead or can't be reached; perhaps it knows who leads.
     fn refused(&mut self, address: &Address, leader: Option<&str>) {
         self.under_way.retain(|other| other != address);
-        let among = |list: &[Address]| list.iter().any(|other| leader == Some(&**other));
+        let among = |list: &[Address]| list.iter().find(|other| leader == Some(&***other)).cloned();
         self.ask_at = Instant::now();
-        if among(&self.under_way) {
+        if let Some(leader) = among(&self.under_way) {
             // It is being asked: a leader that only takes its time.
-            self.ask_at += SILENCE;
+            self.ask_at += silence(self.peers, &leader);
             return;
         }
-        let fresh = !among(&self.asked);
+        let fresh = among(&self.asked).is_none();
         if !leader.is_some_and(|leader| fresh && self.peers.follow(leader)) {
             self.peers.leave(address);
         }

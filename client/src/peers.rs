@@ -34,12 +34,14 @@ struct State {
 struct Peer {
     address: Address,
     channel: Option<Channel>,
+    /// Whether it answered lately: since it was found not to, if ever.
+    answered: bool,
     shunned_until: Option<Instant>,
 }
 
 impl Peer {
     fn at(address: Address) -> Self {
-        Self { address, channel: None, shunned_until: None }
+        Self { address, channel: None, answered: false, shunned_until: None }
     }
 }
 
@@ -163,10 +165,23 @@ impl Peers {
         }
     }
 
+    /// Notes that this one answered, whatever it said.
+    pub(crate) fn answered(&self, address: &Address) {
+        if let Some(peer) = self.lock().peer(address) {
+            peer.answered = true;
+        }
+    }
+
+    /// Whether this one answered when it was last asked.
+    pub(crate) fn has_answered(&self, address: &Address) -> bool {
+        self.lock().peer(address).is_some_and(|peer| peer.answered)
+    }
+
     /// Forgets the connection to one that did not answer.
     pub(crate) fn lost(&self, address: &Address) {
         if let Some(peer) = self.lock().peer(address) {
             peer.channel = None;
+            peer.answered = false;
             peer.shunned_until = Some(Instant::now() + SHUNNED);
         }
     }

@@ -23,7 +23,10 @@ impl Pace {
         if self.rate == 0 {
             return;
         }
-        sleep_until(self.next).await;
+        // A timer for a moment that is past or now may take up to a millisecond.
+        if self.next > Instant::now() {
+            sleep_until(self.next).await;
+        }
         self.next = Instant::now() + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
     }
 }

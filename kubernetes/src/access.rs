@@ -140,7 +140,8 @@ impl Access {
     /// A client of a cluster's file system, yet to be connected: every connection is a port-forward.
     pub fn builder(&self, cluster: &DfsCluster) -> Builder {
         let name = ClusterName::new(cluster.namespace().unwrap_or_default(), cluster.name_any());
-        Forward::builder(self.client.clone(), &name, cluster.spec.name_node.replicas)
+        let leader = cluster.status.as_ref().and_then(|status| status.name_nodes.as_ref()?.leader.as_deref());
+        Forward::builder(self.client.clone(), &name, cluster.spec.name_node.replicas, leader)
     }
 }
 

@@ -167,9 +167,12 @@ impl ClusterName {
 
     /// `HOST:PORT` of the first `replicas` NameNodes, in the order all of them are told.
     pub fn namenode_addresses(&self, replicas: u32) -> Vec<String> {
-        (0..replicas)
-            .map(|ordinal| format!("{}:{NAMENODE_PORT}", self.namenode_host(&self.namenode_pod(ordinal))))
-            .collect()
+        (0..replicas).map(|ordinal| self.namenode_address(ordinal)).collect()
+    }
+
+    /// `HOST:PORT` of the NameNode of this ordinal.
+    pub fn namenode_address(&self, ordinal: u32) -> String {
+        format!("{}:{NAMENODE_PORT}", self.namenode_host(&self.namenode_pod(ordinal)))
     }
 
     /// `HOST:PORT` under which a DataNode's pod announces itself.

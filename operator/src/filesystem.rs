@@ -95,7 +95,7 @@ impl FileSystems {
             Way::Direct => {
                 cluster.namenode_addresses(namenodes).into_iter().fold(Dfs::builder(), Builder::namenode)
             }
-            Way::Forward(client) => Forward::builder(client.clone(), cluster, namenodes),
+            Way::Forward(client) => Forward::builder(client.clone(), cluster, namenodes, None),
         };
         let dfs = builder
             .user(SUPERUSER)

@@ -1,5 +1,6 @@
 //! Several NameNodes: the leader moves, hangs, or is not asked at all.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dfs_client::{Builder, CreateOptions, Dfs, MemberRole};
@@ -293,4 +294,46 @@ async fn members_are_told_also_without_a_leader() {
     assert_eq!((group.members.len(), group.leader()), (3, None));
     assert_eq!(group.members[0].role, MemberRole::Unreachable);
     assert_eq!(group.members[0].pid, None);
+}
+
+/// Time stands still in this test unless something waits for it, and then it goes on to the next whole millisecond.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_nothing_to_wait_for_waits_for_no_timer() {
+    let cluster = Cluster::start(0).await;
+    let dfs = cluster.builder().connector(Arc::new(cluster.in_memory())).connect().await.unwrap();
+    touch(&dfs, "/a").await;
+    for _ in 0..20 {
+        // A timer for a moment that is now would be rounded up, but not on a whole millisecond.
+        tokio::time::advance(Duration::from_micros(500)).await;
+        let before = tokio::time::Instant::now();
+        dfs.stat(&path("/a")).await.unwrap();
+        assert_eq!(before.elapsed(), Duration::ZERO, "a call that is answered at once took time");
+    }
+}
+
+/// As above, time goes on only when everybody waits: these are no measurements.
+#[tokio::test(start_paused = true)]
+async fn a_new_client_asks_the_next_one_as_soon_as_the_first_is_silent() {
+    let cluster = Cluster::start_group(0, 3).await;
+    cluster.elect(2, true);
+    cluster.members[0].set(Mode::Hangs);
+    let new = || builder(&cluster, 3).connector(Arc::new(cluster.in_memory()));
+    let short = Duration::from_millis(200);
+    let started = tokio::time::Instant::now();
+    let dfs = new().connect().await.unwrap();
+    assert_eq!(cluster.members[0].calls("GetDefaults"), 1, "the first was asked");
+    touch(&dfs, "/a").await;
+    assert_eq!(cluster.members[0].calls("Create"), 0, "and is not any more");
+    assert!(started.elapsed() < short, "{:?}", started.elapsed());
+
+    let started = tokio::time::Instant::now();
+    assert_eq!(new().namenodes().await.unwrap().members.len(), 3);
+    assert!(started.elapsed() < short, "what is known of the group: {:?}", started.elapsed());
+
+    let dfs = new().follower_reads(true).connect().await.unwrap();
+    let started = tokio::time::Instant::now();
+    for _ in 0..6 {
+        dfs.stat(&path("/a")).await.unwrap();
+    }
+    assert!(started.elapsed() < short, "reads that any of them may answer: {:?}", started.elapsed());
 }

@@ -5,15 +5,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dfs_client::{Builder, Dfs};
+use dfs_client::{Builder, Connector, Dfs};
 use dfs_proto::convert::{Endpoint, to_status};
 use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsError, FsPath, NodeId};
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
+use tower::service_fn;
 
 use crate::datanode::{DataNode, Faults, Node, Replica, serve};
 use crate::group::{Administration, Gate, Member, Mode};
@@ -75,6 +79,7 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Arc<Member>>,
     /// What a backup sends.
     pub(crate) backup: Arc<Mutex<Vec<Result<v1::BackupPart, Status>>>>,
+    group: Group,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -91,6 +96,60 @@ pub(crate) fn content(length: usize) -> Vec<u8> {
             (state >> 56) as u8
         })
         .collect()
+}
+
+/// What all NameNodes of a cluster share.
+#[derive(Clone)]
+struct Group {
+    names: Arc<Mutex<Names>>,
+    nodes: Arc<Vec<Arc<Node>>>,
+    listed: Arc<Mutex<Vec<Arc<Member>>>>,
+    backup: Arc<Mutex<Vec<Result<v1::BackupPart, Status>>>>,
+}
+
+impl Group {
+    /// What one of them answers with.
+    fn router(&self, member: &Arc<Member>) -> Router {
+        let Self { names, nodes, listed, backup } = self.clone();
+        let service = NameNode { member: Arc::clone(member), names, nodes };
+        let administration = Administration { member: Arc::clone(member), members: listed, backup };
+        let namespace = v1::namespace_server::NamespaceServer::new(service);
+        let group = v1::namenodes_server::NamenodesServer::new(administration);
+        Server::builder()
+            .add_service(Gate { inner: namespace, member: Arc::clone(member) })
+            .add_service(Gate { inner: group, member: Arc::clone(member) })
+    }
+}
+
+/// The way to the NameNodes without a network: nothing on it waits for anything but the other end.
+pub(crate) struct InMemory(Group);
+
+impl std::fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InMemory").finish_non_exhaustive()
+    }
+}
+
+impl Connector for InMemory {
+    fn connect<'a>(
+        &'a self,
+        endpoint: tonic::transport::Endpoint,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Channel, tonic::transport::Error>> {
+        Box::pin(async move {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let served = stream::iter([Ok::<_, std::io::Error>(theirs)]).chain(stream::pending());
+            let listed = self.0.listed.lock().unwrap().clone();
+            let member = listed.iter().find(|member| member.address == address).unwrap();
+            tokio::spawn(self.0.router(member).serve_with_incoming(served));
+            let mut ours = Some(ours);
+            let open = service_fn(move |_| {
+                let taken = ours.take().ok_or_else(|| std::io::Error::other("the connection is used up"));
+                async move { taken.map(TokioIo::new) }
+            });
+            endpoint.connect_with_connector(open).await
+        })
+    }
 }
 
 impl Cluster {
@@ -143,21 +202,14 @@ impl Cluster {
             listeners.push(listener);
         }
         members[0].set(Mode::Leads);
-        let listed = Arc::new(Mutex::new(members.clone()));
-        let backup = Arc::default();
+        let group = Group {
+            names: Arc::clone(&names),
+            nodes: Arc::clone(&nodes),
+            listed: Arc::new(Mutex::new(members.clone())),
+            backup: Arc::default(),
+        };
         for (listener, member) in listeners.into_iter().zip(&members) {
-            let service =
-                NameNode { member: Arc::clone(member), names: Arc::clone(&names), nodes: Arc::clone(&nodes) };
-            let administration = Administration {
-                member: Arc::clone(member),
-                members: Arc::clone(&listed),
-                backup: Arc::clone(&backup),
-            };
-            let namespace = v1::namespace_server::NamespaceServer::new(service);
-            let group = v1::namenodes_server::NamenodesServer::new(administration);
-            let router = tonic::transport::Server::builder()
-                .add_service(Gate { inner: namespace, member: Arc::clone(member) })
-                .add_service(Gate { inner: group, member: Arc::clone(member) });
+            let router = group.router(member);
             let connections = Arc::clone(&member.connections);
             let incoming = TcpIncoming::from(listener)
                 .with_nodelay(Some(true))
@@ -166,7 +218,8 @@ impl Cluster {
                 router.serve_with_incoming(incoming).await.unwrap();
             })));
         }
-        Self { address: members[0].address.clone(), names, nodes, members, backup, _tasks: tasks }
+        let backup = Arc::clone(&group.backup);
+        Self { address: members[0].address.clone(), names, nodes, members, backup, group, _tasks: tasks }
     }
 
     /// Lets this member lead; the others know of it if `told`.
@@ -184,6 +237,11 @@ impl Cluster {
             .user("tester")
             .groups(vec![])
             .transfer_budget(Duration::from_secs(3))
+    }
+
+    /// The way to the NameNodes without a network.
+    pub(crate) fn in_memory(&self) -> InMemory {
+        InMemory(self.group.clone())
     }
 
     pub(crate) async fn connect(&self) -> Dfs {

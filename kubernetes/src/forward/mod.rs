@@ -77,9 +77,12 @@ impl Forward {
         Self { pods: Api::namespaced(client, &cluster.namespace), cluster }
     }
 
-    /// A client of the cluster, which has this many NameNodes, yet to be connected.
-    pub fn builder(client: Client, cluster: &ClusterName, namenodes: u32) -> Builder {
-        let addresses = cluster.namenode_addresses(namenodes);
+    /// A client of the cluster, which has this many NameNodes, yet to be connected. It begins with the pod `leader`, if
+    /// one is known that leads.
+    pub fn builder(client: Client, cluster: &ClusterName, namenodes: u32, leader: Option<&str>) -> Builder {
+        let mut pods: Vec<u32> = (0..namenodes).collect();
+        pods.sort_by_key(|ordinal| leader != Some(&*cluster.namenode_pod(*ordinal)));
+        let addresses: Vec<_> = pods.into_iter().map(|ordinal| cluster.namenode_address(ordinal)).collect();
         let forward = std::sync::Arc::new(Self::new(client, cluster.clone()));
         addresses.into_iter().fold(Dfs::builder().connector(forward), Builder::namenode)
     }

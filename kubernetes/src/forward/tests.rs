@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
@@ -89,9 +90,29 @@ async fn what_the_api_server_refuses_is_said_in_words() {
 
 #[tokio::test]
 async fn a_client_says_why_it_cannot_connect() {
-    let forward = Forward::builder(server(StatusCode::FORBIDDEN, "user may not"), &cluster(), 1);
+    let forward = Forward::builder(server(StatusCode::FORBIDDEN, "user may not"), &cluster(), 1, None);
     let error =
         forward.user("ann").call_budget(std::time::Duration::from_millis(100)).connect().await.unwrap_err();
     assert_eq!(error.code, dfs_types::ErrorCode::Unavailable);
     assert!(error.message.contains("pods/portforward"), "{error}");
+}
+
+#[tokio::test]
+async fn the_pod_that_is_known_to_lead_is_asked_first() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let answer = service_fn(move |request: Request<Body>| {
+        seen.lock().unwrap().push(request.uri().path().to_owned());
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let (client, name) = (Client::new(answer, "prod"), cluster());
+    for (leader, first) in [(Some("main-namenode-2"), 2), (Some("stranger"), 0), (None, 0)] {
+        asked.lock().unwrap().clear();
+        let builder = Forward::builder(client.clone(), &name, 3, leader).user("ann");
+        builder.call_budget(std::time::Duration::from_millis(300)).connect().await.unwrap_err();
+        let asked = asked.lock().unwrap();
+        assert!(asked[0].contains(&format!("/main-namenode-{first}/")), "{leader:?}: {asked:?}");
+    }
 }
