@@ -39,6 +39,20 @@ pub(crate) struct Limits {
     pub(crate) fetch: f64,
 }
 
+/// Takes as much memory as the measurements need, writes to each page, and gives it back. On a virtual machine the first
+/// use of a page may cost more than anything measured here, so it must not fall into what is measured first.
+pub(crate) fn touch_memory(bytes: u64) -> Result<()> {
+    let available = fs::read_to_string("/proc/meminfo")?
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .context("/proc/meminfo tells MemAvailable")?;
+    // The source, three replicas in the page cache, what comes back, and as much again for buffers and databases.
+    let wanted = (10 * bytes).min((available << 10) / 10 * 7);
+    let pieces: Vec<Vec<u8>> = (0..wanted / BUFFER as u64).map(|_| vec![1; BUFFER]).collect();
+    black_box(&pieces);
+    Ok(())
+}
+
 /// Measures every limit with `bytes` of data in `disk`, and `memory` for the fetched copy.
 pub(crate) fn measure(disk: &Path, memory: &Path, bytes: u64) -> Result<Limits> {
     let file = disk.join("limit");
@@ -213,7 +227,7 @@ fn crc32c() -> f64 {
 fn memcpy() -> f64 {
     // Larger than the caches, so that memory itself is measured.
     let source = noise(64 * BUFFER);
-    let mut target = vec![0; source.len()];
+    let mut target = vec![1; source.len()];
     repeat(source.len() as u64, || {
         target.copy_from_slice(black_box(&source));
         black_box(&target);

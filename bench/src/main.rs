@@ -1,5 +1,6 @@
 //! Benchmarks of a local cluster, beside what this machine can do. Nothing here asserts a time.
 
+mod degraded;
 mod failover;
 mod limits;
 mod metadata;
@@ -9,6 +10,7 @@ mod recovery;
 mod rig;
 mod table;
 mod transfer;
+mod yardsticks;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,6 +50,9 @@ struct Arguments {
     /// Folder for clusters and files; it should lie on the disk that is to be measured.
     #[arg(long, default_value = "data")]
     data: PathBuf,
+    /// Answers the yardsticks' echoes instead of measuring anything.
+    #[arg(long, hide = true)]
+    serve_echo: bool,
     /// Where to write the results as JSON.
     #[arg(long, default_value = "bench-results/latest.json")]
     json: PathBuf,
@@ -64,6 +69,8 @@ enum Part {
     Metadata,
     /// A large namespace.
     Namespace,
+    /// New commands while one of three NameNodes is dead.
+    Degraded,
     /// Three NameNodes whose leader is killed.
     Failover,
     /// Four DataNodes of which one is killed.
@@ -73,6 +80,9 @@ enum Part {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.serve_echo {
+        return yardsticks::serve().await;
+    }
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     std::fs::create_dir_all(&arguments.data)?;
     let bytes = arguments.mebibytes << 20;
@@ -81,13 +91,16 @@ async fn main() -> Result<()> {
     let scratch = tempfile::tempdir_in(&arguments.data)?;
     let memory =
         if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+    limits::touch_memory(bytes)?;
     let limits = limits::measure(scratch.path(), &memory, bytes)?;
+    let (yardsticks, rows) = yardsticks::measure(scratch.path(), &metadata::CLIENTS).await?;
     let mut results = Results {
         started: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
         cores: std::thread::available_parallelism()?.get(),
         limits,
-        rows: Vec::new(),
+        yardsticks,
+        rows,
         memory: Vec::new(),
         figures: Vec::new(),
     };
@@ -101,13 +114,20 @@ async fn main() -> Result<()> {
     for namenodes in arguments.namenodes.iter().copied().filter(|_| wanted(Part::Metadata)) {
         eprintln!("measuring metadata operations of {namenodes} NameNodes …");
         let rig = Rig::start(&arguments.data, namenodes, 3).await?;
-        let measured = metadata::operations(&rig, namenodes, &results.limits).await;
+        let measured = metadata::operations(&rig, namenodes, &results.limits, &results.yardsticks).await;
         rig.stop().await?;
         results.rows.extend(measured?);
     }
     if wanted(Part::Namespace) {
         eprintln!("filling a namespace with {} files …", arguments.files);
         results.figures.extend(namespace::measure(&arguments.data, arguments.files).await?);
+    }
+    if wanted(Part::Degraded) {
+        eprintln!("listing with one of three NameNodes dead …");
+        let rig = Rig::start(&arguments.data, 3, 3).await?;
+        let measured = degraded::measure(&rig).await;
+        rig.stop().await?;
+        results.figures.extend(measured?);
     }
     let mut errors = Vec::new();
     if wanted(Part::Failover) {

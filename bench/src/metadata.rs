@@ -11,9 +11,10 @@ use hdrhistogram::Histogram;
 use crate::limits::Limits;
 use crate::rig::Rig;
 use crate::table::{Row, Unit};
+use crate::yardsticks::Yardsticks;
 
 /// Numbers of clients.
-const CLIENTS: [usize; 3] = [1, 8, 32];
+pub(crate) const CLIENTS: [usize; 3] = [1, 8, 32];
 /// Entries of the directory that is listed.
 const LISTED: usize = 10_000;
 /// Seconds that each kind of operation is given.
@@ -112,6 +113,25 @@ async fn measure(
     Ok((done, start.elapsed(), all))
 }
 
+/// What no system that answers over this network, and that syncs what it acknowledges, could exceed. Many clients share an
+/// fsync, one client waits for it alone.
+fn limit(
+    work: Work,
+    clients: usize,
+    limits: &Limits,
+    yardsticks: &Yardsticks,
+) -> Option<(&'static str, f64)> {
+    let echo = yardsticks.grpc(clients)?;
+    let synced = 1.0 / (1.0 / echo + 1.0 / limits.fsyncs_per_second);
+    Some(match (work, clients) {
+        (Work::Stat, _) => ("tonic echo", echo),
+        (Work::Create, 1) => ("2 × (echo + fsync)", synced / 2.0),
+        (Work::Create, _) => ("2 tonic echoes", echo / 2.0),
+        (_, 1) => ("echo + fsync", synced),
+        (_, _) => ("tonic echo", echo),
+    })
+}
+
 fn row(name: &str, clients: usize, done: usize, time: Duration, latencies: &Histogram<u64>) -> Row {
     Row {
         work: format!("{name}, {clients} clients"),
@@ -126,7 +146,12 @@ fn row(name: &str, clients: usize, done: usize, time: Duration, latencies: &Hist
 }
 
 /// Every kind of operation at every number of clients, on a group of so many NameNodes.
-pub(crate) async fn operations(rig: &Rig, namenodes: u16, limits: &Limits) -> Result<Vec<Row>> {
+pub(crate) async fn operations(
+    rig: &Rig,
+    namenodes: u16,
+    limits: &Limits,
+    yardsticks: &Yardsticks,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let setup = rig.client().await?;
     for count in CLIENTS {
@@ -137,23 +162,23 @@ pub(crate) async fn operations(rig: &Rig, namenodes: u16, limits: &Limits) -> Re
             clients.push(rig.client().await?);
         }
         let (unbounded, none) = (vec![usize::MAX; count], vec![0; count]);
-        let (done, time, latencies) = measure(&clients, Work::Mkdir, &unbounded, &none, &round).await?;
-        rows.push(row(Work::Mkdir.name(), count, done.iter().sum(), time, &latencies));
-        let (created, time, latencies) = measure(&clients, Work::Create, &unbounded, &none, &round).await?;
-        rows.push(row(Work::Create.name(), count, created.iter().sum(), time, &latencies));
-        anyhow::ensure!(!created.contains(&0), "a client could not create a single file");
-        let (done, time, latencies) = measure(&clients, Work::Stat, &unbounded, &created, &round).await?;
-        rows.push(row(Work::Stat.name(), count, done.iter().sum(), time, &latencies));
-        let (renamed, time, latencies) = measure(&clients, Work::Rename, &created, &created, &round).await?;
-        rows.push(row(Work::Rename.name(), count, renamed.iter().sum(), time, &latencies));
-        let (done, time, latencies) = measure(&clients, Work::Delete, &renamed, &created, &round).await?;
-        rows.push(row(Work::Delete.name(), count, done.iter().sum(), time, &latencies));
-    }
-    // One durable operation at a time can't be faster than one fsync.
-    for row in
-        rows.iter_mut().filter(|row| row.work.ends_with(", 1 clients") && !row.work.starts_with("stat"))
-    {
-        row.limit = Some(("one fsync each", limits.fsyncs_per_second));
+        let mut files = none.clone();
+        for (work, bounded) in [
+            (Work::Mkdir, false),
+            (Work::Create, false),
+            (Work::Stat, false),
+            (Work::Rename, true),
+            (Work::Delete, true),
+        ] {
+            let counts = if bounded { &files } else { &unbounded };
+            let (done, time, latencies) = measure(&clients, work, counts, &files, &round).await?;
+            let limit = limit(work, count, limits, yardsticks);
+            rows.push(Row { limit, ..row(work.name(), count, done.iter().sum(), time, &latencies) });
+            if matches!(work, Work::Create | Work::Rename) {
+                anyhow::ensure!(!done.contains(&0), "a client could not {} a single file", work.name());
+                files = done;
+            }
+        }
     }
     rows.extend(list(rig, &setup).await?);
     setup.delete(&path("/bench".to_owned())?, true).await?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::limits::Limits;
 use crate::process::Usage;
+use crate::yardsticks::Yardsticks;
 
 /// One measured line.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +68,8 @@ pub(crate) struct Results {
     pub(crate) cores: usize,
     /// The machine's limits.
     pub(crate) limits: Limits,
+    /// What others can do on it.
+    pub(crate) yardsticks: Yardsticks,
     /// Rates.
     pub(crate) rows: Vec<Row>,
     /// Memory.
@@ -138,6 +141,11 @@ impl Results {
                 ("raw pipeline ×3", rate.show(limits.pipeline)),
                 ("raw pipeline ×3 + fsync", rate.show(limits.pipeline_fsync)),
                 ("raw fetch", rate.show(limits.fetch)),
+                (
+                    "SQLite, one row a synced transaction",
+                    Unit::PerSecond.show(self.yardsticks.sqlite_commits),
+                ),
+                ("SQLite, rows in transactions of 100", Unit::PerSecond.show(self.yardsticks.sqlite_rows)),
             ]
             .map(|(name, value)| vec![name.to_owned(), value])
             .to_vec(),

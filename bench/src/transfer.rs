@@ -27,7 +27,8 @@ struct Run {
     server_cpu: f64,
 }
 
-fn dfs_program() -> Result<PathBuf> {
+/// The `dfs` that was built with this program.
+pub(crate) fn dfs_program() -> Result<PathBuf> {
     let folder = std::env::current_exe()?;
     let program = folder.parent().context("the program lies in a folder")?.join("dfs");
     ensure!(program.exists(), "{} is missing: run `make build`", program.display());
