@@ -10,6 +10,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use crate::connect::Dfs;
 use crate::duty::{BalancerStatus, balancer_status, duty_state};
 use crate::error::incomplete;
+use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
 
 /// Whether a DataNode is heard of.
@@ -127,6 +128,10 @@ pub struct ClusterReport {
     pub quarantined: u64,
     /// How the balancer gets on.
     pub balancer: BalancerStatus,
+    /// Chunks whose recovery waits for a replica with everything that was acknowledged.
+    pub waiting_recoveries: u64,
+    /// The first of them; empty for all but superusers.
+    pub waiting: Vec<WaitingChunk>,
 }
 
 /// What to do about safe mode.
@@ -161,6 +166,8 @@ pub struct FsckChunk {
     pub under_construction: bool,
     /// Whether its replicas share a host, rack or zone without need.
     pub misplaced: bool,
+    /// What its recovery waits for, if it does.
+    pub wait: Option<RecoveryWait>,
 }
 
 /// A file as the file check found it.
@@ -197,10 +204,12 @@ pub struct FsckSummary {
     pub open_files: u64,
     /// Number of replicas.
     pub replicas: u64,
-    /// Whether every chunk has a good replica.
+    /// Whether every chunk has a good replica, and no recovery waits for one.
     pub healthy: bool,
     /// Chunks that have their replicas, but share a host, rack or zone without need.
     pub misplaced: u64,
+    /// Chunks whose recovery waits for a replica with everything that was acknowledged.
+    pub waiting: u64,
 }
 
 /// One item of [`Dfs::fsck`].
@@ -265,6 +274,7 @@ fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
         corrupt: chunk.corrupt,
         misplaced: chunk.misplaced,
         under_construction: chunk.under_construction,
+        wait: chunk.wait.map(recovery_wait).transpose()?,
     })
 }
 
@@ -289,6 +299,7 @@ fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
                 replicas,
                 healthy,
                 misplaced,
+                waiting,
             } = summary;
             Ok(FsckEntry::Summary(FsckSummary {
                 files,
@@ -303,6 +314,7 @@ fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
                 replicas,
                 healthy,
                 misplaced,
+                waiting,
             }))
         }
     }
@@ -338,6 +350,8 @@ impl Dfs {
             misplaced: report.misplaced,
             quarantined: report.quarantined,
             balancer: balancer_status(report.balancer.ok_or_else(|| incomplete("balancer"))?),
+            waiting_recoveries: report.waiting_recoveries,
+            waiting: waiting_chunks(report.waiting)?,
         })
     }
 

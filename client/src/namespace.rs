@@ -304,9 +304,6 @@ impl Dfs {
 
     /// Closes a file whose writer is gone, taking its lease. `false`: recovery is under way, ask again.
     pub async fn recover_lease(&self, path: &FsPath) -> FsResult<bool> {
-        let holder = &self.inner.holder;
-        let request =
-            ask!(self, recover_lease, RecoverLeaseRequest { path: path.to_string(), holder: holder.clone() });
-        Ok(request.await?.closed)
+        Ok(self.lease_recovery(path, false).await?.closed)
     }
 }

@@ -25,14 +25,16 @@ struct Choice {
     participants: Vec<usize>,
 }
 
-/// Chooses as HDFS does. Only the newest generation counts: what was acknowledged under it is in each of its replicas.
+/// Chooses as HDFS does, among replicas that have what was acknowledged; shorter ones have lost something and take no part.
+/// Only the newest generation of them counts: a chunk's bytes never change, so what was acknowledged under a later
+/// generation is in any replica that is long enough.
 /// A finalized replica's length is the chunk's; without one, everything acknowledged is in every replica that was being
 /// written, so the shortest of them has it all. Replicas that waited since a restart count only among themselves: a
 /// crash may have taken acknowledged bytes from some of them, while the writer's own checksums prove each one's length
-/// from its first byte on, so the longest are right. Replicas shorter than what was acknowledged have lost something and
-/// take no part. `None`: there is no usable replica.
+/// from its first byte on, so the longest are right. `None`: there is no usable replica.
 fn choose(replicas: &[ReplicaRecord], acknowledged: u64) -> Option<Choice> {
-    let usable = |replica: &&ReplicaRecord| replica.state != ReplicaState::Corrupt;
+    let usable =
+        |replica: &&ReplicaRecord| replica.state != ReplicaState::Corrupt && replica.length >= acknowledged;
     let generation = replicas.iter().filter(usable).map(|replica| replica.generation).max()?;
     let current = |state: ReplicaState| {
         replicas.iter().enumerate().filter(move |(_, replica)| {
@@ -198,6 +200,7 @@ mod tests {
         check_with(8, &[(1, 9, Rbw), (1, 7, Rbw), (1, 8, Rbw)], Some((8, &[0, 2])));
         check_with(8, &[(1, 7, Finalized), (1, 9, Rwr)], Some((9, &[1])));
         check_with(8, &[(1, 7, Rwr), (1, 7, Rbw)], None);
-        check_with(8, &[(2, 7, Rwr), (1, 9, Rwr)], None);
+        check_with(8, &[(2, 7, Rwr), (1, 9, Rwr)], Some((9, &[1])));
+        check_with(8, &[(2, 7, Rwr), (1, 7, Rwr)], None);
     }
 }

@@ -87,6 +87,7 @@ pub fn numbers(sum: &FsckSummary) -> String {
         ("corrupt", sum.corrupt),
         ("misplaced", sum.misplaced),
         ("open files", sum.open_files),
+        ("waiting", sum.waiting),
     ];
     let parts: Vec<_> = parts
         .iter()

@@ -108,6 +108,16 @@ fn surplus_that_nobody_deletes_is_found() -> Result<()> {
 }
 
 #[test]
+fn a_namenode_that_forgets_what_was_synced_is_found() -> Result<()> {
+    is_found(
+        "synced-tail-away",
+        "forgets-synced",
+        "the other waits, and the cluster says for what",
+        "it is closed with 0 bytes",
+    )
+}
+
+#[test]
 fn a_quarantine_that_is_deleted_is_found() -> Result<()> {
     is_found("old-backup", "no-quarantine", "the newer chunks are still on every disk", "WERE DELETED")
 }

@@ -115,6 +115,7 @@ struct Pending {
     copy_bytes: IntGauge,
     deletions: IntGauge,
     quarantined: IntGauge,
+    waiting_recoveries: IntGauge,
     depending: IntGauge,
 }
 
@@ -128,6 +129,10 @@ impl Pending {
                 .gauge("pending_deletions", "Deletions of replicas ordered and not reported yet")?,
             quarantined: meter
                 .gauge("quarantined_replicas", "Replicas that are kept though no such chunk was ever made")?,
+            waiting_recoveries: meter.gauge(
+                "recoveries_waiting",
+                "Chunks of files without a writer that wait for a replica with all that was acknowledged; on the leader",
+            )?,
             depending: meter.gauge(
                 "depending_chunks",
                 "Chunks to be copied or closed before DataNodes can leave or rest",
@@ -140,6 +145,7 @@ impl Pending {
         set(&self.copy_bytes, totals.pending_copy_bytes);
         set(&self.deletions, totals.pending_deletions);
         set(&self.quarantined, totals.quarantined);
+        set(&self.waiting_recoveries, totals.waiting_recoveries);
         set(&self.depending, nodes.iter().map(|node| node.depending_chunks).sum());
     }
 }

@@ -14,12 +14,15 @@ enum Bug {
     NoDeletions,
     /// Replicas of no known chunk are deleted, whatever they may be.
     NoQuarantine,
+    /// A recovery ends with whatever the DataNodes that are known have, as if nothing had been acknowledged.
+    ForgetsSynced,
 }
 
 static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").as_deref() {
     Ok("no-copies") => Some(Bug::NoCopies),
     Ok("no-deletions") => Some(Bug::NoDeletions),
     Ok("no-quarantine") => Some(Bug::NoQuarantine),
+    Ok("forgets-synced") => Some(Bug::ForgetsSynced),
     Ok(_) | Err(_) => None,
 });
 
@@ -28,6 +31,11 @@ pub(crate) fn before_commands(cluster: &mut Cluster) {
     if *CHOSEN == Some(Bug::NoQuarantine) {
         cluster.delete_quarantined(&[], usize::MAX);
     }
+}
+
+/// Whether what was acknowledged is forgotten.
+pub(crate) fn forgets_synced() -> bool {
+    *CHOSEN == Some(Bug::ForgetsSynced)
 }
 
 /// The commands that a DataNode gets in truth.

@@ -1,4 +1,4 @@
-//! `dfs admin`: the group of NameNodes, DataNodes' duties, and backups of the metadata.
+//! `dfs admin`: the group of NameNodes, DataNodes' duties, files without a writer, and backups of the metadata.
 
 use std::path::PathBuf;
 
@@ -37,6 +37,8 @@ enum Command {
     Node(super::node::Args),
     /// Shows and deletes replicas of chunks that the namespace does not know.
     Quarantine(super::quarantine::Args),
+    /// Closes a file whose writer is gone, or says what that waits for.
+    RecoverLease(super::recover_lease::Args),
     /// Copies the metadata, as of one moment, to a local file while the cluster goes on.
     #[command(after_help = "\
 The file is complete or not there at all. 'dfs-namenode restore --dir DIR FILE' makes a new NameNode directory of it.")]
@@ -104,6 +106,7 @@ impl Args {
             }
             Command::Node(args) => return args.run(context).await,
             Command::Quarantine(args) => return args.run(context).await,
+            Command::RecoverLease(args) => return args.run(context).await,
             Command::Backup { file, force } => {
                 let BackupSummary { cluster, applied, length } =
                     context.dfs().await?.backup(&file, force).await?;

@@ -6,6 +6,7 @@ use dfs_types::{FsError, FsPath};
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
+use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Outcome};
 use crate::glob::remote_path;
@@ -16,7 +17,8 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Compares what the namespace says with the replicas that the DataNodes have reported. Files with a problem are listed,
-or with --list those with the problems named. Exit status 0: every chunk has a good replica; 1: some have none.
+or with --list those with the problems named. Exit status 0: every chunk has a good replica; 1: some have none, or a file
+without a writer waits for bytes that were acknowledged.
 
 Examples:
   dfs fsck /
@@ -56,6 +58,8 @@ enum Kind {
     Misplaced,
     /// Open for writing.
     Open,
+    /// Without a writer, and no replica with everything that was acknowledged is known.
+    Waiting,
 }
 
 impl Kind {
@@ -68,6 +72,7 @@ impl Kind {
             Self::Over => has(Problem::OverReplicated),
             Self::Misplaced => file.chunks.iter().any(|chunk| chunk.misplaced),
             Self::Open => file.status.open,
+            Self::Waiting => has(Problem::Waiting),
         }
     }
 }
@@ -76,6 +81,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Problem {
+    Waiting,
     Missing,
     Corrupt,
     UnderReplicated,
@@ -87,7 +93,9 @@ impl Problem {
     fn of(chunk: &FsckChunk) -> Option<Self> {
         let (good, wanted) = (chunk.nodes.len(), u64::from(chunk.expected));
         let counting = (good as u64).saturating_sub(u64::from(chunk.leaving));
-        if chunk.under_construction {
+        if chunk.wait.is_some() {
+            Some(Self::Waiting)
+        } else if chunk.under_construction {
             None
         } else if good == 0 && chunk.corrupt > 0 {
             Some(Self::Corrupt)
@@ -111,6 +119,7 @@ impl Problem {
             leaving => format!(" ({leaving} on nodes being decommissioned)"),
         };
         match self {
+            Self::Waiting => chunk.wait.as_ref().map(recover_lease::sentence).unwrap_or_default(),
             Self::Missing => "no replica is known".to_owned(),
             Self::Corrupt => format!("all {} known replicas are corrupt", chunk.corrupt),
             Self::UnderReplicated => format!("{good} of {} replicas{leaving}", chunk.expected),
@@ -125,11 +134,11 @@ struct ShownFile<'a> {
     path: &'a str,
     length: u64,
     open: bool,
-    chunks: Vec<ShownChunk>,
+    chunks: Vec<ShownChunk<'a>>,
 }
 
 #[derive(Serialize)]
-struct ShownChunk {
+struct ShownChunk<'a> {
     chunk: u64,
     generation: u64,
     length: u64,
@@ -138,6 +147,7 @@ struct ShownChunk {
     leaving: u32,
     being_written: bool,
     problem: Option<Problem>,
+    wait: Option<ShownWait<'a>>,
     nodes: Vec<String>,
 }
 
@@ -155,6 +165,7 @@ struct ShownSummary {
     corrupt: u64,
     misplaced: u64,
     open_files: u64,
+    waiting: u64,
 }
 
 impl Args {
@@ -223,6 +234,7 @@ impl Args {
                 continue;
             }
             let state = match problem {
+                Some(Problem::Waiting) => Problem::Waiting.describe(chunk),
                 Some(problem) => problem.describe(chunk).to_uppercase(),
                 None if chunk.under_construction => "being written".to_owned(),
                 None => format!("{} replicas", chunk.nodes.len()),
@@ -277,6 +289,7 @@ fn shown(file: &FsckFile) -> ShownFile<'_> {
                 leaving: chunk.leaving,
                 being_written: chunk.under_construction,
                 problem: Problem::of(chunk),
+                wait: chunk.wait.as_ref().map(|wait| ShownWait::new(&file.path, chunk.chunk.0, wait)),
                 nodes: chunk.nodes.iter().map(dfs_client::Endpoint::address).collect(),
             })
             .collect(),
@@ -297,6 +310,7 @@ fn shown_summary(summary: &FsckSummary) -> ShownSummary {
         replicas,
         healthy,
         misplaced,
+        waiting,
     } = *summary;
     ShownSummary {
         healthy,
@@ -311,6 +325,7 @@ fn shown_summary(summary: &FsckSummary) -> ShownSummary {
         corrupt,
         misplaced,
         open_files,
+        waiting,
     }
 }
 
@@ -327,17 +342,24 @@ fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome
         ("Corrupt:", summary.corrupt.to_string()),
         ("Misplaced:", summary.misplaced.to_string()),
         ("Open files:", summary.open_files.to_string()),
+        ("Waiting:", summary.waiting.to_string()),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out.line(&crate::output::table(Vec::new(), rows, &[]))?;
-    let verdict = if summary.healthy { "HEALTHY" } else { "DAMAGED: some chunks have no good replica" };
+    let verdict = if summary.healthy {
+        "HEALTHY"
+    } else if summary.missing == 0 && summary.corrupt == 0 {
+        "WAITING: files without a writer lack bytes that were acknowledged"
+    } else {
+        "DAMAGED: some chunks have no good replica"
+    };
     out.line(&format!("{path} is {verdict}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use dfs_client::Endpoint;
-    use dfs_types::{ChunkId, GenStamp, NodeId};
+    use dfs_client::{Endpoint, RecoveryWait};
+    use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
 
     use super::*;
 
@@ -360,7 +382,9 @@ mod tests {
             corrupt,
             under_construction,
             misplaced,
+            wait: None,
         };
+        let wait = RecoveryWait { since: Millis(0), expected: 2, best: None, loss_accepted: false };
         let chunk = |good, corrupt, open| chunk_with(good, 0, corrupt, open, false);
         for (chunk, problem) in [
             (chunk(2, 0, false), None),
@@ -374,6 +398,8 @@ mod tests {
             (chunk_with(3, 1, 0, false, false), None),
             (chunk_with(2, 0, 0, false, true), Some(Problem::Misplaced)),
             (chunk_with(1, 0, 0, false, true), Some(Problem::UnderReplicated)),
+            (FsckChunk { wait: Some(wait.clone()), ..chunk(0, 0, true) }, Some(Problem::Waiting)),
+            (FsckChunk { wait: Some(wait), ..chunk(0, 1, false) }, Some(Problem::Waiting)),
         ] {
             assert_eq!(Problem::of(&chunk), problem, "{chunk:?}");
         }

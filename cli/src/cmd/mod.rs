@@ -22,6 +22,7 @@ pub(crate) mod mv;
 pub(crate) mod node;
 pub(crate) mod put;
 pub(crate) mod quarantine;
+pub(crate) mod recover_lease;
 pub(crate) mod report;
 pub(crate) mod rm;
 pub(crate) mod safemode;

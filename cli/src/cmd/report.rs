@@ -1,10 +1,11 @@
 //! `dfs report`.
 
 use clap::ArgAction;
-use dfs_client::{ClusterReport, NodeReport};
+use dfs_client::{ClusterReport, NodeReport, WaitingChunk};
 use serde::Serialize;
 
 use super::node::{duty_name, state_name};
+use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
 use crate::output::{Out, table};
@@ -40,6 +41,8 @@ struct Shown<'a> {
     open_files: u64,
     misplaced: u64,
     quarantined: u64,
+    waiting_recoveries: u64,
+    waiting: Vec<ShownWait<'a>>,
     balancer_running: bool,
     balanced: bool,
     nodes: Vec<ShownNode<'a>>,
@@ -109,6 +112,8 @@ fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> 
         open_files: report.open_files,
         misplaced: report.misplaced,
         quarantined: report.quarantined,
+        waiting_recoveries: report.waiting_recoveries,
+        waiting: ShownWait::all(&report.waiting),
         balancer_running: report.balancer.running,
         balanced: report.balancer.balanced,
         nodes,
@@ -191,11 +196,15 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
         ),
         ("Pending:", format!("{} copies, {} deletions", report.pending_copies, report.pending_deletions)),
         ("Quarantined:", quarantined(report.quarantined)),
+        ("Recovery:", waiting(report.waiting_recoveries)),
         ("Balancer:", super::balancer::sentence(&report.balancer)),
         ("DataNodes:", format!("{} live of {}", live.clone().count(), nodes.len())),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out.line(&table(Vec::new(), rows, &[]))?;
+    for WaitingChunk { path, chunk, wait } in &report.waiting {
+        out.line(&format!("  {path}: chunk {chunk} {}", recover_lease::sentence(wait)))?;
+    }
     if nodes.is_empty() {
         return Ok(());
     }
@@ -206,6 +215,13 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
     let rows = nodes.iter().map(|node| row(node, format)).collect();
     out.line("")?;
     out.line(&table(header, rows, &[3, 4, 5, 6, 7, 10, 11, 12, 13]))
+}
+
+fn waiting(chunks: u64) -> String {
+    match chunks {
+        0 => "no file without a writer waits for its bytes".to_owned(),
+        count => format!("{count} chunks of files without a writer wait for acknowledged bytes"),
+    }
 }
 
 fn quarantined(replicas: u64) -> String {

@@ -9,6 +9,7 @@ use dfs_e2e::{content, wait};
 use dfs_local::{Daemon, Options, TestCluster, programs};
 use dfs_types::{ErrorCode, FsPath};
 use futures_util::TryStreamExt;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -17,12 +18,16 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const DATANODES: [Daemon; 3] = [Daemon::DataNode(1), Daemon::DataNode(2), Daemon::DataNode(3)];
 const CHUNK: usize = 1 << 20;
 
-/// A cluster that is quick to judge nodes, with these limits of leases.
-async fn cluster(soft: &str, hard: &str) -> Result<TestCluster> {
+/// Arguments of a NameNode that is quick to judge nodes, with these limits of leases.
+fn quick(soft: &str, hard: &str, grace: &str) -> Vec<String> {
     let times = ["--heartbeat-interval", "200ms", "--stale-after", "1s", "--dead-after", "3s"];
     // A chunk that was allocated and that no node has begun is given up after that time.
-    let leases = ["--lease-soft-limit", soft, "--lease-hard-limit", hard, "--restart-grace", "10s"];
-    let namenode_args = [&times[..], &leases[..]].concat().into_iter().map(str::to_owned).collect();
+    let leases = ["--lease-soft-limit", soft, "--lease-hard-limit", hard, "--restart-grace", grace];
+    [&times[..], &leases[..]].concat().into_iter().map(str::to_owned).collect()
+}
+
+async fn cluster(soft: &str, hard: &str) -> Result<TestCluster> {
+    let namenode_args = quick(soft, hard, "10s");
     Ok(TestCluster::start(Options { namenode_args, ..Options::default() }).await?)
 }
 
@@ -191,4 +196,78 @@ async fn a_file_outlives_its_writer_and_its_nodes_between_two_chunks() -> Result
         check_content(&dfs, &path(&file), round, synced, synced + more).await?;
     }
     wait::until("the files are healthy", PATIENCE, || healthy(&dfs)).await
+}
+
+/// What `dfs admin recover-lease` answers in JSON, and its exit status.
+async fn recover_lease(cluster: &TestCluster, file: &str, more: &[&str]) -> Result<(Option<i32>, Value)> {
+    let namenode = cluster.namenode_addresses().await?.remove(0);
+    let output = Command::new(programs()?.join("dfs"))
+        .args(["--namenode", &namenode, "-o", "json", "admin", "recover-lease", file])
+        .args(more)
+        .output()
+        .await?;
+    let answer = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    Ok((output.status.code(), answer))
+}
+
+/// One DataNode with the only replicas, and a NameNode that is restarted while it is away. Answers with a file whose writer
+/// had synced so many bytes and is gone.
+async fn away() -> Result<(TestCluster, &'static str, usize)> {
+    let mut namenode_args = quick("1s", "2s", "2s");
+    namenode_args.extend(["--min-replicas", "1", "--default-replication", "1"].map(str::to_owned));
+    let cluster = TestCluster::start(Options { namenode_args, datanodes: 1, ..Options::default() }).await?;
+    let (synced, unsynced) = ("/synced", "/unsynced");
+    let mut writer = HeldWriter::start(&cluster, synced, CHUNK, 5).await?;
+    writer.tell(&format!("write {}", CHUNK / 2)).await?;
+    let length = writer.tell("hsync").await?;
+    let mut other = HeldWriter::start(&cluster, unsynced, CHUNK, 6).await?;
+    // A packet leaves by itself, so there is a chunk.
+    other.tell(&format!("write {}", CHUNK - 8)).await?;
+    let dfs = cluster.client().await?;
+    wait::until("the other file has a chunk", PATIENCE, || async {
+        ensure!(dfs.report().await?.chunks == 2, "it has none");
+        Ok(())
+    })
+    .await?;
+    let all = [Daemon::DataNode(1), Daemon::NameNode(1)];
+    // At once: a NameNode that still has the DataNode could close the files.
+    let daemons = async { Ok::<_, anyhow::Error>(cluster.kill_all(&all).await?) };
+    tokio::try_join!(writer.kill(), other.kill(), daemons)?;
+    cluster.start_all(&all[1..]).await?;
+    // Every time that the NameNode gives is over when it drops what nobody counts on.
+    ensure!(closed(&cluster.client().await?, &path(unsynced)).await? == 0);
+    Ok((cluster, synced, length))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_synced_is_waited_for_while_its_only_datanode_is_away() -> Result<()> {
+    let (cluster, file, synced) = away().await?;
+    let dfs = cluster.client().await?;
+    let status = dfs.stat(&path(file)).await?;
+    ensure!(status.open && status.length == synced as u64, "{status:?}");
+    let report = dfs.report().await?;
+    let [waiting] = &report.waiting[..] else { bail!("the report names {:?}", report.waiting) };
+    ensure!(waiting.path == file && waiting.wait.expected == synced as u64, "{waiting:?}");
+    ensure!(waiting.wait.best.is_none() && report.waiting_recoveries == 1, "{waiting:?}");
+    let (exit, told) = recover_lease(&cluster, file, &["--timeout", "0s"]).await?;
+    ensure!(exit == Some(1) && told["closed"] == false && told["waiting"][0]["expected"] == synced, "{told}");
+    let checked: Vec<_> = dfs.fsck(&path(file)).await?.try_collect().await?;
+    let Some(FsckEntry::Summary(summary)) = checked.last() else { bail!("fsck ended without a summary") };
+    ensure!(summary.waiting == 1 && !summary.healthy, "{summary:?}");
+
+    cluster.start_all(&[Daemon::DataNode(1)]).await?;
+    ensure!(closed(&dfs, &path(file)).await? == synced as u64);
+    check_content(&dfs, &path(file), 5, synced, synced).await?;
+    wait::until("the file is healthy", PATIENCE, || healthy(&dfs)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_accepted_loss_ends_the_waiting_without_the_datanode() -> Result<()> {
+    let (cluster, file, _) = away().await?;
+    let (exit, told) = recover_lease(&cluster, file, &["--accept-loss", "--timeout", "1m"]).await?;
+    ensure!(exit == Some(0) && told["closed"] == true && told["length"] == 0, "{told}");
+    let report = cluster.client().await?.report().await?;
+    ensure!(report.waiting_recoveries == 0 && report.waiting.is_empty(), "{:?}", report.waiting);
+    Ok(())
 }

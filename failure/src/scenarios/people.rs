@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use dfs_e2e::wait;
 
 use super::crash::recovered_length;
@@ -25,6 +25,15 @@ pub(super) fn list() -> Vec<Scenario> {
             shape: USUAL,
             leaves_whole: true,
             play: |stage| Box::pin(writer_dies(stage)),
+        },
+        Scenario {
+            name: "synced-tail-away",
+            group: GROUP,
+            title: "a writer dies, all its DataNodes are away and the NameNode restarts: what was synced is waited for",
+            needs: &[Capability::Addresses],
+            shape: USUAL,
+            leaves_whole: true,
+            play: |stage| Box::pin(synced_tail_away(stage)),
         },
         Scenario {
             name: "old-backup",
@@ -73,6 +82,75 @@ async fn writer_dies(stage: &Stage) -> Played {
             let options = dfs_client::CreateOptions { overwrite: true, ..options() };
             stage.files.put(&stage.dfs, &path, stage.content(300_000), options).await?;
             done(())
+        })
+        .await
+}
+
+/// Of the file's nodes a NameNode that was just started knows nothing.
+async fn synced_tail_away(stage: &Stage) -> Played {
+    let synced = CHUNK as usize / 2 + 77;
+    // Its writer dies before it has flushed anything: nobody counts on a byte of it.
+    let (kept, unsynced) = (stage.content(synced + 100_000), stage.content(700_000));
+    let (path, other) = stage
+        .step("a writer that synced half a chunk is killed", async {
+            let (path, other) = (stage.path("away")?, stage.path("unsynced")?);
+            let mut child = writer::start(&namenodes(stage).await?, &path, kept, synced).await?;
+            let mut second = writer::start(&namenodes(stage).await?, &other, unsynced, 0).await?;
+            wait::until("both files have a chunk", patience(), || async {
+                let chunks = stage.dfs.report().await?.chunks;
+                ensure!(chunks == 2, "{chunks} chunks are there");
+                anyhow::Ok(())
+            })
+            .await?;
+            child.kill().await?;
+            second.kill().await?;
+            done((path, other))
+        })
+        .await?;
+    stage
+        .step("every DataNode and the NameNode are killed, and only the NameNode starts again", async {
+            let all = stage.cluster.daemons().await?;
+            stage.cluster.kill(&all).await?;
+            stage.cluster.start(&[ONLY]).await?;
+            told((), format!("{} processes", all.len()))
+        })
+        .await?;
+    stage
+        .step("the file of which nothing was synced is closed", async {
+            // Whatever time the NameNode gives to DataNodes is over then.
+            wait::until("the file is closed", patience(), || async {
+                ensure!(stage.dfs.recover_lease(&other).await?, "recovery is under way");
+                anyhow::Ok(())
+            })
+            .await?;
+            done(())
+        })
+        .await?;
+    stage
+        .step("the other waits, and the cluster says for what", async {
+            let recovery = stage.dfs.lease_recovery(&path, false).await?;
+            ensure!(!recovery.closed, "it is closed with {} bytes", stage.dfs.stat(&path).await?.length);
+            let report = stage.dfs.report().await?;
+            let [waiting] = report.waiting.as_slice() else { bail!("the report names {:?}", report.waiting) };
+            ensure!(
+                waiting.path == path.as_str() && waiting.wait.expected == synced as u64,
+                "the report says {waiting:?}"
+            );
+            told((), format!("chunk {} waits for {} bytes", waiting.chunk, waiting.wait.expected))
+        })
+        .await?;
+    stage
+        .step("its DataNodes start, and the file ends where it was synced at least", async {
+            let all = stage.cluster.daemons().await?;
+            stage.cluster.start(&all).await?;
+            let since = Instant::now();
+            let found = recovered_length(stage, &path, kept.content(), synced).await?;
+            let took = stage.recovered(since);
+            stage.files.keep(path.clone(), Kept { length: found, ..kept });
+            told(
+                (),
+                format!("closed after {:.1} s with {found} bytes, {synced} were synced", took.as_secs_f64()),
+            )
         })
         .await
 }

@@ -147,6 +147,7 @@ impl Cluster {
             Event::RecoveryWanted { chunk, new_generation, acknowledged } => {
                 self.recovery_wanted(chunk, new_generation, acknowledged, now);
             }
+            Event::LossAccepted { chunk } => self.loss_accepted(chunk),
             Event::LeadershipTaken { term } => self.leadership_taken(term, now),
             Event::LeadershipLost => self.leadership_lost(now),
             Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),

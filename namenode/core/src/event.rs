@@ -2,6 +2,8 @@
 
 use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, NodeDuty, NodeId, ReplicaRecord, VolumeId};
 
+use crate::recovery::WaitingRecovery;
+
 /// Capacity and health of one volume, as its node last said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
@@ -196,8 +198,14 @@ pub enum Event {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
-        /// Bytes of it that readers count on: it never ends with fewer. Of a committed chunk all.
+        /// Bytes of it that readers count on: it never ends with fewer, unless that is accepted. Of a committed chunk all.
         acknowledged: u64,
+    },
+    /// An administrator accepts that the recovery of a chunk ends with less than was acknowledged. Forgotten with the
+    /// leadership.
+    LossAccepted {
+        /// Which chunk.
+        chunk: ChunkId,
     },
     /// This NameNode leads from now on. What was ordered before is forgotten, leases are renewed, and no node is
     /// relied on for deletions until it has said that it obeys this leader and then what it has.
@@ -250,12 +258,17 @@ pub enum Effect {
         /// Whose lease.
         holder: String,
     },
-    /// A recovery has no replica to work with: commit it with length 0.
+    /// A recovery has no replica to work with, and needs none: commit it with length 0.
     NothingToRecover {
         /// Which chunk.
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
+    },
+    /// A recovery has no replica with all that was acknowledged, and waits for one from now on.
+    RecoveryWaits {
+        /// For what.
+        waiting: WaitingRecovery,
     },
     /// A committed chunk that was to be recovered has been finalized meanwhile: commit it as it is.
     RecoveryNeedless {

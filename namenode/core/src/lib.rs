@@ -49,4 +49,5 @@ pub use config::Config;
 pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Volume};
 pub use placement::{PlacementError, PlacementRequest};
 pub use quarantine::QuarantinedChunk;
+pub use recovery::WaitingRecovery;
 pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

@@ -6,13 +6,14 @@
 //! A chunk whose length the writer had committed may need one too: the writer goes on to the next chunk before the
 //! nodes have finalized this one.
 //!
-//! A recovery ends with all that readers count on, and waits for a node that has it. Only if every node there is has said
-//! what it holds, and none has it, does it end with less: what was flushed but never synced can go when all machines lose
-//! their power. What was synced is on the disk of each of them.
+//! A recovery never ends with fewer bytes than were acknowledged: without a replica of that length it waits. That every
+//! node known here has none is no proof, as a node that is away may not be known here at all. Only an administrator's
+//! word ([`Event::LossAccepted`](crate::Event::LossAccepted)) lets it end with the longest replica there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, ReplicaState};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaState};
 
 use crate::chunk_map::{Chunk, Odd, Verdict};
 use crate::cluster::Cluster;
@@ -26,7 +27,9 @@ pub(crate) struct Recovery {
     new_generation: GenStamp,
     /// Bytes that readers count on.
     acknowledged: u64,
-    /// Bytes with which it may end at present.
+    /// An administrator accepts that it ends with fewer, if it must.
+    loss_accepted: bool,
+    /// Bytes that the last order asked for: fewer than `acknowledged` only if that is accepted.
     floor: u64,
     since: Millis,
     /// Nodes that were primary once, in this round.
@@ -35,10 +38,25 @@ pub(crate) struct Recovery {
     primary: Option<(NodeIndex, Millis)>,
     /// When it was last found that there is nothing to recover.
     hopeless: Option<Millis>,
+    /// No node that can be asked may have all that was acknowledged, or all were asked in vain.
+    waits: bool,
 }
 
 /// All recoveries under way.
 pub(crate) type Recoveries = BTreeMap<ChunkId, Recovery>;
+
+/// A recovery that waits for a replica with everything acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingRecovery {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Bytes that the replica must have.
+    pub acknowledged: u64,
+    /// The longest replica known, and its length in bytes as its node last told it.
+    pub best: Option<(NodeId, u64)>,
+    /// Whether an administrator accepted that it ends with that.
+    pub loss_accepted: bool,
+}
 
 /// What a recovery can work with.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,6 +65,14 @@ struct Holders {
     fit: Vec<NodeIndex>,
     /// Whether there are replicas that are not.
     unfit: bool,
+}
+
+/// Who is to be primary.
+#[derive(Debug, Clone, Copy)]
+struct Primary {
+    node: NodeIndex,
+    /// All that can be asked were, since the last round began.
+    new_round: bool,
 }
 
 impl Cluster {
@@ -61,17 +87,28 @@ impl Cluster {
         if self.term.is_none() || self.map.get(id).is_none() {
             return;
         }
-        let since = self.recoveries.get(&id).map_or(now, |recovery| recovery.since);
+        let earlier = self.recoveries.get(&id);
         let recovery = Recovery {
             new_generation,
             acknowledged,
+            loss_accepted: earlier.is_some_and(|earlier| earlier.loss_accepted),
             floor: acknowledged,
-            since,
+            since: earlier.map_or(now, |earlier| earlier.since),
             tried: BTreeSet::new(),
             primary: None,
             hopeless: None,
+            waits: earlier.is_some_and(|earlier| earlier.waits),
         };
         self.recoveries.insert(id, recovery);
+    }
+
+    /// An administrator accepts that a chunk's recovery ends with less than was acknowledged. Those who may have all of
+    /// it are asked once more before that.
+    pub(crate) fn loss_accepted(&mut self, id: ChunkId) {
+        if let Some(recovery) = self.recoveries.get_mut(&id) {
+            recovery.loss_accepted = true;
+            recovery.tried.clear();
+        }
     }
 
     /// Finds a primary for each recovery that has none or whose primary takes too long.
@@ -95,45 +132,76 @@ impl Cluster {
         let Some(recovery) = self.recoveries.get(&id) else {
             return;
         };
-        let usable = |index: NodeIndex| self.nodes.get(index).is_some_and(Node::is_usable);
-        let asked = |since: Millis| now.since(since) < timeout;
-        if recovery.primary.is_some_and(|(node, since)| usable(node) && asked(since)) {
+        let asked =
+            |(node, since): (NodeIndex, Millis)| self.can_be_asked(node) && now.since(since) < timeout;
+        if recovery.primary.is_some_and(asked) {
             return;
         }
-        let certain = self.all_is_known(recovery.since, now);
-        let floor = if certain { 0 } else { recovery.acknowledged };
-        let holders = self.holders_to_recover(id, recovery.since, floor, now);
-        let enough = self.may_have(id, &holders.fit, floor);
-        let mut usable =
-            holders.fit.iter().copied().filter(|_| enough).filter(|index| usable(*index)).peekable();
-        let primary = usable.peek().copied();
-        let primary = usable
-            .find(|index| !recovery.tried.contains(index))
-            .map_or(primary.map(|index| (index, true)), |index| Some((index, false)));
-        // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
-        let nothing = holders.fit.is_empty() && (!holders.unfit || (certain && recovery.acknowledged == 0));
-        let hopeless = nothing
-            && (certain || recovery.acknowledged == 0)
-            && recovery.hopeless.is_none_or(|at| now.since(at) >= timeout)
-            && self.nothing_will_turn_up(recovery.since, now);
+        let acknowledged = recovery.acknowledged;
+        let mut holders = self.holders_to_recover(id, recovery.since, acknowledged, now);
+        let (mut floor, mut primary) = (acknowledged, self.primary(id, recovery, &holders, acknowledged));
+        let in_vain = acknowledged > 0 && primary.is_none_or(|primary| primary.new_round);
+        if in_vain && recovery.loss_accepted && self.all_have_told() {
+            holders = self.holders_to_recover(id, recovery.since, 0, now);
+            floor = self.longest(id, &holders.fit).map_or(0, |(_, length)| length.min(acknowledged));
+            holders = self.holders_to_recover(id, recovery.since, floor, now);
+            primary = self.primary(id, recovery, &holders, floor);
+        }
+        let hopeless = primary.is_none() && self.is_hopeless(recovery, &holders, timeout, now);
+        let begins_to_wait = in_vain && !recovery.waits;
         let Some(recovery) = self.recoveries.get_mut(&id) else {
             return;
         };
         recovery.floor = floor;
-        recovery.primary = primary.map(|(index, _)| (index, now));
-        if let Some((index, new_round)) = primary {
+        recovery.waits |= in_vain;
+        recovery.primary = primary.map(|primary| (primary.node, now));
+        if let Some(Primary { node, new_round }) = primary {
             if new_round {
                 recovery.tried.clear();
             }
-            recovery.tried.insert(index);
-            if let Some(node) = self.nodes.get_mut(index) {
+            recovery.tried.insert(node);
+            if let Some(node) = self.nodes.get_mut(node) {
                 node.recovery_orders.push_back(id);
             }
         } else if hopeless {
             recovery.hopeless = Some(now);
+            recovery.floor = 0;
             let new_generation = recovery.new_generation;
             effects.push(Effect::NothingToRecover { chunk: id, new_generation });
         }
+        if begins_to_wait && let Some(waiting) = self.waiting_recovery(id) {
+            effects.push(Effect::RecoveryWaits { waiting });
+        }
+    }
+
+    fn can_be_asked(&self, index: NodeIndex) -> bool {
+        self.nodes.get(index).is_some_and(Node::is_usable)
+    }
+
+    /// Who of the holders is to be primary of a recovery that ends with `floor` bytes at least. Nobody, if none of them may
+    /// have that many: it would make a short replica the latest.
+    fn primary(&self, id: ChunkId, recovery: &Recovery, holders: &Holders, floor: u64) -> Option<Primary> {
+        let mut usable = holders.fit.iter().copied().filter(|index| self.can_be_asked(*index)).peekable();
+        let first = *usable.peek().filter(|_| self.may_have(id, &holders.fit, floor))?;
+        let untried = usable.find(|index| !recovery.tried.contains(index));
+        Some(Primary { node: untried.unwrap_or(first), new_round: untried.is_none() })
+    }
+
+    /// Whether a recovery without a primary ends with nothing: no byte was acknowledged, or an administrator accepts that
+    /// none of them is there.
+    fn is_hopeless(&self, recovery: &Recovery, holders: &Holders, timeout: Duration, now: Millis) -> bool {
+        if !holders.fit.is_empty() || recovery.hopeless.is_some_and(|at| now.since(at) < timeout) {
+            return false;
+        }
+        if recovery.loss_accepted {
+            return self.all_have_told();
+        }
+        // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
+        let all_live = || self.nodes.iter().all(|(_, node)| node.state == NodeState::Live);
+        recovery.acknowledged == 0
+            && now.since(recovery.since) >= self.config.restart_grace
+            && self.all_have_told()
+            && (!holders.unfit || all_live())
     }
 
     /// Generation and length of a committed chunk that has a good replica and none that is still to be finalized.
@@ -148,21 +216,20 @@ impl Cluster {
     /// may. A recovery without it would make a short replica the latest, and the right one too old once it is back.
     fn may_have(&self, id: ChunkId, nodes: &[NodeIndex], bytes: u64) -> bool {
         let odd = self.map.odd(id);
-        let is_short = |odd: &Odd| odd.state != ReplicaState::Rbw && odd.length < bytes;
-        nodes.iter().any(|index| !odd.iter().any(|odd| odd.node == *index && is_short(odd)))
+        nodes.iter().any(|index| !odd.iter().any(|odd| odd.node == *index && is_short(odd, bytes)))
     }
 
-    /// Whether every node that could hold a replica has said what it holds, or had the time of a restart to do so.
-    fn nothing_will_turn_up(&self, since: Millis, now: Millis) -> bool {
-        let silent = |state: NodeState, reported: bool| state == NodeState::Dead || reported;
-        now.since(since) >= self.config.restart_grace
-            && self.nodes.iter().all(|(_, node)| silent(node.state, node.reported))
+    /// Whether every node known that may be heard of has said what it holds.
+    fn all_have_told(&self) -> bool {
+        self.nodes.iter().all(|(_, node)| node.state == NodeState::Dead || node.reported)
     }
 
-    /// Whether every node that was heard of has said what it holds, after the time of a restart.
-    fn all_is_known(&self, since: Millis, now: Millis) -> bool {
-        let says_all = |node: &Node| node.state == NodeState::Live && node.reported;
-        now.since(since) >= self.config.restart_grace && self.nodes.iter().all(|(_, node)| says_all(node))
+    /// The longest of these nodes' replicas, as far as their lengths are known.
+    fn longest(&self, id: ChunkId, nodes: &[NodeIndex]) -> Option<(NodeIndex, u64)> {
+        let chunk = self.map.get(id)?;
+        let good = chunk.good().iter().map(|index| (*index, chunk.length().unwrap_or_default()));
+        let odd = self.map.odd(id).iter().map(|odd| (odd.node, odd.length));
+        good.chain(odd).filter(|(index, _)| nodes.contains(index)).max_by_key(|(_, length)| *length)
     }
 
     /// Whether the chunk's recovery may end with less than readers count on.
@@ -170,9 +237,36 @@ impl Cluster {
         self.recoveries.get(&chunk).is_some_and(|recovery| recovery.floor < recovery.acknowledged)
     }
 
-    /// Who can take part in a recovery that ends with `floor` bytes at least: holders of replicas of the chunk's generation, complete ones first, then
-    /// members of its pipeline whose report of it may be on the way. If there are none for as long as a restart
-    /// takes, replicas of the latest older generation are better than nothing.
+    /// What the recovery of a chunk waits for; `None` if none does.
+    pub fn waiting_recovery(&self, chunk: ChunkId) -> Option<WaitingRecovery> {
+        let recovery = self.recoveries.get(&chunk).filter(|recovery| recovery.waits)?;
+        let sound = |odd: &&Odd| odd.state != ReplicaState::Corrupt && !odd.doomed;
+        let sound = self.map.odd(chunk).iter().filter(sound).map(|odd| odd.node);
+        let good = self.map.get(chunk).into_iter().flat_map(|chunk| chunk.good().iter().copied());
+        let known: Vec<NodeIndex> = good.chain(sound).collect();
+        let best = self.longest(chunk, &known);
+        Some(WaitingRecovery {
+            chunk,
+            acknowledged: recovery.acknowledged,
+            best: best.and_then(|(index, length)| Some((self.nodes.get(index)?.id, length))),
+            loss_accepted: recovery.loss_accepted,
+        })
+    }
+
+    /// How many recoveries wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.recoveries.values().filter(|recovery| recovery.waits).count()
+    }
+
+    /// Every recovery that waits, ordered by chunk.
+    pub fn waiting_recoveries(&self) -> impl Iterator<Item = WaitingRecovery> {
+        self.recoveries.keys().filter_map(|chunk| self.waiting_recovery(*chunk))
+    }
+
+    /// Who can take part in a recovery that ends with `floor` bytes at least: holders of replicas of the chunk's
+    /// generation, complete ones first, then members of its pipeline whose report of it may be on the way. If none of
+    /// them may have that many for as long as a restart takes, replicas of the latest older generation are better than
+    /// nothing: a chunk's bytes never change, so one that is long enough has what was acknowledged later.
     fn holders_to_recover(&self, id: ChunkId, since: Millis, floor: u64, now: Millis) -> Holders {
         let (Some(chunk), odd) = (self.map.get(id), self.map.odd(id)) else {
             return Holders::default();
@@ -192,15 +286,17 @@ impl Cluster {
             .filter(alive)
             .map(|index| (ReplicaState::Corrupt, 0, *index));
         ranked.extend(unreported);
-        if ranked.is_empty() && now.since(since) >= self.config.restart_grace {
+        let current: Vec<NodeIndex> = ranked.iter().map(|(_, _, index)| *index).collect();
+        if !self.may_have(id, &current, floor) && now.since(since) >= self.config.restart_grace {
             let stale = |odd: &&Odd| {
                 odd.state != ReplicaState::Corrupt
                     && chunk.judge(odd.generation, odd.length, odd.state) == Verdict::Stale
+                    && !is_short(odd, floor)
             };
             let latest = odd.iter().filter(stale).map(|odd| odd.generation).max();
             let of_latest: Vec<Odd> =
                 odd.iter().filter(stale).filter(|odd| Some(odd.generation) == latest).copied().collect();
-            ranked = self.ranked(chunk, &of_latest, Verdict::Stale, floor);
+            ranked.extend(self.ranked(chunk, &of_latest, Verdict::Stale, floor));
         }
         ranked.sort_unstable();
         let fit: Vec<NodeIndex> = ranked.into_iter().map(|(_, _, index)| index).collect();
@@ -243,6 +339,11 @@ impl Cluster {
             recovery.primary = recovery.primary.filter(|(index, _)| *index != node);
         }
     }
+}
+
+/// Whether a replica is known to have fewer bytes: one being written may have more by now.
+fn is_short(odd: &Odd, bytes: u64) -> bool {
+    odd.state != ReplicaState::Rbw && odd.length < bytes
 }
 
 /// Whether a recovery can use a replica of this worth. One that waits since its node restarted can never become good by
@@ -382,8 +483,83 @@ mod tests {
         effects.contains(&Effect::RecoveryNeedless { chunk, generation, length: LENGTH })
     }
 
+    fn gives_up(effects: &[Effect]) -> bool {
+        effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. }))
+    }
+
+    /// A NameNode that has just started: of the chunk it only knows what the namespace says.
+    fn restarted(acknowledged: u64, committed: bool) -> Rig {
+        let mut rig = Rig::default();
+        let (chunk, generation, length) = (ChunkId(10), GENERATION, committed.then_some(LENGTH));
+        rig.apply(Event::ChunkLoaded { chunk, generation, length, replication: 3 });
+        rig.out_of_safe_mode();
+        wanted_with(&mut rig, acknowledged);
+        rig
+    }
+
     #[test]
-    fn what_no_node_has_is_given_up_when_each_has_said_so() {
+    fn what_was_acknowledged_is_waited_for_when_no_node_is_known() {
+        for committed in [false, true] {
+            let mut rig = restarted(LENGTH, committed);
+            let effects = rig.run(Duration::from_hours(30), &[]);
+            let waiting = WaitingRecovery {
+                chunk: ChunkId(10),
+                acknowledged: LENGTH,
+                best: None,
+                loss_accepted: false,
+            };
+            let told = effects.iter().filter(|effect| **effect == Effect::RecoveryWaits { waiting });
+            assert_eq!((gives_up(&effects), told.count()), (false, 1));
+            assert_eq!(rig.cluster.waiting_recoveries().collect::<Vec<_>>(), [waiting]);
+            assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 1);
+
+            rig.join(4, crate::test_support::stats(4));
+            rig.report(4, vec![of_state(ReplicaState::Rwr)]);
+            rig.run(Duration::from_secs(1), &[4]);
+            assert_eq!(ordered(&mut rig), Some((4, vec![4])));
+            assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+            rig.commit_as(10, NEW);
+            assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 0);
+            rig.check();
+        }
+    }
+
+    #[test]
+    fn what_nobody_counts_on_is_dropped_by_a_namenode_that_knows_no_node() {
+        let mut rig = restarted(0, false);
+        assert!(!gives_up(&rig.run(Duration::from_secs(119), &[])));
+        assert!(gives_up(&rig.run(Duration::from_secs(2), &[])));
+        assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 0);
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_waited_for_when_its_nodes_are_forgotten() {
+        let mut rig = Rig::with_nodes(4);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 3, &[0, 1, 2]);
+        for n in 0..3 {
+            rig.changed(n, of_state(ReplicaState::Rbw));
+        }
+        rig.run(Duration::from_hours(25), &[3]);
+        assert_eq!(rig.cluster.nodes(rig.now).len(), 1, "the others are forgotten");
+        wanted_with(&mut rig, LENGTH);
+        assert!(!gives_up(&rig.run(Duration::from_mins(30), &[3])));
+        rig.apply(Event::LeadershipTaken { term: 2 });
+        wanted_with(&mut rig, LENGTH);
+        assert!(!gives_up(&rig.run(Duration::from_mins(30), &[3])), "another leader waits too");
+        rig.join(1, crate::test_support::stats(1));
+        rig.report(1, vec![of_state(ReplicaState::Rwr)]);
+        rig.run(Duration::from_secs(1), &[1, 3]);
+        assert_eq!(ordered(&mut rig), Some((1, vec![1])));
+        rig.check();
+    }
+
+    fn accept_loss(rig: &mut Rig) {
+        rig.apply(Event::LossAccepted { chunk: ChunkId(10) });
+    }
+
+    #[test]
+    fn less_than_acknowledged_takes_an_administrators_word() {
         for committed in [false, true] {
             let mut rig = Rig::with_nodes(3);
             rig.out_of_safe_mode();
@@ -394,13 +570,91 @@ mod tests {
             rig.changed(0, ReplicaRecord { length: LENGTH - 2, ..of_state(ReplicaState::Rwr) });
             rig.changed(1, ReplicaRecord { length: LENGTH - 1, ..of_state(ReplicaState::Rwr) });
             wanted_with(&mut rig, LENGTH);
-            rig.run(Duration::from_secs(119), &[0, 1, 2]);
-            assert_eq!(ordered(&mut rig), None, "a restart may bring it back");
-            rig.run(Duration::from_secs(2), &[0, 1, 2]);
-            assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
+            rig.run(Duration::from_hours(1), &[0, 1, 2]);
+            assert_eq!(ordered(&mut rig), None, "although every node has told what it has");
+            assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+            let best = rig.cluster.waiting_recovery(ChunkId(10)).unwrap().best;
+            assert_eq!(best, Some((node_id(1), LENGTH - 1)));
+            rig.join(3, crate::test_support::stats(3));
+            accept_loss(&mut rig);
+            rig.run(Duration::from_secs(5), &[0, 1, 2, 3]);
+            assert_eq!(ordered(&mut rig), None, "one has not told what it has");
+            rig.report(3, vec![]);
+            rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
+            let commands: Vec<_> =
+                (0..3).flat_map(|n| rig.cluster.take_commands(node_id(n), rig.now)).collect();
+            let [Command::Recover { acknowledged, .. }] = commands[..] else { panic!("{commands:?}") };
+            assert_eq!(acknowledged, LENGTH - 1, "no more is lost than must be");
             assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
             rig.check();
         }
+    }
+
+    #[test]
+    fn an_accepted_loss_of_everything_drops_the_chunk_once_the_nodes_have_told() {
+        let mut rig = restarted(LENGTH, false);
+        rig.join(0, crate::test_support::stats(0));
+        rig.run(Duration::from_mins(5), &[0]);
+        accept_loss(&mut rig);
+        assert!(!gives_up(&rig.run(Duration::from_secs(5), &[0])), "it has not told what it has");
+        rig.report(0, vec![of_state(ReplicaState::Corrupt)]);
+        assert!(gives_up(&rig.run(Duration::from_secs(1), &[0])));
+        assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+        rig.check();
+    }
+
+    #[test]
+    fn an_accepted_loss_loses_nothing_that_is_there() {
+        let mut rig = restarted(LENGTH, false);
+        rig.run(Duration::from_mins(5), &[]);
+        accept_loss(&mut rig);
+        rig.join(0, crate::test_support::stats(0));
+        rig.report(0, vec![of_state(ReplicaState::Rwr)]);
+        rig.run(Duration::from_secs(1), &[0]);
+        assert_eq!(ordered(&mut rig), Some((0, vec![0])));
+        assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+        // The word is kept when the recovery is begun anew, and forgotten by the next leader.
+        wanted_with(&mut rig, LENGTH);
+        rig.run(Duration::from_secs(1), &[0]);
+        assert!(rig.cluster.waiting_recovery(ChunkId(10)).unwrap().loss_accepted);
+        rig.apply(Event::LeadershipTaken { term: 2 });
+        wanted_with(&mut rig, LENGTH);
+        rig.gone(0, of_state(ReplicaState::Rwr));
+        assert!(!gives_up(&rig.run(Duration::from_mins(10), &[0])));
+        rig.check();
+    }
+
+    #[test]
+    fn a_recovery_that_every_holder_failed_waits_too() {
+        let mut rig = Rig::with_nodes(2);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 2, &[]);
+        // Only the node itself knows how much of it there is.
+        rig.changed(0, ReplicaRecord { length: 0, ..of_state(ReplicaState::Rbw) });
+        wanted_with(&mut rig, LENGTH);
+        rig.run(Duration::from_secs(20), &[0, 1]);
+        assert!(ordered(&mut rig).is_some());
+        assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 0, "it may have everything");
+        rig.run(Duration::from_secs(20), &[0, 1]);
+        assert!(ordered(&mut rig).is_some());
+        assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 1);
+        rig.check();
+    }
+
+    #[test]
+    fn an_older_replica_with_everything_is_better_than_a_short_one() {
+        let mut rig = Rig::with_nodes(2);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 2, &[]);
+        rig.changed(0, ReplicaRecord { length: LENGTH - 1, ..of_state(ReplicaState::Rwr) });
+        let older = GenStamp(GENERATION.0 - 1);
+        rig.changed(1, ReplicaRecord { generation: older, ..of_state(ReplicaState::Rwr) });
+        wanted_with(&mut rig, LENGTH);
+        rig.run(Duration::from_secs(119), &[0, 1]);
+        assert_eq!(ordered(&mut rig), None, "a restart may bring a newer one back");
+        rig.run(Duration::from_secs(2), &[0, 1]);
+        assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
+        rig.check();
     }
 
     #[test]

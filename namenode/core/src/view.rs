@@ -135,6 +135,8 @@ pub struct Totals {
     pub quarantined: u64,
     /// Files open for writing.
     pub open_files: u64,
+    /// Recoveries that wait for a replica with everything acknowledged; known to the leader only.
+    pub waiting_recoveries: u64,
     /// Live nodes.
     pub live_nodes: u64,
     /// Stale nodes.
@@ -269,6 +271,7 @@ impl Cluster {
             queued: self.replication.queues(),
             pending_copy_bytes: self.replication.running.bytes,
             open_files: self.leases.files() as u64,
+            waiting_recoveries: self.waiting_count() as u64,
             ..Totals::default()
         };
         let targets = self.nodes.iter().filter(|(_, node)| node.is_target());

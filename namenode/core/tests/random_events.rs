@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dfs_namenode_core::{Address, Balancing, Cluster, Command, Config, Event, NodeState, NodeStats, Volume};
+use dfs_namenode_core::{
+    Address, Balancing, Cluster, Command, Config, Effect, Event, NodeState, NodeStats, Volume,
+};
 use dfs_types::{
     ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState, VolumeId,
 };
@@ -134,6 +137,7 @@ fn a_step() -> impl Strategy<Value = Step> {
                 new_generation: GenStamp(3),
                 acknowledged
             }),
+            a_chunk().prop_map(|chunk| Event::LossAccepted { chunk }),
             prop::option::weighted(0.8, 1_u64..3).prop_map(|term| match term {
                 Some(term) => Event::LeadershipTaken { term },
                 None => Event::LeadershipLost,
@@ -151,6 +155,46 @@ fn a_step() -> impl Strategy<Value = Step> {
         4 => (1_u64..8).prop_map(Step::Wait),
         3 => a_node().prop_map(Step::HeartbeatReply),
     ]
+}
+
+/// What was said of recoveries: the bytes of each that are to be kept, and where less was accepted.
+#[derive(Debug, Default)]
+struct Promises {
+    kept: BTreeMap<ChunkId, u64>,
+    accepted: BTreeSet<ChunkId>,
+}
+
+impl Promises {
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::RecoveryWanted { chunk, acknowledged, .. } => {
+                self.kept.insert(*chunk, *acknowledged);
+            }
+            Event::LossAccepted { chunk } => {
+                self.accepted.insert(*chunk);
+            }
+            Event::LeadershipTaken { .. } | Event::LeadershipLost => self.accepted.clear(),
+            _ => {}
+        }
+    }
+
+    fn of(&self, chunk: ChunkId) -> u64 {
+        self.kept.get(&chunk).copied().filter(|_| !self.accepted.contains(&chunk)).unwrap_or_default()
+    }
+
+    fn check(&self, effects: &[Effect], orders: &[Command]) -> Result<(), TestCaseError> {
+        for effect in effects {
+            if let Effect::NothingToRecover { chunk, .. } = effect {
+                prop_assert_eq!(self.of(*chunk), 0, "{} is dropped", chunk);
+            }
+        }
+        for order in orders {
+            if let Command::Recover { chunk, acknowledged, .. } = order {
+                prop_assert!(*acknowledged >= self.of(*chunk), "{} may be cut", chunk);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Committed chunks of which an order deletes replicas keep a good one on another node that can be relied on, and is not
@@ -221,19 +265,22 @@ proptest! {
             cluster.apply(Event::HeartbeatSeen { node, fence: 1, stats: stats(n, false) }, now);
             cluster.apply(Event::FullReport { node, fence: 1, replicas: vec![] }, now);
         }
+        let mut promises = Promises::default();
         for step in steps {
             match step.clone() {
                 Step::Event(event) => {
-                    cluster.apply(event, now);
+                    promises.hear(&event);
+                    promises.check(&cluster.apply(event, now), &[])?;
                 }
                 Step::Wait(seconds) => {
                     for _ in 0..2 * seconds {
                         now = now.plus(Duration::from_millis(500));
-                        cluster.apply(Event::Tick, now);
+                        promises.check(&cluster.apply(Event::Tick, now), &[])?;
                     }
                 }
                 Step::HeartbeatReply(node) => {
                     let orders = cluster.take_commands(node, now);
+                    promises.check(&[], &orders)?;
                     check_orders(&cluster, (node, &orders), &config, now)?;
                 }
             }

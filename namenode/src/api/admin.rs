@@ -8,6 +8,7 @@ use dfs_types::{Caller, ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsRes
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
+use super::recovery::Wait;
 use super::{Namenode, Node, Origin, resolve};
 use crate::store::edit::Edit;
 use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
@@ -109,6 +110,8 @@ pub struct FsckChunk {
     pub misplaced: bool,
     /// Whether it is being written.
     pub under_construction: bool,
+    /// What its recovery waits for, if it does.
+    pub wait: Option<Wait>,
 }
 
 /// The sum over everything checked.
@@ -136,18 +139,21 @@ pub struct FsckSummary {
     pub replicas: u64,
     /// Chunks that have their replicas, but share a host, rack or zone without need.
     pub misplaced: u64,
+    /// Chunks whose recovery waits for a replica with everything that was acknowledged.
+    pub waiting: u64,
 }
 
 impl FsckSummary {
-    /// Whether every complete chunk has a good replica.
+    /// Whether every complete chunk has a good replica, and no recovery waits for one.
     pub fn is_healthy(&self) -> bool {
-        self.missing == 0 && self.corrupt == 0
+        self.missing == 0 && self.corrupt == 0 && self.waiting == 0
     }
 
     fn count(&mut self, chunk: &FsckChunk) {
         let good = chunk.nodes.len() as u64;
         let expected = u64::from(chunk.expected);
         self.chunks += 1;
+        self.waiting += u64::from(chunk.wait.is_some());
         if chunk.under_construction {
             return;
         }
@@ -319,16 +325,24 @@ fn parts(file: WalkedFile) -> Vec<WalkedFile> {
     if file.chunks.len() <= FSCK_CHUNKS {
         return vec![file];
     }
-    let WalkedFile { path, status, chunks } = file;
-    chunks
-        .chunks(FSCK_CHUNKS)
-        .map(|part| WalkedFile { path: path.clone(), status: status.clone(), chunks: part.to_vec() })
-        .collect()
+    let WalkedFile { path, status, chunks, held_since } = file;
+    let part = |chunks: &[ChunkRow]| WalkedFile {
+        path: path.clone(),
+        status: status.clone(),
+        chunks: chunks.to_vec(),
+        held_since,
+    };
+    chunks.chunks(FSCK_CHUNKS).map(part).collect()
 }
 
 fn check_file(cluster: &Cluster, file: WalkedFile) -> FsckFile {
-    let WalkedFile { path, status, chunks } = file;
-    let chunks = chunks.iter().map(|row| check_chunk(cluster, row, status.replication)).collect();
+    let WalkedFile { path, status, chunks, held_since } = file;
+    let check = |row: &ChunkRow| FsckChunk {
+        wait: held_since
+            .and_then(|since| Some(Wait::of(cluster, cluster.waiting_recovery(row.chunk)?, since))),
+        ..check_chunk(cluster, row, status.replication)
+    };
+    let chunks = chunks.iter().map(check).collect();
     FsckFile { path, status, chunks }
 }
 
@@ -348,5 +362,6 @@ fn check_chunk(cluster: &Cluster, row: &ChunkRow, expected: u32) -> FsckChunk {
         corrupt: corrupt as u32,
         misplaced,
         under_construction: row.length.is_none(),
+        wait: None,
     }
 }

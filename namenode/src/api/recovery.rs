@@ -1,19 +1,24 @@
 //! Closing files whose writer is gone, and freeing what was deleted.
+//!
+//! A recovery never ends with less than the namespace has recorded as readable: it waits for a replica that has it, and
+//! `fsck`, `report` and a metric tell so. Only [`Namenode::recover_lease`] with `accept_loss` lets it end with less.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_namenode_core::Event;
+use dfs_namenode_core::{Cluster, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
-use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId};
+use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId, Millis};
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::{Namenode, reused_request};
+use super::{Namenode, Node, resolve, reused_request};
 use crate::engine::FollowUp;
+use crate::store::OpenOwner;
 use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
 
 /// Follow-ups of the engine under way at the same time: they share commits.
@@ -23,9 +28,62 @@ const REAP_LIMIT: u32 = 200;
 /// Pause after a failed attempt to free what was deleted.
 const REAP_RETRY: Duration = Duration::from_secs(5);
 
+/// What the recovery of a chunk waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// Unix time at which its file was taken from its writer; a restart or another leader does not change it.
+    pub since: Millis,
+    /// Bytes that a replica must have: readers count on them.
+    pub expected: u64,
+    /// The longest replica known and its bytes; `None` if no node has told of any.
+    pub best: Option<(Node, u64)>,
+    /// Whether an administrator accepted that it ends with that.
+    pub loss_accepted: bool,
+}
+
+impl Wait {
+    pub(super) fn of(cluster: &Cluster, waiting: WaitingRecovery, since: Millis) -> Self {
+        let WaitingRecovery { chunk: _, acknowledged, best, loss_accepted } = waiting;
+        let best = best.and_then(|(node, length)| Some((resolve(cluster, [node]).pop()?, length)));
+        Self { since, expected: acknowledged, best, loss_accepted }
+    }
+}
+
+/// A chunk whose recovery waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingChunk {
+    /// Its file.
+    pub path: FsPath,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// For what.
+    pub wait: Wait,
+}
+
+/// How far the recovery of a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRecovery {
+    /// The file is closed.
+    pub closed: bool,
+    /// Those of its chunks whose recovery waits.
+    pub waiting: Vec<WaitingChunk>,
+}
+
 impl Namenode {
-    /// Closes a file whose writer is gone. `false` means that it is under way: ask again.
-    pub async fn recover_lease(&self, caller: &Caller, path: &FsPath, holder: &str) -> FsResult<bool> {
+    /// Closes a file whose writer is gone. Not closed means that it is under way: ask again.
+    ///
+    /// With `accept_loss` the recovery may end with less than readers count on, once no node that can be asked has all of
+    /// it. That is for superusers, and forgotten when another NameNode leads.
+    pub async fn recover_lease(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        holder: &str,
+        accept_loss: bool,
+    ) -> FsResult<LeaseRecovery> {
+        if accept_loss {
+            self.check_superuser(caller)?;
+        }
         check_principal("lease holder", holder)?;
         self.check_writable()?;
         let status = self.store.stat(caller, path).await?;
@@ -36,10 +94,70 @@ impl Namenode {
             ));
         }
         if !status.open {
-            return Ok(true);
+            return Ok(LeaseRecovery { closed: true, waiting: Vec::new() });
         }
         info!(%path, holder, "lease recovery asked for");
-        self.begin_recovery(status.inode, Some(caller.clone())).await
+        let closed = self.begin_recovery(status.inode, Some(caller.clone())).await?;
+        if closed {
+            return Ok(LeaseRecovery { closed, waiting: Vec::new() });
+        }
+        let chunks = self.store.recent_chunks(status.inode).await?;
+        if accept_loss {
+            self.accept_loss(caller, path, &chunks).await?;
+        }
+        Ok(LeaseRecovery { closed, waiting: self.waits_of(chunks).await? })
+    }
+
+    /// Lets recoveries end with less than readers count on, and writes down who wanted that of what.
+    async fn accept_loss(&self, caller: &Caller, path: &FsPath, chunks: &[ChunkId]) -> FsResult<()> {
+        for chunk in chunks.iter().copied() {
+            let waiting = self
+                .engine
+                .with(move |turn| {
+                    turn.apply(Event::LossAccepted { chunk });
+                    turn.cluster.waiting_recovery(chunk)
+                })
+                .await?;
+            if let Some(WaitingRecovery { acknowledged, best, .. }) = waiting {
+                let found = best.map_or(0, |(_, length)| length);
+                warn!(user = caller.user, %path, %chunk, acknowledged, found, "loss of acknowledged bytes accepted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of these chunks whose recovery waits, and for what.
+    async fn waits_of(&self, chunks: Vec<ChunkId>) -> FsResult<Vec<WaitingChunk>> {
+        let mut owners: HashMap<ChunkId, OpenOwner> = self
+            .store
+            .open_owners(chunks.clone())
+            .await?
+            .into_iter()
+            .map(|owner| (owner.chunk, owner))
+            .collect();
+        self.engine
+            .with(move |turn| {
+                let cluster = &*turn.cluster;
+                let waits = chunks.into_iter().filter_map(|chunk| {
+                    let (waiting, owner) = (cluster.waiting_recovery(chunk)?, owners.remove(&chunk)?);
+                    let wait = Wait::of(cluster, waiting, owner.held_since);
+                    Some(WaitingChunk { path: owner.path, chunk, wait })
+                });
+                waits.collect()
+            })
+            .await
+    }
+
+    /// The first chunks whose recovery waits, at most `limit`. None for who may not know all paths.
+    pub async fn waiting_chunks(&self, caller: &Caller, limit: usize) -> FsResult<Vec<WaitingChunk>> {
+        if self.check_superuser(caller).is_err() {
+            return Ok(Vec::new());
+        }
+        let first = move |cluster: &Cluster| -> Vec<ChunkId> {
+            cluster.waiting_recoveries().take(limit).map(|waiting| waiting.chunk).collect()
+        };
+        let chunks = self.engine.with(move |turn| first(turn.cluster)).await?;
+        self.waits_of(chunks).await
     }
 
     /// Starts the recovery of an open file unless it is under way already. Answers whether the file is
@@ -52,6 +170,8 @@ impl Namenode {
         match begun {
             Ok(Outcome::Recovery { closed, chunks }) => {
                 for Extent { chunk, generation: new_generation, length: acknowledged } in chunks {
+                    #[cfg(feature = "seeded-bug")]
+                    let acknowledged = if crate::seeded::forgets_synced() { 0 } else { acknowledged };
                     self.engine.tell(Event::RecoveryWanted { chunk, new_generation, acknowledged }).await?;
                 }
                 Ok(closed)
@@ -76,9 +196,11 @@ impl Namenode {
     ) -> FsResult<()> {
         let extent = Extent { chunk, generation, length };
         let lossy = self.engine.with(move |turn| turn.cluster.recovery_may_lose(chunk)).await?;
+        #[cfg(feature = "seeded-bug")]
+        let lossy = lossy || crate::seeded::forgets_synced();
         self.propose_own(Edit::CommitRecovery { extent, lossy }).await?;
         if lossy {
-            warn!(%chunk, length, "what was flushed but never synced is lost: no node has it");
+            warn!(%chunk, %generation, length, "acknowledged bytes are lost, as was accepted: the chunk ends here");
         }
         Ok(())
     }

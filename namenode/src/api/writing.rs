@@ -295,7 +295,7 @@ impl Namenode {
         if !open.chunks.iter().any(|row| row.chunk == chunk) {
             return Err(FsError::new(
                 ErrorCode::NotFound,
-                format!("chunk {chunk} is not one of {}: ask for the file's own chunk", open.path),
+                format!("chunk {chunk} is not one of file {}: ask for the file's own chunk", file.inode),
             ));
         }
         let wish = PlacementRequest {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_daemon::Shutdown;
-use dfs_namenode_core::{Balancing, Cluster, Effect, Event};
+use dfs_namenode_core::{Balancing, Cluster, Effect, Event, WaitingRecovery};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Millis};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -77,7 +77,7 @@ pub enum FollowUp {
         /// How it worked.
         settings: BalancerSettings,
     },
-    /// A chunk's recovery found no replica: drop the chunk.
+    /// A chunk's recovery found no replica and needs none: drop the chunk.
     NothingLeft {
         /// Which chunk.
         chunk: ChunkId,
@@ -398,6 +398,13 @@ impl Engine {
                 }
                 Effect::NothingToRecover { chunk, new_generation } => {
                     self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
+                }
+                Effect::RecoveryWaits { waiting: WaitingRecovery { chunk, acknowledged, best, .. } } => {
+                    let (node, found) = best.unzip();
+                    warn!(
+                        %chunk, acknowledged, found, ?node,
+                        "no replica with all acknowledged bytes is known: the recovery of the file waits for one"
+                    );
                 }
                 Effect::RecoveryNeedless { chunk, generation, length } => {
                     self.follow_up(FollowUp::Complete { chunk, generation, length });

@@ -11,11 +11,16 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::duty::{balancer_action, duty, wire_balancer, wire_duty_state, wire_quarantined};
-use super::wire::{admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_volume};
+use super::wire::{
+    admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_volume, wire_wait, wire_waiting,
+};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::duty::{BalancerAction, DutyReport};
 use crate::api::{Namenode, Node, Origin};
 use crate::engine::Clock;
+
+/// Most waiting recoveries that a report names.
+const WAITING_LISTED: usize = 100;
 
 /// The service over the API.
 #[derive(Debug)]
@@ -47,9 +52,10 @@ unary! {
 
 impl Service {
     async fn report(&self, request: v1::ReportRequest, _: Peer) -> FsResult<v1::ClusterReport> {
-        reader(&self.0, request.context).await?;
+        let caller = reader(&self.0, request.context).await?;
+        let waiting = self.0.waiting_chunks(&caller, WAITING_LISTED).await?;
         let report = self.0.report().await?;
-        Ok(wire_report(report, self.0.clock()))
+        Ok(v1::ClusterReport { waiting: wire_waiting(waiting), ..wire_report(report, self.0.clock()) })
     }
 
     async fn set_safe_mode(&self, request: v1::SetSafeModeRequest, _: Peer) -> FsResult<v1::SafeModeStatus> {
@@ -150,6 +156,8 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
         balancer: Some(wire_balancer(balancer)),
         quarantined: totals.quarantined,
         healable: totals.healable,
+        waiting_recoveries: totals.waiting_recoveries,
+        waiting: Vec::new(),
     }
 }
 
@@ -200,6 +208,7 @@ fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
         corrupt,
         misplaced,
         under_construction,
+        wait,
     } = chunk;
     v1::FsckChunk {
         chunk: chunk.0,
@@ -211,6 +220,7 @@ fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
         under_construction,
         misplaced,
         leaving,
+        wait: wait.map(wire_wait),
     }
 }
 
@@ -228,6 +238,7 @@ fn wire_summary(summary: FsckSummary) -> v1::FsckSummary {
         open_files,
         replicas,
         misplaced,
+        waiting,
     } = summary;
     v1::FsckSummary {
         files,
@@ -242,5 +253,6 @@ fn wire_summary(summary: FsckSummary) -> v1::FsckSummary {
         replicas,
         healthy,
         misplaced,
+        waiting,
     }
 }

@@ -64,6 +64,7 @@ fn report_json(report: &Report) -> Value {
             "pending_deletions": totals.pending_deletions,
             "misplaced": totals.misplaced,
             "quarantined": totals.quarantined,
+            "waiting_recoveries": totals.waiting_recoveries,
         },
         "balancer": balancer_json(balancer),
         "bytes": { "capacity": totals.capacity, "used": totals.used, "available": totals.available },

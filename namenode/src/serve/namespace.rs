@@ -7,10 +7,13 @@ use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
 use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 
-use super::wire::{extent, node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes};
+use super::wire::{
+    extent, node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes, wire_waiting,
+};
 use crate::api::Namenode;
 use crate::api::admin::FsStats;
 use crate::api::reading::BadReplica;
+use crate::api::recovery::LeaseRecovery;
 use crate::api::writing::{NewFile, OpenedBy};
 use crate::store::Summary;
 
@@ -278,8 +281,10 @@ impl Service {
         _: Peer,
     ) -> FsResult<v1::RecoverLeaseReply> {
         let caller = reader(&self.0, request.context).await?;
-        let closed = self.0.recover_lease(&caller, &path(&request.path)?, &request.holder).await?;
-        Ok(v1::RecoverLeaseReply { closed })
+        let path = path(&request.path)?;
+        let recovered = self.0.recover_lease(&caller, &path, &request.holder, request.accept_loss).await?;
+        let LeaseRecovery { closed, waiting } = recovered;
+        Ok(v1::RecoverLeaseReply { closed, waiting: wire_waiting(waiting) })
     }
 
     async fn report_bad_replicas(

@@ -5,6 +5,7 @@ use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_types::{Caller, ErrorCode, FsError, FsResult, NodeId};
 
+use crate::api::recovery::{Wait, WaitingChunk};
 use crate::api::{LocatedChunk, Namenode, Node, Origin};
 use crate::store::edit::Extent;
 
@@ -94,6 +95,23 @@ pub(super) fn wire_node(node: Node) -> v1::Node {
 /// The messages for nodes.
 pub(super) fn wire_nodes(nodes: Vec<Node>) -> Vec<v1::Node> {
     nodes.into_iter().map(wire_node).collect()
+}
+
+/// The message for what a chunk's recovery waits for.
+pub(super) fn wire_wait(wait: Wait) -> v1::RecoveryWait {
+    let Wait { since, expected, best, loss_accepted } = wait;
+    let (best_node, best_length) = best.map_or((None, 0), |(node, length)| (Some(wire_node(node)), length));
+    v1::RecoveryWait { since_ms: since.0, expected, best_node, best_length, loss_accepted }
+}
+
+/// The messages for chunks whose recovery waits.
+pub(super) fn wire_waiting(chunks: Vec<WaitingChunk>) -> Vec<v1::WaitingChunk> {
+    let wire = |WaitingChunk { path, chunk, wait }| v1::WaitingChunk {
+        path: path.into(),
+        chunk: chunk.0,
+        wait: Some(wire_wait(wait)),
+    };
+    chunks.into_iter().map(wire).collect()
 }
 
 /// Reads where a node is.

@@ -1,6 +1,6 @@
 //! The table `lease`: who writes which file.
 
-use dfs_types::{ErrorCode, FsError, FsResult, InodeId};
+use dfs_types::{ErrorCode, FsError, FsResult, InodeId, Millis};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::edit::RECOVERY_HOLDER;
@@ -11,6 +11,14 @@ pub(crate) fn holder(connection: &Connection, inode: InodeId) -> rusqlite::Resul
     connection
         .prepare_cached("SELECT holder FROM lease WHERE inode = ?1")?
         .query_row([inode.0 as i64], |row| row.get(0))
+        .optional()
+}
+
+/// Since which Unix time a file's lease is held by who holds it now.
+pub(crate) fn since(connection: &Connection, inode: InodeId) -> rusqlite::Result<Option<Millis>> {
+    connection
+        .prepare_cached("SELECT since FROM lease WHERE inode = ?1")?
+        .query_row([inode.0 as i64], |row| Ok(Millis(number(row, 0)?)))
         .optional()
 }
 

@@ -42,7 +42,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, NodeDuty, NodeId,
+    Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeDuty,
+    NodeId,
 };
 use rusqlite::Connection;
 
@@ -167,10 +168,19 @@ pub struct ChunkRow {
 pub struct OpenFile {
     /// Its attributes.
     pub status: FileStatus,
-    /// Where it is now.
-    pub path: FsPath,
     /// All its chunks, in order.
     pub chunks: Vec<ChunkRow>,
+}
+
+/// The open file that a chunk belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOwner {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Where the file is.
+    pub path: FsPath,
+    /// Since which Unix time its lease is held by who holds it now.
+    pub held_since: Millis,
 }
 
 /// A file met by [`Store::walk_files`].
@@ -182,6 +192,8 @@ pub struct WalkedFile {
     pub status: FileStatus,
     /// All its chunks, in order.
     pub chunks: Vec<ChunkRow>,
+    /// Since which Unix time its lease is held by who holds it now; `None` if it is closed.
+    pub held_since: Option<Millis>,
 }
 
 /// What a tree holds.
@@ -388,6 +400,16 @@ impl Store {
     pub async fn open_status(&self, inode: InodeId, holder: &str) -> FsResult<FileStatus> {
         let holder = holder.to_owned();
         self.shared.readers.run(move |snapshot| snapshot.held(inode, &holder).map(|file| file.status())).await
+    }
+
+    /// The last chunks of a file, at most two: those that its recovery concerns.
+    pub async fn recent_chunks(&self, inode: InodeId) -> FsResult<Vec<ChunkId>> {
+        self.shared.readers.run(move |snapshot| snapshot.recent_chunks(inode)).await
+    }
+
+    /// The open files of these chunks; those of closed and deleted ones are left out.
+    pub async fn open_owners(&self, chunks: Vec<ChunkId>) -> FsResult<Vec<OpenOwner>> {
+        self.shared.readers.run(move |snapshot| snapshot.open_owners(&chunks)).await
     }
 
     /// Where an inode is; `None` if it was deleted.

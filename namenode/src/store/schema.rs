@@ -5,7 +5,7 @@
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
 //! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
-//! lease    one row a file being written.
+//! lease    one row a file being written: who holds it, and since which Unix time.
 //! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
 //!          edits changes one page of it. The writer knows by heart which row is whose: see `apply::retry`.
 //! cluster  id of the cluster; one row, written when the database is made.
@@ -34,7 +34,7 @@ use super::position::Position;
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -85,7 +85,8 @@ CREATE TABLE chunk (
 CREATE UNIQUE INDEX chunk_id ON chunk (id);
 CREATE TABLE lease (
     inode INTEGER PRIMARY KEY,
-    holder TEXT NOT NULL
+    holder TEXT NOT NULL,
+    since INTEGER NOT NULL
 );
 CREATE TABLE retry (
     number INTEGER PRIMARY KEY,
@@ -167,7 +168,7 @@ pub enum Error {
     Damaged(String),
     /// The tables are of a version this program does not know.
     #[error(
-        "the namespace database has version {found}, this program knows up to {VERSION}: use a newer program"
+        "the namespace database has version {found}, this program only knows {VERSION}: use the program it is from"
     )]
     Version {
         /// Its version.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, FileStatus, FsPath, InodeId};
+use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority};
@@ -13,7 +13,7 @@ use super::inode::{Inode, inode_columns, is_attached, path_of};
 use super::lease;
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
-use super::{ChunkRow, OpenFile};
+use super::{ChunkRow, OpenFile, OpenOwner};
 
 /// A read transaction, and the inodes met in it.
 pub(crate) struct Snapshot<'a> {
@@ -119,8 +119,25 @@ impl<'a> Snapshot<'a> {
     /// The file that `holder` writes, with all its chunks.
     pub(crate) fn open_file(&self, id: InodeId, holder: &str) -> Result<OpenFile, Stop> {
         let file = self.held(id, holder)?;
-        let path = path_of(self.connection, &file)?.ok_or_else(|| lease::gone(id))?;
-        Ok(OpenFile { status: file.status(), path, chunks: self.chunks(id)? })
+        Ok(OpenFile { status: file.status(), chunks: self.chunks(id)? })
+    }
+
+    /// The last chunks of a file, at most two.
+    pub(crate) fn recent_chunks(&self, id: InodeId) -> Result<Vec<ChunkId>, Stop> {
+        Ok(Chunk::last_two(self.connection, id)?.into_iter().map(|chunk| chunk.id).collect())
+    }
+
+    /// The open files of these chunks, see [`super::Store::open_owners`].
+    pub(crate) fn open_owners(&self, chunks: &[ChunkId]) -> Result<Vec<OpenOwner>, Stop> {
+        let mut owners = Vec::with_capacity(chunks.len());
+        for chunk in chunks.iter().copied() {
+            let Some((inode, _)) = Chunk::owner(self.connection, chunk)? else { continue };
+            let held_since = lease::since(self.connection, inode)?;
+            if let (Some(path), Some(held_since)) = (self.path_of(inode)?, held_since) {
+                owners.push(OpenOwner { chunk, path, held_since });
+            }
+        }
+        Ok(owners)
     }
 
     /// Where an inode is.

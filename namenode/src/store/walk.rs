@@ -3,6 +3,8 @@
 use dfs_types::{Caller, FileStatus, FsPath, InodeId};
 
 use super::access::{Access, Place};
+use super::inode::Inode;
+use super::lease;
 use super::snapshot::Snapshot;
 use super::stop::Stop;
 use super::{ChunkRow, Summary, WalkedFile};
@@ -57,7 +59,7 @@ impl Summary {
 pub(crate) type Page = (Vec<WalkedFile>, Option<FsPath>);
 
 impl Snapshot<'_> {
-    fn may_list(&self, caller: &Caller, inode: &super::inode::Inode, path: &FsPath) -> Result<(), Stop> {
+    fn may_list(&self, caller: &Caller, inode: &Inode, path: &FsPath) -> Result<(), Stop> {
         let place = Place { path, depth: path.parts().count() };
         Ok(self.authority(caller).check(inode, Access::ReadExecute, place)?)
     }
@@ -118,8 +120,7 @@ impl Snapshot<'_> {
         let mut page = Vec::new();
         if !inode.is_directory() {
             if after.is_none() {
-                let chunks = self.chunks(inode.id)?;
-                page.push(WalkedFile { path: base.clone(), status: inode.status(), chunks });
+                page.push(self.walked(inode, base.clone())?);
             }
             return Ok((page, None));
         }
@@ -140,15 +141,20 @@ impl Snapshot<'_> {
                 self.may_list(caller, &entry, &path)?;
                 levels.push(Level::at_start(entry.id, path.clone()));
             } else {
-                let chunks = self.chunks(entry.id)?;
-                chunks_listed += chunks.len();
-                page.push(WalkedFile { path: path.clone(), status: entry.status(), chunks });
+                let file = self.walked(&entry, path.clone())?;
+                chunks_listed += file.chunks.len();
+                page.push(file);
             }
             if page.len() >= limit.max(1) || chunks_listed >= PAGE_CHUNKS || looked_at >= STEP_ENTRIES {
                 return Ok((page, Some(path)));
             }
         }
         Ok((page, None))
+    }
+
+    fn walked(&self, file: &Inode, path: FsPath) -> Result<WalkedFile, Stop> {
+        let held_since = if file.open { lease::since(self.connection, file.id)? } else { None };
+        Ok(WalkedFile { path, status: file.status(), chunks: self.chunks(file.id)?, held_since })
     }
 
     /// Where a walk goes on after the entry at `after`: in that directory if it is one, then after its name in the
@@ -166,7 +172,7 @@ impl Snapshot<'_> {
         for part in after.parts().skip(base_path.parts().count()) {
             let Some(level) = levels.last_mut() else { break };
             part.clone_into(&mut level.done);
-            let Some(entry) = super::inode::Inode::by_name(self.connection, level.directory, part)? else {
+            let Some(entry) = Inode::by_name(self.connection, level.directory, part)? else {
                 break;
             };
             let Ok(path) = level.path.join(part) else { break };

@@ -1,8 +1,15 @@
 //! Files whose writer is gone.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use dfs_namenode::api::admin::{Finding, FsckSummary};
 use dfs_namenode::api::cluster::Order;
+use dfs_namenode::api::recovery::{LeaseRecovery, WaitingChunk};
 use dfs_namenode::api::{LocatedChunk, Namenode};
-use dfs_types::{ErrorCode, GenStamp, ReplicaState};
+use dfs_namenode::run::Running;
+use dfs_types::{ErrorCode, FsPath, GenStamp, ReplicaState};
+use futures_util::StreamExt;
 use tempfile::tempdir;
 
 use crate::support::{
@@ -52,6 +59,10 @@ async fn obey(namenode: &Namenode, nodes: &mut [FakeNode], chunk: &LocatedChunk,
     assert!(!reception.register);
 }
 
+async fn recover(namenode: &Namenode, at: &str) -> LeaseRecovery {
+    namenode.recover_lease(&caller("root"), &path(at), "other", false).await.unwrap()
+}
+
 async fn closed(namenode: &Namenode, at: &str) -> u64 {
     until("the file to be closed", || async {
         let status = namenode.stat(&caller("root"), &path(at)).await.unwrap();
@@ -68,13 +79,13 @@ async fn a_file_is_recovered_on_demand() {
     let mut datanodes = nodes(namenode, 3).await;
     let chunk = half_written(namenode, &mut datanodes, 500).await;
 
-    let refused = namenode.recover_lease(&caller("eve"), &path("/half"), "other").await.unwrap_err();
+    let refused = namenode.recover_lease(&caller("eve"), &path("/half"), "other", false).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PermissionDenied);
-    assert!(!namenode.recover_lease(&caller("root"), &path("/half"), "other").await.unwrap());
+    assert!(!recover(namenode, "/half").await.closed);
     // Asking again does not start over.
-    assert!(!namenode.recover_lease(&caller("root"), &path("/half"), "other").await.unwrap());
+    assert!(!recover(namenode, "/half").await.closed);
     obey(namenode, &mut datanodes, &chunk, 500).await;
-    assert!(namenode.recover_lease(&caller("root"), &path("/half"), "other").await.unwrap());
+    assert!(recover(namenode, "/half").await.closed);
     assert_eq!(closed(namenode, "/half").await, 500);
     running.stop().await.unwrap();
 }
@@ -90,7 +101,7 @@ async fn the_old_writer_can_not_go_on() {
     for node in &mut datanodes {
         node.finalize(namenode, &chunk, 5).await;
     }
-    assert!(!namenode.recover_lease(&caller("root"), &path("/f"), "other").await.unwrap());
+    assert!(!recover(namenode, "/f").await.closed);
     for error in [
         writer.add(Some(extent(&chunk, 5))).await.unwrap_err(),
         writer.complete(Some(extent(&chunk, 5))).await.unwrap_err(),
@@ -164,7 +175,7 @@ async fn a_recovery_goes_on_after_a_restart() {
     let running = fresh(&place, &[]).await;
     let mut datanodes = nodes(running.namenode(), 3).await;
     let chunk = half_written(running.namenode(), &mut datanodes, 30).await;
-    assert!(!running.namenode().recover_lease(&caller("root"), &path("/half"), "other").await.unwrap());
+    assert!(!recover(running.namenode(), "/half").await.closed);
     running.stop().await.unwrap();
 
     let running = start(&place, &[]).await.unwrap();
@@ -186,7 +197,7 @@ async fn an_old_attempts_result_is_refused() {
     let namenode = running.namenode();
     let mut datanodes = nodes(namenode, 3).await;
     let chunk = half_written(namenode, &mut datanodes, 30).await;
-    assert!(!namenode.recover_lease(&caller("root"), &path("/half"), "other").await.unwrap());
+    assert!(!recover(namenode, "/half").await.closed);
     let (primary, generation, _) = ordered(namenode, &datanodes).await;
     let sender = datanodes[primary].sender;
     let holders = [datanodes[primary].id()];
@@ -200,5 +211,114 @@ async fn an_old_attempts_result_is_refused() {
     let unknown = namenode.commit_recovery(stranger, chunk.chunk, generation, 30, &holders).await.unwrap();
     assert!(unknown.register);
     assert!(namenode.stat(&caller("root"), &path("/half")).await.unwrap().open);
+    running.stop().await.unwrap();
+}
+
+/// Short leases, and little patience with DataNodes that are away.
+const SHORT: [&str; 8] = [
+    "--heartbeat-interval",
+    "100ms",
+    "--lease-soft-limit",
+    "300ms",
+    "--lease-hard-limit",
+    "600ms",
+    "--restart-grace",
+    "1s",
+];
+
+/// A NameNode that was restarted after everybody who knew of `/half` was gone: its writer, which was told that 500 bytes of
+/// it are kept, and its DataNodes. Nobody was told of any byte of `/unsynced`.
+async fn alone(place: &Path) -> (Running, Vec<FakeNode>, LocatedChunk) {
+    let running = fresh(place, &SHORT).await;
+    let namenode = running.namenode();
+    let mut datanodes = nodes(namenode, 3).await;
+    let writer = Writer::create(namenode, "/half").await;
+    let chunk = writer.add(None).await.unwrap();
+    for node in &mut datanodes {
+        node.hold(namenode, (chunk.chunk, chunk.generation), 500, ReplicaState::Rbw).await;
+    }
+    namenode.commit_length(origin(), writer.file.clone(), extent(&chunk, 500)).await.unwrap();
+    Writer::create(namenode, "/unsynced").await.add(None).await.unwrap();
+    running.stop().await.unwrap();
+    datanodes.iter_mut().for_each(FakeNode::restart);
+    let running = start(place, &SHORT).await.unwrap();
+    writable(running.namenode()).await;
+    (running, datanodes, chunk)
+}
+
+async fn waiting(namenode: &Namenode) -> WaitingChunk {
+    until("a recovery that waits", || async {
+        namenode.waiting_chunks(&caller("root"), 10).await.unwrap().pop()
+    })
+    .await
+}
+
+async fn checked(namenode: &Arc<Namenode>) -> FsckSummary {
+    let findings: Vec<_> = Arc::clone(namenode).fsck(caller("root"), FsPath::root()).collect().await;
+    match findings.into_iter().last() {
+        Some(Ok(Finding::Summary(summary))) => summary,
+        other => panic!("the last finding is {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_synced_is_waited_for_by_a_namenode_that_knows_no_datanode() {
+    let dir = tempdir().unwrap();
+    let place = dir.path().join("nn");
+    let (running, mut datanodes, chunk) = alone(&place).await;
+    let namenode = running.namenode();
+    let first = waiting(namenode).await;
+    assert_eq!((first.path.as_str(), first.chunk, first.wait.expected), ("/half", chunk.chunk, 500));
+    assert_eq!((&first.wait.best, first.wait.loss_accepted), (&None, false));
+    // Its recovery began no later, so all limits that it knows are over too.
+    assert_eq!(closed(namenode, "/unsynced").await, 0);
+    assert!(namenode.stat(&caller("root"), &path("/half")).await.unwrap().open);
+    assert_eq!(
+        recover(namenode, "/half").await,
+        LeaseRecovery { closed: false, waiting: vec![first.clone()] }
+    );
+    assert_eq!(namenode.waiting_chunks(&caller("eve"), 10).await.unwrap(), [], "paths are not for everybody");
+    let report = namenode.report().await.unwrap();
+    assert_eq!((report.totals.waiting_recoveries, report.totals.chunks), (1, 1));
+    let summary = checked(namenode).await;
+    assert_eq!((summary.waiting, summary.open_files, summary.is_healthy()), (1, 1, false));
+    running.stop().await.unwrap();
+
+    let running = start(&place, &SHORT).await.unwrap();
+    let namenode = running.namenode();
+    writable(namenode).await;
+    assert_eq!(waiting(namenode).await, first, "it waits since the same time");
+    for node in &mut datanodes {
+        node.now_has(500, ReplicaState::Rwr);
+        node.join(namenode).await;
+    }
+    obey(namenode, &mut datanodes, &chunk, 500).await;
+    assert_eq!(closed(namenode, "/half").await, 500);
+    assert!(checked(namenode).await.is_healthy());
+    assert_eq!(namenode.report().await.unwrap().totals.waiting_recoveries, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_superuser_accepts_a_loss_and_no_more_is_lost_than_must_be() {
+    let dir = tempdir().unwrap();
+    let (running, mut datanodes, chunk) = alone(&dir.path().join("nn")).await;
+    let namenode = running.namenode();
+    datanodes.truncate(1);
+    let [node] = &mut datanodes[..] else { panic!("one is left") };
+    node.now_has(300, ReplicaState::Rwr);
+    node.join(namenode).await;
+    let best = until("the short replica to be known", || async { waiting(namenode).await.wait.best }).await;
+    assert_eq!((best.0.id, best.1), (node.id(), 300));
+    let accept = |user: &'static str| async move {
+        namenode.recover_lease(&caller(user), &path("/half"), "other", true).await
+    };
+    assert_eq!(accept("eve").await.unwrap_err().code, ErrorCode::PermissionDenied);
+    assert!(node.heartbeat(namenode).await.orders.is_empty(), "nothing was accepted");
+    let recovery = accept("root").await.unwrap();
+    assert!(!recovery.closed && recovery.waiting[0].wait.loss_accepted, "{recovery:?}");
+    obey(namenode, &mut datanodes, &chunk, 300).await;
+    assert_eq!(closed(namenode, "/half").await, 300);
+    assert!(accept("root").await.unwrap().closed);
     running.stop().await.unwrap();
 }

@@ -239,6 +239,13 @@ impl FakeNode {
         self.hold(namenode, (chunk.chunk, chunk.generation), length, ReplicaState::Finalized).await;
     }
 
+    /// What it has of its chunks from now on, as a power cut leaves it; told with the next full report.
+    pub(crate) fn now_has(&mut self, length: u64, state: ReplicaState) {
+        for replica in self.replicas.values_mut() {
+            (replica.length, replica.state) = (length, state);
+        }
+    }
+
     /// Is a new process with the same replicas.
     pub(crate) fn restart(&mut self) {
         self.sender.incarnation += 1_000;

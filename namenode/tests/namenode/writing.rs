@@ -53,6 +53,39 @@ async fn a_file_of_two_chunks_is_written_and_located() {
 }
 
 #[tokio::test]
+async fn a_file_that_can_not_be_named_is_not_closed_without_its_replicas() {
+    let dir = tempdir().unwrap();
+    let place = dir.path().join("nn");
+    let running = fresh(&place, &[]).await;
+    let deep = format!("/{}", "x".repeat(200)).repeat(20);
+    let first = nodes(running.namenode(), 4).await;
+    let writer = Writer::create(running.namenode(), &format!("/a{deep}/f")).await;
+    let (file, chunk) = (writer.file.clone(), writer.add(None).await.unwrap());
+    assert_eq!((first.len(), chunk.nodes.len()), (4, 3));
+    running.stop().await.unwrap();
+    // Every name is fine; only together, now that the first is longer, they are more than a path may have.
+    let database = rusqlite::Connection::open(place.join("namespace.db")).unwrap();
+    let changed = database.execute("UPDATE inode SET name = ?1 WHERE name = 'a'", ["y".repeat(250)]);
+    assert_eq!(changed.unwrap(), 1);
+    database.close().unwrap();
+
+    let running = start(&place, &[]).await.unwrap();
+    let namenode = running.namenode();
+    writable(namenode).await;
+    let nodes = nodes(namenode, 4).await;
+    let writer = Writer { namenode, file };
+    let written: Vec<_> = chunk.nodes.iter().map(|node| node.id).collect();
+    let further = namenode
+        .additional_nodes(&writer.file, chunk.chunk, written[..1].to_vec(), written[1..].to_vec(), 1)
+        .await
+        .unwrap();
+    assert!(nodes.iter().any(|node| node.id() == further[0].id) && !written.contains(&further[0].id));
+    let refused = writer.complete(Some(extent(&chunk, 10))).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NotEnoughNodes, "{refused}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn closing_waits_for_the_minimum_of_replicas() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;

@@ -539,11 +539,44 @@ pub struct RecoverLeaseRequest {
     pub path: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub holder: ::prost::alloc::string::String,
+    /// end with less than readers count on, if no node has it: for superusers
+    #[prost(bool, tag = "4")]
+    pub accept_loss: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RecoverLeaseReply {
     #[prost(bool, tag = "1")]
     pub closed: bool,
+    /// those of its chunks whose recovery waits
+    #[prost(message, repeated, tag = "2")]
+    pub waiting: ::prost::alloc::vec::Vec<WaitingChunk>,
+}
+/// A chunk whose recovery waits for a replica with everything that readers count on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitingChunk {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub chunk: u64,
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<RecoveryWait>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoveryWait {
+    /// Unix time at which the file was taken from its writer
+    #[prost(uint64, tag = "1")]
+    pub since_ms: u64,
+    /// bytes that a replica must have
+    #[prost(uint64, tag = "2")]
+    pub expected: u64,
+    /// where the longest replica known is; unset: no node has told of any
+    #[prost(message, optional, tag = "3")]
+    pub best_node: ::core::option::Option<Node>,
+    #[prost(uint64, tag = "4")]
+    pub best_length: u64,
+    /// an administrator accepted that it ends with the longest one
+    #[prost(bool, tag = "5")]
+    pub loss_accepted: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportBadReplicasRequest {
@@ -1104,7 +1137,7 @@ pub mod namespace_client {
                 .insert(GrpcMethod::new("dfs.v1.Namespace", "RenewLease"));
             self.inner.unary(req, path, codec).await
         }
-        /// Closes a file whose writer is gone; `closed` false means: under way, ask again.
+        /// Closes a file whose writer is gone; `closed` false means: under way, or waiting for a replica, ask again.
         pub async fn recover_lease(
             &mut self,
             request: impl tonic::IntoRequest<super::RecoverLeaseRequest>,
@@ -1273,7 +1306,7 @@ pub mod namespace_server {
             &self,
             request: tonic::Request<super::RenewLeaseRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
-        /// Closes a file whose writer is gone; `closed` false means: under way, ask again.
+        /// Closes a file whose writer is gone; `closed` false means: under way, or waiting for a replica, ask again.
         async fn recover_lease(
             &self,
             request: tonic::Request<super::RecoverLeaseRequest>,
@@ -4581,6 +4614,12 @@ pub struct ClusterReport {
     /// under-replicated chunks that can have more replicas on the nodes that are there
     #[prost(uint64, tag = "19")]
     pub healable: u64,
+    /// chunks whose recovery waits for a replica with everything acknowledged
+    #[prost(uint64, tag = "20")]
+    pub waiting_recoveries: u64,
+    /// the first of them, for superusers
+    #[prost(message, repeated, tag = "21")]
+    pub waiting: ::prost::alloc::vec::Vec<WaitingChunk>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetSafeModeRequest {
@@ -4656,6 +4695,9 @@ pub struct FsckChunk {
     /// of the nodes, those being decommissioned: their replicas can be read and don't count
     #[prost(uint32, tag = "9")]
     pub leaving: u32,
+    /// set if its recovery waits
+    #[prost(message, optional, tag = "10")]
+    pub wait: ::core::option::Option<RecoveryWait>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FsckSummary {
@@ -4679,12 +4721,15 @@ pub struct FsckSummary {
     pub open_files: u64,
     #[prost(uint64, tag = "10")]
     pub replicas: u64,
-    /// nothing missing, nothing without a good replica
+    /// nothing missing, nothing without a good replica, no recovery that waits
     #[prost(bool, tag = "11")]
     pub healthy: bool,
     /// of the chunks that have their replicas
     #[prost(uint64, tag = "12")]
     pub misplaced: u64,
+    /// chunks whose recovery waits
+    #[prost(uint64, tag = "13")]
+    pub waiting: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

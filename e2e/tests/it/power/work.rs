@@ -252,11 +252,16 @@ impl Account {
     }
 }
 
-/// A file whose writer is gone ends where it was synced at least.
+/// A file whose writer is gone ends where it was synced at least. What readers could see of it and nobody had synced may be
+/// gone for good: then it waits until that is accepted, which must not cost a synced byte.
 async fn check_synced(dfs: &Dfs, path: &FsPath, content: Content, synced: usize) -> Result<()> {
     let what = format!("{path}, {synced} bytes of which were synced, is closed by lease recovery");
     wait::until(&what, PATIENCE, || async {
-        ensure!(dfs.recover_lease(path).await?, "its lease is being recovered: {}", chunks(dfs, path).await?);
+        let recovery = dfs.lease_recovery(path, false).await?;
+        if !recovery.waiting.is_empty() {
+            dfs.lease_recovery(path, true).await?;
+        }
+        ensure!(recovery.closed, "its lease is being recovered: {}", chunks(dfs, path).await?);
         anyhow::Ok(())
     })
     .await?;

@@ -140,7 +140,10 @@ impl Step<'_, '_> {
         };
         self.insert(&inode)?;
         self.count_entries(directory, 1)?;
-        self.write("INSERT INTO lease (inode, holder) VALUES (?1, ?2)", (inode.id.0 as i64, file.holder))?;
+        self.write(
+            "INSERT INTO lease (inode, holder, since) VALUES (?1, ?2, ?3)",
+            (inode.id.0 as i64, file.holder, self.now.0 as i64),
+        )?;
         self.counters.open_files += 1;
         self.emit(Change::LeaseTaken { inode: inode.id, holder: file.holder.to_owned() });
         Ok(Outcome::Status(inode.status()))

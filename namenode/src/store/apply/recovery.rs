@@ -36,7 +36,11 @@ impl Step<'_, '_> {
             chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
         }
         if self.holder(id)?.as_deref() != Some(RECOVERY_HOLDER) {
-            self.write("UPDATE lease SET holder = ?2 WHERE inode = ?1", (id.0 as i64, RECOVERY_HOLDER))?;
+            // A recovery that is begun anew goes on since the first time.
+            self.write(
+                "UPDATE lease SET holder = ?2, since = ?3 WHERE inode = ?1",
+                (id.0 as i64, RECOVERY_HOLDER, self.now.0 as i64),
+            )?;
             self.emit(Change::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
         }
         Ok(Outcome::Recovery { closed: false, chunks })
@@ -74,11 +78,12 @@ impl Step<'_, '_> {
             ))
             .into());
         }
-        // What was acknowledged may still be on a node that is away: the file stays open until it is back.
+        // What was acknowledged may still be on a node that is away: the file stays open until it is back, unless an
+        // administrator accepted the loss.
         if extent.length < chunk.readable && !lossy {
             return Err(stale(format!(
-                "readers count on {} bytes of chunk {}, the recovery found only {}: start the DataNodes that have \
-                 the rest",
+                "readers count on {} bytes of chunk {}, the recovery found only {}: start the DataNodes that have the \
+                 rest",
                 chunk.readable, chunk.id, extent.length
             ))
             .into());
@@ -105,8 +110,7 @@ impl Step<'_, '_> {
         Ok(Outcome::Done)
     }
 
-    /// Removes what follows a chunk that lost its end: there are no holes in a file. Nothing of it was synced, or that chunk
-    /// would have been too.
+    /// Removes what follows a chunk that lost its end: there are no holes in a file.
     fn remove_after(&mut self, file: &Inode, chunk: &Chunk) -> Result<(), Stop> {
         let last = Chunk::last(self.connection, file.id)?.filter(|last| last.index > chunk.index);
         last.map_or(Ok(()), |last| self.remove_last(file, &last))

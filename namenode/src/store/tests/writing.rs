@@ -88,7 +88,7 @@ fn only_the_holder_writes() {
     let error = fixture.wait(fixture.store().open_file(inode, "w")).unwrap_err();
     assert_eq!(error.code, LeaseConflict);
     let open = fixture.wait(fixture.store().open_file(inode, "somebody else")).unwrap();
-    assert_eq!((open.path, open.chunks.len()), (path("/f"), 0));
+    assert_eq!((open.status.inode, open.chunks.len()), (inode, 0));
 }
 
 #[test]

@@ -1,0 +1,292 @@
+//! A file whose writer is gone, DataNodes that come and go, and NameNodes that know only the namespace: the file never ends
+//! with less than was acknowledged, its replicas are never deleted meanwhile, and as soon as one with everything is back,
+//! it is closed.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::time::Duration;
+
+use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use proptest::prelude::*;
+
+const NODES: u8 = 4;
+const CHUNK: ChunkId = ChunkId(10);
+const GENERATION: GenStamp = GenStamp(5);
+/// Bytes of the longest replica.
+const WRITTEN: u64 = 9;
+
+fn id(n: u8) -> NodeId {
+    NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
+}
+
+fn number(node: NodeId) -> u8 {
+    u8::try_from(u128::from_be_bytes(*node.as_bytes())).unwrap()
+}
+
+fn stats(n: u8) -> NodeStats {
+    let volume = Volume {
+        id: VolumeId::from_bytes(id(n).as_bytes()).unwrap(),
+        path: "/data".into(),
+        failed: false,
+        capacity: 1 << 30,
+        used: 0,
+        available: 1 << 30,
+        replicas: 0,
+    };
+    NodeStats {
+        address: Address { host: format!("host-{n}"), data_port: 1, http_port: 2, location: String::new() },
+        machine: String::new(),
+        volumes: vec![volume],
+        active_writes: 0,
+        active_reads: 0,
+        active_copies: 0,
+        stopping: false,
+    }
+}
+
+#[derive(Debug, Clone)]
+struct DataNode {
+    up: bool,
+    incarnation: u128,
+    replica: Option<ReplicaRecord>,
+}
+
+/// What happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A DataNode stops, or starts again with what it has on its disk.
+    Switch(u8),
+    /// The NameNode is restarted: of DataNodes it knows nothing.
+    Restart,
+    /// Another NameNode leads, which has heard what this one has.
+    Failover,
+    /// Seconds pass.
+    Wait(u8),
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..NODES).prop_map(Step::Switch),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Failover),
+        4 => (1_u8..100).prop_map(Step::Wait),
+    ]
+}
+
+struct World {
+    cluster: Cluster,
+    now: Millis,
+    term: u64,
+    /// The last stamp that a recovery took.
+    stamp: u64,
+    acknowledged: u64,
+    nodes: Vec<DataNode>,
+    /// With which length the file was closed.
+    closed: Option<u64>,
+}
+
+fn config() -> Config {
+    Config {
+        restart_grace: Duration::from_secs(30),
+        forget_after: Duration::from_mins(1),
+        recovery_timeout: Duration::from_secs(5),
+        delete_retry: Duration::from_secs(5),
+        ..Config::default()
+    }
+}
+
+impl World {
+    fn new(acknowledged: u64, lengths: &[Option<u64>]) -> Self {
+        let now = Millis(1_000_000);
+        let replica =
+            |length| ReplicaRecord { chunk: CHUNK, generation: GENERATION, length, state: ReplicaState::Rwr };
+        let nodes =
+            lengths.iter().map(|length| DataNode { up: true, incarnation: 1, replica: length.map(replica) });
+        let cluster = Cluster::new(config(), 1, now);
+        let mut world =
+            Self { cluster, now, term: 0, stamp: 100, acknowledged, nodes: nodes.collect(), closed: None };
+        world.restart();
+        world
+    }
+
+    fn apply(&mut self, event: Event) {
+        for effect in self.cluster.apply(event, self.now) {
+            if let Effect::NothingToRecover { chunk, .. } = effect {
+                assert_eq!(self.acknowledged, 0, "{chunk} is dropped though bytes of it were acknowledged");
+                self.close(0);
+            }
+        }
+    }
+
+    fn close(&mut self, length: u64) {
+        assert!(length >= self.acknowledged, "{length} bytes are left of {}", self.acknowledged);
+        self.closed = Some(length);
+        let generation = GenStamp(self.stamp);
+        let closed = if length == 0 {
+            Event::ChunkRemoved { chunk: CHUNK }
+        } else {
+            Event::ChunkCommitted { chunk: CHUNK, generation, length }
+        };
+        self.apply(closed);
+    }
+
+    fn restart(&mut self) {
+        self.cluster = Cluster::new(config(), self.stamp, self.now);
+        let (generation, length) = match self.closed {
+            None => (GENERATION, None),
+            Some(length) => (GenStamp(self.stamp), Some(length)),
+        };
+        if length != Some(0) {
+            self.apply(Event::ChunkLoaded { chunk: CHUNK, generation, length, replication: 3 });
+        }
+        self.cluster.set_next_chunk(ChunkId(11));
+        self.cluster.loaded(self.now);
+        self.apply(Event::SafeModeSet { on: false });
+        self.lead();
+        for n in 0..NODES {
+            self.greet(n);
+        }
+    }
+
+    fn lead(&mut self) {
+        self.term += 1;
+        self.apply(Event::LeadershipTaken { term: self.term });
+        if self.closed.is_none() {
+            self.stamp += 1;
+            let (new_generation, acknowledged) = (GenStamp(self.stamp), self.acknowledged);
+            self.apply(Event::RecoveryWanted { chunk: CHUNK, new_generation, acknowledged });
+        }
+    }
+
+    /// A DataNode that is up registers and reports.
+    fn greet(&mut self, n: u8) {
+        let DataNode { up, incarnation, replica } = self.nodes[usize::from(n)].clone();
+        if up {
+            let (node, version) = (id(n), "1".to_owned());
+            self.apply(Event::Registered { node, incarnation, version, stats: stats(n) });
+            self.apply(Event::HeartbeatSeen { node, fence: self.term, stats: stats(n) });
+            self.apply(Event::FullReport { node, fence: self.term, replicas: replica.into_iter().collect() });
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..2 * seconds {
+            self.now = self.now.plus(Duration::from_millis(500));
+            self.apply(Event::Tick);
+            for n in 0..NODES {
+                if !self.nodes[usize::from(n)].up {
+                    continue;
+                }
+                self.apply(Event::HeartbeatSeen { node: id(n), fence: self.term, stats: stats(n) });
+                if self.cluster.wants_report(id(n)) {
+                    self.greet(n);
+                }
+                for command in self.cluster.take_commands(id(n), self.now) {
+                    self.obey(n, command);
+                }
+            }
+            assert_eq!(self.cluster.violations(), Vec::<String>::new());
+        }
+    }
+
+    fn obey(&mut self, n: u8, command: Command) {
+        match command {
+            Command::Delete { .. } => {
+                assert!(
+                    self.closed.is_some() || self.acknowledged == 0,
+                    "node {n} is to delete what is waited for"
+                );
+                let replica = self.nodes[usize::from(n)].replica.take().unwrap();
+                self.apply(Event::ReplicasChanged { node: id(n), changes: vec![(replica, true)] });
+            }
+            Command::Copy { generation, length, targets, .. } => {
+                let state = ReplicaState::Finalized;
+                for target in targets {
+                    self.hold(number(target), ReplicaRecord { chunk: CHUNK, generation, length, state });
+                }
+            }
+            Command::Recover { new_generation, acknowledged, holders, .. } => {
+                assert_eq!(acknowledged, self.acknowledged, "nobody accepted a loss");
+                self.recover(new_generation, acknowledged, &holders);
+            }
+        }
+    }
+
+    fn hold(&mut self, n: u8, record: ReplicaRecord) {
+        let node = &mut self.nodes[usize::from(n)];
+        if node.up {
+            node.replica = Some(record);
+            self.apply(Event::ReplicasChanged { node: id(n), changes: vec![(record, false)] });
+        }
+    }
+
+    /// As DataNodes do it: the longest replicas of those that have what was acknowledged.
+    fn recover(&mut self, generation: GenStamp, acknowledged: u64, holders: &[NodeId]) {
+        let there = holders.iter().map(|holder| number(*holder)).filter_map(|n| {
+            let node = &self.nodes[usize::from(n)];
+            Some((n, node.replica.filter(|replica| node.up && replica.length >= acknowledged)?.length))
+        });
+        let there: Vec<(u8, u64)> = there.collect();
+        let Some(length) = there.iter().map(|(_, length)| *length).max() else { return };
+        if length > 0 {
+            for (n, _) in there.iter().filter(|(_, has)| *has == length) {
+                let state = ReplicaState::Finalized;
+                self.hold(*n, ReplicaRecord { chunk: CHUNK, generation, length, state });
+            }
+        }
+        if generation == GenStamp(self.stamp) {
+            self.close(length);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Switch(n) => {
+                let node = &mut self.nodes[usize::from(*n)];
+                node.up = !node.up;
+                node.incarnation += 1;
+                self.greet(*n);
+            }
+            Step::Restart => self.restart(),
+            Step::Failover => {
+                self.apply(Event::LeadershipLost);
+                self.lead();
+            }
+            Step::Wait(seconds) => self.run(u64::from(*seconds)),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_acknowledged_is_dropped(
+        acknowledged in 0..=WRITTEN,
+        lengths in prop::collection::vec(prop::option::of(0..=WRITTEN), usize::from(NODES)),
+        steps in prop::collection::vec(a_step(), 1..30),
+    ) {
+        let mut world = World::new(acknowledged, &lengths);
+        for step in &steps {
+            world.step(step);
+        }
+        let waited = world.closed.is_none();
+        for n in 0..NODES {
+            if !world.nodes[usize::from(n)].up {
+                world.step(&Step::Switch(n));
+            }
+        }
+        world.run(120);
+        let there = lengths.iter().flatten().any(|length| *length >= acknowledged);
+        if acknowledged == 0 || there {
+            prop_assert!(world.closed.is_some(), "waited before: {}", waited);
+        } else {
+            prop_assert_eq!(world.closed, None);
+            let waiting = world.cluster.waiting_recovery(CHUNK).unwrap();
+            prop_assert_eq!(waiting.acknowledged, acknowledged);
+            let best = lengths.iter().flatten().max().copied();
+            prop_assert_eq!(waiting.best.map(|(_, length)| length), best);
+        }
+    }
+}
