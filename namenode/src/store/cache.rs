@@ -150,6 +150,7 @@ mod tests {
             length: 0,
             children: 0,
             open: false,
+            below: 0,
         })]
     }
 

@@ -45,12 +45,15 @@ pub(crate) struct Inode {
     pub children: u64,
     /// Whether it is being written.
     pub open: bool,
+    /// Bytes by which a path below it may be longer than its own: at least what is there; 0 for files.
+    pub below: u64,
 }
 
 /// The columns of `inode` in the order of [`Inode::from_row`], so that every statement agrees with it.
 macro_rules! inode_columns {
     () => {
-        "parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, children, open"
+        "parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, children, open, \
+         below"
     };
 }
 pub(crate) use inode_columns;
@@ -98,6 +101,7 @@ impl Inode {
             length: number(row, 11)?,
             children: number(row, 12)?,
             open: row.get(13)?,
+            below: number(row, 14)?,
         })
     }
 
@@ -181,8 +185,7 @@ pub(crate) fn is_attached(connection: &Connection, inode: &Inode) -> rusqlite::R
     Ok(names_down_to(connection, inode.parent, inode.name.clone())?.is_some())
 }
 
-/// Where an inode is; `None` if it is in a deleted tree, or so deep (a directory above it was moved) that no path
-/// may name it.
+/// Where an inode is; `None` if it is in a deleted tree, or so deep that no path may name it, as no edit makes it.
 pub(crate) fn path_of(connection: &Connection, inode: &Inode) -> rusqlite::Result<Option<FsPath>> {
     let names = names_down_to(connection, inode.parent, inode.name.clone())?;
     Ok(names.and_then(|names| FsPath::parse(&format!("/{}", names.join("/"))).ok()))

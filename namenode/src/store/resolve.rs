@@ -60,6 +60,18 @@ impl<'a> Resolved<'a> {
         self.chain.get(self.parts.checked_sub(1)?)
     }
 
+    /// The directories above the path that exist, without the root, each with the bytes by which the path is longer than
+    /// its own.
+    pub(crate) fn directories_above(&self) -> impl Iterator<Item = (&Arc<Inode>, u64)> {
+        let whole = self.path.as_str().len();
+        let mut own = 0;
+        let above = self.chain.iter().skip(1).zip(self.path.parts()).take(self.parts.saturating_sub(1));
+        above.map(move |(inode, part)| {
+            own += 1 + part.len();
+            (inode, (whole - own) as u64)
+        })
+    }
+
     /// The deepest inode that exists.
     pub(crate) fn deepest(&self) -> &Arc<Inode> {
         self.chain.last().expect("the chain starts with the root")

@@ -3,6 +3,7 @@
 //! ```text
 //! inode    one row a file or directory, clustered by (parent, name): listing is one range, lookup one descent.
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
+//!          `below` is how much longer than a directory's own path one below it may be: see `apply::reach`.
 //! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
 //! lease    one row a file being written: who holds it, and since which Unix time.
@@ -68,6 +69,7 @@ CREATE TABLE inode (
     length INTEGER NOT NULL,
     children INTEGER NOT NULL,
     open INTEGER NOT NULL,
+    below INTEGER NOT NULL,
     PRIMARY KEY (parent, name)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX inode_id ON inode (id);
@@ -185,7 +187,7 @@ pub(crate) fn create(path: &Path, cluster: ClusterId, alone: Option<u64>) -> Res
     transaction.execute_batch(TABLES)?;
     // The owner of the root is the superuser, whom the first leader names: see `adopt_root`.
     transaction.execute(
-        "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0, 0)",
         (
             ABOVE_ROOT.0 as i64,
             InodeId::ROOT.0 as i64,

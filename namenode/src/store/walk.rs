@@ -1,6 +1,6 @@
 //! Traversals of whole trees, in steps so that none holds a reader or a state of the database for long.
 
-use dfs_types::{Caller, FileStatus, FsPath, InodeId};
+use dfs_types::{Caller, FileStatus, FsError, FsPath, InodeId};
 
 use super::access::{Access, Place};
 use super::inode::Inode;
@@ -25,6 +25,18 @@ struct Level {
 impl Level {
     fn at_start(directory: InodeId, path: FsPath) -> Self {
         Self { directory, path, done: String::new() }
+    }
+
+    /// Where its entry `name` is. No edit makes a path that is too long, so an error means that the database is damaged:
+    /// leaving such an entry out would hide it.
+    fn path_of(&self, name: &str) -> Result<FsPath, Stop> {
+        self.path.join(name).map_err(|error| {
+            FsError::internal(format!(
+                "an entry of {} can't be named ({error}): the namespace database is damaged, restore a backup",
+                self.path
+            ))
+            .into()
+        })
     }
 }
 
@@ -91,11 +103,9 @@ impl Snapshot<'_> {
             for entry in entries {
                 summing.sum.add(&entry.status());
                 if entry.is_directory() {
-                    // A path that is too long can't be summed by its name either, so it is left out.
-                    if let Ok(path) = level.path.join(&entry.name) {
-                        self.may_list(caller, &entry, &path)?;
-                        below.push(Level::at_start(entry.id, path));
-                    }
+                    let path = level.path_of(&entry.name)?;
+                    self.may_list(caller, &entry, &path)?;
+                    below.push(Level::at_start(entry.id, path));
                 }
                 level.done = entry.name;
             }
@@ -134,9 +144,7 @@ impl Snapshot<'_> {
             };
             level.done.clone_from(&entry.name);
             looked_at += 1;
-            let Ok(path) = level.path.join(&entry.name) else {
-                continue;
-            };
+            let path = level.path_of(&entry.name)?;
             if entry.is_directory() {
                 self.may_list(caller, &entry, &path)?;
                 levels.push(Level::at_start(entry.id, path.clone()));
@@ -175,7 +183,7 @@ impl Snapshot<'_> {
             let Some(entry) = Inode::by_name(self.connection, level.directory, part)? else {
                 break;
             };
-            let Ok(path) = level.path.join(part) else { break };
+            let path = level.path_of(part)?;
             if !entry.is_directory() {
                 break;
             }

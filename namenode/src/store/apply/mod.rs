@@ -11,6 +11,7 @@
 mod chunks;
 mod counters;
 mod namespace;
+mod reach;
 mod reap;
 mod recovery;
 mod retry;

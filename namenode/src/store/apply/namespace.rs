@@ -4,7 +4,7 @@ use dfs_types::attributes::check_principal;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 
-use super::Step;
+use super::{Step, reach};
 use crate::store::access::Access;
 use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER};
 use crate::store::inode::{Inode, number};
@@ -89,10 +89,13 @@ impl Step<'_, '_> {
             found.existing_parent()?;
         }
         self.check_adding(&found)?;
-        let above = found.missing().count() - 1;
+        let missing: Vec<&str> = found.missing().collect();
+        let (above, last) = missing.split_at(missing.len() - 1);
         let between = Mode::truncate(mode.bits() & 0o777 | OWNER_USES);
-        let directory = self.make_directories(found.deepest(), found.missing().take(above), between)?;
-        let made = self.make_directories(&directory, found.missing().skip(above), mode)?;
+        self.reach_down(&found, 0)?;
+        let further = last.iter().copied().map(reach::longer_by).sum();
+        let directory = self.make_directories(found.deepest(), above, further, between)?;
+        let made = self.make_directories(&directory, last, 0, mode)?;
         Ok(Outcome::Status(made.status()))
     }
 
@@ -116,6 +119,7 @@ impl Step<'_, '_> {
             self.check_adding(&found)?;
         }
 
+        self.reach_down(&found, 0)?;
         let made_above;
         let directory = match (found.parent(), old) {
             (Some(directory), Some(old)) => {
@@ -125,9 +129,10 @@ impl Step<'_, '_> {
             }
             (Some(directory), None) => directory.as_ref(),
             (None, _) => {
-                let above = found.missing().count() - 1;
-                let names = found.missing().take(above);
-                made_above = self.make_directories(found.deepest(), names, file.directory_mode())?;
+                let missing: Vec<&str> = found.missing().collect();
+                let (above, _) = missing.split_at(missing.len() - 1);
+                let (further, mode) = (reach::longer_by(name), file.directory_mode());
+                made_above = self.make_directories(found.deepest(), above, further, mode)?;
                 &made_above
             }
         };
@@ -193,16 +198,23 @@ impl Step<'_, '_> {
             check_replacing(moved, replaced, to, overwrite)?;
             self.authority.check_sticky(new_directory, replaced, target.place())?;
         }
+        let below = self.reach_when_moved(moved, from, to)?;
 
+        self.reach_down(&target, below)?;
         if let Some(replaced) = target.target() {
             self.remove_entry(replaced)?;
             self.count_entries(new_directory, -1)?;
         }
         self.view.forget(moved);
-        self.view.put(Inode { parent: new_directory.id, name: name.to_owned(), ..Inode::clone(moved) });
+        self.view.put(Inode {
+            parent: new_directory.id,
+            name: name.to_owned(),
+            below,
+            ..Inode::clone(moved)
+        });
         self.write(
-            "UPDATE inode SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2",
-            (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name),
+            "UPDATE inode SET parent = ?3, name = ?4, below = ?5 WHERE parent = ?1 AND name = ?2",
+            (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name, below as i64),
         )?;
         self.count_entries(old_directory, -1)?;
         self.count_entries(new_directory, 1)?;

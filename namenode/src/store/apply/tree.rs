@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfs_types::{ChunkId, FileKind, InodeId, Millis, Mode};
 
-use super::Step;
+use super::{Step, reach};
 use crate::store::edit::Change;
 use crate::store::inode::{GARBAGE, Inode, inode_columns, kind_number, number};
 use crate::store::stop::Stop;
@@ -31,6 +31,7 @@ impl Step<'_, '_> {
             length: 0,
             children: 0,
             open: false,
+            below: 0,
         }
     }
 
@@ -50,12 +51,13 @@ impl Step<'_, '_> {
             length,
             children,
             open,
+            below,
         } = inode;
         self.write(
             concat!(
                 "INSERT INTO inode (",
                 inode_columns!(),
-                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
             ),
             (
                 parent.0 as i64,
@@ -72,6 +74,7 @@ impl Step<'_, '_> {
                 *length as i64,
                 *children as i64,
                 open,
+                *below as i64,
             ),
         )?;
         match kind {
@@ -82,16 +85,20 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// Makes the directories `names`, each in the one before, the first in `directory`; answers the last one.
-    pub(super) fn make_directories<'n>(
+    /// Makes the directories `names`, each in the one before, the first in `directory`; answers the last one, below which
+    /// a path that is longer by `further` bytes is about to be made.
+    pub(super) fn make_directories(
         &mut self,
         directory: &Inode,
-        names: impl Iterator<Item = &'n str>,
+        names: &[&str],
+        further: u64,
         mode: Mode,
     ) -> Result<Inode, Stop> {
         let mut at = directory.clone();
-        for name in names {
-            let made = self.draft(&at, name, FileKind::Directory, mode);
+        let mut below = names.iter().copied().map(reach::longer_by).sum::<u64>() + further;
+        for name in names.iter().copied() {
+            below -= reach::longer_by(name);
+            let made = Inode { below, ..self.draft(&at, name, FileKind::Directory, mode) };
             self.insert(&made)?;
             self.count_entries(&at, 1)?;
             at = made;

@@ -210,6 +210,14 @@ impl Fixture {
                  AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.inode = f.id)",
             ),
             (
+                "every directory knows how far what is below it reaches",
+                "WITH RECURSIVE way(above, length) AS (\
+                 SELECT parent, 1 + length(CAST(name AS BLOB)) FROM inode WHERE parent > 1 \
+                 UNION ALL SELECT d.parent, way.length + 1 + length(CAST(d.name AS BLOB)) \
+                 FROM way JOIN inode d ON d.id = way.above WHERE d.parent > 1) \
+                 SELECT count(*) FROM way JOIN inode d ON d.id = way.above WHERE d.parent > 1 AND d.below < way.length",
+            ),
+            (
                 "every chunk has a file",
                 "SELECT count(*) FROM chunk c WHERE NOT EXISTS \
                  (SELECT 1 FROM inode f WHERE f.id = c.inode AND f.kind = 0)",

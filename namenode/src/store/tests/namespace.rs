@@ -333,3 +333,40 @@ fn new_entries_get_the_directory_s_group() {
     assert_eq!((status.owner.as_str(), status.group.as_str()), ("alice", "staff"));
     assert_eq!(fixture.stat("/open/a").unwrap().group, "supergroup");
 }
+
+/// A path of so many names of 250 bytes below another.
+fn deep(top: &str, names: usize) -> String {
+    format!("{top}{}", format!("/{}", "x".repeat(250)).repeat(names))
+}
+
+#[test]
+fn no_move_makes_a_path_too_long_and_nothing_gets_out_of_sight() {
+    let fixture = Fixture::new();
+    fixture.ok(create(&format!("{}/f", deep("/s", 15)), "w"));
+    fixture.ok(mkdir(&deep("/t", 2)));
+    let seen = || {
+        let sum = fixture.wait(fixture.store().content_summary(&root(), &path("/"))).unwrap();
+        let (files, next) = fixture.wait(fixture.store().walk_files(&root(), &path("/"), None, 10)).unwrap();
+        let files: Vec<String> = files.into_iter().map(|file| file.path.to_string()).collect();
+        assert_eq!((next, sum.files, files.len()), (None, 1, 1));
+        files
+    };
+    let before = seen();
+    let far = format!("{}/s", deep("/t", 2));
+    let refused = fixture.run(rename("/s", &far, false)).unwrap_err();
+    assert_eq!(refused.code, InvalidArgument);
+    assert!(refused.message.contains("4096"), "{}", refused.message);
+    assert_eq!(seen(), before);
+
+    // What is there may be moved as long as it fits, and what it is moved into knows of it.
+    fixture.ok(mkdir("/u"));
+    fixture.ok(rename("/s", "/u/s", false));
+    assert_eq!(seen(), [before[0].replacen("/s", "/u/s", 1)]);
+    assert_eq!(fixture.code(rename("/u", &deep("/t", 2), true)), InvalidArgument);
+    fixture.check_invariants();
+
+    // What made it so long is gone.
+    fixture.ok(delete(&deep("/u/s", 5)));
+    fixture.ok(rename("/u/s", &far, false));
+    fixture.check_invariants();
+}
