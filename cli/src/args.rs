@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dfs_client::{Builder, Dfs};
+use dfs_daemon::Memory;
 use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER};
 use tokio_util::sync::CancellationToken;
 
@@ -246,7 +247,8 @@ impl Context {
                 access.builder(&access.cluster(cluster.as_deref()).await?)
             }
         };
-        let builder = builder.follower_reads(self.global.follower_reads);
+        let builder =
+            builder.follower_reads(self.global.follower_reads).memory(Memory::of_process().for_data());
         Ok(match &self.global.user {
             Some(user) => builder.user(user),
             None => builder,

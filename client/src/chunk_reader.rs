@@ -15,6 +15,8 @@ use crate::retry::{Backoff, Patience};
 
 /// Rounds over all replicas when each of them is damaged: waiting can't help, a repaired copy might.
 const CORRUPT_ROUNDS: u32 = 3;
+/// How many times longer than for anything else a reader waits for nodes that are well but have no room for it now.
+const BUSY_PATIENCE: u32 = 5;
 /// Time for telling the NameNode about a bad replica.
 const REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Replicas of one chunk asked at the same time.
@@ -221,7 +223,9 @@ impl ChunkReader {
         if damaged && self.rounds >= CORRUPT_ROUNDS {
             return Err(self.given_up());
         }
-        let budget = self.source.dfs.settings.transfer_budget;
+        let busy =
+            !self.failures.is_empty() && self.failures.iter().all(|(_, error)| error.code == ErrorCode::Busy);
+        let budget = self.source.dfs.settings.transfer_budget * if busy { BUSY_PATIENCE } else { 1 };
         if !self.backoff.get_or_insert_with(|| Backoff::new(budget)).pause().await {
             return Err(self.given_up());
         }

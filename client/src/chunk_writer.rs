@@ -9,7 +9,7 @@ use dfs_types::limits::SYNC_PATIENCE;
 use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::connect::Inner;
 use crate::error::context;
@@ -20,6 +20,8 @@ use crate::session::{Failure, Session, wire_packet};
 
 /// How long a new chunk waits for enough DataNodes: about the time one takes to restart.
 const NODES_PATIENCE: Duration = Duration::from_secs(20);
+/// How many times longer than for anything else a writer waits for nodes that are well but have no room for it now.
+const BUSY_PATIENCE: u32 = 5;
 /// Most nodes excluded from a new chunk.
 const MAX_EXCLUDED: usize = 64;
 /// Time for a node to send a started replica to another one.
@@ -163,7 +165,21 @@ impl ChunkWriter {
                 Err(failure) => failure,
             };
             drop(session);
+            if failure.error.code == ErrorCode::Busy {
+                self.until_needed(&mut pipeline).await;
+            }
             (extent, session) = self.recover(&mut pipeline, extent, failure).await?;
+        }
+    }
+
+    /// Waits until there is something to write: a node with too little memory has ended a stream that was idle.
+    async fn until_needed(&mut self, pipeline: &mut Pipeline) {
+        if pipeline.awaits_ack() || pipeline.has_unsent() {
+            return;
+        }
+        debug!(path = %self.file.path, "a node needs the memory of an idle stream, which is set up again when needed");
+        if let Some(packet) = self.packets.recv().await {
+            pipeline.push(packet);
         }
     }
 
@@ -180,6 +196,7 @@ impl ChunkWriter {
     async fn open(&mut self, pipeline: &mut Pipeline) -> FsResult<(Extent, Session)> {
         let budget = self.file.dfs.settings.transfer_budget;
         let mut nodes_wait = Backoff::new(NODES_PATIENCE.min(budget));
+        let mut turn = Backoff::new(budget * BUSY_PATIENCE);
         let mut exclude = self.file.dfs.nodes.broken();
         loop {
             exclude.splice(0..0, pipeline.failed());
@@ -206,6 +223,14 @@ impl ChunkWriter {
                 }
                 Err(failure) => failure,
             };
+            if failure.error.code == ErrorCode::Busy {
+                debug!(path = %self.file.path, chunk = %extent.chunk, error = %failure.error, "waiting for room");
+                self.abandon(extent).await?;
+                if turn.pause().await {
+                    continue;
+                }
+                return Err(context("no pipeline could be set up", failure.error));
+            }
             let verdict = self.blame(pipeline, extent, &failure);
             self.abandon(extent).await?;
             if verdict == Verdict::GiveUp {
@@ -326,11 +351,20 @@ impl ChunkWriter {
         mut extent: Extent,
         mut failure: Failure,
     ) -> FsResult<(Extent, Session)> {
-        let deadline = Instant::now() + self.file.dfs.settings.transfer_budget;
+        let budget = self.file.dfs.settings.transfer_budget;
+        let mut deadline = Instant::now() + budget;
+        let mut turn = Backoff::new(budget * BUSY_PATIENCE);
         loop {
             extent.length = pipeline.acked_bytes();
             self.publish(extent, pipeline, Phase::Recovering);
-            match self.blame(pipeline, extent, &failure) {
+            let verdict = if failure.error.code == ErrorCode::Busy && turn.pause().await {
+                // It is well and says when it has room; time spent waiting for that is no failure.
+                deadline = Instant::now() + budget;
+                Verdict::Recover
+            } else {
+                self.blame(pipeline, extent, &failure)
+            };
+            match verdict {
                 Verdict::Recover if Instant::now() < deadline => {}
                 Verdict::Abandon => {
                     self.abandon(extent).await?;

@@ -78,6 +78,7 @@ pub struct Builder {
     connector: Arc<dyn Connector>,
     settings: Settings,
     follower_reads: bool,
+    memory: Option<u64>,
 }
 
 impl Dfs {
@@ -124,6 +125,7 @@ impl Dfs {
                 hedge_after: Duration::from_millis(300),
             },
             follower_reads: false,
+            memory: None,
         }
     }
 }
@@ -202,6 +204,13 @@ impl Builder {
         self
     }
 
+    /// Bytes that data being written and read ahead may take in memory (default, and at most: 192 MiB; at least 16 MiB).
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Lets every NameNode answer what changes nothing (attributes, listings, sums, where chunks are), each in turn
     /// (default: only the one that leads).
     ///
@@ -218,15 +227,16 @@ impl Builder {
     ///
     /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers.
     pub async fn connect(self) -> FsResult<Dfs> {
-        let (connector, settings) = (Arc::clone(&self.connector), self.settings);
+        let (connector, settings, memory) = (Arc::clone(&self.connector), self.settings, self.memory);
         let namenode = self.unconnected().await?;
         let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
         let Defaults { cluster, min_replicas, .. } = fetch_defaults(&namenode, first).await?;
+        let memory = Memory::new(memory);
         let inner = Inner {
             holder: format!("dfs-client-{}", namenode.client()),
-            nodes: DataNodes::new(connector, settings.connect_timeout),
+            nodes: DataNodes::new(connector, settings.connect_timeout, memory.stream_window()),
             leases: Leases::default(),
-            memory: Memory::new(),
+            memory,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             namenode,
             settings,
@@ -250,7 +260,7 @@ impl Builder {
     }
 
     async fn unconnected(self) -> FsResult<NameNode> {
-        let Self { namenodes, given, connector, settings, follower_reads } = self;
+        let Self { namenodes, given, connector, settings, follower_reads, memory: _ } = self;
         if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
             return Err(FsError::invalid(format!(
                 "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",

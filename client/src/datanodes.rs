@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, from_status};
+use dfs_proto::pool::{Lease, Pool};
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::MAX_DATA_MESSAGE_BYTES;
 use dfs_types::{ErrorCode, FsError, FsResult, NodeId};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -17,15 +19,25 @@ use crate::dial::{Connector, dial};
 
 /// How long a node that failed is the last choice.
 const SUSPECT_FOR: Duration = Duration::from_secs(30);
-/// Nodes remembered as suspects, and connections kept, at most.
+/// Nodes remembered as suspects at most.
 const MAX_REMEMBERED: usize = 4_096;
+
+/// A connection that is open or being opened; all that wait for it share what comes of it.
+type Opening = Shared<BoxFuture<'static, FsResult<Channel>>>;
+
+/// A client for one stream or call, and the place on a connection that it takes as long as that goes on.
+pub(crate) type Reserved = (ChunksClient<Channel>, Place);
+/// A stream's place on a connection.
+pub(crate) type Place = Lease<Opening>;
 
 /// The DataNodes as this client knows them.
 #[derive(Debug)]
 pub(crate) struct DataNodes {
     connector: Arc<dyn Connector>,
     connect_timeout: Duration,
-    channels: Mutex<HashMap<(NodeId, String), Channel>>,
+    /// Flow control window of a stream, in bytes.
+    window: u32,
+    connections: Pool<Opening>,
     suspects: Mutex<HashMap<NodeId, Suspect>>,
 }
 
@@ -38,33 +50,33 @@ struct Suspect {
 }
 
 impl DataNodes {
-    pub(crate) fn new(connector: Arc<dyn Connector>, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(connector: Arc<dyn Connector>, connect_timeout: Duration, window: u32) -> Self {
         Self {
             connector,
             connect_timeout,
-            channels: Mutex::new(HashMap::new()),
+            window,
+            connections: Pool::default(),
             suspects: Mutex::new(HashMap::new()),
         }
     }
 
-    /// A client on the cached connection to `node`, or on a new one.
-    pub(crate) async fn client(&self, node: &Endpoint) -> FsResult<ChunksClient<Channel>> {
-        let key = (node.id, node.address());
-        let cached = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let channel = if let Some(channel) = cached {
-            channel
-        } else {
-            let channel = dial(self.connector.as_ref(), &key.1, self.connect_timeout).await?;
-            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-            if channels.len() >= MAX_REMEMBERED {
-                channels.clear();
-            }
-            channels.insert(key, channel.clone());
-            channel
-        };
-        Ok(ChunksClient::new(channel)
+    /// A client on a connection to `node` that has room for another stream.
+    pub(crate) async fn client(&self, node: &Endpoint) -> FsResult<Reserved> {
+        let address = node.address();
+        let lease = self.connections.lease(&Self::key(node), || {
+            let (connector, limit, window) = (Arc::clone(&self.connector), self.connect_timeout, self.window);
+            Ok(async move { dial(connector.as_ref(), &address, limit, window).await }.boxed().shared())
+        })?;
+        let channel = lease.connection().clone().await?;
+        let client = ChunksClient::new(channel)
             .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES))
+            .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES);
+        Ok((client, lease))
+    }
+
+    /// A node that comes back elsewhere, or another one at its address, gets connections of its own.
+    fn key(node: &Endpoint) -> String {
+        format!("{}@{}", node.id, node.address())
     }
 
     /// One call that answers with one message, within `limit`. A node that can't be reached becomes a suspect.
@@ -74,7 +86,7 @@ impl DataNodes {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let whole = async {
-            let client = self.client(node).await?;
+            let (client, _place) = self.client(node).await?;
             call(client).await.map(Response::into_inner).map_err(|status| from_status(&status))
         };
         let answer = tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| {
@@ -92,8 +104,7 @@ impl DataNodes {
         if !matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut | ErrorCode::WrongCluster) {
             return;
         }
-        let key = (node.id, node.address());
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.connections.forget(&Self::key(node));
         self.suspect(node.id, true);
     }
 

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use dfs_types::limits::{DATA_CONNECTION_WINDOW, DATA_STREAM_WINDOW};
+use dfs_types::limits::MAX_STREAMS;
 use dfs_types::{ErrorCode, FsError, FsResult};
 use futures_util::future::BoxFuture;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -33,15 +33,21 @@ impl Connector for TcpConnector {
     }
 }
 
-/// Opens a connection within `limit`.
-pub(crate) async fn dial(connector: &dyn Connector, address: &str, limit: Duration) -> FsResult<Channel> {
+/// Opens a connection within `limit`, each stream of which may have `window` bytes under way.
+pub(crate) async fn dial(
+    connector: &dyn Connector,
+    address: &str,
+    limit: Duration,
+    window: u32,
+) -> FsResult<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| FsError::invalid(format!("'{address}' is not an address: write HOST:PORT")))?
         .connect_timeout(limit)
         .tcp_nodelay(true)
-        .initial_stream_window_size(DATA_STREAM_WINDOW)
-        .initial_connection_window_size(DATA_CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME)
+        .initial_stream_window_size(window)
+        // Room for all streams, or those that nobody reads would stop the others.
+        .initial_connection_window_size(MAX_STREAMS * window)
+        .max_frame_size(MAX_FRAME.min(window))
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let unreachable =

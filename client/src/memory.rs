@@ -8,12 +8,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes that one permit stands for.
 const UNIT: usize = 1 << 10;
 
-/// Bytes of packets that all writers of one client may have unacknowledged.
-const WRITE_BYTES: usize = 96 << 20;
-/// Bytes of packets that all read-aheads of one client may hold.
-const READ_BYTES: usize = 96 << 20;
-/// Bytes of packets that one writer may have unacknowledged.
-const WINDOW_BYTES: usize = 16 << 20;
+/// Bytes of packets that all writers of one client may have unacknowledged, or all read-aheads may hold, at most.
+const MOST_BYTES: u64 = 96 << 20;
+/// The same at least: with less, a single transfer would be slow.
+const LEAST_BYTES: u64 = 8 << 20;
+/// Bytes of packets that one writer may have unacknowledged, and the part of all writers' bytes that it may have.
+const WINDOW_BYTES: (usize, usize) = (16 << 20, 2);
+/// Parts of the bytes for reading that one stream's flow control window may be.
+const STREAM_WINDOWS: u64 = 32;
+/// The smallest window of a stream with which a connection is of use, in bytes.
+const MIN_STREAM_WINDOW: u64 = 128 << 10;
 /// Packets one read-ahead may hold; one is allowed without any permit, so that readers never wait for each other.
 const READ_AHEAD_PACKETS: usize = 8;
 
@@ -22,14 +26,27 @@ const READ_AHEAD_PACKETS: usize = 8;
 pub(crate) struct Memory {
     write: Arc<Semaphore>,
     read: Arc<Semaphore>,
+    /// Bytes of each.
+    half: u64,
 }
 
 impl Memory {
-    pub(crate) fn new() -> Self {
-        Self {
-            write: Arc::new(Semaphore::new(WRITE_BYTES / UNIT)),
-            read: Arc::new(Semaphore::new(READ_BYTES / UNIT)),
-        }
+    /// Shares out `bytes`, half for writing and half for reading, within what is sensible; `None`: as much as that.
+    pub(crate) fn new(bytes: Option<u64>) -> Self {
+        let half = bytes.map_or(MOST_BYTES, |bytes| (bytes / 2).clamp(LEAST_BYTES, MOST_BYTES));
+        let semaphore = || Arc::new(Semaphore::new(half as usize / UNIT));
+        Self { write: semaphore(), read: semaphore(), half }
+    }
+
+    /// Flow control window of a stream that is read, in bytes.
+    pub(crate) fn stream_window(&self) -> u32 {
+        (self.half / STREAM_WINDOWS).clamp(MIN_STREAM_WINDOW, DATA_STREAM_WINDOW.into()) as u32
+    }
+
+    /// The budget of one writer.
+    pub(crate) fn writer_window(&self) -> Arc<Semaphore> {
+        let (most, part) = WINDOW_BYTES;
+        Arc::new(Semaphore::new(most.min(self.half as usize / part) / UNIT))
     }
 
     /// The budget that all writers share.
@@ -42,7 +59,7 @@ impl Memory {
     pub(crate) fn read_ahead(&self, packet_bytes: usize) -> (usize, Option<OwnedSemaphorePermit>) {
         let mut packets = READ_AHEAD_PACKETS;
         while packets > 1 {
-            let permits = units(packets * packet_bytes + DATA_STREAM_WINDOW as usize);
+            let permits = units(packets * packet_bytes + self.stream_window() as usize);
             if let Ok(permit) = Arc::clone(&self.read).try_acquire_many_owned(permits) {
                 return (packets, Some(permit));
             }
@@ -50,11 +67,6 @@ impl Memory {
         }
         (1, None)
     }
-}
-
-/// The budget of one writer.
-pub(crate) fn writer_window() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(WINDOW_BYTES / UNIT))
 }
 
 /// Permits for `bytes`; an empty packet takes one too.
@@ -77,10 +89,10 @@ mod tests {
 
     #[test]
     fn read_ahead_shrinks_but_never_to_nothing() {
-        let memory = Memory::new();
+        let memory = Memory::new(None);
         let mut held = Vec::new();
         let mut sizes = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..60 {
             let (packets, permit) = memory.read_ahead(512 << 10);
             sizes.push(packets);
             held.push(permit);
@@ -89,5 +101,14 @@ mod tests {
         assert_eq!(sizes.last(), Some(&1));
         drop(held);
         assert_eq!(memory.read_ahead(512 << 10).0, 8);
+    }
+
+    #[test]
+    fn little_memory_makes_everything_smaller_but_a_packet_always_fits() {
+        let memory = Memory::new(Some(1));
+        assert_eq!(memory.writers().available_permits() * UNIT, 8 << 20);
+        assert_eq!(memory.writer_window().available_permits() * UNIT, 4 << 20);
+        assert_eq!(memory.stream_window(), 256 << 10);
+        assert_eq!(Memory::new(Some(u64::MAX)).stream_window(), DATA_STREAM_WINDOW);
     }
 }

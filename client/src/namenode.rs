@@ -11,7 +11,7 @@ use dfs_proto::v1;
 use dfs_proto::v1::admin_client::AdminClient;
 use dfs_proto::v1::namenodes_client::NamenodesClient;
 use dfs_proto::v1::namespace_client::NamespaceClient;
-use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
+use dfs_types::limits::{DATA_STREAM_WINDOW, MAX_NAMENODE_MESSAGE_BYTES};
 use dfs_types::{CallId, Caller, ClientId, ErrorCode, FsError, FsResult, RequestId};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
@@ -324,7 +324,7 @@ impl NameNode {
                 channel
             } else {
                 let limit = self.connect_timeout.min(limit);
-                let channel = dial(self.connector.as_ref(), address, limit).await?;
+                let channel = dial(self.connector.as_ref(), address, limit, DATA_STREAM_WINDOW).await?;
                 self.peers.keep(address, channel.clone());
                 channel
             };

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::connect::Inner;
+use crate::datanodes::Place;
 use crate::locate::LocatedChunk;
 
 /// A range of a chunk under way from one node.
@@ -24,6 +25,7 @@ pub(crate) struct ReplicaStream {
     /// The first packet, which opening waited for.
     first: Option<Bytes>,
     stall: Duration,
+    _place: Place,
 }
 
 impl ReplicaStream {
@@ -47,16 +49,17 @@ impl ReplicaStream {
             background: false,
         };
         let opened = timeout(stall, async {
-            let mut client = dfs.nodes.client(&node).await?;
-            client.read(request).await.map_err(|status| from_status(&status))
+            let (mut client, place) = dfs.nodes.client(&node).await?;
+            let response = client.read(request).await.map_err(|status| from_status(&status))?;
+            Ok((response.into_inner(), place))
         })
         .await
         .unwrap_or_else(|_| Err(stalled(stall)));
-        let incoming = match opened {
-            Ok(response) => response.into_inner(),
+        let (incoming, place) = match opened {
+            Ok(opened) => opened,
             Err(error) => return Err((node, error)),
         };
-        let mut stream = Self { node, incoming, next, end, first: None, stall };
+        let mut stream = Self { node, incoming, next, end, first: None, stall, _place: place };
         match stream.receive().await {
             Ok(first) => {
                 stream.first = Some(first);

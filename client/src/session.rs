@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::chunk_writer::WriteTarget;
+use crate::datanodes::Place;
 use crate::pipeline::Packet;
 
 /// Packets between the state machine and the connection.
@@ -36,6 +37,7 @@ pub(crate) struct Session {
     /// Towards the node.
     pub(crate) outgoing: mpsc::Sender<v1::WriteRequest>,
     incoming: Streaming<v1::WriteReply>,
+    place: Place,
 }
 
 impl Session {
@@ -55,7 +57,7 @@ impl Session {
         // node says which it is.
         let limit = CONNECT_TIMEOUT * 2 * nodes.len() as u32;
         let opened = tokio::time::timeout(limit, async {
-            let mut client = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
+            let (mut client, place) = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
             let (outgoing, requests) = mpsc::channel(OUTGOING);
             let header = header(file, index, extent, first, downstream, recover);
             let header = v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) };
@@ -66,7 +68,7 @@ impl Session {
                 .await
                 .map_err(|status| Failure::unknown(from_status(&status)))?
                 .into_inner();
-            let mut session = Self { outgoing, incoming };
+            let mut session = Self { outgoing, incoming, place };
             match session.reply().await.map_err(Failure::unknown)? {
                 v1::write_reply::Kind::Setup(v1::SetupReply { error: None, .. }) => Ok(session),
                 v1::write_reply::Kind::Setup(v1::SetupReply { error: Some(detail), failed }) => {
@@ -105,10 +107,11 @@ impl Session {
 
     /// Ends the stream and lets the node end its side, for at most `limit`: a reset would look like a failure there.
     pub(crate) async fn finish(self, limit: Duration) {
-        let Self { outgoing, mut incoming } = self;
+        let Self { outgoing, mut incoming, place } = self;
         drop(outgoing);
         // Whatever comes now, the chunk is finalized.
         let _ = tokio::time::timeout(limit, incoming.message()).await;
+        drop(place);
     }
 
     async fn reply(&mut self) -> FsResult<v1::write_reply::Kind> {

@@ -22,7 +22,7 @@ use crate::chunk_writer::{ChunkWriter, Phase, Previous, Progress, WriteTarget, o
 use crate::connect::Dfs;
 use crate::error::to_io;
 use crate::lease::LeaseGuard;
-use crate::memory::{Reserved, units, writer_window};
+use crate::memory::{Reserved, units};
 use crate::namespace::status;
 use crate::pipeline::Packet;
 use crate::retry::{Backoff, Patience};
@@ -189,7 +189,7 @@ impl Dfs {
             buffer: BytesMut::new(),
             buffer_offset: 0,
             flushed_tail: 0,
-            window: PollSemaphore::new(writer_window()),
+            window: PollSemaphore::new(inner.memory.writer_window()),
             shared: PollSemaphore::new(inner.memory.writers()),
             slots: PollSemaphore::new(Arc::new(Semaphore::new(CHUNKS_IN_FLIGHT))),
             held_window: None,

@@ -2,15 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Shutdown;
+use crate::accept::Incoming;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::net::TcpListener;
-
-use crate::Shutdown;
 
 /// Whether the process serves, and if not, what it waits for. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +77,8 @@ impl Admin {
     }
 
     /// Serves until a stop is requested.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
-        axum::serve(listener, self.routes)
+    pub async fn serve(self, incoming: Incoming, shutdown: Shutdown) -> std::io::Result<()> {
+        axum::serve(incoming, self.routes)
             .with_graceful_shutdown(async move { shutdown.requested().await })
             .await
     }

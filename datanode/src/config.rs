@@ -80,6 +80,10 @@ pub struct Config {
     #[arg(long, env = "DFS_DATANODE_THREADS_PER_VOLUME", value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads_per_volume: u16,
+    /// Bytes that data on its way may take in memory [default: half of the memory limit of the control group, or an eighth of
+    /// the machine's memory]
+    #[arg(long, env = "DFS_DATANODE_MEMORY", value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
     /// How often to tell the NameNode that this node is alive [default: as the NameNode likes]
     #[arg(long, env = "DFS_DATANODE_HEARTBEAT_INTERVAL", value_name = "DURATION", value_parser = parse_interval)]
     pub heartbeat_interval: Option<Duration>,

@@ -21,6 +21,7 @@ mod crc_combine;
 mod disk_pool;
 mod fence;
 mod group;
+mod memory;
 pub mod metrics;
 mod namenode;
 mod pace;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dfs_daemon::{Described, Meter};
+use dfs_daemon::{Described, Meter, Room};
 use dfs_types::FsError;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
 
+use crate::memory::Memory;
 use crate::store::VolumeState;
 
 /// First bucket, factor and number of the histograms of seconds: 0.1 ms to 26 s.
@@ -37,6 +38,10 @@ pub(crate) struct Metrics {
     pub(crate) packets_written: IntCounter,
     /// Sessions under way, by kind: write, read, copy.
     pub(crate) sessions: IntGaugeVec,
+    /// Write sessions that ended because their sender was idle and others waited for memory.
+    pub(crate) made_way: IntCounter,
+    /// Read sessions that ended because their reader took nothing.
+    pub(crate) stalled: IntCounter,
     /// Seconds from a packet's arrival to its acknowledgement.
     pub(crate) write_seconds: Histogram,
     /// Seconds to read one packet from the disk.
@@ -92,18 +97,21 @@ impl Volumes {
 
 /// Everything the DataNode exports, for the manual.
 pub fn describe() -> prometheus::Result<Vec<Described>> {
-    let meter = Meter::new(&Registry::new(), PREFIX);
+    let meter = Metrics::meter(&Registry::new());
     Metrics::on(&meter)?;
+    Memory::new(0, &meter)?;
+    Room::new(0, &meter)?;
     Ok(meter.described())
 }
 
 impl Metrics {
-    /// Creates the metrics and adds them to `registry`. Fails if they are there already.
-    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        Self::on(&Meter::new(registry, PREFIX))
+    /// What names and remembers the metrics of a DataNode in `registry`.
+    pub(crate) fn meter(registry: &Registry) -> Meter {
+        Meter::new(registry, PREFIX)
     }
 
-    fn on(meter: &Meter) -> prometheus::Result<Self> {
+    /// Creates the metrics. Fails if they are there already.
+    pub(crate) fn on(meter: &Meter) -> prometheus::Result<Self> {
         let buckets = |(start, factor, count)| exponential_buckets(start, factor, count);
         let seconds = |name: &str, help: &str| meter.histogram(name, help, buckets(SECONDS)?);
         meter.process(env!("CARGO_PKG_VERSION"))?;
@@ -124,6 +132,14 @@ impl Metrics {
             packets_read: meter.counter("read_packets_total", "Packets sent to readers")?,
             packets_written: meter.counter("written_packets_total", "Packets written to replicas")?,
             sessions: meter.gauges("sessions", "Sessions under way, by kind: write, read, copy", &["kind"])?,
+            made_way: meter.counter(
+                "idle_writers_total",
+                "Write sessions ended because their sender was idle and others waited for memory; it begins again",
+            )?,
+            stalled: meter.counter(
+                "stalled_readers_total",
+                "Connections closed because their reader took nothing of an answer for a minute",
+            )?,
             write_seconds: seconds("write_packet_seconds", "From a packet's arrival to its acknowledgement")?,
             read_seconds: seconds("read_packet_seconds", "Reading one packet from the disk")?,
             fsync_seconds: seconds("fsync_seconds", "Making one replica's files durable")?,
@@ -260,11 +276,11 @@ mod tests {
 
     #[test]
     fn metrics_register_once_and_follow_the_conventions() {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
+        let meter = Metrics::meter(&Registry::new());
+        let metrics = Metrics::on(&meter).unwrap();
         drop(Active::count(&metrics, "write"));
         metrics.read_bytes.inc();
-        assert!(Metrics::register(&registry).is_err());
+        assert!(Metrics::on(&meter).is_err());
         for Described { name, kind, help, labels: _ } in describe().unwrap() {
             assert!(
                 (name.starts_with("dfs_datanode_") || name.starts_with("process_")) && !help.ends_with('.'),
@@ -276,7 +292,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_how_they_end() {
-        let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+        let metrics = Arc::new(Metrics::on(&Metrics::meter(&Registry::new())).unwrap());
         let request = |ends: &[Option<&FsError>]| {
             let mut request = Counted::begin(&metrics, "read");
             for end in ends {

@@ -1,16 +1,15 @@
 //! What this node says to other DataNodes: pipelines onward, copies of replicas, steps of a recovery.
 
-use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::pool::{Lease, Pool};
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::{
-    CONNECT_TIMEOUT, DATA_CONNECTION_WINDOW, DATA_STREAM_WINDOW, MAX_DATA_MESSAGE_BYTES, MIN_CHUNK_SIZE,
-    PACKET_BYTES, SYNC_PATIENCE,
+    CONNECT_TIMEOUT, MAX_DATA_MESSAGE_BYTES, MAX_STREAMS, MIN_CHUNK_SIZE, SYNC_PATIENCE,
 };
 use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, ReplicaRecord};
 use futures_util::stream::{self, StreamExt};
@@ -28,12 +27,8 @@ use crate::volume::reader::split;
 use crate::volume::writer::Packet;
 use crate::wire::{self, DEFAULT_PATIENCE};
 
-/// Connections kept; beyond that the cache starts anew. A cluster has fewer nodes than this.
-const MAX_CONNECTIONS: usize = 4_096;
-/// Packets of a copy read while an earlier one is sent, so that disk, checksums and network work at the same time.
-const READ_AHEAD: usize = 3;
-/// Packets between the session and the connection to the next node.
-const FORWARD_PACKETS: usize = 4;
+/// Flow control window of a stream of acknowledgements, in bytes.
+const ACKS_WINDOW: u32 = 64 << 10;
 /// Silence on a busy connection after which its peer is asked for a sign of life, and how long that may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 /// HTTP/2 frame size: fewer, larger frames cost less.
@@ -43,27 +38,17 @@ const STEP_LIMIT: Duration = Duration::from_secs(25);
 
 /// Connections to other DataNodes, opened when needed and shared by all sessions.
 #[derive(Debug, Default)]
-pub(crate) struct Peers {
-    channels: Mutex<HashMap<String, Channel>>,
-}
+pub(crate) struct Peers(Pool<Channel>);
 
 impl Peers {
-    fn client(&self, endpoint: &Endpoint) -> FsResult<ChunksClient<Channel>> {
+    /// A client for one stream or call, during which the lease is to be kept.
+    fn client(&self, endpoint: &Endpoint) -> FsResult<(ChunksClient<Channel>, Lease<Channel>)> {
         let address = endpoint.address();
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = if let Some(channel) = channels.get(&address) {
-            channel.clone()
-        } else {
-            let channel = connection(&address)?;
-            if channels.len() >= MAX_CONNECTIONS {
-                channels.clear();
-            }
-            channels.insert(address, channel.clone());
-            channel
-        };
-        Ok(ChunksClient::new(channel)
+        let lease = self.0.lease(&address, || connection(&address))?;
+        let client = ChunksClient::new(lease.connection().clone())
             .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES))
+            .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES);
+        Ok((client, lease))
     }
 
     /// Asks a holder to stop its writer and to say what it has; `None` if it has nothing.
@@ -81,7 +66,8 @@ impl Peers {
             new_generation: new_generation.0,
         });
         request.set_timeout(STEP_LIMIT);
-        let reply = self.client(holder)?.prepare_recovery(request).await;
+        let (mut client, _lease) = self.client(holder)?;
+        let reply = client.prepare_recovery(request).await;
         let reply = reply.map_err(|status| convert::from_status(&status))?.into_inner();
         reply.replica.map(convert::replica_record).transpose()
     }
@@ -103,7 +89,8 @@ impl Peers {
             length,
         });
         request.set_timeout(STEP_LIMIT);
-        let reply = self.client(holder)?.finish_recovery(request).await;
+        let (mut client, _lease) = self.client(holder)?;
+        let reply = client.finish_recovery(request).await;
         reply.map(|_| ()).map_err(|status| convert::from_status(&status))
     }
 }
@@ -115,8 +102,8 @@ fn connection(address: &str) -> FsResult<Channel> {
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .initial_stream_window_size(DATA_STREAM_WINDOW)
-        .initial_connection_window_size(DATA_CONNECTION_WINDOW)
+        .initial_stream_window_size(ACKS_WINDOW)
+        .initial_connection_window_size(MAX_STREAMS * ACKS_WINDOW)
         .max_frame_size(FRAME_BYTES)
         .http2_keep_alive_interval(interval)
         .keep_alive_timeout(limit)
@@ -135,22 +122,29 @@ pub(crate) struct Downstream {
 pub(crate) struct Acks {
     replies: Streaming<v1::WriteReply>,
     node: String,
+    _lease: Lease<Channel>,
 }
 
 impl Downstream {
-    /// Connects and waits until every node from there on is ready. Positions of failures count from the next node.
-    pub(crate) async fn open(peers: &Peers, next: &Endpoint, header: Header) -> Result<Self, Failure> {
+    /// Connects and waits until every node from there on is ready. `ahead` packets may wait for the connection. Positions of
+    /// failures count from the next node.
+    pub(crate) async fn open(
+        peers: &Peers,
+        next: &Endpoint,
+        header: Header,
+        ahead: usize,
+    ) -> Result<Self, Failure> {
         let limit = setup_limit(header.downstream.len());
         let node = next.address();
         let late =
             |_| Failure::here(FsError::new(ErrorCode::TimedOut, format!("{node} is not ready in time")));
         let setup = async {
-            let (packets, queue) = mpsc::channel(FORWARD_PACKETS);
+            let (packets, queue) = mpsc::channel(ahead);
             let first = stream::once(std::future::ready(wire::header_message(header)));
             let requests = first.chain(ReceiverStream::new(queue).map(wire::packet_message));
-            let mut client = peers.client(next).map_err(Failure::here)?;
+            let (mut client, lease) = peers.client(next).map_err(Failure::here)?;
             let replies = client.write(requests).await.map_err(|status| failed(&node, &status))?;
-            let mut acks = Acks { replies: replies.into_inner(), node: node.clone() };
+            let mut acks = Acks { replies: replies.into_inner(), node: node.clone(), _lease: lease };
             match acks.reply().await? {
                 Reply::Setup(ready) => ready.map(|()| Self { packets, acks }),
                 Reply::Ack { .. } => Err(acks.unexpected()),
@@ -222,6 +216,7 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
     let Some((next, rest)) = targets.split_first() else {
         return Err(FsError::invalid("no node is given to send the replica to"));
     };
+    let (_grant, ahead) = context.memory.copy().await?;
     let _active = Active::count(&context.metrics, "copy");
     let reader = Arc::new(context.store.reader(chunk, generation).await?);
     if reader.generation != generation || (stage == Stage::Copy && !reader.finalized) {
@@ -248,8 +243,8 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
         let node = targets.get(failure.position as usize).map_or_else(String::new, Endpoint::address);
         FsError::new(failure.error.code, format!("{node}: {}", failure.error.message))
     };
-    let (packets, mut acks) = Downstream::open(&context.peers, next, header).await.map_err(at)?.split();
-    let mut ranges: Vec<_> = split(length, 0, 0, PACKET_BYTES as u64).collect();
+    let (packets, mut acks) = Downstream::open(&context.peers, next, header, 1).await.map_err(at)?.split();
+    let mut ranges: Vec<_> = split(length, 0, 0, ahead.packet).collect();
     if ranges.is_empty() {
         ranges.push(0..0);
     }
@@ -259,7 +254,7 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
             let reader = Arc::clone(&reader);
             async move { context.store.read_with(&reader, move |reader| reader.read_verified(range)).await }
         };
-        let mut pieces = pin!(stream::iter(ranges.into_iter().map(read)).buffered(READ_AHEAD));
+        let mut pieces = pin!(stream::iter(ranges.into_iter().map(read)).buffered(ahead.packets));
         let mut pace = Pace::new(bytes_per_second);
         for sequence in 0.. {
             let Some(piece) = pieces.next().await else { break };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_daemon::{Admin, Readiness, Shutdown};
+use dfs_daemon::{Admin, Readiness, Room, Shutdown, limits};
 use dfs_proto::convert::Endpoint;
 use dfs_types::limits::HEARTBEAT_INTERVAL;
 use dfs_types::{ClusterId, ErrorCode, FsError, NodeId, VolumeId};
@@ -22,6 +22,7 @@ use crate::commands;
 use crate::config::Config;
 use crate::fence::Fence;
 use crate::group::{Group, Shared};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
 use crate::peer::Peers;
@@ -117,7 +118,12 @@ impl DataNode {
     /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when the leading NameNode knows all its
     /// replicas.
     pub async fn start(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
-        let metrics = Arc::new(Metrics::register(&registry)?);
+        let meter = Metrics::meter(&registry);
+        let metrics = Arc::new(Metrics::on(&meter)?);
+        let usable = dfs_daemon::Memory::of_process();
+        let memory = Memory::new(config.memory.unwrap_or(usable.for_data()), &meter)?;
+        let connections = limits::connections(limits::open_files(), usable.bytes());
+        let room = Room::new(connections, &meter)?;
         let paths = config.volumes.clone();
         let (directories, lost) = tokio::task::spawn_blocking(move || lock_all(&paths)).await??;
         let identities: Vec<_> = directories
@@ -137,8 +143,9 @@ impl DataNode {
         readiness.waiting("not every replica is known to the leading NameNode yet");
         let admin = Admin::new(registry, readiness.clone());
         let stop_admin = shutdown.clone();
+        let pages = room.accept("http", http, &shutdown).map_err(unknown("HTTP"))?;
         let admin = tokio::spawn(async move {
-            if let Err(error) = admin.serve(http, stop_admin).await {
+            if let Err(error) = admin.serve(pages, stop_admin).await {
                 error!(%error, "the HTTP port failed");
             }
         });
@@ -162,7 +169,20 @@ impl DataNode {
             .iter()
             .map(|address| Namenode::new(address, speaker.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let node = Node { config, metrics, readiness, shutdown, speaker, namenodes, id: node, cluster };
+        let sessions = memory::sessions_of_process(connections);
+        let node = Node {
+            config,
+            metrics,
+            memory,
+            room,
+            sessions,
+            readiness,
+            shutdown,
+            speaker,
+            namenodes,
+            id: node,
+            cluster,
+        };
         let ended = tokio::spawn(async move {
             let result = node.run(data, directories, lost).await;
             admin.abort();
@@ -230,12 +250,16 @@ async fn listen(address: SocketAddr, what: &'static str, flag: &str) -> Result<T
 }
 
 fn local(listener: &TcpListener, what: &'static str) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(|source| Error::Listen {
+    listener.local_addr().map_err(unknown(what))
+}
+
+fn unknown(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Listen {
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         what,
         reason: "its own address is unknown".to_owned(),
         source,
-    })
+    }
 }
 
 fn default_host(data: SocketAddr) -> String {
@@ -272,6 +296,9 @@ async fn remove(path: PathBuf) -> io::Result<()> {
 struct Node {
     config: Config,
     metrics: Arc<Metrics>,
+    memory: Memory,
+    room: Room,
+    sessions: usize,
     readiness: Readiness,
     shutdown: Shutdown,
     speaker: Speaker,
@@ -346,6 +373,7 @@ impl Node {
             store: Arc::clone(&store),
             peers: Arc::new(Peers::default()),
             metrics: Arc::clone(&self.metrics),
+            memory: self.memory.clone(),
             cancel: cancel.clone(),
         };
         let fence = Arc::new(Fence::default());
@@ -354,7 +382,9 @@ impl Node {
         // The first account of space goes with the registration.
         store.refresh().await;
 
-        let mut server = tokio::spawn(data::serve(listener, context.clone(), self.shutdown.clone()));
+        let incoming = self.room.accept("data", listener, &self.shutdown).map_err(unknown("data"))?;
+        let serving = data::serve(incoming, context.clone(), self.sessions, self.shutdown.clone());
+        let mut server = tokio::spawn(serving);
         let shared = Shared {
             speaker: self.speaker.clone(),
             store: Arc::clone(&store),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_daemon::{Described, Meter};
+use dfs_daemon::{Described, Meter, Room};
 use dfs_namenode_core::{BalancerView, NodeState, NodeView, Queues, Totals};
 use dfs_types::{DutyState, MemberRole};
 use prometheus::{
@@ -219,18 +219,20 @@ fn ratio(permille: impl Into<f64>) -> f64 {
 
 /// Everything the NameNode exports, for the manual.
 pub fn describe() -> prometheus::Result<Vec<Described>> {
-    let meter = Meter::new(&Registry::new(), PREFIX);
+    let meter = Metrics::meter(&Registry::new());
     Metrics::on(&meter)?;
+    Room::new(0, &meter)?;
     Ok(meter.described())
 }
 
 impl Metrics {
-    /// Registers all metrics. Fails if one of the names is taken.
-    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        Self::on(&Meter::new(registry, PREFIX))
+    /// What names and remembers the metrics of a NameNode in `registry`.
+    pub fn meter(registry: &Registry) -> Meter {
+        Meter::new(registry, PREFIX)
     }
 
-    fn on(meter: &Meter) -> prometheus::Result<Self> {
+    /// Registers all metrics. Fails if one of the names is taken.
+    pub fn on(meter: &Meter) -> prometheus::Result<Self> {
         meter.process(env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
             requests: meter.counters(
@@ -397,6 +399,6 @@ mod tests {
             );
             assert_eq!(name.ends_with("_total"), kind == dfs_daemon::Kind::Counter, "{name}");
         }
-        assert!(Metrics::new(&Registry::new()).is_ok());
+        assert!(Metrics::on(&Metrics::meter(&Registry::new())).is_ok());
     }
 }

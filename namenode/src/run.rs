@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use dfs_daemon::{Admin, LogFormat, Readiness, Shutdown, telemetry};
+use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_namenode_core::{Cluster, Event};
 use dfs_types::{ClusterId, FsError, FsResult};
 use prometheus::Registry;
@@ -44,8 +44,10 @@ const ENGINE_STOP_LIMIT: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_secs(1);
 /// Parts of the election timeout that the group counts in.
 const TICKS_PER_ELECTION: u32 = 10;
-/// Inodes the store keeps in memory, a few hundred bytes each.
-const CACHE_ENTRIES: usize = 200_000;
+/// Inodes the store keeps in memory, at least and at most.
+const CACHE_ENTRIES: std::ops::RangeInclusive<u64> = 10_000..=200_000;
+/// Bytes of memory for one of them, about, and the part of the process's memory that all may take.
+const CACHE_ENTRY: (u64, u64) = (512, 16);
 /// Edits that may share a commit.
 const MAX_BATCH: usize = 1_024;
 /// Bounds of the number of threads that read the database.
@@ -168,7 +170,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         LogStyle::Json => LogFormat::Json,
     };
     telemetry::init(config.log.as_deref(), format)?;
-    dfs_daemon::limits::raise_open_files();
+    limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -219,16 +221,20 @@ impl Running {
             pid: std::process::id(),
         };
         let registry = Registry::new();
-        let metrics = Metrics::new(&registry).map_err(|error| Error::Process(error.into()))?;
+        let meter = Metrics::meter(&registry);
+        let metrics = Metrics::on(&meter).map_err(|error| Error::Process(error.into()))?;
+        let connections = limits::connections(limits::open_files(), Memory::of_process().bytes());
+        let room = Room::new(connections, &meter).map_err(|error| Error::Process(error.into()))?;
         let readiness = Readiness::default();
         let failure = Failure::default();
         let slot = serve::http::Slot::default();
         let pages =
             Admin::new(registry, readiness.clone()).with_routes(serve::http::routes(Arc::clone(&slot)));
-        spawn_server(&shutdown, &failure, "the HTTP port", pages.serve(http, shutdown.clone()));
+        let accepted = room.accept("http", http, &shutdown).map_err(|error| Error::Process(error.into()))?;
+        spawn_server(&shutdown, &failure, "the HTTP port", pages.serve(accepted, shutdown.clone()));
 
         let own = config.advertise.clone().unwrap_or_else(|| reachable(addresses.rpc));
-        let (rpc, prepared) = match prepare(&config, &own, rpc, &readiness).await {
+        let (rpc, prepared) = match prepare(&config, &own, rpc, &room, &readiness).await {
             Ok(prepared) => prepared,
             Err(error) => return abort(&shutdown, error).await,
         };
@@ -272,7 +278,8 @@ impl Running {
         shutdown.spawn(watching);
         // The slot is new: nobody else can have filled it.
         let _first = slot.set(Arc::clone(&namenode));
-        let server = serve::grpc(rpc, Arc::clone(&namenode), metrics, shutdown.clone());
+        let accepted = room.accept("rpc", rpc, &shutdown).map_err(|error| Error::Process(error.into()))?;
+        let server = serve::grpc(accepted, Arc::clone(&namenode), metrics, shutdown.clone());
         spawn_server(&shutdown, &failure, "the RPC port", server);
         let running = Self { addresses, dir, namenode, readiness, shutdown, engine_stop, failure };
         if let Err(error) = running.write_addresses().await {
@@ -419,6 +426,7 @@ async fn prepare(
     config: &Config,
     own: &str,
     rpc: TcpListener,
+    room: &Room,
     readiness: &Readiness,
 ) -> Result<(TcpListener, Directory), Error> {
     let dir = config.dir.clone();
@@ -440,8 +448,9 @@ async fn prepare(
     let listener = rpc.into_std().map_err(failed)?;
     let again = listener.try_clone().map_err(failed)?;
     let vacant = Shutdown::new();
-    let saying = serve::vacant(TcpListener::from_std(again).map_err(failed)?, vacant.clone());
-    let saying = tokio::spawn(saying);
+    let again = TcpListener::from_std(again).map_err(failed)?;
+    let again = room.accept("rpc", again, &vacant).map_err(failed)?;
+    let saying = tokio::spawn(serve::vacant(again, vacant.clone()));
     let found = find_group(own, &config.peers, |what| readiness.waiting(format!("waiting for {what}"))).await;
     vacant.finish(STOP_LIMIT).await;
     let said = saying.await.map_err(|error| Error::Process(error.into()))?;
@@ -478,13 +487,19 @@ fn open(
     let options = store::Options {
         superuser: config.superuser.clone(),
         readers: readers.clamp(*READERS.start(), *READERS.end()),
-        cache_entries: CACHE_ENTRIES,
+        cache_entries: cache_entries(Memory::of_process().bytes()),
         max_batch: MAX_BATCH,
         group,
         observer: Some(Arc::new(metrics)),
     };
     let store = Store::open(directory, options, sink)?;
     Ok(Opened { store, cluster })
+}
+
+/// How many inodes are kept in memory by a process that has so much of it.
+fn cache_entries(memory: u64) -> usize {
+    let (bytes, part) = CACHE_ENTRY;
+    (memory / part / bytes).clamp(*CACHE_ENTRIES.start(), *CACHE_ENTRIES.end()) as usize
 }
 
 /// Hands changes to the engine, and a whole new cluster after a snapshot took the place of everything.

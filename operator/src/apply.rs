@@ -276,7 +276,7 @@ mod tests {
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
-        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let metrics = Metrics::on(&Metrics::meter(&Registry::new())).unwrap();
         (Applier::new(Client::new(serve, "prod"), metrics), sent)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_daemon::{Described, Meter};
+use dfs_daemon::{Described, Meter, Room};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, exponential_buckets};
 
 /// Begins the names of all metrics.
@@ -46,18 +46,20 @@ pub struct Metrics {
 
 /// What the operator exports.
 pub fn describe() -> prometheus::Result<Vec<Described>> {
-    let meter = Meter::new(&Registry::new(), PREFIX);
+    let meter = Metrics::meter(&Registry::new());
     Metrics::on(&meter)?;
+    Room::new(0, &meter)?;
     Ok(meter.described())
 }
 
 impl Metrics {
-    /// Registers all of them.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        Self::on(&Meter::new(registry, PREFIX))
+    /// What names and remembers the operator's metrics in `registry`.
+    pub fn meter(registry: &Registry) -> Meter {
+        Meter::new(registry, PREFIX)
     }
 
-    fn on(meter: &Meter) -> prometheus::Result<Self> {
+    /// Registers all of them.
+    pub fn on(meter: &Meter) -> prometheus::Result<Self> {
         meter.process(env!("CARGO_PKG_VERSION"))?;
         let metrics = Self {
             reconciles: meter.counters(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use dfs_daemon::{Admin, LogFormat, Readiness, Shutdown, telemetry};
+use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::forward::said;
 use dfs_kubernetes::names::FIELD_MANAGER;
@@ -49,7 +49,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("signals can't be watched for")?;
     let registry = Registry::new();
-    let metrics = Metrics::register(&registry).context("metrics can't be registered")?;
+    let meter = Metrics::meter(&registry);
+    let metrics = Metrics::on(&meter).context("metrics can't be registered")?;
+    limits::raise_open_files();
+    let connections = limits::connections(limits::open_files(), Memory::of_process().bytes());
+    let room = Room::new(connections, &meter).context("metrics can't be registered")?;
     let readiness = Readiness::default();
     let listener = TcpListener::bind(&args.http)
         .await
@@ -57,8 +61,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     info!(http = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), image = args.image, "started");
     let pages = Admin::new(registry, readiness.clone());
     let stop = shutdown.clone();
+    let incoming = room.accept("http", listener, &shutdown)?;
     shutdown.spawn(async move {
-        if let Err(error) = pages.serve(listener, stop.clone()).await {
+        if let Err(error) = pages.serve(incoming, stop.clone()).await {
             warn!(%error, "the HTTP port failed");
             stop.request();
         }

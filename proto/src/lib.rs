@@ -5,6 +5,7 @@
 //! client library.
 
 pub mod convert;
+pub mod pool;
 
 /// Generated messages, clients and servers of package `dfs.v1`.
 #[allow(

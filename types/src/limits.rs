@@ -42,16 +42,20 @@ pub const LIST_PAGE: usize = 1_000;
 /// Bytes of data in one packet of a chunk stream: large enough that per-message cost vanishes, small enough that
 /// a dozen in flight stay within the memory limits. A multiple of [`BYTES_PER_CHECKSUM`].
 pub const PACKET_BYTES: usize = 512 << 10;
-/// Largest packet accepted from the wire, in bytes of data.
-pub const MAX_PACKET_BYTES: usize = 4 << 20;
+/// Largest packet accepted from the wire, in bytes of data: what a DataNode must have room for before it begins a session.
+pub const MAX_PACKET_BYTES: usize = PACKET_BYTES;
 /// Largest gRPC message accepted on the data port, in bytes: a packet, its checksums, and room for a header.
 pub const MAX_DATA_MESSAGE_BYTES: usize = MAX_PACKET_BYTES + MAX_PACKET_BYTES / 64 + (64 << 10);
 /// Largest gRPC message accepted by the NameNode, in bytes (a page of a chunk report, a list of locations).
 pub const MAX_NAMENODE_MESSAGE_BYTES: usize = 16 << 20;
-/// HTTP/2 flow control window of a stream on the data port, in bytes.
-pub const DATA_STREAM_WINDOW: u32 = 4 << 20;
-/// HTTP/2 flow control window of a connection on the data port, in bytes.
-pub const DATA_CONNECTION_WINDOW: u32 = 16 << 20;
+/// HTTP/2 flow control window of a stream on the data port, in bytes; a DataNode with little memory has smaller ones.
+pub const DATA_STREAM_WINDOW: u32 = 1 << 20;
+/// Write and read sessions that a DataNode may have open at once.
+pub const DATA_SESSIONS: usize = 1_024;
+/// Streams that a client opens on one connection to a DataNode before it opens another connection.
+pub const STREAMS_PER_CONNECTION: usize = 32;
+/// Streams that a DataNode allows on one connection: those that end count until both sides know of it.
+pub const MAX_STREAMS: u32 = 2 * STREAMS_PER_CONNECTION as u32;
 
 /// Replicas in one message of a full chunk report.
 pub const REPORT_PAGE: usize = 50_000;

@@ -1,22 +1,21 @@
 //! The gRPC service `Chunks`.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_daemon::Shutdown;
+use dfs_daemon::accept::{CountRequests, Incoming, Info};
 use dfs_proto::convert::{self, to_status};
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_server::{Chunks, ChunksServer};
-use dfs_types::limits::{DATA_STREAM_WINDOW, MAX_DATA_MESSAGE_BYTES};
+use dfs_types::limits::{MAX_DATA_MESSAGE_BYTES, MAX_STREAMS};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
-use futures_util::stream::{Stream, StreamExt};
-use tokio::net::TcpListener;
+use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::metrics::Counted;
@@ -24,23 +23,21 @@ use crate::peer::{self, FRAME_BYTES, Sending};
 use crate::session::read::{self, Wanted};
 use crate::session::write::{self, Context};
 use crate::session::{Failure, Reply, Stage};
+use crate::volume::reader::Piece;
 use crate::wire;
 
-/// Write and read sessions at once; each may hold some packets in memory.
-const MAX_SESSIONS: usize = 1_024;
-/// Of these, reads for copies, which thus leave the disks to readers.
+/// Of the sessions, reads for copies, which thus leave the disks to readers.
 const MAX_BACKGROUND: usize = 16;
-/// Streams at once on one connection.
-const MAX_STREAMS: u32 = 128;
-/// Flow control window of a connection: never smaller than those of its streams together. Otherwise streams whose
-/// packets wait for other nodes could fill it and block the very ones these wait for, around a circle of nodes.
-const CONNECTION_WINDOW: u32 = MAX_STREAMS * DATA_STREAM_WINDOW;
 /// Replies that may wait for a slow receiver.
 const REPLIES: usize = 64;
 /// How long the first message may be on its way.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// Silence on a busy connection after which its peer is asked for a sign of life, and how long that may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
+/// Time in which a reader must take something: our own client closes a stream that its user leaves alone after seconds, and
+/// opens it again when he goes on.
+const STALL_LIMIT: Duration = Duration::from_mins(1);
 
 /// The service.
 #[derive(Debug)]
@@ -53,28 +50,33 @@ pub(crate) struct Service {
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Serves the data port until a stop is requested and the streams under way have ended.
+/// Serves the data port until a stop is requested and the streams under way have ended. At most `sessions` write and read
+/// sessions are open at once.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     context: Context,
+    sessions: usize,
     shutdown: Shutdown,
 ) -> Result<(), tonic::transport::Error> {
+    let window = context.memory.stream_window();
     let service = Service {
         context,
         shutdown: shutdown.clone(),
-        sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+        sessions: Arc::new(Semaphore::new(sessions)),
         background: Arc::new(Semaphore::new(MAX_BACKGROUND)),
     };
     let chunks = ChunksServer::new(service)
         .max_decoding_message_size(MAX_DATA_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_DATA_MESSAGE_BYTES);
     let (interval, limit) = KEEP_ALIVE;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(interval));
     Server::builder()
-        .initial_stream_window_size(DATA_STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .layer(CountRequests)
+        .initial_stream_window_size(window)
+        // Never smaller than those of its streams together. Otherwise streams whose packets wait for other nodes could
+        // fill it and block the very ones these wait for, around a circle of nodes.
+        .initial_connection_window_size(MAX_STREAMS * window)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_frame_size(FRAME_BYTES)
+        .max_frame_size(FRAME_BYTES.min(window))
         .http2_keepalive_interval(Some(interval))
         .http2_keepalive_timeout(Some(limit))
         .add_service(chunks)
@@ -110,10 +112,12 @@ impl Service {
     async fn open(
         &self,
         request: v1::ReadRequest,
+        connection: Option<Info>,
     ) -> FsResult<impl Stream<Item = FsResult<v1::ReadReply>> + Send + 'static> {
         self.meant_for_me(&request.cluster, &request.target)?;
         let background = request.background.then(|| permit(&self.background, "copies")).transpose()?;
         let permits = (permit(&self.sessions, "sessions")?, background);
+        let (grant, ahead) = self.context.memory.read().await?;
         let wanted = Wanted {
             chunk: ChunkId(request.chunk),
             generation: GenStamp(request.generation),
@@ -122,15 +126,46 @@ impl Service {
             packet_bytes: request.packet_bytes.into(),
         };
         let (store, metrics) = (Arc::clone(&self.context.store), Arc::clone(&self.context.metrics));
-        let (readable, pieces) = read::open(store, metrics, wanted, permits).await?;
-        let mut pieces = Box::pin(pieces);
+        let (readable, pieces) = read::open(store, metrics, wanted, ahead, permits).await?;
+        let mut pieces = self.watched(pieces, connection);
         // The first message tells how much there is, even if nothing of it is wanted.
-        let first = match pieces.next().await {
+        let first = match pieces.recv().await {
             Some(piece) => read_reply(piece?, readable),
             None => v1::ReadReply { readable, ..v1::ReadReply::default() },
         };
-        let rest = pieces.map(|piece| piece.map(|piece| read_reply(piece, 0)));
-        Ok(futures_util::stream::iter([Ok(first)]).chain(rest))
+        let rest = stream::unfold((pieces, grant), |(mut pieces, grant)| async move {
+            let piece = pieces.recv().await?;
+            Some((piece.map(|piece| read_reply(piece, 0)), (pieces, grant)))
+        });
+        Ok(stream::iter([Ok(first)]).chain(rest))
+    }
+
+    /// Reads on while the reader takes what is read. One that takes nothing for long loses its connection: nothing else
+    /// frees what it holds.
+    fn watched<S>(&self, pieces: S, connection: Option<Info>) -> mpsc::Receiver<FsResult<Piece>>
+    where
+        S: Stream<Item = FsResult<Piece>> + Send + 'static,
+    {
+        let (taken, to_reader) = mpsc::channel(1);
+        let metrics = Arc::clone(&self.context.metrics);
+        tokio::spawn(async move {
+            let mut pieces = pin!(pieces);
+            while let Some(piece) = pieces.next().await {
+                match timeout(STALL_LIMIT, taken.reserve()).await {
+                    Ok(Ok(room)) => room.send(piece),
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        metrics.stalled.inc();
+                        if let Some(connection) = connection {
+                            connection.close();
+                        }
+                        // Kept until then, so that the end of the stream is not taken for the end of the data.
+                        return taken.closed().await;
+                    }
+                }
+            }
+        });
+        to_reader
     }
 
     fn replica(&self, request: &v1::GetReplicaRequest) -> FsResult<v1::GetReplicaReply> {
@@ -241,7 +276,8 @@ impl Chunks for Service {
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let mut counted = Counted::begin(&self.context.metrics, "Read");
-        let opened = self.open(request.into_inner()).await;
+        let connection = request.extensions().get::<Info>().cloned();
+        let opened = self.open(request.into_inner(), connection).await;
         counted.ends(opened.as_ref().err());
         let replies = opened.map_err(to_status)?.scan(counted, |counted, reply| {
             counted.ends(reply.as_ref().err());
@@ -287,6 +323,6 @@ impl Chunks for Service {
     }
 }
 
-fn read_reply(piece: crate::volume::reader::Piece, readable: u64) -> v1::ReadReply {
+fn read_reply(piece: Piece, readable: u64) -> v1::ReadReply {
     v1::ReadReply { offset: piece.offset, data: piece.data, checksums: piece.checksums, readable }
 }

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dfs_types::limits::{MAX_PACKET_BYTES, PACKET_BYTES};
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp};
 use futures_util::stream::{self, Stream, StreamExt};
 
+use crate::memory::ReadAhead;
 use crate::metrics::{Active, Metrics};
 use crate::store::Store;
 use crate::volume::reader::{Piece, split};
-
-/// Packets read ahead of the one that is being sent: enough that the disk and the network work at the same time.
-const READ_AHEAD: usize = 2;
 
 /// Which bytes are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +26,13 @@ pub(crate) struct Wanted {
     pub(crate) packet_bytes: u64,
 }
 
-/// Opens a replica. Answers how many bytes of it can be read, and those that are wanted, in whole checksum units. `held`
-/// is kept until the stream ends.
+/// Opens a replica. Answers how many bytes of it can be read, and those that are wanted, in whole checksum units, read no
+/// further ahead than `ahead` allows. `held` is kept until the stream ends.
 pub(crate) async fn open<H: Send + 'static>(
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     wanted: Wanted,
+    ahead: ReadAhead,
     held: H,
 ) -> FsResult<(u64, impl Stream<Item = FsResult<Piece>> + Send + 'static)> {
     let Wanted { chunk, generation, offset, length, packet_bytes } = wanted;
@@ -46,8 +44,8 @@ pub(crate) async fn open<H: Send + 'static>(
         )));
     }
     let packet = match packet_bytes {
-        0 => PACKET_BYTES as u64,
-        wish => wish.min(MAX_PACKET_BYTES as u64),
+        0 => ahead.packet,
+        wish => wish.min(ahead.packet),
     };
     let active = Active::count(&metrics, "read");
     let pieces = stream::iter(split(readable, offset, length, packet)).map(move |range| {
@@ -63,7 +61,7 @@ pub(crate) async fn open<H: Send + 'static>(
         }
     });
     // After an error nothing more of this replica is worth sending.
-    let pieces = pieces.buffered(READ_AHEAD).scan(false, |failed, piece: FsResult<Piece>| {
+    let pieces = pieces.buffered(ahead.packets).scan(false, |failed, piece: FsResult<Piece>| {
         let goes_on = !*failed;
         *failed = piece.is_err();
         std::future::ready(goes_on.then_some(piece))

@@ -15,17 +15,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dfs_daemon::budget::Grant;
 use dfs_types::limits::{
     CONNECT_TIMEOUT, MAX_CHUNK_SIZE, MAX_PACKET_BYTES, MAX_PIPELINE, MIN_CHUNK_SIZE, SYNC_PATIENCE,
 };
 use dfs_types::{ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{Failure, Header, Reply, Stage};
+use crate::memory::Memory;
 use crate::metrics::{Active, Metrics};
 use crate::peer::{Acks, Downstream, Peers};
 use crate::store::Store;
@@ -35,8 +37,11 @@ use crate::volume::writer::Packet;
 
 /// Silence of the sender after which it is taken for gone. One that has nothing to say sends an empty packet.
 pub(crate) const PACKET_LIMIT: Duration = Duration::from_mins(1);
-/// Bytes of packets between arrival and acknowledgement.
-const IN_FLIGHT_BYTES: usize = 2 * MAX_PACKET_BYTES;
+/// How long a sender may have nothing to say while others wait for memory. It begins again when it goes on.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// Packets between the session and the connection to the next node; their data counts as between arrival and
+/// acknowledgement.
+const FORWARD_PACKETS: usize = 4;
 /// Packets between arrival and acknowledgement: bounds small ones.
 const IN_FLIGHT_PACKETS: usize = 64;
 
@@ -49,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) peers: Arc<Peers>,
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
+    /// The memory that sessions share.
+    pub(crate) memory: Memory,
     /// Asks every session to end, late in a clean stop.
     pub(crate) cancel: CancellationToken,
 }
@@ -126,7 +133,7 @@ where
     let Header { chunk, generation, stage, .. } = header;
     let _active = Active::count(&context.metrics, "write");
     debug!(%chunk, %generation, ?stage, holder = header.holder, path = header.path, "write session begins");
-    let (writer, downstream) = match set_up(context, &header).await {
+    let Ready { writer, downstream, grant: _grant, in_flight } = match set_up(context, &header).await {
         Ok(ready) => ready,
         Err(failure) => {
             info!(%chunk, %generation, ?stage, position = failure.position, error = %failure.error,
@@ -143,7 +150,7 @@ where
         }
         return Err(ended("the sender has gone"));
     }
-    let session = Session { context, header: &header, stop: writer.stop() };
+    let session = Session { context, header: &header, stop: writer.stop(), in_flight };
     let outcome = session.stream(writer, downstream, packets, &replies).await;
     match &outcome {
         Ok(()) => debug!(%chunk, %generation, "write session complete"),
@@ -152,9 +159,19 @@ where
     outcome
 }
 
-/// Opens the replica here and the pipeline from here on, at the same time.
-async fn set_up(context: &Context, header: &Header) -> Result<(Writer, Option<Downstream>), Failure> {
+/// What a session has before it asks for packets.
+struct Ready {
+    writer: Writer,
+    downstream: Option<Downstream>,
+    grant: Grant,
+    /// Bytes of packets for which there is room between arrival and acknowledgement.
+    in_flight: usize,
+}
+
+/// Takes memory, and opens the replica here and the pipeline from here on, at the same time.
+async fn set_up(context: &Context, header: &Header) -> Result<Ready, Failure> {
     check(&context.store, header).map_err(Failure::here)?;
+    let (grant, in_flight) = context.memory.write(header.downstream.len()).await.map_err(Failure::here)?;
     let further = async {
         match header.downstream.split_first() {
             None => Ok(None),
@@ -165,13 +182,13 @@ async fn set_up(context: &Context, header: &Header) -> Result<(Writer, Option<Do
                     downstream: rest.to_vec(),
                     ..header.clone()
                 };
-                Downstream::open(&context.peers, next, onward).await.map(Some)
+                Downstream::open(&context.peers, next, onward, FORWARD_PACKETS).await.map(Some)
             }
         }
     };
     let (own, further) = tokio::join!(open_own(&context.store, header), further);
     match (own, further) {
-        (Ok(writer), Ok(downstream)) => Ok((writer, downstream)),
+        (Ok(writer), Ok(downstream)) => Ok(Ready { writer, downstream, grant, in_flight }),
         (Ok(writer), Err(failure)) => {
             if !matches!(header.stage, Stage::Recover { .. }) {
                 discard(writer).await;
@@ -202,14 +219,23 @@ struct Pending {
     /// The nodes sync before they acknowledge it.
     syncs: bool,
     arrived: Instant,
-    written: oneshot::Receiver<Result<(), Error>>,
-    _in_flight: OwnedSemaphorePermit,
+    own: Own,
+    _in_flight: Option<OwnedSemaphorePermit>,
+}
+
+/// How a packet fares on this node.
+enum Own {
+    /// The disk says so when it is done.
+    Written(oneshot::Receiver<Result<(), Error>>),
+    /// It is not wanted.
+    Refused(FsError),
 }
 
 struct Session<'a> {
     context: &'a Context,
     header: &'a Header,
     stop: CancellationToken,
+    in_flight: usize,
 }
 
 impl Session<'_> {
@@ -273,17 +299,32 @@ impl Session<'_> {
     where
         S: Stream<Item = FsResult<Packet>> + Send,
     {
-        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_BYTES));
+        let in_flight = Arc::new(Semaphore::new(self.in_flight));
         let mut packets = pin!(packets);
         let mut expected = 0;
+        let mut last_data = tokio::time::Instant::now();
         loop {
-            let packet = match timeout(PACKET_LIMIT, packets.next()).await {
-                Err(_) => {
-                    return Err(FsError::new(ErrorCode::TimedOut, "the sender has been silent for too long"));
-                }
-                Ok(None) => return Err(ended("the sender went away before its last packet")),
-                Ok(Some(packet)) => packet?,
+            let idle = async {
+                sleep_until(last_data + IDLE_LIMIT).await;
+                // What is under way is always brought to its end.
+                let nothing_under_way = in_flight.acquire_many(self.in_flight as u32).await;
+                self.context.memory.scarce().await;
+                drop(nothing_under_way);
             };
+            let packet = tokio::select! {
+                biased;
+                next = timeout(PACKET_LIMIT, packets.next()) => match next {
+                    Err(_) => {
+                        return Err(FsError::new(ErrorCode::TimedOut, "the sender has been silent for too long"));
+                    }
+                    Ok(None) => return Err(ended("the sender went away before its last packet")),
+                    Ok(Some(packet)) => packet?,
+                },
+                () = idle => return self.make_way(expected, to_acks).await,
+            };
+            if !packet.data.is_empty() {
+                last_data = tokio::time::Instant::now();
+            }
             if packet.sequence != expected {
                 let why = format!("packet {} came where {expected} was due", packet.sequence);
                 return Err(FsError::invalid(why));
@@ -303,8 +344,8 @@ impl Session<'_> {
                 last,
                 syncs: last || packet.sync,
                 arrived: Instant::now(),
-                written: is_written,
-                _in_flight: permit,
+                own: Own::Written(is_written),
+                _in_flight: Some(permit),
             };
             to_acks.send(pending).await.map_err(|_| ended("the session ended"))?;
             if let Some(next) = &forward
@@ -318,6 +359,23 @@ impl Session<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Ends a session that only waits for its sender, because others wait for its memory; the sender is told instead of
+    /// the acknowledgement of its next packet.
+    async fn make_way(&self, next: u64, to_acks: mpsc::Sender<Pending>) -> FsResult<()> {
+        self.context.metrics.made_way.inc();
+        let why = "the sender was idle and others wait for memory: begin again when there is more to write";
+        let busy = FsError::new(ErrorCode::Busy, why);
+        let end = Pending {
+            sequence: next,
+            last: true,
+            syncs: false,
+            arrived: Instant::now(),
+            own: Own::Refused(busy),
+            _in_flight: None,
+        };
+        to_acks.send(end).await.map_err(|_| ended("the session ended"))
     }
 
     /// Writes what has arrived, as much at once as waits. Answers whether the replica was completed.
@@ -378,10 +436,13 @@ impl Session<'_> {
         let gone = |_| ended("the sender went away");
         let patience = self.header.patience_onward();
         while let Some(next) = pending.recv().await {
-            let Pending { sequence, last, syncs, arrived, written, _in_flight } = next;
-            let own = match written.await {
-                Ok(own) => own.map_err(Failure::here),
-                Err(_) => Err(Failure::here(ended("the session ended"))),
+            let Pending { sequence, last, syncs, arrived, own, _in_flight } = next;
+            let own = match own {
+                Own::Written(written) => match written.await {
+                    Ok(own) => own.map_err(Failure::here),
+                    Err(_) => Err(Failure::here(ended("the session ended"))),
+                },
+                Own::Refused(why) => Err(Failure::here(why)),
             };
             let result = match (own, &mut acks) {
                 (Ok(()), Some(acks)) => {
@@ -392,7 +453,11 @@ impl Session<'_> {
             };
             self.context.metrics.write_seconds.observe(arrived.elapsed().as_secs_f64());
             let error = result.as_ref().err().map(|failure| failure.error.clone());
-            replies.send(Reply::Ack { sequence, result }).await.map_err(gone)?;
+            let sent = timeout(PACKET_LIMIT, replies.send(Reply::Ack { sequence, result })).await;
+            sent.map_err(|_| {
+                FsError::new(ErrorCode::TimedOut, "the sender has taken no acknowledgement for too long")
+            })?
+            .map_err(gone)?;
             match error {
                 Some(error) => return Err(error),
                 None if last => return Ok(()),

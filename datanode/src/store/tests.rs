@@ -26,7 +26,7 @@ fn put(volume: &Volume, chunk: ChunkId, damaged: bool) {
 }
 
 async fn open(volumes: Vec<Volume>) -> Arc<Store> {
-    let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+    let metrics = Arc::new(Metrics::on(&Metrics::meter(&Registry::new())).unwrap());
     Store::open(ClusterId::random(), NodeId::random(), volumes, Vec::new(), Reports::default(), metrics).await
 }
 

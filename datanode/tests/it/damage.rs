@@ -172,10 +172,10 @@ async fn a_disk_that_fills_up_is_an_error_for_the_writer_only() {
     let roomy = Node::start(&namenode).await;
     let data = bytes(CHUNK_SIZE as usize);
     let mut writing = Writing::open(&roomy, header(namenode.cluster, &[&roomy, &small], 1)).await.unwrap();
-    writing.put(packet(0, 0, &data[..1 << 20])).await.unwrap();
+    writing.put(packet(0, 0, &data[..512 << 10])).await.unwrap();
     // Somebody else takes the room that was promised.
     let _ = fs::write(dir.path().join("other"), bytes(12 << 20));
-    let (error, failed) = writing.finish(1, 1 << 20, &data[1 << 20..], 512 << 10).await.unwrap_err();
+    let (error, failed) = writing.finish(1, 512 << 10, &data[512 << 10..], 512 << 10).await.unwrap_err();
     assert_eq!((error.code, failed), (ErrorCode::NoSpace, 1));
     let heartbeat = namenode.with(|known| known.heartbeats[&small.id].clone());
     assert_eq!(heartbeat.volumes[0].health, i32::from(v1::VolumeHealth::Healthy));
@@ -190,11 +190,11 @@ async fn a_disk_that_fills_up_is_an_error_for_the_writer_only() {
     let recover = v1::WriteHeader {
         generation: GENERATION + 1,
         stage: v1::WriteStage::Recover.into(),
-        min_length: 1 << 20,
+        min_length: 512 << 10,
         ..header(namenode.cluster, &[&small], 1)
     };
     let mut writing = Writing::open(&small, recover).await.unwrap();
-    writing.finish(0, 1 << 20, &data[1 << 20..], 512 << 10).await.unwrap();
+    writing.finish(0, 512 << 10, &data[512 << 10..], 512 << 10).await.unwrap();
     assert!(read(namenode.cluster, &small, 1).await.unwrap() == data);
     small.stop().await;
     drop(small);

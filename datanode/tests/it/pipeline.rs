@@ -100,11 +100,11 @@ async fn unsynced_writes_complete_too() {
     assert_eq!(read(namenode.cluster, &nodes[0], 1).await.unwrap(), data);
 }
 
-/// Writes 1 MiB and a flushed tail of 100 bytes through all nodes, and hangs up.
+/// Writes 512 KiB and a flushed tail of 100 bytes through all nodes, and hangs up.
 async fn begin(cluster: dfs_types::ClusterId, nodes: &[&Node], data: &[u8]) -> Writing {
     let mut writing = Writing::open(nodes[0], header(cluster, nodes, 1)).await.unwrap();
-    writing.put(packet(0, 0, &data[..1 << 20])).await.unwrap();
-    let tail = packet(1, 1 << 20, &data[1 << 20..(1 << 20) + 100]);
+    writing.put(packet(0, 0, &data[..512 << 10])).await.unwrap();
+    let tail = packet(1, 512 << 10, &data[512 << 10..(512 << 10) + 100]);
     writing.put(v1::Packet { flush: true, ..tail }).await.unwrap();
     writing
 }
@@ -113,10 +113,11 @@ async fn begin(cluster: dfs_types::ClusterId, nodes: &[&Node], data: &[u8]) -> W
 async fn a_dead_node_is_named_and_the_others_go_on() {
     let (namenode, mut nodes) = cluster(3).await;
     let data = bytes(2 << 20);
-    let acked = (1 << 20) + 100;
+    let acked = (512 << 10) + 100;
     let mut writing = begin(namenode.cluster, &[&nodes[0], &nodes[1], &nodes[2]], &data).await;
     nodes[1].kill();
-    let (error, failed) = writing.put(packet(2, 1 << 20, &data[1 << 20..(1 << 20) + 512])).await.unwrap_err();
+    let (error, failed) =
+        writing.put(packet(2, 512 << 10, &data[512 << 10..(512 << 10) + 512])).await.unwrap_err();
     assert_eq!((error.code, failed), (ErrorCode::Unavailable, 1));
 
     let [a, c] = [&nodes[0], &nodes[2]];
@@ -127,7 +128,7 @@ async fn a_dead_node_is_named_and_the_others_go_on() {
         ..header(namenode.cluster, &[a, c], 1)
     };
     let mut writing = Writing::open(a, recover).await.unwrap();
-    writing.finish(0, 1 << 20, &data[1 << 20..], 100 * 512).await.unwrap();
+    writing.finish(0, 512 << 10, &data[512 << 10..], 100 * 512).await.unwrap();
     for node in [a, c] {
         assert_eq!(namenode.replica(node, 1), Some((GENERATION + 1, 2 << 20, Finalized)));
         assert!(read(namenode.cluster, node, 1).await.unwrap() == data);
@@ -170,13 +171,13 @@ async fn a_new_session_takes_the_replica_over_from_one_that_hangs() {
     let recover = v1::WriteHeader {
         generation: GENERATION + 1,
         stage: v1::WriteStage::Recover.into(),
-        min_length: 1 << 20,
+        min_length: 512 << 10,
         ..header(namenode.cluster, &[&nodes[0]], 1)
     };
     // What was never acknowledged may be cut.
     let mut writing = Writing::open(&nodes[0], recover.clone()).await.unwrap();
-    writing.finish(0, 1 << 20, &data[1 << 20..(1 << 20) + 50], 4_096).await.unwrap();
-    let length = (1 << 20) + 50;
+    writing.finish(0, 512 << 10, &data[512 << 10..(512 << 10) + 50], 4_096).await.unwrap();
+    let length = (512 << 10) + 50;
     assert_eq!(namenode.replica(&nodes[0], 1), Some((GENERATION + 1, length, Finalized)));
     assert!(read(namenode.cluster, &nodes[0], 1).await.unwrap() == data[..length as usize]);
 
@@ -184,7 +185,7 @@ async fn a_new_session_takes_the_replica_over_from_one_that_hangs() {
     let again = v1::WriteHeader { generation: GENERATION + 2, min_length: length, ..recover.clone() };
     let mut writing = Writing::open(&nodes[0], again).await.unwrap();
     until("it is open again", || namenode.replica(&nodes[0], 1) == Some((GENERATION + 2, length, Rbw))).await;
-    writing.finish(0, 1 << 20, &data[1 << 20..], 1 << 20).await.unwrap();
+    writing.finish(0, 512 << 10, &data[512 << 10..], 512 << 10).await.unwrap();
     assert!(read(namenode.cluster, &nodes[0], 1).await.unwrap() == data);
 
     for (refused, code) in [
@@ -215,7 +216,7 @@ async fn a_node_joins_a_pipeline_by_a_transfer() {
         to: vec![b.endpoint(), c.endpoint()],
     };
     let length = connect(a).await.transfer(request).await.unwrap().into_inner().length;
-    assert_eq!(length, (1 << 20) + 100);
+    assert_eq!(length, (512 << 10) + 100);
     for node in [b, c] {
         assert_eq!(namenode.replica(node, 1), Some((GENERATION + 1, length, Rbw)));
     }
@@ -226,7 +227,7 @@ async fn a_node_joins_a_pipeline_by_a_transfer() {
         ..header(namenode.cluster, &[a, b, c], 1)
     };
     let mut writing = Writing::open(a, recover).await.unwrap();
-    writing.finish(0, 1 << 20, &data[1 << 20..], 1 << 20).await.unwrap();
+    writing.finish(0, 512 << 10, &data[512 << 10..], 512 << 10).await.unwrap();
     for node in &nodes {
         assert_eq!(namenode.replica(node, 1), Some((GENERATION + 1, 2 << 20, Finalized)));
         assert!(read(namenode.cluster, node, 1).await.unwrap() == data);
@@ -236,7 +237,7 @@ async fn a_node_joins_a_pipeline_by_a_transfer() {
 #[tokio::test]
 async fn many_streams_at_once_all_complete() {
     let (namenode, nodes) = cluster(3).await;
-    let data = bytes(1 << 20);
+    let data = bytes(512 << 10);
     let writes = (0..40_u64).map(|number| {
         let order: Vec<&Node> = (0..3).map(|step| &nodes[(number as usize + step) % 3]).collect();
         let (cluster, data) = (namenode.cluster, &data);

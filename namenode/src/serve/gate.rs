@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::metrics::Metrics;
+use crate::serve::large::Large;
 
 /// Clients' requests under way; most of them only wait for a commit or for replicas.
 const MAX_CLIENT_REQUESTS: usize = 8_192;
@@ -49,6 +50,11 @@ fn deadline(path: &str) -> Option<Duration> {
     }
 }
 
+/// Whether a request is a stream of messages, each of which is done with when the next one comes; there are few of them.
+fn streams(path: &str) -> bool {
+    matches!(path, "/dfs.v1.Raft/Deliver" | "/dfs.v1.Raft/InstallSnapshot" | "/dfs.v1.Cluster/FullReport")
+}
+
 /// What all requests share.
 #[derive(Debug)]
 struct Shared {
@@ -56,6 +62,7 @@ struct Shared {
     clients: Semaphore,
     nodes: Semaphore,
     members: Semaphore,
+    large: Large,
 }
 
 /// Puts a [`Gate`] before the services. Cheap to clone: every request does.
@@ -63,9 +70,11 @@ struct Shared {
 pub(super) struct GateLayer(Arc<Shared>);
 
 impl GateLayer {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    /// For a process with so much memory.
+    pub(super) fn new(metrics: Metrics, memory: u64) -> Self {
         Self(Arc::new(Shared {
             metrics,
+            large: Large::new(memory),
             clients: Semaphore::new(MAX_CLIENT_REQUESTS),
             nodes: Semaphore::new(MAX_NODE_REQUESTS),
             members: Semaphore::new(MAX_MEMBER_REQUESTS),
@@ -88,11 +97,10 @@ pub(super) struct Gate<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<B>> for Gate<S>
+impl<S> Service<Request<Body>> for Gate<S>
 where
-    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -102,7 +110,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The clone takes the place of the service that was made ready, as tower's documentation asks for.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
@@ -125,6 +133,13 @@ where
                 );
                 measured.code = Some(Answered::Error(busy.code));
                 return Ok(to_status(busy).into_http());
+            };
+            let (request, _place) = if streams(&measured.path) {
+                (request, None)
+            } else {
+                let (parts, body) = request.into_parts();
+                let (body, place) = shared.large.watch(body);
+                (Request::from_parts(parts, body), Some(place))
             };
             let answer = inner.call(request);
             let result = match deadline {

@@ -5,6 +5,7 @@ mod cluster;
 mod duty;
 mod gate;
 pub mod http;
+mod large;
 mod namenodes;
 mod namespace;
 mod raft;
@@ -13,16 +14,16 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_daemon::Shutdown;
+use dfs_daemon::accept::{CountRequests, Incoming};
+use dfs_daemon::{Memory, Shutdown};
 use dfs_proto::v1::admin_server::AdminServer;
 use dfs_proto::v1::cluster_server::ClusterServer;
 use dfs_proto::v1::namenodes_server::NamenodesServer;
 use dfs_proto::v1::namespace_server::NamespaceServer;
 use dfs_proto::v1::raft_server::RaftServer;
 use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
-use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tower::layer::util::{Identity, Stack};
 
 use crate::api::Namenode;
 use crate::metrics::Metrics;
@@ -37,9 +38,9 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// Largest set of headers of a request, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// Serves gRPC on `listener` until a stop is requested and the requests under way are answered.
+/// Serves gRPC until a stop is requested and the requests under way are answered.
 pub async fn grpc(
-    listener: TcpListener,
+    incoming: Incoming,
     namenode: Arc<Namenode>,
     metrics: Metrics,
     shutdown: Shutdown,
@@ -57,33 +58,28 @@ pub async fn grpc(
     let raft = RaftServer::new(raft::Service { namenode: Some(namenode), shutdown: shutdown.clone() })
         .max_decoding_message_size(MAX_NAMENODE_MESSAGE_BYTES);
     builder()
-        .layer(GateLayer::new(metrics))
+        .layer(GateLayer::new(metrics, Memory::of_process().bytes()))
         .add_service(namespace)
         .add_service(cluster)
         .add_service(admin)
         .add_service(namenodes)
         .add_service(raft)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
-            async move { shutdown.requested().await },
-        )
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.requested().await })
         .await
 }
 
 /// As long as this NameNode belongs to no group it says only that, until a stop is requested.
-pub async fn vacant(listener: TcpListener, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
+pub async fn vacant(incoming: Incoming, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
     let raft = RaftServer::new(raft::Service { namenode: None, shutdown: shutdown.clone() });
     builder()
         .add_service(raft)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
-            async move { shutdown.requested().await },
-        )
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.requested().await })
         .await
 }
 
-fn builder() -> Server {
+fn builder() -> Server<Stack<CountRequests, Identity>> {
     Server::builder()
+        .layer(CountRequests)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))

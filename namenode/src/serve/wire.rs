@@ -1,5 +1,6 @@
 //! Conversions between wire messages and the API's values.
 
+use dfs_daemon::accept::Info;
 use dfs_namenode_core::{Address, Volume};
 use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
@@ -36,7 +37,8 @@ pub(super) use unary;
 
 /// The peer's IP address as text, the way DataNodes write theirs.
 pub(super) fn peer<T>(request: &tonic::Request<T>) -> Option<String> {
-    request.remote_addr().map(|address| address.ip().to_canonical().to_string())
+    let connection = request.extensions().get::<Info>();
+    connection.map(|connection| connection.peer().ip().to_canonical().to_string())
 }
 
 /// The answer, or its error; that this NameNode does not lead comes with the leader's address.

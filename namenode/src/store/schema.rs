@@ -27,6 +27,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dfs_daemon::Memory;
 use rusqlite::{Connection, OpenFlags};
 
 use super::apply::Counters;
@@ -43,6 +44,8 @@ const APPLICATION: i64 = 0x6466_736e;
 const WRITER_CACHE_KIB: i64 = 64 << 10;
 /// Page cache of each reader, in KiB.
 const READER_CACHE_KIB: i64 = 16 << 10;
+/// Parts of the process's memory that the page cache of one connection may be: with little memory all caches are small.
+const CACHE_PARTS: u64 = 32;
 /// Pages in SQLite's log after which they are copied into the database (64 MiB): many, as hot pages are then copied
 /// once for many commits.
 pub(crate) const CHECKPOINT_PAGES: i32 = 16 << 10;
@@ -269,6 +272,8 @@ pub(crate) fn adopt_root(connection: &Connection, superuser: &str) -> rusqlite::
 }
 
 fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    let share = Memory::of_process().bytes() / CACHE_PARTS / 1_024;
+    let cache_kib = cache_kib.min(i64::try_from(share).unwrap_or(i64::MAX));
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
