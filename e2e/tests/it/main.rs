@@ -1,6 +1,7 @@
 //! Tests over real processes on this machine. Build the daemons first: `cargo build --workspace --bins`.
 
 mod crash;
+mod crowds;
 mod duty;
 mod failover;
 mod faults;
