@@ -2,7 +2,7 @@
 
 use dfs_proto::convert::{cluster_id, file_status};
 use dfs_proto::v1;
-use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, Millis, Mode};
+use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, InodeId, Millis, Mode};
 use futures_util::stream::{self, Stream};
 
 use crate::connect::Dfs;
@@ -212,10 +212,20 @@ impl Dfs {
 
     /// Removes a file, or a directory, with everything below it if `recursive`. Answers whether there was one.
     pub async fn delete(&self, path: &FsPath, recursive: bool) -> FsResult<bool> {
+        self.remove(path, recursive, 0).await
+    }
+
+    /// Removes the file `inode`, which was made at `path`: also where it is after a move of a directory above it, but
+    /// nothing that has another name by now. Answers whether it was there.
+    pub async fn delete_file(&self, path: &FsPath, inode: InodeId) -> FsResult<bool> {
+        self.remove(path, false, inode.0).await
+    }
+
+    async fn remove(&self, path: &FsPath, recursive: bool, expected_inode: u64) -> FsResult<bool> {
         let request = ask!(
             self,
             delete,
-            DeleteRequest { path: path.to_string(), recursive: recursive, expected_inode: 0 }
+            DeleteRequest { path: path.to_string(), recursive: recursive, expected_inode: expected_inode }
         );
         Ok(request.await?.existed)
     }

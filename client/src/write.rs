@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, Mode, checksum};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, checksum};
 use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -220,6 +220,11 @@ impl FileWriter {
             }
         }
         Ok(())
+    }
+
+    /// The file's identity, whatever becomes of its name.
+    pub fn inode(&self) -> InodeId {
+        self.file.inode
     }
 
     /// Makes everything written so far readable: it is in the memory of every DataNode of the pipeline, and the

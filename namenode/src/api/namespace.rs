@@ -72,7 +72,8 @@ impl Namenode {
         self.propose_done(origin, Edit::Rename { from, to, overwrite }).await
     }
 
-    /// Removes a file or directory, only the `expected` inode if one is given; answers whether there was one.
+    /// Removes a file or directory; answers whether there was one. With `expected` only that inode is removed: where it
+    /// is now, if the directory of `path` was moved meanwhile, but under no other name than the last of `path`.
     pub async fn delete(
         &self,
         origin: Origin,
@@ -80,10 +81,21 @@ impl Namenode {
         recursive: bool,
         expected: Option<InodeId>,
     ) -> FsResult<bool> {
+        let path = match expected {
+            Some(inode) => self.present_path(path, inode).await?,
+            None => path,
+        };
         match self.propose(origin, Edit::Delete { path, recursive, expected }).await? {
             Outcome::Deleted(existed) => Ok(existed),
             other => Err(reused_request(&other)),
         }
+    }
+
+    /// Where `inode`, which was at `path`, is after moves of the directories above it. What is not there any more under
+    /// that name is answered with `path`.
+    async fn present_path(&self, path: FsPath, inode: InodeId) -> FsResult<FsPath> {
+        let now = self.store.path_of(inode).await?;
+        Ok(now.filter(|now| now.name() == path.name()).unwrap_or(path))
     }
 
     /// Sets how many replicas the file's chunks shall have.

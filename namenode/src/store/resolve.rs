@@ -116,10 +116,7 @@ impl<'a> Resolved<'a> {
         self.parent().ok_or_else(|| {
             FsError::new(
                 ErrorCode::NotFound,
-                format!(
-                    "no such directory: {}: make it first, or ask for missing parents to be made",
-                    self.parent_place().text()
-                ),
+                format!("no such directory: {}: make it first", self.parent_place().text()),
             )
         })
     }

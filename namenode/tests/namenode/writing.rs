@@ -288,3 +288,32 @@ async fn a_restart_keeps_what_was_acknowledged_and_waits_for_reports() {
     create(namenode, "/new", HOLDER).await.unwrap();
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_writer_removes_its_file_wherever_its_directory_went_but_not_under_another_name() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let delete =
+        async |at: &str, inode| namenode.delete(origin(), path(at), false, Some(inode)).await.unwrap();
+    let rename =
+        async |from: &str, to: &str| namenode.rename(origin(), path(from), path(to), false).await.unwrap();
+
+    let moved = Writer::create(namenode, "/a/b/.hidden").await;
+    rename("/a", "/c").await;
+    rename("/c/b", "/d").await;
+    assert!(delete("/a/b/.hidden", moved.inode()).await);
+    assert_eq!(namenode.stat(&caller("root"), &path("/d")).await.unwrap().children, 0);
+    assert!(!delete("/a/b/.hidden", moved.inode()).await, "it is gone");
+
+    // Once it has another name, it is somebody's file.
+    let published = Writer::create(namenode, "/d/.hidden").await;
+    rename("/d/.hidden", "/d/file").await;
+    assert!(!delete("/d/.hidden", published.inode()).await);
+    // What took its place is not meant.
+    let other = Writer::create(namenode, "/d/.hidden").await;
+    assert!(!delete("/d/.hidden", published.inode()).await);
+    assert_ne!(other.inode(), published.inode());
+    assert_eq!(namenode.stat(&caller("root"), &path("/d")).await.unwrap().children, 2);
+    running.stop().await.unwrap();
+}

@@ -350,7 +350,8 @@ pub struct DeleteRequest {
     pub path: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub recursive: bool,
-    /// deletes nothing if another inode is there; 0: whatever is there
+    /// Deletes this inode only: also where it is after a move of a directory above it, but under no other name than the
+    /// path's last; 0: whatever is at the path.
     #[prost(uint64, tag = "4")]
     pub expected_inode: u64,
 }
