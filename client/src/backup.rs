@@ -1,8 +1,6 @@
 //! A copy of the metadata in a local file.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use dfs_proto::convert::{cluster_id, from_status};
@@ -14,7 +12,8 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 
 use crate::connect::Dfs;
-use crate::error::incomplete;
+use crate::destination::{Destination, DestinationOptions};
+use crate::error::{context, incomplete};
 
 /// Parts between the network and the disk.
 const PARTS: usize = 8;
@@ -41,10 +40,11 @@ enum Piece {
 
 impl Dfs {
     /// Writes a consistent copy of the metadata, as of one moment after the call, to the new file `target`, which only
-    /// its owner may read. With `replace` an existing file gives way.
+    /// its owner may read. With `replace` an existing file gives way, and keeps its permission bits; a device or pipe is
+    /// written through.
     ///
     /// Length and checksum are checked and the file is synced before it gets its name: there is either all of the
-    /// backup or nothing. Errors: `AlreadyExists`; `Io` for the local file; `Unavailable` if the NameNode went away in
+    /// backup or nothing (what was written through is good if this succeeds). Errors: `AlreadyExists`; `Io` for the local file; `Unavailable` if the NameNode went away in
     /// the middle; `Corrupt` if what came is not what was sent.
     pub async fn backup(&self, target: &Path, replace: bool) -> FsResult<BackupSummary> {
         let (sender, receiver) = mpsc::channel(PARTS);
@@ -54,7 +54,7 @@ impl Dfs {
             let file = open(&target, replace)?;
             // Whoever waits for this may be gone; then so is the channel of the pieces.
             let _ = opened.send(());
-            write(file, receiver, &target, replace)
+            write(file, receiver)
         });
         // A target that can't be written is found out before the NameNode is troubled.
         let fetched = match file_is_open.await {
@@ -138,57 +138,29 @@ async fn next(parts: &mut Streaming<v1::BackupPart>) -> FsResult<Kind> {
     }
 }
 
-fn failed(target: &Path) -> impl Fn(std::io::Error) -> FsError + '_ {
-    move |error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => FsError::new(
+/// A new file is its owner's only; a device or pipe named as the target is written to.
+fn open(target: &Path, replace: bool) -> FsResult<Destination> {
+    let options = DestinationOptions { replace, special: true, mode: 0o600 };
+    Destination::open(target, options).map_err(|error| match error.code {
+        ErrorCode::AlreadyExists => FsError::new(
             ErrorCode::AlreadyExists,
-            format!("{} exists already: choose another name or allow replacing it", target.display()),
+            format!("{}: choose another name or allow replacing it", error.message),
         ),
-        _ => FsError::new(
-            ErrorCode::Io,
-            format!("the backup can't be written to {}: {error}", target.display()),
-        ),
-    }
-}
-
-fn folder_of(target: &Path) -> PathBuf {
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
-}
-
-/// A hidden file beside the target, which is removed if it does not become the target.
-fn open(target: &Path, replace: bool) -> FsResult<tempfile::NamedTempFile> {
-    if target.is_dir() {
-        let text = format!("{} is a folder: name a file for the backup", target.display());
-        return Err(FsError::new(ErrorCode::IsADirectory, text));
-    }
-    if !replace && fs::symlink_metadata(target).is_ok() {
-        return Err(failed(target)(std::io::ErrorKind::AlreadyExists.into()));
-    }
-    tempfile::Builder::new().prefix(".dfs-backup-").tempfile_in(folder_of(target)).map_err(failed(target))
+        _ => context("the backup can't be written", error),
+    })
 }
 
 /// Writes the pieces and gives the file its name; `false` if the end did not come.
-fn write(
-    mut file: tempfile::NamedTempFile,
-    mut pieces: mpsc::Receiver<Piece>,
-    target: &Path,
-    replace: bool,
-) -> FsResult<bool> {
-    let failed = failed(target);
+fn write(mut target: Destination, mut pieces: mpsc::Receiver<Piece>) -> FsResult<bool> {
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Bytes(bytes)) => file.as_file_mut().write_all(&bytes).map_err(&failed)?,
+            Some(Piece::Bytes(bytes)) => {
+                target.write(&bytes).map_err(|error| context("the backup can't be written", error))?;
+            }
             Some(Piece::End) => break,
             None => return Ok(false),
         }
     }
-    file.as_file().sync_all().map_err(&failed)?;
-    if replace {
-        file.persist(target).map_err(|error| failed(error.error))?;
-    } else {
-        file.persist_noclobber(target).map_err(|error| failed(error.error))?;
-    }
-    File::open(folder_of(target)).and_then(|folder| folder.sync_all()).map_err(&failed)?;
+    target.publish(true).map_err(|error| context("the backup can't be written", error))?;
     Ok(true)
 }

@@ -26,6 +26,7 @@ mod chunk_reader;
 mod chunk_writer;
 mod connect;
 mod datanodes;
+mod destination;
 mod dial;
 mod duty;
 mod error;
@@ -53,6 +54,7 @@ pub use admin::{
 pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::{Builder, Dfs};
+pub use destination::{Destination, DestinationOptions};
 pub use dfs_proto::convert::Endpoint;
 pub use dfs_types::{DutyState, MemberRole};
 pub use dial::{Connector, TcpConnector};
