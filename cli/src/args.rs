@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   dfs put -r ./photos /home/ann         copy a folder into the cluster
   dfs ls -lh /home/ann                  look at it
-  dfs get '/logs/2025-*/app.log' .      copy files that match a pattern back
+  dfs get -r '/logs/2025-*' .           copy what matches a pattern back
   dfs cat /a.txt | wc -l                use a file in a pipe
   dfs fsck /                            is every chunk where it should be?
   dfs local up                          a cluster on this machine, to try things out
@@ -184,6 +184,7 @@ impl Command {
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Cp(args) => args.run(context).await,
+            Self::Touch(args) => args.run(context).await,
             Self::Local(args) => args.run(context).await,
             Self::Ls(args) => context.until_stop(args.run(context)).await,
             Self::Info(args) => context.until_stop(args.run(context)).await,
@@ -195,7 +196,6 @@ impl Command {
             Self::Df(args) => context.until_stop(args.run(context)).await,
             Self::Stat(args) => context.until_stop(args.run(context)).await,
             Self::Tail(args) => context.until_stop(args.run(context)).await,
-            Self::Touch(args) => context.until_stop(args.run(context)).await,
             Self::Setrep(args) => context.until_stop(args.run(context)).await,
             Self::Chmod(args) => context.until_stop(args.run(context)).await,
             Self::Chown(args) => context.until_stop(args.run(context)).await,
@@ -218,12 +218,14 @@ pub(crate) struct Context {
     pub(crate) global: Global,
     /// Cancelled when the user wants no more.
     pub(crate) stop: CancellationToken,
+    /// Permission bits that are given to nothing new.
+    pub(crate) umask: u32,
     client: OnceLock<Dfs>,
 }
 
 impl Context {
-    pub(crate) fn new(global: Global) -> Self {
-        Self { global, stop: CancellationToken::new(), client: OnceLock::new() }
+    pub(crate) fn new(global: Global, umask: u32) -> Self {
+        Self { global, stop: CancellationToken::new(), umask, client: OnceLock::new() }
     }
 
     /// The client; connects the first time.
@@ -338,6 +340,103 @@ mod tests {
             assert_eq!(cli.command.name(), line.split(' ').next().unwrap());
             assert!(named.iter().any(|name| name == cli.command.name()), "{line}");
         }
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_line() {
+        let (mut todo, mut count) = (vec![Cli::command()], 0);
+        while let Some(command) = todo.pop() {
+            todo.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+            for line in examples.lines().take_while(|line| line.starts_with("  ")) {
+                // What is said of it, and other programs.
+                let line = line.trim_start().split("  ").next().unwrap_or_default();
+                let line = line.get(line.find("dfs ").expect("an example is of dfs")..).unwrap_or_default();
+                let line = line.split([')', '|', '>']).next().unwrap_or_default();
+                let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                count += 1;
+            }
+        }
+        assert!(count >= 50, "only {count} examples were found");
+    }
+
+    /// Options that texts of one file offer in a command other than its own.
+    fn commands_of(file: &str) -> Vec<&str> {
+        match file {
+            "transfer" => vec!["put", "get", "cp"],
+            "remote_path" | "remote" | "glob" | "exit" | "reach" => vec![],
+            "node" => vec!["admin node lost"],
+            "recover_lease" => vec!["admin recover-lease"],
+            "quarantine" => vec!["admin quarantine delete"],
+            "confirm" => vec!["admin node lost", "admin quarantine delete"],
+            command => vec![command],
+        }
+    }
+
+    /// Options that a line of source offers to people.
+    fn offers(line: &str) -> impl Iterator<Item = &str> {
+        let code = Some(line).filter(|line| !line.trim_start().starts_with(['/', '#'])).unwrap_or_default();
+        ["add ", "give ", "by "].into_iter().flat_map(move |verb| code.match_indices(verb)).filter_map(
+            |(at, _)| {
+                let option = code[at..].split_whitespace().nth(1)?;
+                let option = option.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
+                option.starts_with('-').then_some(option)
+            },
+        )
+    }
+
+    fn has_option(line: &str, option: &str) -> bool {
+        let mut command = Cli::command();
+        command.build();
+        let mut command = &command;
+        for name in line.split(' ').filter(|name| !name.is_empty()) {
+            command = command.find_subcommand(name).unwrap_or_else(|| panic!("{name} is no command"));
+        }
+        command.get_arguments().any(|argument| match option.strip_prefix("--") {
+            Some(long) => argument.get_long() == Some(long),
+            None => argument.get_short().is_some_and(|short| option == format!("-{short}")),
+        })
+    }
+
+    #[test]
+    fn errors_offer_only_options_that_exist() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut todo, mut seen) = (vec![source.clone()], 0);
+        while let Some(path) = todo.pop() {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+                todo.extend(entries.filter(|path| !path.ends_with("local")));
+                continue;
+            }
+            let below = path.strip_prefix(&source).unwrap();
+            let names: Vec<_> = below
+                .iter()
+                .filter_map(|name| name.to_str())
+                .map(|name| name.trim_end_matches(".rs"))
+                .filter(|name| !["cmd", "mod", "wait", "names"].contains(name))
+                .collect();
+            // The command line itself and its examples are checked by being parsed.
+            let Some(file) =
+                names.first().filter(|name| !["args", "main", "local", "cluster"].contains(name))
+            else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for option in code.lines().flat_map(offers) {
+                seen += 1;
+                let commands = commands_of(file);
+                let known = match commands.as_slice() {
+                    [] => has_option("", option),
+                    commands => commands.iter().all(|line| has_option(line, option)),
+                };
+                assert!(known, "{}: '{option}' is no option of {commands:?}", path.display());
+            }
+        }
+        assert!(seen >= 8, "only {seen} offers were found");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | 2 | the command line is wrong |
 //! | 3 | a path or node named on the command line does not exist |
 //! | 4 | the cluster can't be reached, or not in time |
-//! | 130 | interrupted (Ctrl-C or SIGTERM) |
+//! | 130 | interrupted (Ctrl-C, SIGTERM, or SIGHUP) |
 //! | 141 | whoever read the output is gone (as after SIGPIPE) |
 
 use std::fmt;

@@ -9,6 +9,7 @@ use dfs_types::{FileStatus, FsError, FsPath};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::exit::{Failure, Outcome};
+use crate::remote_path::{Typed, not_a_directory};
 
 /// Most alternatives that the braces of one pattern may stand for.
 const MAX_ALTERNATIVES: usize = 4_096;
@@ -31,47 +32,79 @@ enum Part {
     },
     /// `**`: any number of directories.
     Deep,
+    /// `..` behind a pattern: one directory up.
+    Up,
+}
+
+/// One path without braces, cut into parts.
+#[derive(Debug)]
+struct Alternative {
+    parts: Vec<Part>,
+    /// Only directories are meant.
+    directory: bool,
+    /// It ends in `.` or `..`.
+    nameless: bool,
 }
 
 /// A path someone typed: with the alternatives of its braces, each cut into parts.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     text: String,
-    alternatives: Vec<Vec<Part>>,
+    alternatives: Vec<Alternative>,
 }
 
 impl Pattern {
     /// Reads a path or pattern.
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
         let text = text.to_owned();
-        let alternatives = expand_braces(&text)?
-            .iter()
-            .map(|alternative| {
-                // Checks length and form; what is left between the slashes are parts.
-                let path = remote_path(alternative)?;
-                path.parts().map(part).collect()
-            })
-            .collect::<Outcome<_>>()?;
+        let alternatives =
+            expand_braces(&text)?.iter().map(|text| Alternative::parse(text)).collect::<Outcome<_>>()?;
         Ok(Self { text, alternatives })
     }
 
-    /// Everything that matches, sorted by path. Nothing is the error "not found".
+    /// Whether what matches has no name of its own, as it was reached by `.` or `..` at the end.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.alternatives.iter().any(|alternative| alternative.nameless)
+    }
+
+    /// Everything that matches, sorted by path. Nothing is the error "not found", or "not a directory" if there are files
+    /// where only directories are meant.
     pub(crate) async fn expand(&self, tree: &impl Tree) -> Outcome<Vec<(FsPath, FileStatus)>> {
-        let mut found = BTreeMap::new();
-        for parts in &self.alternatives {
-            expand_one(tree, parts, &mut found).await?;
+        let (mut found, mut file) = (BTreeMap::new(), None);
+        for Alternative { parts, directory, .. } in &self.alternatives {
+            let mut matching = BTreeMap::new();
+            expand_one(tree, parts, &mut matching).await?;
+            for (path, status) in matching {
+                if *directory && !status.is_directory() {
+                    file.get_or_insert(path);
+                } else {
+                    found.insert(path, status);
+                }
+            }
         }
         if found.is_empty() {
-            return Err(FsError::not_found(&self.text).into());
+            return Err(file
+                .map_or_else(|| FsError::not_found(&self.text), |file| not_a_directory(&file))
+                .into());
         }
         Ok(found.into_iter().collect())
     }
 }
 
-/// A remote path as typed: absolute, a trailing slash is fine.
-pub(crate) fn remote_path(text: &str) -> Outcome<FsPath> {
-    let trimmed = text.trim_end_matches('/');
-    Ok(FsPath::parse(if trimmed.is_empty() && !text.is_empty() { "/" } else { trimmed })?)
+impl Alternative {
+    fn parse(text: &str) -> Outcome<Self> {
+        let typed = Typed::read(text)?;
+        let mut parts = Vec::new();
+        for text in typed.parts {
+            match (text, parts.last()) {
+                ("..", None) => {}
+                ("..", Some(Part::Literal(_))) => drop(parts.pop()),
+                ("..", Some(Part::Pattern { .. } | Part::Deep | Part::Up)) => parts.push(Part::Up),
+                (text, _) => parts.push(part(text)?),
+            }
+        }
+        Ok(Self { parts, directory: typed.directory, nameless: typed.nameless })
+    }
 }
 
 /// A pattern for names, as `find --name` takes it.
@@ -195,6 +228,12 @@ async fn expand_one(tree: &impl Tree, parts: &[Part], found: &mut BTreeMap<FsPat
                 }
                 todo.push((path, status, after));
             }
+            Part::Up => {
+                let above = path.parent().unwrap_or(path);
+                if let Some(status) = tree.status(&above).await? {
+                    todo.push((above, status, after));
+                }
+            }
         }
     }
     Ok(())
@@ -202,9 +241,10 @@ async fn expand_one(tree: &impl Tree, parts: &[Part], found: &mut BTreeMap<FsPat
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::{FileKind, InodeId, Millis, Mode};
+    use dfs_types::{ErrorCode, FileKind, InodeId, Millis, Mode};
 
     use super::*;
+    use crate::remote_path::RemotePath;
 
     /// A file system of paths; those that end with a slash are directories.
     struct Paths(&'static [&'static str]);
@@ -230,7 +270,7 @@ mod tests {
         fn all(&self) -> impl Iterator<Item = (FsPath, FileStatus)> {
             self.0.iter().map(|text| {
                 let kind = if text.ends_with('/') { FileKind::Directory } else { FileKind::File };
-                (remote_path(text).unwrap(), entry(kind))
+                (RemotePath::parse(text).unwrap().path, entry(kind))
             })
         }
     }
@@ -293,6 +333,16 @@ mod tests {
             ("/logs/**/2024", vec!["/logs/2024"]),
             ("/odd\\*name", vec!["/odd*name"]),
             ("/data/*", vec![]),
+            // Only directories end in a slash.
+            ("/*/", vec!["/logs"]),
+            ("/logs/*/", vec!["/logs/2024", "/logs/2025"]),
+            ("/logs/**/", vec!["/logs", "/logs/2024", "/logs/2025"]),
+            ("/{data,logs}/", vec!["/logs"]),
+            ("//logs//2024/./*.log", vec!["/logs/2024/a.log"]),
+            ("/logs/2024/../2025/a.log", vec!["/logs/2025/a.log"]),
+            ("/logs/202?/../.hidden", vec!["/logs/.hidden"]),
+            ("/logs/*/..", vec!["/logs"]),
+            ("hdfs:///logs/202[4]", vec!["/logs/2024"]),
             ("/logs/2024/*/x", vec![]),
         ] {
             assert_eq!(matches(pattern).await, expected, "{pattern}");
@@ -322,9 +372,21 @@ mod tests {
         assert!(expand_braces(&"{a,b}".repeat(20)).is_err());
     }
 
+    #[tokio::test]
+    async fn a_file_named_like_a_directory_is_an_error_of_its_own() {
+        for pattern in ["/data/", "/data/.", "/dat?/", "/logs/**/a.log/"] {
+            match Pattern::parse(pattern).unwrap().expand(&TREE).await {
+                Err(Failure::Fs(error)) => assert_eq!(error.code, ErrorCode::NotADirectory, "{pattern}"),
+                other => panic!("{pattern}: {other:?}"),
+            }
+        }
+        assert!(Pattern::parse("/logs/.").unwrap().is_nameless());
+        assert!(!Pattern::parse("/logs/").unwrap().is_nameless());
+    }
+
     #[test]
     fn wrong_paths_and_patterns_are_refused() {
-        for text in ["", "a", "/a//b", "/a/../b", "/[a"] {
+        for text in ["", "a", "~/a", "hdfs://nn/a", "/[a"] {
             assert_eq!(Pattern::parse(text).unwrap_err().status(), 2, "{text}");
         }
     }

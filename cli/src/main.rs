@@ -10,16 +10,18 @@ mod mode;
 mod output;
 mod reach;
 mod remote;
+mod remote_path;
 mod size;
 mod transfer;
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 use dfs_types::names::ENV_LOG;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, Context};
@@ -35,9 +37,10 @@ fn main() -> ExitCode {
     let cli = parse();
     start_logs(cli.global.verbose);
     let name = cli.command.name();
+    let umask = umask();
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(cli.command, &Context::new(cli.global)));
+            let outcome = runtime.block_on(run(cli.command, &Context::new(cli.global, umask)));
             runtime.shutdown_timeout(LAST_PATIENCE);
             outcome
         }
@@ -65,26 +68,75 @@ fn parse() -> Cli {
     cli
 }
 
+/// Permission bits that this process gives to nothing new. It can only be read by setting it, so before any thread starts.
+fn umask() -> u32 {
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    umask.bits()
+}
+
 /// Runs the command until it is done or the user interrupts it; a second interruption ends the clean-up too.
 async fn run(command: Command, context: &Context) -> Outcome {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        return Err(Failure::Other("cannot watch for signals".to_owned()));
-    };
+    let mut interruptions = Interruptions::watch()
+        .map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")))?;
     let command = command.run(context);
     tokio::pin!(command);
     tokio::select! {
         outcome = &mut command => return outcome,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = interruptions.next() => {}
     }
     context.stop.cancel();
     tokio::select! {
         outcome = &mut command => outcome,
         () = tokio::time::sleep(CLEAN_UP_PATIENCE) => Err(Failure::Interrupted),
-        _ = interrupt.recv() => Err(Failure::Interrupted),
-        _ = terminate.recv() => Err(Failure::Interrupted),
+        () = interruptions.next() => Err(Failure::Interrupted),
     }
+}
+
+/// Signals by which the user, or what runs this program, wants no more.
+struct Interruptions {
+    interrupt: Signal,
+    terminate: Signal,
+    /// The terminal is gone; none if that is to be survived (`nohup`).
+    hang_up: Option<Signal>,
+}
+
+impl Interruptions {
+    fn watch() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+        })
+    }
+
+    async fn next(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => drop(hang_up.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = hang_up => {}
+        }
+    }
+}
+
+/// Whether whoever started this program has it ignore SIGHUP.
+fn hang_up_is_ignored() -> bool {
+    // Without `unsafe`, only here can be read what happens to a signal.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, SignalKind::hangup().as_raw_value())
+}
+
+/// Whether this `/proc/PID/status` says that a signal is ignored.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }
 
 fn start_logs(verbose: u8) {
@@ -95,4 +147,19 @@ fn start_logs(verbose: u8) {
     };
     let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_seen() {
+        let status =
+            |mask: &str| format!("Name:\tdfs\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t1\n");
+        assert!(ignores(&status("0000000000000001"), 1));
+        assert!(ignores(&status("0000000000001003"), 1));
+        assert!(!ignores(&status("0000000000001000"), 1));
+        assert!(!ignores("", 1));
+    }
 }

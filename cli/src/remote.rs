@@ -6,7 +6,7 @@ use dfs_client::Dfs;
 use dfs_types::{ErrorCode, FileStatus, FsPath};
 use futures_util::TryStreamExt;
 
-use crate::exit::{Failures, Outcome};
+use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::{Pattern, Tree};
 
 impl Tree for Dfs {
@@ -55,6 +55,40 @@ pub(crate) async fn expand_all(
         all.extend(failures.keep(expand(dfs, text).await)?.unwrap_or_default());
     }
     Ok(all)
+}
+
+/// Something that is to be copied or moved.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) path: FsPath,
+    pub(crate) status: FileStatus,
+    /// Its name in the directory it gets into; none if it was named as `/`, or by `.` or `..` at the end.
+    pub(crate) name: Option<String>,
+}
+
+/// What several paths and patterns mean as sources; those that mean nothing are noted as failures.
+pub(crate) async fn sources(dfs: &Dfs, texts: &[String], failures: &mut Failures) -> Outcome<Vec<Source>> {
+    let mut all = Vec::new();
+    for text in texts {
+        let pattern = Pattern::parse(text)?;
+        let found = failures.keep(pattern.expand(dfs).await)?.unwrap_or_default();
+        all.extend(found.into_iter().map(|(path, status)| {
+            let name = path.name().filter(|_| !pattern.is_nameless()).map(str::to_owned);
+            Source { path, status, name }
+        }));
+    }
+    Ok(all)
+}
+
+/// What a path or pattern means that must stand for one thing only.
+pub(crate) async fn one(dfs: &Dfs, text: &str) -> Outcome<(FsPath, FileStatus)> {
+    let mut found = expand(dfs, text).await?;
+    match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (_, others) => {
+            Err(Failure::Usage(format!("'{text}' stands for {} paths: name one of them", others + 1)))
+        }
+    }
 }
 
 /// Goes through a tree, each directory before what is in it, in the order of names.

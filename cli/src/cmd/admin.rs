@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use dfs_client::{BackupSummary, MemberRole, NamenodeMember};
+use dfs_types::ErrorCode;
 use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::{Outcome, print_error};
 use crate::output::{Out, table};
 use crate::size;
+use crate::transfer::target::exists_already;
 
 /// How `dfs admin` is typed.
 #[derive(Debug, clap::Args)]
@@ -109,7 +111,10 @@ impl Args {
             Command::RecoverLease(args) => return args.run(context).await,
             Command::Backup { file, force } => {
                 let BackupSummary { cluster, applied, length } =
-                    context.dfs().await?.backup(&file, force).await?;
+                    context.dfs().await?.backup(&file, force).await.map_err(|error| match error.code {
+                        ErrorCode::AlreadyExists if !force => exists_already(&file.display()),
+                        _ => error.into(),
+                    })?;
                 if json {
                     out.json(&ShownBackup { file, cluster: cluster.to_string(), applied, length })?;
                 } else {

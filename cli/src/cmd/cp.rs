@@ -5,28 +5,33 @@ use std::sync::Arc;
 
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, Mode};
 
-use super::put::{WriteArgs, default_parallel};
+use super::put::{WriteArgs, default_parallel, twice};
 use crate::args::Context;
-use crate::exit::{Failure, Failures, Outcome};
+use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::remote::{self, Walk};
+use crate::transfer::attributes::Keep;
+use crate::transfer::claims::Claims;
+use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::progress::Progress;
 use crate::transfer::target::RemoteTarget;
-use crate::transfer::upload::{Preserved, Source, Upload};
+use crate::transfer::upload::{Above, Source, Upload};
 
 /// How `dfs cp` is typed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The data goes through this machine.
+The data goes through this machine. Missing directories are made. Copies have the permission bits of what is copied, less
+the umask; what is replaced keeps its own.
 
 Examples:
   dfs cp /a.txt /b.txt
-  dfs cp -r /data/2025 /archive        becomes /archive/2025 if /archive exists")]
+  dfs cp -r /data/2025 /archive        becomes /archive/2025 if /archive exists
+  dfs cp -r /data/2025/. /archive      what is in it, without itself")]
 pub(crate) struct Args {
     /// What to copy; patterns are fine.
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
-    /// A new name, or an existing directory.
+    /// A new name, or a directory: one that exists, ends in a slash, or is the target of several.
     #[arg(value_name = "TARGET")]
     target: String,
     /// Copy directories with everything in them.
@@ -35,7 +40,7 @@ pub(crate) struct Args {
     /// Replace existing files.
     #[arg(short, long)]
     force: bool,
-    /// Keep permission bits and times of files.
+    /// Keep all permission bits and times.
     #[arg(short, long)]
     preserve: bool,
     /// Files copied at the same time.
@@ -49,102 +54,120 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("cp");
-        let sources = remote::expand_all(&dfs, &self.sources, &mut failures).await?;
-        let target = RemoteTarget::look(&dfs, &self.target, sources.len() > 1).await?;
+        let sources = context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
+        let several = sources.len() > 1 || self.sources.len() > 1;
+        let target = context.until_stop(RemoteTarget::look(&dfs, &self.target, several)).await?;
         let progress = Progress::new(true);
         let upload = Arc::new(Upload {
             dfs,
             create: self.write.options(),
             force: self.force,
+            keep: Keep { all: self.preserve, umask: context.umask },
             progress: progress.clone(),
             stop: context.stop.clone(),
         });
-        let mut jobs = Jobs::new(self.parallel, &progress, &mut failures);
-        for (path, status) in sources {
-            let go_on = match self.checked_target(&path, &status, &target) {
-                Err(failure) => jobs.note(Err(failure)),
-                Ok(to) if status.is_directory() => self.tree(&upload, (path, status), &to, &mut jobs).await,
-                Ok(to) => self.start(&mut jobs, &upload, path, &status, to).await,
+        let mut copy = Copying {
+            claims: Claims::new(sources.len()),
+            directories: Directories::default(),
+            jobs: Jobs::new(self.parallel, &progress, &mut failures),
+            upload,
+        };
+        for source in sources {
+            let go_on = match self.place(&source, &target) {
+                Err(failure) => copy.jobs.note(Err(failure)),
+                Ok(to) if source.status.is_directory() => copy.tree(source.path, source.status, to).await,
+                Ok(to) => copy.file(source.path, &source.status, to, Above::Make).await,
             };
             if !go_on {
                 break;
             }
         }
-        let finished = jobs.finish().await;
+        let finished = copy.jobs.finish().await;
         progress.clear();
         finished?;
+        for failure in copy.directories.finish(&copy.upload.dfs).await {
+            failures.note(failure)?;
+        }
         failures.finish()
     }
 
-    fn checked_target(&self, path: &FsPath, status: &FileStatus, target: &RemoteTarget) -> Outcome<FsPath> {
-        let to = target.path_for(path.name())?;
+    /// Where a source goes.
+    fn place(&self, source: &remote::Source, target: &RemoteTarget) -> Outcome<FsPath> {
+        let remote::Source { path, status, name } = source;
         let refused = |code, message| Err(Failure::Fs(FsError::new(code, message)));
-        if to == *path {
-            return refused(ErrorCode::InvalidArgument, format!("{path} can't be copied to itself"));
-        }
+        let name = || Ok(name.as_deref());
         if !status.is_directory() {
+            let to = target.for_file(name)?;
+            if to == *path {
+                return refused(ErrorCode::InvalidArgument, format!("{path} can't be copied to itself"));
+            }
             return Ok(to);
         }
         if !self.recursive {
             return refused(ErrorCode::IsADirectory, format!("{path} is a directory: add -r to copy it"));
         }
+        let to = target.for_directory(path, name)?;
         if to.starts_with(path) {
             return refused(ErrorCode::InvalidArgument, format!("{path} can't be copied into itself ({to})"));
         }
-        match target {
-            RemoteTarget::As(_, Some(_)) => refused(
-                ErrorCode::NotADirectory,
-                format!("{to} is a file: the directory {path} can't replace it"),
-            ),
-            RemoteTarget::As(_, None) | RemoteTarget::Into(_) => Ok(to),
-        }
+        Ok(to)
     }
+}
 
-    async fn tree(
-        &self,
-        upload: &Arc<Upload>,
-        (root, status): (FsPath, FileStatus),
-        target: &FsPath,
-        jobs: &mut Jobs<'_>,
-    ) -> bool {
+/// A copy under way.
+struct Copying<'a> {
+    upload: Arc<Upload>,
+    jobs: Jobs<'a>,
+    claims: Claims<FsPath>,
+    directories: Directories,
+}
+
+impl Copying<'_> {
+    async fn tree(&mut self, root: FsPath, status: FileStatus, target: FsPath) -> bool {
+        if !self.claims.merge(target.clone(), &root) {
+            self.upload.progress.around(|| print_error("cp", &twice(&root)));
+            return true;
+        }
         let depth = root.parts().count();
-        let mut walk = Walk::new(&upload.dfs, root, status);
+        let mut walk = Walk::new(&self.upload.dfs, root, status);
         while let Some(next) = walk.next().await {
             let placed = next.and_then(|(path, status)| {
                 let to = path.parts().skip(depth).try_fold(target.clone(), |to, name| to.join(name))?;
                 Ok((path, status, to))
             });
             let go_on = match placed {
-                Err(failure) => jobs.note(Err(failure)),
+                Err(failure) => self.jobs.note(Err(failure)),
                 Ok((_, status, to)) if status.is_directory() => {
-                    let mode = if self.preserve { status.mode } else { Mode::DIRECTORY };
-                    let made = upload.dfs.mkdir_all(&to, mode).await;
-                    jobs.note(made.map(drop).map_err(Failure::from))
+                    let keep = self.upload.keep;
+                    let above = (to == target).then(|| keep.fresh(Mode::DIRECTORY).mode);
+                    let made =
+                        self.directories.make(&self.upload.dfs, to, keep.of_remote(&status), above).await;
+                    if made.is_err() {
+                        walk.skip();
+                    }
+                    self.jobs.note(made)
                 }
-                Ok((path, status, to)) => self.start(jobs, upload, path, &status, to).await,
+                Ok((path, status, to)) => self.file(path, &status, to, Above::Need).await,
             };
-            if !go_on || upload.stop.is_cancelled() {
-                return jobs.note(Err(Failure::Interrupted));
+            if !go_on || self.upload.stop.is_cancelled() {
+                return self.jobs.note(Err(Failure::Interrupted));
             }
         }
         true
     }
 
-    async fn start(
-        &self,
-        jobs: &mut Jobs<'_>,
-        upload: &Arc<Upload>,
-        path: FsPath,
-        status: &FileStatus,
-        to: FsPath,
-    ) -> bool {
-        let upload = Arc::clone(upload);
-        let preserved = self.preserve.then_some(Preserved {
-            mode: status.mode,
-            mtime: status.mtime,
-            atime: status.atime,
-        });
+    async fn file(&mut self, path: FsPath, status: &FileStatus, to: FsPath, above: Above) -> bool {
+        match self.claims.take(to.clone(), &path) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.upload.progress.around(|| print_error("cp", &twice(&path)));
+                return true;
+            }
+            Err(failure) => return self.jobs.note(Err(failure)),
+        }
+        let upload = Arc::clone(&self.upload);
+        let attributes = upload.keep.of_remote(status);
         upload.progress.expect(status.length);
-        jobs.start(async move { upload.run(Source::Remote(path), &to, preserved).await }).await
+        self.jobs.start(async move { upload.run(Source::Remote(path), &to, attributes, above).await }).await
     }
 }

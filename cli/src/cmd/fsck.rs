@@ -9,9 +9,8 @@ use serde::Serialize;
 use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Outcome};
-use crate::glob::remote_path;
 use crate::output::Out;
-use crate::size;
+use crate::{remote, size};
 
 /// How `dfs fsck` is typed.
 #[derive(Debug, clap::Args)]
@@ -171,7 +170,7 @@ struct ShownSummary {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let path = remote_path(&self.path)?;
+        let (path, _) = remote::one(&dfs, &self.path).await?;
         let mut entries = dfs.fsck(&path).await?;
         let mut out = Out::new();
         let json = context.global.output == Format::Json;

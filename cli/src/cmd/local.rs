@@ -51,7 +51,7 @@ Examples:
   dfs local up --namenodes 3                       a group that survives the loss of any one NameNode
   dfs local up --datanodes 5 --data /tmp/five --namenode-port 9500
   dfs local up --datanodes 4 --topology /a/1,/a/2,/b/1,/b/2
-  dfs local up --free-ports --namenode-arg=--dead-after=5s")]
+  dfs local up --free-ports --namenode-arg=--dead-after=1m")]
 struct UpArgs {
     #[command(flatten)]
     place: DataArgs,

@@ -19,7 +19,7 @@ use crate::{remote, size};
     after_help = "\
 Examples:
   dfs ls /                     names; directories end with a slash
-  dfs ls -lh /home/*           with mode, replication, owner, size and time
+  dfs ls -lh '/home/*'         with mode, replication, owner, size and time
   dfs ls -R -o json /home      a whole tree, for programs"
 )]
 pub(crate) struct Args {

@@ -1,11 +1,11 @@
 //! `dfs mkdir`.
 
-use dfs_types::Mode;
+use dfs_types::{ErrorCode, FsError, Mode};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::remote_path;
 use crate::mode::ModeChange;
+use crate::remote_path::RemotePath;
 
 /// How `dfs mkdir` is typed.
 #[derive(Debug, clap::Args)]
@@ -28,12 +28,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let mode = self.mode.map_or(Mode::DIRECTORY, |change| change.apply(Mode::DIRECTORY, true));
+        let fresh = Mode::truncate(Mode::DIRECTORY.bits() & !context.umask);
+        let mode = self.mode.map_or(fresh, |change| change.apply(fresh, true));
         let mut failures = Failures::of("mkdir");
         for text in &self.paths {
-            let path = remote_path(text)?;
-            let made =
-                if self.parents { dfs.mkdir_all(&path, mode).await } else { dfs.mkdir(&path, mode).await };
+            let path = RemotePath::parse(text)?.path;
+            let made = if self.parents {
+                dfs.mkdir_all(&path, mode).await
+            } else {
+                dfs.mkdir(&path, mode).await.map_err(|error| match error.code {
+                    ErrorCode::NotFound => FsError::new(error.code, format!("{}, or add -p", error.message)),
+                    _ => error,
+                })
+            };
             failures.keep(made.map(drop).map_err(Failure::from))?;
         }
         failures.finish()

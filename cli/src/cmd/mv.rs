@@ -1,9 +1,13 @@
 //! `dfs mv`.
 
+use dfs_client::Dfs;
+use dfs_types::{ErrorCode, FsError, FsPath};
+
 use crate::args::Context;
-use crate::exit::{Failure, Failures, Outcome};
+use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::remote;
-use crate::transfer::target::RemoteTarget;
+use crate::transfer::claims::Claims;
+use crate::transfer::target::{RemoteTarget, exists_already};
 
 /// How `dfs mv` is typed.
 #[derive(Debug, clap::Args)]
@@ -28,15 +32,54 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("mv");
-        let sources = remote::expand_all(&dfs, &self.sources, &mut failures).await?;
-        let target = RemoteTarget::look(&dfs, &self.target, sources.len() > 1).await?;
-        for (source, _) in sources {
-            let outcome = match target.path_for(source.name()) {
-                Ok(path) => dfs.rename(&source, &path, self.force).await.map_err(Failure::from),
-                Err(failure) => Err(failure),
-            };
+        let sources = remote::sources(&dfs, &self.sources, &mut failures).await?;
+        let several = sources.len() > 1 || self.sources.len() > 1;
+        let target = RemoteTarget::look(&dfs, &self.target, several).await?;
+        if let RemoteTarget::New(path) = &target {
+            let message = format!("the target {path} does not exist: make it with 'dfs mkdir -p'");
+            return Err(FsError::new(ErrorCode::NotFound, message).into());
+        }
+        let mut claims = Claims::new(sources.len());
+        for source in sources {
+            let outcome = self.rename(&dfs, source, &target, &mut claims).await;
             failures.keep(outcome)?;
         }
         failures.finish()
+    }
+
+    async fn rename(
+        &self,
+        dfs: &Dfs,
+        source: remote::Source,
+        target: &RemoteTarget,
+        claims: &mut Claims<FsPath>,
+    ) -> Outcome {
+        let remote::Source { path, status, name } = source;
+        let Some(name) = name else {
+            return Err(Failure::Usage(format!("{path} has to be named by its own name to be moved")));
+        };
+        let to = match target {
+            RemoteTarget::NewSlash(to) if !status.is_directory() => {
+                let message = format!("there is no directory {to}: make it with 'dfs mkdir -p'");
+                return Err(FsError::new(ErrorCode::NotFound, message).into());
+            }
+            RemoteTarget::NewSlash(to) | RemoteTarget::As(to, _) => to.clone(),
+            RemoteTarget::Into(_) | RemoteTarget::New(_) => target.for_file(|| Ok(Some(name.as_str())))?,
+        };
+        if to == path {
+            return Err(FsError::invalid(format!("{path} can't be moved to itself")).into());
+        }
+        if !claims.take(to.clone(), &path)? {
+            print_error("mv", &format!("{path} is named more than once: it is moved once"));
+            return Ok(());
+        }
+        dfs.rename(&path, &to, self.force).await.map_err(|error| match error.code {
+            ErrorCode::AlreadyExists if !self.force => exists_already(&to),
+            ErrorCode::NotEmpty => {
+                let message = format!("the directory {to} is not empty: {path} can't replace it");
+                FsError::new(ErrorCode::NotEmpty, message).into()
+            }
+            _ => error.into(),
+        })
     }
 }

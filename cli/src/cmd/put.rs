@@ -1,29 +1,32 @@
 //! `dfs put`.
 
-use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::num::NonZeroU16;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dfs_client::{CreateOptions, Durability};
 use dfs_types::limits::MAX_REPLICATION;
-use dfs_types::{ErrorCode, FsError, FsPath, Millis, Mode};
+use dfs_types::{ErrorCode, FsError, FsPath, Mode};
 use tokio::sync::mpsc;
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;
+use crate::transfer::attributes::Keep;
+use crate::transfer::claims::Claims;
+use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::local_tree::{self, Found, utf8_name};
 use crate::transfer::progress::Progress;
 use crate::transfer::target::RemoteTarget;
-use crate::transfer::upload::{Preserved, Source, Upload};
+use crate::transfer::upload::{Above, Source, Upload};
 
 /// Things found in a local tree that wait to be copied.
 const FOUND_AHEAD: usize = 256;
+/// What programs give new files that are no copies, before the umask.
+const ANY_FILE: Mode = Mode::truncate(0o666);
 
 /// How new files are written.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,11 +56,12 @@ impl WriteArgs {
 /// How `dfs put` is typed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A file appears under its name when it is complete, never before. Symbolic links are followed; sockets, pipes and
-devices are skipped with a warning.
+A file appears under its name when it is complete, never before. Missing directories are made. Copies have the
+permission bits of what is copied, less the umask; what is replaced keeps its own. Symbolic links are followed. Devices,
+named pipes and <(command) are read to their end if they are named; in a folder they are skipped, with exit status 1.
 
 Examples:
-  dfs put report.pdf /docs/            into an existing directory
+  dfs put report.pdf /docs/            into a directory
   dfs put -f report.pdf /docs/new.pdf  under another name, replacing what is there
   dfs put -r photos /home/ann          a folder: becomes /home/ann/photos if /home/ann exists
   tar c . | dfs put - /backup.tar      from a pipe")]
@@ -65,7 +69,7 @@ pub(crate) struct Args {
     /// Files or folders; '-' is standard input.
     #[arg(value_name = "LOCAL", required = true)]
     sources: Vec<PathBuf>,
-    /// A new name, or an existing directory.
+    /// A new name, or a directory: one that exists, ends in a slash, or is the target of several.
     #[arg(value_name = "REMOTE")]
     target: String,
     /// Copy folders with everything in them.
@@ -92,18 +96,21 @@ pub(super) fn default_parallel() -> NonZeroU16 {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.until_stop(context.dfs()).await?;
-        let target = RemoteTarget::look(&dfs, &self.target, self.sources.len() > 1).await?;
+        let target =
+            context.until_stop(RemoteTarget::look(&dfs, &self.target, self.sources.len() > 1)).await?;
         let progress = Progress::new(true);
-        let upload = Upload {
+        let upload = Arc::new(Upload {
             dfs,
             create: self.write.options(),
             force: self.force,
+            keep: Keep { all: self.preserve, umask: context.umask },
             progress: progress.clone(),
             stop: context.stop.clone(),
-        };
+        });
         let mut failures = Failures::of("put");
+        let mut claims = Claims::new(self.sources.len());
         for source in &self.sources {
-            let outcome = self.put(&upload, source, &target, &mut failures).await;
+            let outcome = self.put(&upload, source, &target, &mut claims, &mut failures).await;
             progress.around(|| failures.keep(outcome))?;
         }
         progress.clear();
@@ -112,90 +119,110 @@ impl Args {
 
     async fn put(
         &self,
-        upload: &Upload,
+        upload: &Arc<Upload>,
         source: &Path,
         target: &RemoteTarget,
+        claims: &mut Claims<FsPath>,
         failures: &mut Failures,
     ) -> Outcome {
+        let shown = source.display();
         if source == Path::new("-") {
-            let RemoteTarget::As(path, _) = target else {
-                return Err(Failure::Usage(format!(
+            let path = target.for_file(|| {
+                Err(Failure::Usage(format!(
                     "standard input has no name to get in the directory {}: name a file",
                     self.target
-                )));
-            };
+                )))
+            })?;
             upload.progress.expect(0);
-            return upload.run(Source::Stdin, path, None).await;
+            return upload.run(Source::Stdin, &path, upload.keep.fresh(ANY_FILE), Above::Make).await;
         }
         let looked = source.to_owned();
         let metadata =
             tokio::task::spawn_blocking(move || fs::metadata(&looked)).await?.map_err(|error| match error
                 .kind()
             {
-                std::io::ErrorKind::NotFound => Failure::Fs(FsError::not_found(&source.display())),
+                std::io::ErrorKind::NotFound => Failure::Fs(FsError::not_found(&shown)),
                 _ => Failure::file(source, &error),
             })?;
         if metadata.is_dir() {
             if !self.recursive {
-                let message = format!("{} is a folder: add -r to copy it", source.display());
+                let message = format!("{shown} is a folder: add -r to copy it");
                 return Err(FsError::new(ErrorCode::IsADirectory, message).into());
             }
-            return self.put_tree(upload, source, &Self::tree_root(source, target)?, failures).await;
+            let root = target.for_directory(&shown, || utf8_name(source))?;
+            if !claims.merge(root.clone(), &shown) {
+                upload.progress.around(|| print_error("put", &twice(&shown)));
+                return Ok(());
+            }
+            return self.put_tree(upload, source, &root, claims, failures).await;
         }
-        if !metadata.is_file() {
-            print_error("put", &format!("{}: skipped, it is no regular file", source.display()));
+        let path = target.for_file(|| utf8_name(source))?;
+        if !claims.take(path.clone(), &shown)? {
+            upload.progress.around(|| print_error("put", &twice(&shown)));
             return Ok(());
         }
-        let path = target.path_for(utf8_name(source)?)?;
         upload.progress.expect(metadata.len());
-        upload.run(Source::File(source.to_owned()), &path, self.preserved(&metadata)).await
-    }
-
-    /// Where the folder `source` goes. `.` and the like have no name of their own: what is in them goes into the target.
-    fn tree_root(source: &Path, target: &RemoteTarget) -> Outcome<FsPath> {
-        match (target, utf8_name(source)?) {
-            (RemoteTarget::As(path, Some(_)), _) => {
-                let message = format!("{path} is a file: the folder {} can't replace it", source.display());
-                Err(FsError::new(ErrorCode::NotADirectory, message).into())
-            }
-            (RemoteTarget::Into(path), None) | (RemoteTarget::As(path, None), _) => Ok(path.clone()),
-            (RemoteTarget::Into(_), name) => target.path_for(name),
-        }
+        // What is read from a device or pipe is not what its permission bits are about.
+        let (attributes, lost) = if metadata.is_file() {
+            upload.keep.of_local(source, &metadata)
+        } else {
+            (upload.keep.fresh(ANY_FILE), None)
+        };
+        upload.run(Source::File(source.to_owned()), &path, attributes, Above::Make).await?;
+        lost.map_or(Ok(()), Err)
     }
 
     async fn put_tree(
         &self,
-        upload: &Upload,
+        upload: &Arc<Upload>,
         source: &Path,
         root: &FsPath,
+        claims: &mut Claims<FsPath>,
         failures: &mut Failures,
     ) -> Outcome {
         let (sender, mut found) = mpsc::channel(FOUND_AHEAD);
         let walked = source.to_owned();
         tokio::task::spawn_blocking(move || local_tree::walk(&walked, &sender));
-        let upload = Arc::new(upload.clone());
         let mut jobs = Jobs::new(self.parallel, &upload.progress, failures);
-        let mut made = Directories::default();
+        let mut directories = Directories::default();
+        let mut refused: Option<Vec<String>> = None;
         while let Some(found) = found.recv().await {
             let go_on = match found {
-                Found::Folder { relative, metadata } => {
-                    let preserved = self.preserved(&metadata);
-                    let outcome = make_directory(&upload, root, &relative, &mut made, preserved).await;
-                    jobs.note(outcome)
-                }
-                Found::File { path, relative, metadata } => match below(root, &relative) {
-                    Ok(target) => {
-                        let (upload, preserved) = (Arc::clone(&upload), self.preserved(&metadata));
-                        upload.progress.expect(metadata.len());
-                        jobs.start(async move { upload.run(Source::File(path), &target, preserved).await })
-                            .await
-                    }
-                    Err(failure) => jobs.note(Err(failure)),
-                },
-                Found::Skipped(why) => {
-                    upload.progress.around(|| print_error("put", &format!("skipped {why}")));
+                Found::Folder { relative, .. } | Found::File { relative, .. }
+                    if refused.as_ref().is_some_and(|refused| relative.starts_with(refused)) =>
+                {
                     true
                 }
+                Found::Folder { path, relative, metadata } => {
+                    let (attributes, lost) = upload.keep.of_local(&path, &metadata);
+                    let above = relative.is_empty().then(|| upload.keep.fresh(Mode::DIRECTORY).mode);
+                    let made = match below(root, &relative) {
+                        Ok(place) => directories.make(&upload.dfs, place, attributes, above).await,
+                        Err(failure) => Err(failure),
+                    };
+                    if made.is_err() {
+                        refused = Some(relative);
+                    }
+                    jobs.note(made) && jobs.note(lost.map_or(Ok(()), Err))
+                }
+                Found::File { path, relative, metadata } => {
+                    let target = below(root, &relative);
+                    match target.and_then(|to| Ok((claims.take(to.clone(), &path.display())?, to))) {
+                        Ok((true, to)) => {
+                            upload.progress.expect(metadata.len());
+                            let (upload, keep) = (Arc::clone(upload), upload.keep);
+                            jobs.start(async move {
+                                let (attributes, lost) = keep.of_local(&path, &metadata);
+                                upload.run(Source::File(path), &to, attributes, Above::Need).await?;
+                                lost.map_or(Ok(()), Err)
+                            })
+                            .await
+                        }
+                        Ok((false, _)) => true,
+                        Err(failure) => jobs.note(Err(failure)),
+                    }
+                }
+                Found::Skipped(why) => jobs.note(Err(Failure::Other(format!("skipped {why}")))),
                 Found::Failed(failure) => jobs.note(Err(failure)),
             };
             if !go_on || upload.stop.is_cancelled() {
@@ -204,56 +231,16 @@ impl Args {
             }
         }
         jobs.finish().await?;
-        made.preserve(&upload).await
-    }
-
-    fn preserved(&self, metadata: &Metadata) -> Option<Preserved> {
-        let millis = |seconds: i64, nanos: i64| {
-            Millis(u64::try_from(seconds * 1_000 + nanos / 1_000_000).unwrap_or_default())
-        };
-        self.preserve.then(|| Preserved {
-            mode: Mode::truncate(metadata.mode()),
-            mtime: millis(metadata.mtime(), metadata.mtime_nsec()),
-            atime: millis(metadata.atime(), metadata.atime_nsec()),
-        })
-    }
-}
-
-/// Directories that get their attributes when everything is in them.
-#[derive(Default)]
-struct Directories(HashMap<FsPath, Preserved>);
-
-impl Directories {
-    async fn preserve(&self, upload: &Upload) -> Outcome {
-        for (path, Preserved { mode, mtime, atime: _ }) in &self.0 {
-            upload.dfs.set_mode(path, *mode).await?;
-            upload.dfs.set_times(path, Some(*mtime), None).await?;
+        for failure in directories.finish(&upload.dfs).await {
+            upload.progress.around(|| failures.note(failure))?;
         }
         Ok(())
     }
 }
 
-async fn make_directory(
-    upload: &Upload,
-    root: &FsPath,
-    relative: &[String],
-    made: &mut Directories,
-    preserved: Option<Preserved>,
-) -> Outcome {
-    let path = below(root, relative)?;
-    if relative.is_empty() {
-        // Only the root's own parent must be there already, as for a file.
-        match upload.dfs.mkdir(&path, Mode::DIRECTORY).await {
-            Err(error) if error.code == ErrorCode::AlreadyExists => {}
-            made => drop(made?),
-        }
-    } else {
-        upload.dfs.mkdir_all(&path, Mode::DIRECTORY).await?;
-    }
-    if let Some(preserved) = preserved {
-        made.0.insert(path, preserved);
-    }
-    Ok(())
+/// The warning of a source that is named again.
+pub(super) fn twice(source: &impl std::fmt::Display) -> String {
+    format!("{source} is named more than once: it is copied once")
 }
 
 fn below(root: &FsPath, relative: &[String]) -> Outcome<FsPath> {

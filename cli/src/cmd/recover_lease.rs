@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
-use crate::glob::remote_path;
 use crate::output::{Out, second};
+use crate::remote;
 
 /// How often it is asked whether the file is closed.
 const POLL: Duration = Duration::from_millis(300);
@@ -92,7 +92,7 @@ pub(super) fn sentence(wait: &RecoveryWait) -> String {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let path = remote_path(&self.path)?;
+        let (path, _) = remote::one(&dfs, &self.path).await?;
         let deadline = Instant::now() + self.timeout;
         let mut recovery = dfs.lease_recovery(&path, self.accept_loss).await?;
         while !recovery.closed && Instant::now() < deadline {

@@ -4,7 +4,7 @@ use dfs_types::{ErrorCode, FsError};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
-use crate::remote;
+use crate::glob::Pattern;
 
 /// How `dfs rm` is typed.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,13 @@ impl Args {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("rm");
         for text in &self.paths {
-            let found = match remote::expand(&dfs, text).await {
+            let pattern = Pattern::parse(text)?;
+            if pattern.is_nameless() {
+                let message = format!("'{text}' ends in '.' or '..': name what is to be removed");
+                failures.note(Failure::Usage(message))?;
+                continue;
+            }
+            let found = match pattern.expand(&dfs).await {
                 Err(Failure::Fs(error)) if self.force && error.code == ErrorCode::NotFound => continue,
                 found => failures.keep(found)?.unwrap_or_default(),
             };

@@ -7,13 +7,12 @@ use dfs_types::{ErrorCode, FsError};
 use super::cat::write_range;
 use crate::args::Context;
 use crate::exit::Outcome;
-use crate::glob::remote_path;
-use crate::size;
+use crate::{remote, size};
 
 /// How `dfs tail` is typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A file.
+    /// A file, or a pattern that stands for one.
     #[arg(value_name = "PATH")]
     path: String,
     /// How much of its end to show.
@@ -30,7 +29,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let path = remote_path(&self.path)?;
+        let (path, _) = remote::one(&dfs, &self.path).await?;
         let mut stdout = tokio::io::stdout();
         let mut shown = None;
         loop {

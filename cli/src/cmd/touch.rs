@@ -1,16 +1,18 @@
 //! `dfs touch`.
 
+use std::time::SystemTime;
+
 use dfs_client::{CreateOptions, Dfs};
+use dfs_types::{ErrorCode, FsError, Millis, Mode};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::remote_path;
-use crate::{output, remote};
+use crate::remote_path::RemotePath;
 
 /// How `dfs touch` is typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files to make; those that exist, and directories, get the present time.
+    /// Files to make, with missing directories; those that exist, and directories, get the present time.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
     /// Do not make files.
@@ -20,27 +22,46 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let dfs = context.dfs().await?;
+        let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("touch");
         for text in &self.paths {
-            let outcome = self.touch(&dfs, text).await;
+            // Not cut off in the middle, which could leave a file that nobody closes.
+            let outcome = self.touch(&dfs, text, context.umask).await;
             failures.keep(outcome)?;
+            if context.stop.is_cancelled() {
+                return Err(Failure::Interrupted);
+            }
         }
         failures.finish()
     }
 
-    async fn touch(&self, dfs: &Dfs, text: &str) -> Outcome {
-        let path = remote_path(text)?;
-        match remote::status(dfs, &path).await? {
+    async fn touch(&self, dfs: &Dfs, text: &str, umask: u32) -> Outcome {
+        let typed = RemotePath::parse(text)?;
+        match typed.look(dfs).await? {
             Some(_) => {
-                let now = Some(output::now());
-                dfs.set_times(&path, now, now).await.map_err(Failure::from)
+                let now = Some(present_time()?);
+                dfs.set_times(&typed.path, now, now).await.map_err(Failure::from)
             }
             None if self.no_create => Ok(()),
+            None if typed.directory => {
+                let message = format!("there is no directory {}: make it with 'dfs mkdir -p'", typed.path);
+                Err(FsError::new(ErrorCode::NotFound, message).into())
+            }
             None => {
-                dfs.create(&path, CreateOptions::default()).await?.close().await?;
+                let mode = Mode::truncate(0o666 & !umask);
+                let options = CreateOptions { parents: true, mode, ..CreateOptions::default() };
+                dfs.create(&typed.path, options).await?.close().await?;
                 Ok(())
             }
         }
     }
+}
+
+fn present_time() -> Outcome<Millis> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
+    since.and_then(|since| u64::try_from(since.as_millis()).ok()).map(Millis).ok_or_else(|| {
+        Failure::Other(
+            "the clock of this machine is before 1970, which no file's time can be: set it".to_owned(),
+        )
+    })
 }

@@ -1,22 +1,26 @@
 //! One file out of the cluster.
 
-use std::fs::{self, File, FileTimes, Permissions};
-use std::io::Write;
+use std::fs::{File, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use dfs_client::Dfs;
-use dfs_types::{FileStatus, FsPath, Millis};
+use dfs_client::{Destination, DestinationOptions, Dfs};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, Millis};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::PIECES;
+use super::attributes::FILE_BITS;
 use super::progress::Progress;
 use super::target::exists_already;
 use crate::exit::{Failure, Outcome};
+use crate::output::second;
+
+/// No file system counts times more coarsely (FAT: two seconds).
+const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
 /// How files are fetched.
 #[derive(Debug, Clone)]
@@ -31,21 +35,53 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Copies the file `source` to `target`: into a hidden file beside it first, so that nobody sees half a file.
-    pub(crate) async fn run(&self, source: &FsPath, status: &FileStatus, target: PathBuf) -> Outcome {
+    /// Copies the file `source` to `target`: into a hidden file beside it first, so that nobody sees half a file. A device
+    /// or pipe is written to if it was `named`, not come across in a tree.
+    pub(crate) async fn run(
+        &self,
+        source: &FsPath,
+        status: &FileStatus,
+        target: PathBuf,
+        named: bool,
+    ) -> Outcome {
+        let options =
+            DestinationOptions { replace: self.force, special: named, mode: status.mode.bits() & FILE_BITS };
+        let shown = target.clone();
+        let opening = tokio::task::spawn_blocking(move || Destination::open(&target, options));
+        let destination = tokio::select! {
+            opened = opening => opened?.map_err(|error| self.refused(&shown, error))?,
+            // One that is opened after this is dropped, and so removed, at once.
+            () = self.stop.cancelled() => return Err(Failure::Interrupted),
+        };
+        let special = destination.is_special();
         let (sender, receiver) = mpsc::channel(PIECES);
-        let (force, preserved) = (self.force, self.preserve.then(|| status.clone()));
-        let writing =
-            tokio::task::spawn_blocking(move || write(receiver, &target, force, preserved.as_ref()));
+        let preserved = self.preserve.then(|| status.clone());
+        let mut writing =
+            tokio::task::spawn_blocking(move || write(receiver, destination, preserved.as_ref()));
         let fetched = tokio::select! {
             fetched = self.fetch(source, sender) => fetched,
             () = self.stop.cancelled() => Err(Failure::Interrupted),
         };
-        // The channel is closed now: the writer ends, and if the file is not complete, it removes the hidden one.
-        let written = writing.await?;
+        // The channel is closed now: the writer ends, and if the file is not complete, it removes the hidden one. Who
+        // reads from a pipe may make it wait for ever, and there is nothing to remove.
+        let written = tokio::select! {
+            written = &mut writing => written?,
+            () = self.stop.cancelled(), if special => return Err(Failure::Interrupted),
+        };
+        let written = written.map_err(|failure| match failure {
+            Failure::Fs(error) => self.refused(&shown, error),
+            failure => failure,
+        });
         fetched.and(written)?;
         self.progress.file();
         Ok(())
+    }
+
+    fn refused(&self, target: &Path, error: FsError) -> Failure {
+        match error.code {
+            ErrorCode::AlreadyExists if !self.force => exists_already(&target.display()),
+            _ => error.into(),
+        }
     }
 
     /// Sends every byte of the file, and at last that it is complete.
@@ -76,55 +112,45 @@ enum Piece {
 
 fn write(
     mut pieces: mpsc::Receiver<Piece>,
-    target: &Path,
-    force: bool,
+    mut destination: Destination,
     preserved: Option<&FileStatus>,
 ) -> Outcome {
-    let failed = |error: std::io::Error| Failure::file(target, &error);
-    if target.is_dir() {
-        return Err(Failure::Other(format!(
-            "{} is a folder: it can't be replaced by a file",
-            target.display()
-        )));
-    }
-    if !force && fs::symlink_metadata(target).is_ok() {
-        return Err(exists_already(&target.display()));
-    }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As for any new file, the umask takes its part of these bits.
-    let mut file = tempfile::Builder::new()
-        .prefix(".dfs-get-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(failed)?;
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Bytes(bytes)) => file.as_file_mut().write_all(&bytes).map_err(failed)?,
+            Some(Piece::Bytes(bytes)) => destination.write(&bytes)?,
             Some(Piece::End) => break,
             None => return Err(Failure::Interrupted),
         }
     }
-    if let Some(status) = preserved {
-        preserve(file.as_file(), status).map_err(failed)?;
-    }
-    if force {
-        file.persist(target).map_err(|error| failed(error.error))?;
-    } else {
-        file.persist_noclobber(target).map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => exists_already(&target.display()),
-            _ => failed(error.error),
-        })?;
-    }
-    Ok(())
+    // What was there before and is not replaced keeps what it has.
+    let kept = match preserved.filter(|_| !destination.is_special()) {
+        Some(status) => preserve(destination.file(), status, destination.target()),
+        None => Ok(()),
+    };
+    destination.publish(false)?;
+    kept
 }
 
 /// Gives a local file or folder the mode and times of the remote one.
-pub(crate) fn preserve(file: &File, status: &FileStatus) -> std::io::Result<()> {
-    file.set_permissions(Permissions::from_mode(status.mode.bits()))?;
-    let time = |time: Millis| SystemTime::UNIX_EPOCH + Duration::from_millis(time.0);
-    let mut times = FileTimes::new().set_modified(time(status.mtime));
-    if status.atime > Millis(0) {
-        times = times.set_accessed(time(status.atime));
+pub(crate) fn preserve(file: &File, status: &FileStatus, shown: &Path) -> Outcome {
+    let failed = |error: std::io::Error| Failure::file(shown, &error);
+    file.set_permissions(Permissions::from_mode(status.mode.bits())).map_err(failed)?;
+    let time = |time: Millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(time.0));
+    let lost = || {
+        Failure::Other(format!(
+            "{}: the file system here can't keep its time of modification, {}",
+            shown.display(),
+            second(status.mtime)
+        ))
+    };
+    let mtime = time(status.mtime).ok_or_else(lost)?;
+    let mut times = FileTimes::new().set_modified(mtime);
+    if let Some(atime) = time(status.atime).filter(|_| status.atime > Millis(0)) {
+        times = times.set_accessed(atime);
     }
-    file.set_times(times)
+    file.set_times(times).map_err(failed)?;
+    // A time out of a file system's range is moved into it without a word.
+    let kept = file.metadata().and_then(|metadata| metadata.modified()).map_err(failed)?;
+    let apart = kept.duration_since(mtime).unwrap_or_else(|error| error.duration());
+    if apart > COARSEST_CLOCK { Err(lost()) } else { Ok(()) }
 }

@@ -2,10 +2,16 @@
 
 use std::num::NonZeroU16;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinSet;
 
 use super::progress::Progress;
 use crate::exit::{Failure, Failures, Outcome};
+
+/// Files, connections and streams that are open beside transfers.
+const OTHER_FILES: usize = 32;
+/// Files that one transfer has open: its own and its folder.
+const FILES_OF_ONE: usize = 2;
 
 /// Transfers that run beside each other. Failures are printed and counted; an interruption makes all of them clean up.
 pub(crate) struct Jobs<'a> {
@@ -18,11 +24,11 @@ pub(crate) struct Jobs<'a> {
 }
 
 impl<'a> Jobs<'a> {
-    /// At most `limit` at a time.
+    /// At most `limit` at a time, and no more than there are descriptors for.
     pub(crate) fn new(limit: NonZeroU16, progress: &Progress, failures: &'a mut Failures) -> Self {
         Self {
             running: JoinSet::new(),
-            limit: usize::from(limit.get()),
+            limit: usize::from(limit.get()).min(room(getrlimit(Resource::Nofile).current)),
             progress: progress.clone(),
             failures,
             fatal: None,
@@ -64,12 +70,26 @@ impl<'a> Jobs<'a> {
     }
 }
 
+/// How many transfers can be under way with so many open files allowed; `None`: any number.
+fn room(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files.saturating_sub(OTHER_FILES) / FILES_OF_ONE).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn descriptors_limit_the_number() {
+        for (files, expected) in [(Some(0), 1), (Some(64), 16), (Some(256), 112), (None, usize::MAX / 2 - 16)]
+        {
+            assert_eq!(room(files), expected, "{files:?}");
+        }
+    }
 
     #[tokio::test]
     async fn no_more_than_the_limit_run_and_failures_do_not_stop_the_rest() {

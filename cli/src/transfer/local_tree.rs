@@ -1,7 +1,9 @@
 //! Going through local folders.
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,7 @@ pub(crate) enum Found {
     Folder {
         /// Names from the root of the tree; empty for the root itself.
         relative: Vec<String>,
+        path: PathBuf,
         metadata: Metadata,
     },
     /// A regular file.
@@ -79,7 +82,8 @@ impl Walk<'_> {
         if self.above.contains(&identity) || self.above.len() >= MAX_DEPTH {
             return self.send(Found::Skipped(format!("{}: the link leads back into itself", path.display())));
         }
-        self.send(Found::Folder { relative: self.names.clone(), metadata })?;
+        let relative = self.names.clone();
+        self.send(Found::Folder { path: path.to_owned(), relative, metadata })?;
         let mut entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) => return self.send(Found::Failed(Failure::file(path, &error))),
@@ -105,20 +109,25 @@ fn is_dangling(path: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok()
 }
 
-/// The name of a local path as the cluster can take it.
+/// The name of a local path as the cluster can take it; none if it ends in `.` or `..`, or is `/`.
 pub(crate) fn utf8_name(path: &Path) -> Result<Option<&str>, Failure> {
-    path.file_name().map(|name| name.to_str().ok_or_else(|| not_utf8(path))).transpose()
+    own_name(path).map(|name| name.to_str().ok_or_else(|| not_utf8(path))).transpose()
+}
+
+fn own_name(path: &Path) -> Option<&OsStr> {
+    // `Path` leaves a `.` at the end out: `dir/.` would be `dir`.
+    let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    let last = parts.rev().find(|part| !part.is_empty())?;
+    (last != b"." && last != b"..").then(|| OsStr::from_bytes(last))
 }
 
 fn not_utf8(path: &Path) -> Failure {
     let shown = path.as_os_str().as_encoded_bytes().escape_ascii();
-    Failure::Other(format!("{shown}: the name is not UTF-8, which the cluster needs: rename the file"))
+    Failure::Other(format!("{shown}: the name is not UTF-8, which the cluster needs: rename it"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -137,6 +146,24 @@ mod tests {
             }
         }
         (entries, skipped, failed)
+    }
+
+    #[test]
+    fn what_ends_in_dots_has_no_name() {
+        for (path, name) in [
+            ("a", Some("a")),
+            ("/a/b//", Some("b")),
+            ("a/.b", Some(".b")),
+            (".", None),
+            ("..", None),
+            ("a/.", None),
+            ("a/./", None),
+            ("a/..", None),
+            ("/", None),
+        ] {
+            assert_eq!(utf8_name(Path::new(path)).unwrap(), name, "{path}");
+        }
+        assert!(utf8_name(Path::new(OsStr::from_bytes(b"a/caf\xe9"))).is_err());
     }
 
     #[test]

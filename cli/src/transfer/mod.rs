@@ -1,5 +1,8 @@
 //! Moving bytes: files in, out and within the cluster, several at a time.
 
+pub(crate) mod attributes;
+pub(crate) mod claims;
+pub(crate) mod directories;
 pub(crate) mod download;
 pub(crate) mod jobs;
 pub(crate) mod local_tree;

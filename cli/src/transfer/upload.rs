@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use dfs_client::{CreateOptions, Dfs, FileWriter};
-use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Millis, Mode};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Mode};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::attributes::{Attributes, Keep, Times};
 use super::progress::Progress;
 use super::target::exists_already;
 use super::{PIECES, READ_BYTES, hidden_name};
@@ -20,20 +21,12 @@ use crate::remote;
 /// Where the bytes come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// A local file.
+    /// A local file, or a device, named pipe or descriptor that is read to its end.
     File(PathBuf),
     /// Standard input.
     Stdin,
     /// A file of the cluster.
     Remote(FsPath),
-}
-
-/// Attributes that the copy takes over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Preserved {
-    pub(crate) mode: Mode,
-    pub(crate) mtime: Millis,
-    pub(crate) atime: Millis,
 }
 
 /// How files are written.
@@ -44,47 +37,83 @@ pub(crate) struct Upload {
     pub(crate) create: CreateOptions,
     /// Replace an existing file.
     pub(crate) force: bool,
+    /// How attributes are taken over.
+    pub(crate) keep: Keep,
     pub(crate) progress: Progress,
     pub(crate) stop: CancellationToken,
 }
 
+/// Whether directories above a file may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Above {
+    /// Whoever named the file meant them too.
+    Make,
+    /// They are there, as far as this command could make them.
+    Need,
+}
+
 impl Upload {
     /// Copies `source` to the file `target`: under a hidden name first, so that nobody sees half a file, and only a
-    /// complete one replaces what was there.
-    pub(crate) async fn run(&self, source: Source, target: &FsPath, preserved: Option<Preserved>) -> Outcome {
+    /// complete one replaces what was there and makes missing directories. What is not completed is removed.
+    pub(crate) async fn run(
+        &self,
+        source: Source,
+        target: &FsPath,
+        mut attributes: Attributes,
+        above: Above,
+    ) -> Outcome {
         match remote::status(&self.dfs, target).await? {
             Some(status) if status.is_directory() => {
                 let message = format!("{target} is a directory: it can't be replaced by a file");
                 return Err(FsError::new(ErrorCode::IsADirectory, message).into());
             }
             Some(_) if !self.force => return Err(exists_already(target)),
+            Some(status) if !attributes.exact => attributes.mode = status.mode,
             Some(_) | None => {}
         }
         let (Some(directory), Some(name)) = (target.parent(), target.name()) else {
             return Err(Failure::Usage("the root directory can't be a file".to_owned()));
         };
-        let hidden = directory.join(&hidden_name(name, random()))?;
         let bytes = self.open(source).await?;
-        let mut options = self.create.clone();
-        if let Some(preserved) = preserved {
-            options.mode = preserved.mode;
-        }
-        let writer = self.dfs.create(&hidden, options).await?;
+        let options = CreateOptions { mode: attributes.mode, ..self.create.clone() };
+        let (hidden, writer) = self.create(&directory, name, options, above).await?;
+        let inode = writer.inode();
         let written = tokio::select! {
             written = self.write(bytes, writer) => written,
             () = self.stop.cancelled() => Err(Failure::Interrupted),
         };
         let outcome = match written {
-            Ok(()) => self.publish(&hidden, target, preserved).await,
+            Ok(()) => self.publish(&hidden, target, attributes).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = outcome {
             // The first failure is the one to tell.
-            let _ = self.dfs.delete(&hidden, false).await;
+            let _ = self.dfs.delete_file(&hidden, inode).await;
             return Err(failure);
         }
         self.progress.file();
         Ok(())
+    }
+
+    /// Opens a hidden file in `directory`, or as near above it as there is a directory.
+    async fn create(
+        &self,
+        directory: &FsPath,
+        name: &str,
+        options: CreateOptions,
+        above: Above,
+    ) -> Outcome<(FsPath, FileWriter)> {
+        let mut place = directory.clone();
+        loop {
+            let hidden = place.join(&hidden_name(name, random()))?;
+            match self.dfs.create(&hidden, options.clone()).await {
+                Ok(writer) => return Ok((hidden, writer)),
+                Err(error) if above == Above::Make && error.code == ErrorCode::NotFound => {
+                    place = place.parent().ok_or(error)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Writes a whole file and closes it.
@@ -100,13 +129,25 @@ impl Upload {
     }
 
     /// Gives a complete file its attributes and its name.
-    async fn publish(&self, hidden: &FsPath, target: &FsPath, preserved: Option<Preserved>) -> Outcome {
-        if let Some(Preserved { mode, mtime, atime }) = preserved {
+    async fn publish(&self, hidden: &FsPath, target: &FsPath, attributes: Attributes) -> Outcome {
+        let Attributes { mode, exact, times } = attributes;
+        if exact {
             self.dfs.set_mode(hidden, mode).await?;
+        }
+        if let Some(Times { mtime, atime }) = times {
             self.dfs.set_times(hidden, Some(mtime), Some(atime)).await?;
+        }
+        if let Some(directory) = target.parent()
+            && hidden.parent().as_ref() != Some(&directory)
+        {
+            self.dfs.mkdir_all(&directory, self.keep.fresh(Mode::DIRECTORY).mode).await?;
         }
         self.dfs.rename(hidden, target, self.force).await.map_err(|error| match error.code {
             ErrorCode::AlreadyExists => exists_already(target),
+            ErrorCode::NotFound => {
+                let message = format!("{target}: its directory was moved or removed meanwhile: try again");
+                FsError::new(ErrorCode::NotFound, message).into()
+            }
             _ => error.into(),
         })
     }

@@ -55,7 +55,7 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
         ops.ok("put -rf @/tree {}/home").await.map(drop)
     })
     .await?;
-    run.check("put -r skips what is no file and does not run in circles", async {
+    run.check("put -r skips what is no file, says so and does not run in circles", async {
         ops.write("odd/file", b"x").await?;
         let odd = ops.path("odd");
         let socket = blocking(move || {
@@ -66,7 +66,7 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
         .await?;
         let ended = ops.call("put -r @/odd {}/odd", b"").await?;
         drop(socket);
-        equal(&ended.status, &Some(0))?;
+        equal(&ended.status, &Some(1))?;
         for what in ["circle", "broken", "socket"] {
             contains(&ended.stderr, what)?;
         }

@@ -1,0 +1,64 @@
+//! Directories of the cluster that a copied tree needs.
+
+use dfs_client::Dfs;
+use dfs_types::{ErrorCode, FsError, FsPath, Mode};
+
+use super::attributes::{Attributes, OWNER_USES, Times};
+use crate::exit::{Failure, Outcome};
+use crate::remote;
+
+/// Directories that were made. Those that are to be read-only, or to keep times, get there when everything is in them.
+#[derive(Debug, Default)]
+pub(crate) struct Directories(Vec<(FsPath, Mode, Option<Times>)>);
+
+impl Directories {
+    /// Makes a directory; one that exists is fine. The `top` of a tree may lack those above it, which are made too.
+    pub(crate) async fn make(
+        &mut self,
+        dfs: &Dfs,
+        path: FsPath,
+        attributes: Attributes,
+        above: Option<Mode>,
+    ) -> Outcome {
+        let Attributes { mode, exact, times } = attributes;
+        let during = Mode::truncate(mode.bits() | OWNER_USES);
+        let mut made = dfs.mkdir(&path, during).await;
+        if let (Err(error), Some(above), Some(parent)) = (&made, above, path.parent())
+            && error.code == ErrorCode::NotFound
+        {
+            dfs.mkdir_all(&parent, above).await?;
+            made = dfs.mkdir(&path, during).await;
+        }
+        let is_new = match made {
+            Ok(_) => true,
+            Err(error) if error.code == ErrorCode::AlreadyExists => {
+                if !remote::status(dfs, &path).await?.is_some_and(|status| status.is_directory()) {
+                    let message = format!("{path} is a file: a directory can't replace it");
+                    return Err(FsError::new(ErrorCode::NotADirectory, message).into());
+                }
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if exact || (is_new && during != mode) {
+            self.0.push((path, mode, times));
+        }
+        Ok(())
+    }
+
+    /// Gives them their attributes, those below before those above: above, the way to them may be closed then. Answers
+    /// with what failed.
+    pub(crate) async fn finish(self, dfs: &Dfs) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for (path, mode, times) in self.0.into_iter().rev() {
+            let done = async {
+                if let Some(Times { mtime, .. }) = times {
+                    dfs.set_times(&path, Some(mtime), None).await?;
+                }
+                dfs.set_mode(&path, mode).await
+            };
+            failures.extend(done.await.err().map(Failure::from));
+        }
+        failures
+    }
+}
