@@ -8,6 +8,7 @@ mod faults;
 mod faults_pipeline;
 mod files;
 mod followers;
+mod habits;
 mod history;
 mod power;
 mod protocol;
