@@ -93,8 +93,9 @@ impl FaultDisk {
     }
 
     fn end(&self, session: BackgroundSession) -> Result<(), Error> {
-        // Who waits because the disk is slow waits no longer.
+        // Who waits because the disk is slow, or hangs, waits no longer.
         self.core.pace.set(None);
+        self.core.pace.hang(false);
         mount::unmount(&self.at)?;
         match session.join() {
             // A request that was being handed over.
@@ -170,6 +171,12 @@ impl FaultDisk {
     /// Makes it slow, or as fast as it can be. What waits because it is slow does so no longer.
     pub fn throttle(&self, throttle: Option<Throttle>) {
         self.core.pace.set(throttle);
+    }
+
+    /// Makes it hang: what is asked of it is not answered until it is told to go on, or loses its power. Whoever asks can't be
+    /// killed before. Names and attributes are still looked up, as long as a thread is left for it.
+    pub fn hang(&self, hangs: bool) {
+        self.core.pace.hang(hangs);
     }
 
     /// Makes it lie: syncing answers that it worked and does nothing; or makes it tell the truth again.

@@ -1,4 +1,4 @@
-//! A disk that is slow.
+//! A disk that is slow, or hangs.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ pub(crate) struct Pace {
 #[derive(Debug, Default)]
 struct State {
     throttle: Option<Throttle>,
+    /// Nothing is answered.
+    hangs: bool,
     /// When the disk has done everything that was asked of it.
     busy_until: Option<Instant>,
     /// Counts changes of the throttle: who waits because of an older one goes on.
@@ -26,16 +28,33 @@ impl Pace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the pace; requests that wait go on at once.
+    /// Changes the pace; requests that wait because it is slow go on at once.
     pub(crate) fn set(&self, throttle: Option<Throttle>) {
         let mut state = self.lock();
-        *state = State { throttle, busy_until: None, version: state.version + 1 };
+        (state.throttle, state.busy_until) = (throttle, None);
+        state.version += 1;
         self.changed.notify_all();
+    }
+
+    /// Lets it hang, or go on.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.lock().hangs = hangs;
+        self.changed.notify_all();
+    }
+
+    fn while_it_hangs<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let hangs = |state: &mut State| state.hangs;
+        self.changed.wait_while(state, hangs).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as the disk hangs.
+    pub(crate) fn answer(&self) {
+        drop(self.while_it_hangs(self.lock()));
     }
 
     /// Waits as long as a request of so many bytes takes.
     pub(crate) fn wait(&self, bytes: usize) {
-        let mut state = self.lock();
+        let mut state = self.while_it_hangs(self.lock());
         let Some(Throttle { bytes_per_second, latency }) = state.throttle else { return };
         let now = Instant::now();
         let takes = match bytes_per_second {

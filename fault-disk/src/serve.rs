@@ -65,6 +65,12 @@ impl Serving {
         if self.core.fails.load(Ordering::Relaxed) { Err(Errno::IO) } else { Ok(self.core.tree()) }
     }
 
+    /// The tree, to change names in it: as soon as the disk answers.
+    fn tree_to_change(&self) -> Result<MutexGuard<'_, Tree>, Errno> {
+        self.core.pace.answer();
+        self.tree()
+    }
+
     /// The tree after the time that moving so many bytes takes.
     fn tree_after(&self, bytes: usize) -> Result<MutexGuard<'_, Tree>, Errno> {
         self.core.pace.wait(bytes);
@@ -85,7 +91,7 @@ impl Serving {
     ) -> Result<FileAttr, Errno> {
         let perm = (mode & PERMISSIONS) as u16;
         let access = Access { perm, uid: request.uid(), gid: request.gid() };
-        self.tree()?.make(parent.0, name, directory, access).map(attributes)
+        self.tree_to_change()?.make(parent.0, name, directory, access).map(attributes)
     }
 
     fn sync(&self, inode: INodeNo) -> Result<(), Errno> {
@@ -201,7 +207,7 @@ impl Filesystem for Serving {
     ) {
         let perm = mode.map(|mode| (mode & PERMISSIONS) as u16);
         let new = NewAttributes { perm, uid, gid, read: time(read), modified: time(modified) };
-        let result = self.tree().and_then(|mut tree| {
+        let result = self.tree_to_change().and_then(|mut tree| {
             if let Some(size) = size {
                 tree.resize(inode.0, size)?;
             }
@@ -219,11 +225,11 @@ impl Filesystem for Serving {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.tree().and_then(|mut tree| tree.remove(parent.0, name, false)), reply);
+        done(self.tree_to_change().and_then(|mut tree| tree.remove(parent.0, name, false)), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.tree().and_then(|mut tree| tree.remove(parent.0, name, true)), reply);
+        done(self.tree_to_change().and_then(|mut tree| tree.remove(parent.0, name, true)), reply);
     }
 
     fn rename(
@@ -237,7 +243,7 @@ impl Filesystem for Serving {
         reply: ReplyEmpty,
     ) {
         let (from, to) = ((parent.0, name), (new_parent.0, new_name));
-        let result = taken(flags).and_then(|taken| self.tree()?.rename(from, to, taken));
+        let result = taken(flags).and_then(|taken| self.tree_to_change()?.rename(from, to, taken));
         done(result, reply);
     }
 

@@ -101,6 +101,27 @@ fn a_slow_disk_takes_its_time_and_no_more_once_it_is_told() {
 }
 
 #[test]
+fn a_disk_that_hangs_answers_nobody_until_it_goes_on() {
+    let Some(stage) = Stage::set_up(small()) else { return };
+    let [path, other] = ["file", "other"].map(|name| stage.root().join(name));
+    fs::write(&path, b"before").unwrap();
+    stage.disk.hang(true);
+    let (done, answers) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let [write, make] = [done.clone(), done];
+        scope.spawn(move || write.send(fs::write(&path, b"x")));
+        scope.spawn(move || make.send(fs::create_dir(&other)));
+        assert!(answers.recv_timeout(Duration::from_millis(200)).is_err(), "something was answered");
+        stage.disk.hang(false);
+        for _ in 0..2 {
+            answers.recv().unwrap().unwrap();
+        }
+    });
+    assert_eq!(fs::read(stage.root().join("file")).unwrap(), b"x");
+    assert!(stage.root().join("other").is_dir());
+}
+
+#[test]
 fn a_slow_disk_loses_power_too() {
     let Some(stage) = Stage::set_up(small()) else { return };
     let path = stage.root().join("file");
