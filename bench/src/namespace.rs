@@ -212,6 +212,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
         used: 1 << 40,
         available: 1 << 43,
         replicas: replicas.len() as u64,
+        file_system: Vec::new(),
     };
     client
         .register(v1::RegisterRequest {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, cluster_id, from_status, volume_id};
+use dfs_proto::convert::{Endpoint, cluster_id, from_status, volume_file_system, volume_health, volume_id};
 use dfs_proto::v1;
-use dfs_types::{ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp, Millis, VolumeId};
+use dfs_types::{
+    ChunkId, ClusterId, DutyState, FileStatus, FileSystemId, FsPath, FsResult, GenStamp, Millis, Space,
+    VolumeHealth, VolumeId, VolumeSpace,
+};
 use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::connect::Dfs;
@@ -31,8 +34,10 @@ pub struct VolumeReport {
     pub id: VolumeId,
     /// Its directory on the node.
     pub path: String,
-    /// Whether it was taken out after an I/O error.
-    pub failed: bool,
+    /// The file system it is on, if its node knows.
+    pub file_system: Option<FileSystemId>,
+    /// How its disk is.
+    pub health: VolumeHealth,
     /// Bytes of the file system.
     pub capacity: u64,
     /// Bytes of replicas.
@@ -41,6 +46,20 @@ pub struct VolumeReport {
     pub available: u64,
     /// Number of replicas.
     pub replicas: u64,
+}
+
+impl VolumeReport {
+    /// Its bytes, to be summed up with those of others: [`Space::sum`] counts a shared disk once.
+    pub fn space(&self) -> VolumeSpace {
+        let Self { id: _, path: _, file_system, health, capacity, used, available, replicas: _ } = self;
+        VolumeSpace {
+            file_system: *file_system,
+            health: *health,
+            capacity: *capacity,
+            used: *used,
+            available: *available,
+        }
+    }
 }
 
 /// One DataNode.
@@ -72,6 +91,18 @@ pub struct NodeReport {
     pub depending_chunks: u64,
     /// Unix time at which its maintenance ends, if it is in maintenance or about to be.
     pub maintenance_until: Option<Millis>,
+}
+
+impl NodeReport {
+    /// The space of its volumes together.
+    pub fn space(&self) -> Space {
+        Space::sum(self.volumes.iter().map(VolumeReport::space))
+    }
+
+    /// How many of its volumes are like that.
+    pub fn volumes_that_are(&self, health: VolumeHealth) -> usize {
+        self.volumes.iter().filter(|volume| volume.health == health).count()
+    }
 }
 
 /// State of safe mode.
@@ -224,7 +255,8 @@ pub enum FsckEntry {
 fn volume(volume: v1::VolumeStatus) -> FsResult<VolumeReport> {
     Ok(VolumeReport {
         id: volume_id(&volume.id)?,
-        failed: volume.health() == v1::VolumeHealth::Failed,
+        file_system: volume_file_system(&volume.file_system)?,
+        health: volume_health(volume.health())?,
         path: volume.path,
         capacity: volume.capacity,
         used: volume.used,

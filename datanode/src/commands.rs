@@ -1,10 +1,11 @@
 //! What the leading NameNode orders: copies, deletions, recoveries. Each kind has its own bounded queue and its own
-//! pace. An order that is still queued when another NameNode leads is dropped: that one has its own.
+//! pace, and deletions one for each volume: a disk that hangs holds up no other's. An order that is still queued when another NameNode leads is dropped: that one has its own.
 
 use std::sync::Arc;
 
 use dfs_proto::convert::Endpoint;
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
+use futures_util::future::join_all;
 use futures_util::stream::StreamExt;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -106,7 +107,8 @@ struct Deletions {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     copies: mpsc::Sender<Copy>,
-    deletions: mpsc::Sender<Deletions>,
+    /// By the volumes' numbers.
+    deletions: Vec<mpsc::Sender<Deletions>>,
     recoveries: mpsc::Sender<Recovery>,
     store: Arc<Store>,
     unfinished: Arc<watch::Sender<usize>>,
@@ -117,7 +119,7 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 pub(crate) struct Worker {
     copies: mpsc::Receiver<Copy>,
-    deletions: mpsc::Receiver<Deletions>,
+    deletions: Vec<mpsc::Receiver<Deletions>>,
     recoveries: mpsc::Receiver<Recovery>,
     fence: Arc<Fence>,
 }
@@ -125,9 +127,9 @@ pub(crate) struct Worker {
 /// A new pair. Orders concern the replicas of `store`, and are carried out as long as `fence` allows it.
 pub(crate) fn queues(store: Arc<Store>, fence: Arc<Fence>, metrics: Arc<Metrics>) -> (Inbox, Worker) {
     let (copies, copy_queue) = mpsc::channel(MAX_WAITING);
-    let (deletions, deletion_queue) = mpsc::channel(MAX_WAITING);
+    let (deletions, deletion_queues) = (0..store.volume_count()).map(|_| mpsc::channel(MAX_WAITING)).unzip();
     let (recoveries, recovery_queue) = mpsc::channel(MAX_WAITING);
-    let worker = Worker { copies: copy_queue, deletions: deletion_queue, recoveries: recovery_queue, fence };
+    let worker = Worker { copies: copy_queue, deletions: deletion_queues, recoveries: recovery_queue, fence };
     let unfinished = Arc::new(watch::Sender::new(0));
     (Inbox { copies, deletions, recoveries, store, unfinished, metrics }, worker)
 }
@@ -163,20 +165,22 @@ impl Inbox {
     }
 
     fn take_deletions(&self, replicas: &[(ChunkId, GenStamp)], order: DeletionOrder) -> bool {
-        let chunks = self.store.order_deletions(replicas, order);
-        if chunks.is_empty() {
-            return true;
-        }
-        let counted = Active::order(&self.metrics, "delete");
-        match self.deletions.try_send(Deletions { chunks, counted }) {
-            Ok(()) => true,
-            Err(
-                TrySendError::Full(Deletions { chunks, .. }) | TrySendError::Closed(Deletions { chunks, .. }),
-            ) => {
-                self.store.drop_deletions(&chunks);
-                false
+        let mut all_taken = true;
+        let by_volume = self.store.order_deletions(replicas, order);
+        for (queue, chunks) in self.deletions.iter().zip(by_volume) {
+            if chunks.is_empty() {
+                continue;
+            }
+            let counted = Active::order(&self.metrics, "delete");
+            match queue.try_send(Deletions { chunks, counted }) {
+                Ok(()) => {}
+                Err(TrySendError::Full(deletions) | TrySendError::Closed(deletions)) => {
+                    self.store.drop_deletions(&deletions.chunks);
+                    all_taken = false;
+                }
             }
         }
+        all_taken
     }
 }
 
@@ -186,8 +190,10 @@ impl Worker {
         let Self { copies, deletions, recoveries, fence } = self;
         let copies = ReceiverStream::new(copies)
             .for_each_concurrent(COPIES, |copy| send(context.clone(), Arc::clone(&fence), copy));
-        let deletions = ReceiverStream::new(deletions)
-            .for_each(|deletions| delete(context.clone(), Arc::clone(&fence), deletions));
+        let deletions = join_all(deletions.into_iter().map(|queue| {
+            ReceiverStream::new(queue)
+                .for_each(|deletions| delete(context.clone(), Arc::clone(&fence), deletions))
+        }));
         let recoveries = ReceiverStream::new(recoveries).for_each_concurrent(RECOVERIES, |recovery| {
             recover(context.clone(), Arc::clone(&fence), recovery)
         });

@@ -84,6 +84,18 @@ pub struct Config {
     /// the machine's memory]
     #[arg(long, env = "DFS_DATANODE_MEMORY", value_name = "BYTES", value_parser = parse_bytes)]
     pub memory: Option<u64>,
+    /// Silence of a disk after which its volume is suspect: nothing is placed there, and others are read first
+    #[arg(long, env = "DFS_DATANODE_SUSPECT_AFTER", value_name = "DURATION", default_value = "5s",
+        value_parser = parse_patience)]
+    pub suspect_after: Duration,
+    /// Silence of a disk after which its volume has failed: its replicas are lost and made anew elsewhere
+    #[arg(long, env = "DFS_DATANODE_FAIL_AFTER", value_name = "DURATION", default_value = "50s",
+        value_parser = parse_patience)]
+    pub fail_after: Duration,
+    /// Directory of --volume whose disk was replaced by an empty one: it becomes a new volume, and what the former one held
+    /// is given up
+    #[arg(long = "replaced-volume", env = "DFS_DATANODE_REPLACED_VOLUME", value_name = "DIR")]
+    pub replaced_volumes: Vec<PathBuf>,
     /// How often to tell the NameNode that this node is alive [default: as the NameNode likes]
     #[arg(long, env = "DFS_DATANODE_HEARTBEAT_INTERVAL", value_name = "DURATION", value_parser = parse_interval)]
     pub heartbeat_interval: Option<Duration>,
@@ -136,6 +148,15 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "write a number of bytes, for example 8m or 1048576".to_owned())
 }
 
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    let patience = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(500)..=Duration::from_hours(1)).contains(&patience) {
+        Ok(patience)
+    } else {
+        Err("use 500ms to 1h".to_owned())
+    }
+}
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if (Duration::from_millis(50)..=Duration::from_secs(30)).contains(&interval) {
@@ -184,6 +205,8 @@ mod tests {
             ["--namenode", "nowhere"],
             ["--heartbeat-interval", "1ms"],
             ["--threads-per-volume", "0"],
+            ["--suspect-after", "1ms"],
+            ["--fail-after", "2h"],
             ["--listen", "9001"],
             ["--host", ""],
             ["--host", "a b"],

@@ -1,9 +1,16 @@
 //! Threads that do a volume's disk work, so that a slow disk stalls neither sockets nor the other volumes.
+//!
+//! A disk that hangs keeps its threads for as long as it likes; nothing can take them back. So each thread notes since
+//! when it has heard nothing from the disk, and whoever waits for a job looks at the oldest of these notes: see
+//! [`DiskPool::age`].
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -13,16 +20,43 @@ const QUEUE_PER_THREAD: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// What is to be dropped by a disk thread. There is no more of it than there are open files.
+type Left = Mutex<Vec<Box<dyn Any + Send>>>;
+
 /// The pool is closed, or the job panicked: there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the disk threads of the volume have stopped")]
 pub(crate) struct Stopped;
+
+/// Since when a thread has been waiting for the disk; `None`: it has no job.
+type Note = Mutex<Option<Instant>>;
+
+thread_local! {
+    /// The note of this disk thread; none on any other thread.
+    static OWN: RefCell<Option<Arc<Note>>> = const { RefCell::new(None) };
+}
+
+fn write(note: &Note, since: Option<Instant>) {
+    *note.lock().unwrap_or_else(PoisonError::into_inner) = since;
+}
+
+/// Says that the disk has answered the job of this thread: for jobs of many steps, whose age is that of the step. Does
+/// nothing on other threads.
+pub(crate) fn disk_answered() {
+    OWN.with_borrow(|note| {
+        if let Some(note) = note {
+            write(note, Some(Instant::now()));
+        }
+    });
+}
 
 /// A bounded pool of threads. The threads end when the pool is dropped or closed and the queue is empty.
 #[derive(Debug)]
 pub(crate) struct DiskPool {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     unfinished: Arc<AtomicUsize>,
+    notes: Vec<Arc<Note>>,
+    left: Arc<Left>,
     ended: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
@@ -31,24 +65,40 @@ impl DiskPool {
     pub(crate) fn start(name: &str, threads: usize) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>(threads * QUEUE_PER_THREAD);
         let queue = Arc::new(Mutex::new(queue));
-        let mut ended = Vec::with_capacity(threads);
+        let left = Arc::<Left>::default();
+        let (mut ended, mut notes) = (Vec::with_capacity(threads), Vec::with_capacity(threads));
         for number in 0..threads {
-            let queue = Arc::clone(&queue);
+            let (queue, left, note) = (Arc::clone(&queue), Arc::clone(&left), Arc::<Note>::default());
+            notes.push(Arc::clone(&note));
             let (end, has_ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
-                work(&queue);
+                work(&queue, &left, &note);
                 // Nobody may be waiting for the end; that is fine.
                 let _ = end.send(());
             })?;
             ended.push(has_ended);
         }
-        let unfinished = Arc::default();
-        Ok(Self { jobs: Mutex::new(Some(jobs)), unfinished, ended: tokio::sync::Mutex::new(ended) })
+        let (unfinished, ended) = (Arc::default(), tokio::sync::Mutex::new(ended));
+        Ok(Self { jobs: Mutex::new(Some(jobs)), unfinished, notes, left, ended })
     }
 
     /// Jobs that wait or are being done.
     pub(crate) fn jobs(&self) -> usize {
         self.unfinished.load(Ordering::Relaxed)
+    }
+
+    fn since(&self) -> impl Iterator<Item = Option<Instant>> {
+        self.notes.iter().map(|note| *note.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long, at `now`, the disk has owed an answer to the job that has waited longest; `None`: there is no such job.
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
+        self.since().flatten().min().map(|since| now.saturating_duration_since(since))
+    }
+
+    /// Whether a thread has nothing to do.
+    pub(crate) fn has_idle_thread(&self) -> bool {
+        self.since().any(|since| since.is_none())
     }
 
     /// Runs `job` on one of the threads and waits for its result. The job runs to its end even if the caller stops
@@ -58,11 +108,31 @@ impl DiskPool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        self.submit(job, false).await
+    }
+
+    /// As [`DiskPool::run`], for a job that changes nothing: it is not begun if nobody waits for its result any more.
+    pub(crate) async fn ask<T, F>(&self, job: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.submit(job, true).await
+    }
+
+    async fn submit<T, F>(&self, job: F, only_if_wanted: bool) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (answer, result) = oneshot::channel();
         let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Stopped)?;
         let unfinished = Unfinished::count(&self.unfinished);
         let job: Job = Box::new(move || {
             let _until_done = unfinished;
+            if only_if_wanted && answer.is_closed() {
+                return;
+            }
             // The caller may have stopped waiting; the work is done all the same.
             let _ = answer.send(job());
         });
@@ -71,7 +141,18 @@ impl DiskPool {
         result.await.map_err(|_| Stopped)
     }
 
-    /// Takes no further job, and waits until those submitted are done and the threads have ended.
+    /// Drops a value that has open files on one of the threads, soon: closing a file may take as long as anything else that
+    /// a disk does.
+    pub(crate) fn drop_later<T: Send + 'static>(&self, value: T) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));
+        if let Some(jobs) = &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A full queue means that a thread comes by before long.
+            let _ = jobs.try_send(Box::new(|| ()));
+        }
+    }
+
+    /// Takes no further job, and waits until those submitted are done and the threads have ended. With a disk that
+    /// hangs this never ends: the caller has a limit.
     pub(crate) async fn close(&self) {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         for thread in self.ended.lock().await.drain(..) {
@@ -97,19 +178,30 @@ impl Drop for Unfinished {
     }
 }
 
-fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
+fn work(queue: &Mutex<mpsc::Receiver<Job>>, left: &Left, note: &Arc<Note>) {
+    OWN.set(Some(Arc::clone(note)));
     loop {
         // One idle thread waits inside the receiver, the others for the lock around it.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(job) = job else { return };
+        write(note, Some(Instant::now()));
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             error!("a disk job panicked");
         }
+        loop {
+            let value = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(value) = value else { break };
+            disk_answered();
+            drop(value);
+        }
+        write(note, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc as std_mpsc;
+
     use super::*;
 
     #[tokio::test]
@@ -120,6 +212,7 @@ mod tests {
         assert_eq!(pool.run(|| 8).await, Ok(8));
         pool.close().await;
         assert_eq!(pool.jobs(), 0, "a job that panics is over too");
+        assert_eq!(pool.age(Instant::now()), None);
     }
 
     #[tokio::test]
@@ -136,5 +229,44 @@ mod tests {
         pool.close().await;
         assert_eq!(done.load(Ordering::SeqCst), 50);
         assert_eq!(pool.run(|| ()).await, Err(Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_job_is_as_old_as_its_step_and_what_nobody_waits_for_is_not_read() {
+        let pool = Arc::new(DiskPool::start("test", 1).unwrap());
+        assert_eq!((pool.age(Instant::now()), pool.has_idle_thread()), (None, true));
+        let (go, wait) = std_mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        let (stepped, steps) = oneshot::channel();
+        let hangs = {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move {
+                let job = move || {
+                    began.send(Instant::now()).unwrap();
+                    wait.recv().unwrap();
+                    disk_answered();
+                    stepped.send(Instant::now()).unwrap();
+                    wait.recv().unwrap();
+                };
+                pool.run(job).await
+            })
+        };
+        let began = begins.await.unwrap();
+        assert!(!pool.has_idle_thread());
+        let hour = Duration::from_hours(1);
+        assert!(pool.age(began + hour).is_some_and(|age| age >= hour), "it began before it said so");
+
+        let read = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&read);
+        let ask = pool.ask(move || count.fetch_add(1, Ordering::SeqCst));
+        assert!(tokio::time::timeout(Duration::from_millis(1), ask).await.is_err(), "the only thread hangs");
+
+        go.send(()).unwrap();
+        let stepped = steps.await.unwrap();
+        assert!(pool.age(stepped).is_some_and(|age| age <= stepped - began), "the step is younger");
+        go.send(()).unwrap();
+        hangs.await.unwrap().unwrap();
+        assert_eq!(pool.run(|| ()).await, Ok(()));
+        assert_eq!(read.load(Ordering::SeqCst), 0, "nobody waited for it any more");
     }
 }

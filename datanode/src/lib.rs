@@ -38,6 +38,7 @@ mod serve;
 mod session;
 mod store;
 mod volume;
+mod volumes;
 mod wire;
 
 pub use config::Config;

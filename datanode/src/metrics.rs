@@ -1,10 +1,11 @@
 //! Every metric of the DataNode: names, help texts, units.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use dfs_daemon::{Described, Meter, Room};
-use dfs_types::FsError;
+use dfs_types::{FsError, VolumeHealth};
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
@@ -80,6 +81,7 @@ struct Volumes {
     used: IntGaugeVec,
     available: IntGaugeVec,
     failed: IntGaugeVec,
+    suspect: IntGaugeVec,
 }
 
 impl Volumes {
@@ -87,10 +89,14 @@ impl Volumes {
         let gauges = |name: &str, help: &str| meter.gauges(name, help, &["volume"]);
         Ok(Self {
             replicas: gauges("replicas", "Replicas on a volume")?,
-            capacity: gauges("volume_capacity_bytes", "Size of a volume's file system; 0 if it failed")?,
+            capacity: gauges(
+                "volume_capacity_bytes",
+                "Size of a volume's file system, which others may share; 0 if it failed",
+            )?,
             used: gauges("volume_used_bytes", "Bytes of replicas on a volume")?,
             available: gauges("volume_available_bytes", "Bytes that new replicas may take on a volume")?,
             failed: gauges("volume_failed", "1 if the volume was taken out of use, else 0")?,
+            suspect: gauges("volume_suspect", "1 while the volume's disk does not answer, else 0")?,
         })
     }
 }
@@ -183,7 +189,8 @@ impl Metrics {
 
     /// What a volume is now.
     pub(crate) fn volume(&self, state: &VolumeState) {
-        let VolumeState { id: _, path, failed, capacity, used, available, replicas } = state;
+        let VolumeState { id: _, path, file_system: _, health, capacity, used, available, replicas } = state;
+        self.volume_health(path, *health);
         let path = path.to_string_lossy();
         let set = |gauges: &IntGaugeVec, value: u64| {
             gauges.with_label_values(&[&*path]).set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -193,13 +200,21 @@ impl Metrics {
             capacity: sizes,
             used: takes,
             available: rooms,
-            failed: failures,
+            failed: _,
+            suspect: _,
         } = &self.volumes;
         set(replica_gauges, *replicas);
         set(sizes, *capacity);
         set(takes, *used);
         set(rooms, *available);
-        set(failures, u64::from(*failed));
+    }
+
+    /// How a volume's disk is now.
+    pub(crate) fn volume_health(&self, path: &Path, health: VolumeHealth) {
+        let path = path.to_string_lossy();
+        let Volumes { failed, suspect, .. } = &self.volumes;
+        failed.with_label_values(&[&*path]).set(i64::from(health == VolumeHealth::Failed));
+        suspect.with_label_values(&[&*path]).set(i64::from(health == VolumeHealth::Suspect));
     }
 }
 

@@ -113,16 +113,16 @@ impl fmt::Display for Namenode {
 }
 
 fn volume_message(state: &VolumeState) -> v1::VolumeStatus {
-    let VolumeState { id, path, failed, capacity, used, available, replicas } = state;
-    let health = if *failed { v1::VolumeHealth::Failed } else { v1::VolumeHealth::Healthy };
+    let VolumeState { id, path, file_system, health, capacity, used, available, replicas } = state;
     v1::VolumeStatus {
         id: id.as_bytes().to_vec(),
         path: path.to_string_lossy().into_owned(),
-        health: health.into(),
+        health: convert::wire_volume_health(*health).into(),
         capacity: *capacity,
         used: *used,
         available: *available,
         replicas: *replicas,
+        file_system: convert::wire_file_system(*file_system),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_daemon::{Admin, Readiness, Room, Shutdown, limits};
 use dfs_proto::convert::Endpoint;
 use dfs_types::limits::HEARTBEAT_INTERVAL;
-use dfs_types::{ClusterId, ErrorCode, FsError, NodeId, VolumeId};
+use dfs_types::{ClusterId, ErrorCode, FsError, NodeId};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -33,8 +33,10 @@ use crate::scrub;
 use crate::serve::data;
 use crate::session::write::Context;
 use crate::store::Store;
-use crate::volume::Volume;
-use crate::volume::layout::{self, Directory, Identity, common_owner};
+use crate::store::duplicates;
+use crate::volume::is_full;
+use crate::volume::layout::reserve_of;
+use crate::volumes::{self, Candidate, Lost, aside};
 
 /// How long sessions may go on after a stop was asked for.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
@@ -45,6 +47,8 @@ const SERVER_END: Duration = Duration::from_secs(2);
 /// How long a node waits to be listed in the topology before it starts without a place. A machine that is new may get
 /// its line a moment after its first pod; replicas that cannot be read meanwhile would be worse than badly placed ones.
 const PLACE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long writing and removing the file with the addresses may take.
+const ADDRESSES_LIMIT: Duration = Duration::from_secs(5);
 /// File in the first volume that tells where the process listens.
 const ADDRESSES: &str = "addresses.json";
 
@@ -76,28 +80,12 @@ pub enum Error {
     /// The metrics cannot be registered.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
-    /// The file with the addresses cannot be written.
-    #[error("cannot write {path}")]
-    Addresses {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
     /// The data port broke.
     #[error("the data port failed")]
     Serve(#[from] tonic::transport::Error),
     /// A task of the process ended where it should not: a bug.
     #[error("a task of the process broke off")]
     Task(#[from] tokio::task::JoinError),
-}
-
-impl From<layout::Error> for Error {
-    fn from(error: layout::Error) -> Self {
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        Self::Volume(format!("{error}{cause}"))
-    }
 }
 
 /// A DataNode that listens.
@@ -107,11 +95,6 @@ pub struct DataNode {
     http: SocketAddr,
     ended: JoinHandle<Result<(), Error>>,
 }
-
-/// Volumes that could not be opened.
-type Lost = Vec<(VolumeId, PathBuf)>;
-/// Directories that are locked, with whose they are, and the others.
-type Found = (Vec<(Directory, Option<Identity>)>, Lost);
 
 impl DataNode {
     /// Listens, locks the volumes and starts working until `shutdown` is requested. Where it listens is written to
@@ -124,19 +107,17 @@ impl DataNode {
         let memory = Memory::new(config.memory.unwrap_or(usable.for_data()), &meter)?;
         let connections = limits::connections(limits::open_files(), usable.bytes());
         let room = Room::new(connections, &meter)?;
-        let paths = config.volumes.clone();
-        let (directories, lost) = tokio::task::spawn_blocking(move || lock_all(&paths)).await??;
-        let identities: Vec<_> = directories
-            .iter()
-            .map(|(directory, identity)| (directory.path().to_owned(), *identity))
-            .collect();
-        let owner = common_owner(&identities, None)?;
+        let (candidates, lost) = volumes::lock_all(&config).await?;
+        let owner = volumes::owner(&candidates)?;
         let data = listen(config.listen, "data", "--listen").await?;
         let http = listen(config.http, "HTTP", "--http").await?;
         let (data_address, http_address) = (local(&data, "data")?, local(&http, "HTTP")?);
-        let first = directories.first().map(|(directory, _)| directory.path().join(ADDRESSES));
+        let first = candidates.first().map(|candidate| candidate.path().join(ADDRESSES));
         let addresses = first.ok_or_else(|| Error::Volume("no volume can be used".to_owned()))?;
-        write_addresses(addresses.clone(), data_address, http_address).await?;
+        // Whoever looks for it there does without; readers of what lies on a full disk can't.
+        if let Err(error) = write_addresses(addresses.clone(), data_address, http_address).await {
+            warn!(path = %addresses.display(), %error, "the file with the addresses cannot be written");
+        }
         info!(data = %data_address, http = %http_address, "listening");
 
         let readiness = Readiness::default();
@@ -184,10 +165,10 @@ impl DataNode {
             cluster,
         };
         let ended = tokio::spawn(async move {
-            let result = node.run(data, directories, lost).await;
+            let result = node.run(data, candidates, lost).await;
             admin.abort();
             // The next process writes its own; a file that lies is worse than none.
-            if let Err(error) = remove(addresses).await {
+            if let Err(error) = aside(ADDRESSES_LIMIT, move || std::fs::remove_file(addresses)).await {
                 warn!(%error, "addresses.json could not be removed");
             }
             result
@@ -208,33 +189,6 @@ impl DataNode {
     /// Waits until the node has stopped, cleanly or because it cannot go on.
     pub async fn ended(self) -> Result<(), Error> {
         self.ended.await?
-    }
-}
-
-/// Locks all volumes. One with an I/O error costs only itself, as long as there is another; anything else is a mistake
-/// that somebody has to look at.
-fn lock_all(paths: &[PathBuf]) -> Result<Found, layout::Error> {
-    let mut directories = Vec::new();
-    let mut lost = Vec::new();
-    let mut failure = None;
-    for path in paths {
-        let locked = Directory::lock(path).and_then(|directory| {
-            let identity = directory.identity()?;
-            Ok((directory, identity))
-        });
-        match locked {
-            Ok(locked) => directories.push(locked),
-            Err(error @ layout::Error::Io { .. }) => {
-                error!(volume = %path.display(), %error, "volume is out of use");
-                lost.push((VolumeId::random(), path.clone()));
-                failure.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    match failure {
-        Some(error) if directories.is_empty() => Err(error),
-        Some(_) | None => Ok((directories, lost)),
     }
 }
 
@@ -270,26 +224,32 @@ fn default_host(data: SocketAddr) -> String {
     }
 }
 
-async fn write_addresses(path: PathBuf, data: SocketAddr, http: SocketAddr) -> Result<(), Error> {
+async fn write_addresses(path: PathBuf, data: SocketAddr, http: SocketAddr) -> io::Result<()> {
     let json = serde_json::json!({
         "rpc": data.to_string(),
         "http": http.to_string(),
         "pid": std::process::id(),
     });
-    let failed = {
-        let path = path.clone();
-        move |source| Error::Addresses { path, source }
-    };
-    let write = move || -> io::Result<()> {
+    aside(ADDRESSES_LIMIT, move || {
         let temporary = path.with_extension("json.tmp");
-        std::fs::write(&temporary, format!("{json}\n"))?;
-        std::fs::rename(&temporary, &path)
-    };
-    tokio::task::spawn_blocking(write).await?.map_err(failed)
-}
-
-async fn remove(path: PathBuf) -> io::Result<()> {
-    tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await.map_err(io::Error::other)?
+        let write = || {
+            std::fs::write(&temporary, format!("{json}\n"))?;
+            std::fs::rename(&temporary, &path)
+        };
+        let written = match (write(), path.parent().map(reserve_of)) {
+            (Err(error), Some(reserve)) if is_full(&error) && std::fs::remove_file(&reserve).is_ok() => {
+                write()
+            }
+            (written, _) => written,
+        };
+        if written.is_err() {
+            // One of an earlier process would lie; and half a file takes room.
+            let _ = std::fs::remove_file(&temporary);
+            let _ = std::fs::remove_file(&path);
+        }
+        written
+    })
+    .await
 }
 
 /// A DataNode on its way from locked directories to a clean end.
@@ -308,12 +268,7 @@ struct Node {
 }
 
 impl Node {
-    async fn run(
-        self,
-        listener: TcpListener,
-        directories: Vec<(Directory, Option<Identity>)>,
-        lost: Lost,
-    ) -> Result<(), Error> {
+    async fn run(self, listener: TcpListener, candidates: Vec<Candidate>, lost: Lost) -> Result<(), Error> {
         let (place, patience) = (&self.speaker.place, PLACE_PATIENCE);
         if let Some(missing) = place.missing() {
             self.readiness.waiting(missing);
@@ -333,12 +288,8 @@ impl Node {
                 None => return Ok(()),
             },
         };
-        let (node, reserve, threads) =
-            (self.id, self.config.reserve, usize::from(self.config.threads_per_volume));
-        let opened = tokio::task::spawn_blocking(move || {
-            open_all(directories, lost, Identity::new(cluster, node), reserve, threads)
-        });
-        let (volumes, lost) = opened.await??;
+        let node = self.id;
+        let (volumes, lost) = volumes::open_all(&self.config, candidates, lost, (cluster, node)).await?;
         let reports = Reports::default();
         let metrics = Arc::clone(&self.metrics);
         let store = Store::open(cluster, node, volumes, lost, reports.clone(), metrics).await;
@@ -400,6 +351,9 @@ impl Node {
         let group = Group::start(shared, reports, &self.namenodes);
         let mut background = JoinSet::new();
         background.spawn(worker.run(context));
+        background.spawn(Arc::clone(&store).watch());
+        let rate = self.config.scrub_rate;
+        background.spawn(duplicates::run(Arc::clone(&store), Arc::clone(&self.metrics), rate));
         let refreshed = Arc::clone(&store);
         let every = self.config.heartbeat_interval.unwrap_or(HEARTBEAT_INTERVAL);
         background.spawn(async move {
@@ -469,35 +423,4 @@ impl Node {
         group.ended().await;
         info!("stopped");
     }
-}
-
-/// Formats what is not formatted and takes everything into use.
-fn open_all(
-    directories: Vec<(Directory, Option<Identity>)>,
-    mut lost: Lost,
-    owner: Identity,
-    reserve: Option<u64>,
-    threads: usize,
-) -> Result<(Vec<Volume>, Lost), Error> {
-    let mut volumes = Vec::new();
-    for (directory, identity) in directories {
-        let path: &Path = directory.path();
-        let identity = if let Some(identity) = identity {
-            identity
-        } else {
-            let new = Identity::new(owner.cluster_id, owner.node_id);
-            directory.format(new)?;
-            info!(volume = %path.display(), cluster = %new.cluster_id, node = %new.node_id, "volume formatted");
-            new
-        };
-        let path = path.to_owned();
-        match Volume::open(directory, identity, reserve, threads) {
-            Ok(volume) => volumes.push(volume),
-            Err(source) => {
-                error!(volume = %path.display(), error = %source, "volume is out of use");
-                lost.push((identity.volume_id, path));
-            }
-        }
-    }
-    Ok((volumes, lost))
 }

@@ -25,24 +25,31 @@ pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, int
     let mut pace = Pace::new(rate);
     loop {
         let due = store.due_for_verification(interval, BATCH);
-        if due.is_empty() {
-            sleep(interval.min(IDLE)).await;
-        }
+        let chosen = due.len();
+        let mut unread = chosen;
         for (chunk, generation) in due {
             match verify(&store, &metrics, chunk, generation, &mut pace).await {
                 Ok(()) => {}
                 Err(Error::Corrupt { .. }) => {
                     metrics.checksum_failures.with_label_values(&["scrub"]).inc();
                 }
+                // Its disk does not answer just now. Nothing is known of it.
+                Err(Error::Silent(_)) => continue,
                 // It went away or changed; it comes again if it is still there.
                 Err(error) => debug!(%chunk, %generation, %error, "replica not verified"),
             }
             store.mark_verified(chunk, generation);
+            unread -= 1;
+        }
+        if unread == chosen {
+            // There was nothing to do, or nothing that could be done.
+            sleep(interval.min(IDLE)).await;
         }
     }
 }
 
-async fn verify(
+/// Reads a replica from its first byte to its last. Fails if anything does not match its checksum.
+pub(crate) async fn verify(
     store: &Arc<Store>,
     metrics: &Metrics,
     chunk: ChunkId,

@@ -10,6 +10,12 @@ pub(crate) enum Bug {
     NoSync,
     /// What is read is given checksums that fit, whatever it is.
     NoChecksums,
+    /// A disk may take as long as it likes.
+    NoDiskLimit,
+    /// An empty directory becomes a volume, whatever it was before.
+    FormatsAnything,
+    /// A volume is what it was at the start, whatever is in its place.
+    TrustsPlace,
 }
 
 /// Whether this process has it.
@@ -18,6 +24,9 @@ pub(crate) fn has(bug: Bug) -> bool {
         LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").as_deref() {
             Ok("no-sync") => Some(Bug::NoSync),
             Ok("no-checksums") => Some(Bug::NoChecksums),
+            Ok("no-disk-limit") => Some(Bug::NoDiskLimit),
+            Ok("formats-anything") => Some(Bug::FormatsAnything),
+            Ok("trusts-place") => Some(Bug::TrustsPlace),
             Ok(_) | Err(_) => None,
         });
     *CHOSEN == Some(bug)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_daemon::{Described, Meter, Room};
 use dfs_namenode_core::{BalancerView, NodeState, NodeView, Queues, Totals};
-use dfs_types::{DutyState, MemberRole};
+use dfs_types::{DutyState, MemberRole, VolumeHealth};
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     exponential_buckets,
@@ -280,7 +280,7 @@ impl Metrics {
             duties: meter.gauges("datanodes_by_duty", "DataNodes by what they are used for", &["duty"])?,
             volumes: meter.gauges(
                 "volumes",
-                "Volumes of the DataNodes that are not dead, by health: healthy, failed",
+                "Volumes of the DataNodes that are not dead, by health: healthy, suspect, failed",
                 &["health"],
             )?,
             recovery_queue: meter.gauges(
@@ -289,7 +289,7 @@ impl Metrics {
                 &["urgency"],
             )?,
             balancer: Balancer::new(meter)?,
-            capacity_bytes: meter.gauge("capacity_bytes", "Size of the healthy volumes of DataNodes that are not dead")?,
+            capacity_bytes: meter.gauge("capacity_bytes", "Size of the disks in use of DataNodes that are not dead, each counted once")?,
             used_bytes: meter.gauge("used_bytes", "Bytes of replicas on them")?,
             available_bytes: meter.gauge("available_bytes", "Bytes that new replicas may take there")?,
             pending: Pending::new(meter)?,
@@ -351,9 +351,9 @@ impl Metrics {
         }
         let volumes =
             || nodes.iter().filter(|node| node.state != NodeState::Dead).flat_map(|node| &node.volumes);
-        for (health, failed) in [("healthy", false), ("failed", true)] {
-            let count = volumes().filter(|volume| volume.failed == failed).count();
-            set_one(&self.volumes, health, count as u64);
+        for health in VolumeHealth::ALL {
+            let count = volumes().filter(|volume| volume.health == health).count();
+            set_one(&self.volumes, health.name(), count as u64);
         }
         let Queues { last_copy, few, some, misplaced } = totals.queued;
         for (urgency, count) in

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dfs_client::{ClusterReport, NamenodeGroup, NodeState};
+use dfs_client::{ClusterReport, NamenodeGroup, NodeState, VolumeReport};
 use dfs_kubernetes::crd::{DfsClusterSpec, size_in_bytes};
 use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost, pod_ordinal};
-use dfs_types::{ClusterId, MemberRole, NodeId};
+use dfs_types::{ClusterId, MemberRole, NodeId, Space, VolumeHealth};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -191,7 +191,7 @@ pub struct FilesView {
     pub missing: u64,
     /// Chunks without a good replica.
     pub corrupt: u64,
-    /// Bytes of all volumes that are there.
+    /// Bytes of the disks of all volumes that are there, each counted once.
     pub capacity: u64,
     /// Bytes of replicas.
     pub used: u64,
@@ -211,7 +211,8 @@ impl FilesView {
             })
             .collect();
         let there = || report.nodes.iter().filter(|node| node.state != NodeState::Dead);
-        let volumes = || there().flat_map(|node| &node.volumes).filter(|volume| !volume.failed);
+        // Over all nodes at once: several may be on one disk.
+        let space = Space::sum(there().flat_map(|node| &node.volumes).map(VolumeReport::space));
         let nodes = report
             .nodes
             .iter()
@@ -220,7 +221,7 @@ impl FilesView {
                 pod: pod_of(&node.node.host),
                 state: node.state,
                 reported: node.reported,
-                failed_volumes: node.volumes.iter().filter(|volume| volume.failed).count() as u64,
+                failed_volumes: node.volumes_that_are(VolumeHealth::Failed) as u64,
             })
             .collect();
         Self {
@@ -234,8 +235,8 @@ impl FilesView {
             only_one_copy: report.only_one_copy,
             missing: report.missing,
             corrupt: report.corrupt,
-            capacity: volumes().map(|volume| volume.capacity).sum(),
-            used: volumes().map(|volume| volume.used).sum(),
+            capacity: space.capacity,
+            used: space.used,
         }
     }
 

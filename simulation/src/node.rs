@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dfs_namenode_core::{Address, NodeStats, Volume};
-use dfs_types::{Millis, NodeId, VolumeId};
+use dfs_types::{Millis, NodeId, VolumeHealth, VolumeId};
 use uuid::Uuid;
 
 use crate::disk::Disk;
@@ -101,7 +101,8 @@ impl DataNode {
         let volume = Volume {
             id: VolumeId(self.id.0),
             path: "/data".to_owned(),
-            failed: false,
+            file_system: None,
+            health: VolumeHealth::Healthy,
             capacity: self.capacity,
             used,
             available: self.capacity.saturating_sub(used),

@@ -106,6 +106,11 @@ uuid_id! {
     VolumeId
 }
 uuid_id! {
+    /// The file system that a volume is on: the same for all that share one, also on several DataNodes of a machine.
+    /// It lasts until the machine's next start at least.
+    FileSystemId
+}
+uuid_id! {
     /// One client instance, as the retry table knows it.
     ClientId
 }

@@ -14,12 +14,16 @@ pub mod names;
 pub mod path;
 pub mod replica;
 pub mod time;
+pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
 pub use duty::{DutyState, NodeDuty};
 pub use error::{ErrorCode, FsError, FsResult};
-pub use ids::{CallId, ChunkId, ClientId, ClusterId, GenStamp, InodeId, NodeId, RequestId, VolumeId};
+pub use ids::{
+    CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, InodeId, NodeId, RequestId, VolumeId,
+};
 pub use member::MemberRole;
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use time::Millis;
+pub use volume::{Space, VolumeHealth, VolumeSpace};

@@ -1,7 +1,8 @@
 //! `dfs report`.
 
 use clap::ArgAction;
-use dfs_client::{ClusterReport, NodeReport, WaitingChunk};
+use dfs_client::{ClusterReport, NodeReport, NodeState, VolumeReport, WaitingChunk};
+use dfs_types::{Space, VolumeHealth};
 use serde::Serialize;
 
 use super::node::{duty_name, state_name};
@@ -75,6 +76,7 @@ struct ShownVolume<'a> {
     id: String,
     path: &'a str,
     failed: bool,
+    suspect: bool,
     capacity: u64,
     used: u64,
     available: u64,
@@ -121,14 +123,15 @@ fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> 
 }
 
 fn shown_node(node: &NodeReport) -> ShownNode<'_> {
-    let sum = |of: fn(&ShownVolume<'_>) -> u64, volumes: &[ShownVolume<'_>]| volumes.iter().map(of).sum();
+    let Space { capacity, used, available } = node.space();
     let volumes: Vec<ShownVolume<'_>> = node
         .volumes
         .iter()
         .map(|volume| ShownVolume {
             id: volume.id.to_string(),
             path: &volume.path,
-            failed: volume.failed,
+            failed: volume.health == VolumeHealth::Failed,
+            suspect: volume.health == VolumeHealth::Suspect,
             capacity: volume.capacity,
             used: volume.used,
             available: volume.available,
@@ -145,9 +148,9 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
         depending_chunks: node.depending_chunks,
         reported: node.reported,
         last_heartbeat_ms: u64::try_from(node.silent.as_millis()).unwrap_or(u64::MAX),
-        capacity: sum(|volume| volume.capacity, &volumes),
-        used: sum(|volume| volume.used, &volumes),
-        available: sum(|volume| volume.available, &volumes),
+        capacity,
+        used,
+        available,
         replicas: node.replicas,
         active_writes: node.active_writes,
         active_reads: node.active_reads,
@@ -159,7 +162,9 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
 
 fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format: Format) -> Outcome {
     let live = nodes.iter().filter(|node| node.state == "live");
-    let sum = |of: fn(&ShownNode<'_>) -> u64| size::human(live.clone().map(of).sum());
+    // Over all nodes at once: several may be on one disk.
+    let there = report.nodes.iter().filter(|node| node.state == NodeState::Live);
+    let space = Space::sum(there.flat_map(|node| &node.volumes).map(VolumeReport::space));
     let rows = [
         ("Cluster:", report.cluster.to_string()),
         (
@@ -170,9 +175,9 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
             "Space:",
             format!(
                 "{} used, {} available of {}",
-                sum(|node| node.used),
-                sum(|node| node.available),
-                sum(|node| node.capacity)
+                size::human(space.used),
+                size::human(space.available),
+                size::human(space.capacity)
             ),
         ),
         (
@@ -231,8 +236,16 @@ fn quarantined(replicas: u64) -> String {
     }
 }
 
+/// How many volumes there are, and what is wrong with some of them.
+fn volumes(all: &[ShownVolume<'_>]) -> String {
+    let count = |is: fn(&ShownVolume<'_>) -> bool| all.iter().filter(|volume| is(volume)).count();
+    let wrong = [(count(|volume| volume.failed), "failed"), (count(|volume| volume.suspect), "suspect")];
+    let wrong: Vec<_> = wrong.iter().filter(|(count, _)| *count > 0).collect();
+    let words: Vec<_> = wrong.iter().map(|(count, what)| format!("{count} {what}")).collect();
+    if words.is_empty() { all.len().to_string() } else { format!("{} ({})", all.len(), words.join(", ")) }
+}
+
 fn row(node: &ShownNode<'_>, format: Format) -> Vec<String> {
-    let failed = node.volumes.iter().filter(|volume| volume.failed).count();
     let mut cells = vec![
         node.address.clone(),
         if node.reported { node.state.to_owned() } else { format!("{}, not reported", node.state) },
@@ -244,11 +257,10 @@ fn row(node: &ShownNode<'_>, format: Format) -> Vec<String> {
         format!("{:.1} s ago", node.last_heartbeat_ms as f64 / 1_000.0),
     ];
     if format == Format::Wide {
-        let volumes = node.volumes.len();
         cells.extend([
             node.id.clone(),
             node.location.to_owned(),
-            if failed == 0 { volumes.to_string() } else { format!("{volumes} ({failed} failed)") },
+            volumes(&node.volumes),
             node.active_writes.to_string(),
             node.active_reads.to_string(),
             node.active_copies.to_string(),

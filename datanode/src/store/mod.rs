@@ -1,8 +1,12 @@
 //! The replicas of this node: the one door to volumes and index for sessions, commands, reports and the scrubber.
 //!
 //! The index is locked for moments only and never across an await; disk work runs on the volumes' threads. Whoever
-//! changes a replica's files holds its [`Claim`](write::Claim), so that no two do so at once.
+//! changes a replica's files holds its [`Claim`](write::Claim), so that no two do so at once. As a disk may hang, nobody
+//! waits for it without a limit: the job that changed the files also notes in the index what it changed, whether or not
+//! anybody still waits for it.
 
+mod disks;
+pub(crate) mod duplicates;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -12,14 +16,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dfs_types::{ChunkId, ClusterId, GenStamp, NodeId, ReplicaRecord, VolumeId};
+use dfs_types::{ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, VolumeHealth, VolumeId};
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use crate::disk_pool::Stopped;
 use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::reports::{Change, Reports};
+use crate::store::duplicates::Duplicate;
 use crate::volume::index::{DeletionOrder, Index, Replica, State};
 use crate::volume::reader::Reader;
 use crate::volume::scan::{Found, scan};
@@ -38,8 +43,10 @@ pub(crate) struct VolumeState {
     pub(crate) id: VolumeId,
     /// Its directory.
     pub(crate) path: PathBuf,
-    /// It was taken out of use.
-    pub(crate) failed: bool,
+    /// The file system it is on; `None` if it could not even be opened.
+    pub(crate) file_system: Option<FileSystemId>,
+    /// How its disk is.
+    pub(crate) health: VolumeHealth,
     /// Bytes of the file system.
     pub(crate) capacity: u64,
     /// Bytes of replicas.
@@ -61,6 +68,10 @@ pub(crate) struct Store {
     /// Volumes that could not even be opened.
     lost: Vec<(VolumeId, PathBuf)>,
     index: Mutex<Index>,
+    /// Second replicas of chunks, found at start.
+    duplicates: Mutex<Vec<Duplicate>>,
+    /// A volume has failed.
+    failed: Notify,
     reports: Reports,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -76,31 +87,44 @@ impl Store {
         reports: Reports,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let mut volumes = volumes;
+        Volume::share_disks(&mut volumes);
         let volumes: Vec<Arc<Volume>> = volumes.into_iter().map(Arc::new).collect();
         let scans = volumes.iter().map(|volume| {
             let on = Arc::clone(volume);
-            volume.pool.run(move || scan(&on))
+            volume.begin(move || scan(&on))
         });
         let scans = join_all(scans).await;
-        let mut index = Index::default();
+        let (mut index, mut duplicates) = (Index::default(), Vec::new());
         for (number, (volume, scanned)) in volumes.iter().zip(scans).enumerate() {
             match scanned {
                 Ok(Ok(found)) => {
                     info!(volume = %volume.path.display(), replicas = found.len(), "volume scanned");
-                    adopt(&mut index, number as u16, volume, found);
+                    volume.found(found.iter().map(|found| stored_bytes(found.length)).sum());
+                    duplicates.extend(adopt(&mut index, number as u16, found));
                 }
                 Ok(Err(source)) => {
                     error!(volume = %volume.path.display(), error = %source, "volume cannot be scanned");
                     volume.fail(source.to_string());
                 }
-                Err(Stopped) => {
-                    error!(volume = %volume.path.display(), "volume cannot be scanned");
-                    volume.fail("its scan was cut off".to_owned());
+                Err(why) => {
+                    error!(volume = %volume.path.display(), reason = %why, "volume cannot be scanned");
+                    volume.fail(why.to_string());
                 }
             }
         }
-        let index = Mutex::new(index);
-        Arc::new(Self { cluster, node, volumes, lost, index, reports, metrics, started: Instant::now() })
+        Arc::new(Self {
+            cluster,
+            node,
+            volumes,
+            lost,
+            index: Mutex::new(index),
+            duplicates: Mutex::new(duplicates),
+            failed: Notify::new(),
+            reports,
+            metrics,
+            started: Instant::now(),
+        })
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -148,13 +172,14 @@ impl Store {
             let volume = Arc::clone(self.volume(replica.volume));
             let on = Arc::clone(&volume);
             let readable = Readable { length: replica.length, tail };
-            let opened = volume.run(chunk, move || {
+            let opened = volume.ask(chunk, move || {
                 let paths = on.replica(replica.place, chunk, replica.generation);
                 Reader::open(on, &paths, chunk, replica.generation, readable, finalized)
             });
             let at = (replica.place, replica.generation);
             match opened.await {
                 Ok(reader) => return Ok(reader),
+                Err(error @ (Error::Silent(_) | Error::OutOfUse(_))) => return Err(error),
                 // It may have moved between the look into the index and the opening.
                 Err(_) if before != Some(at) => before = Some(at),
                 Err(error) => return Err(self.examine(chunk, replica.generation, &volume, error).await),
@@ -169,7 +194,7 @@ impl Store {
         F: FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
     {
         let with = Arc::clone(reader);
-        match reader.volume().run(reader.chunk, move || job(&with)).await {
+        match reader.volume().ask(reader.chunk, move || job(&with)).await {
             Ok(value) => Ok(value),
             Err(error) => Err(self.examine(reader.chunk, reader.generation, reader.volume(), error).await),
         }
@@ -192,15 +217,17 @@ impl Store {
             }
             Error::Io { source, writing, .. } => {
                 let on = Arc::clone(volume);
-                match volume.pool.run(move || on.probe()).await {
-                    Ok(Err(probe)) if is_process_error(&probe) => {
+                match volume.examine(move || on.probe()).await {
+                    Some(Err(probe)) if is_process_error(&probe) => {
                         warn!(%chunk, %generation, %error, %probe, "the volume cannot be tried now");
                     }
-                    Ok(Err(probe)) => self.fail_volume(volume, probe.to_string()),
-                    Ok(Ok(())) if *writing && is_device_error(source) => {
+                    Some(Err(probe)) => self.fail_volume(volume, probe.to_string()),
+                    Some(Ok(())) if *writing && is_device_error(source) => {
                         self.fail_volume(volume, source.to_string());
                     }
-                    Ok(Ok(())) | Err(Stopped) => self.mark_corrupt(chunk, generation, &error.to_string()),
+                    Some(Ok(())) => self.mark_corrupt(chunk, generation, &error.to_string()),
+                    // A disk that does not answer says nothing about one replica.
+                    None => warn!(%chunk, %generation, %error, "the volume does not answer"),
                 }
             }
             Error::NotFound(_)
@@ -213,7 +240,8 @@ impl Store {
             | Error::BadPacket { .. }
             | Error::Held(_)
             | Error::Promised { .. }
-            | Error::OutOfUse(_) => {}
+            | Error::OutOfUse(_)
+            | Error::Silent(_) => {}
         }
         error
     }
@@ -225,16 +253,15 @@ impl Store {
         if index.open(chunk).is_some_and(|open| open.writer.is_some()) {
             return;
         }
-        let Some(replica) = index.get_mut(chunk) else { return };
+        let Some(replica) = index.get(chunk) else { return };
         match replica.state {
             State::Incoming | State::Corrupt => return,
             State::Rbw | State::Rwr | State::Finalized => {}
         }
         if replica.generation == generation {
             warn!(%chunk, %generation, reason = why, "replica is corrupt");
-            replica.state = State::Corrupt;
-            let record = replica.record(chunk);
-            self.push(record, false);
+            let corrupt = index.change(chunk, |replica| replica.state = State::Corrupt);
+            self.push(corrupt.and_then(|replica| replica.record(chunk)), false);
         }
     }
 
@@ -245,94 +272,33 @@ impl Store {
         }
     }
 
-    /// Takes a volume out of use and reports its replicas as gone.
-    fn fail_volume(&self, volume: &Arc<Volume>, why: String) {
-        let Some(number) = self.volumes.iter().position(|other| Arc::ptr_eq(other, volume)) else { return };
-        error!(volume = %volume.path.display(), reason = %why, "volume failed and is out of use");
-        if !volume.fail(why) {
-            return;
-        }
-        let mut index = self.index();
-        for chunk in index.on_volume(number as u16) {
-            if let Some(slot) = index.open(chunk).and_then(|open| open.writer.as_ref()) {
-                slot.stop.cancel();
-            }
-            let record = index.remove(chunk).and_then(|replica| replica.record(chunk));
-            self.push(record, true);
-        }
-    }
-
-    /// Asks every volume for its free space; one that is gone is taken out of use.
-    pub(crate) async fn refresh(&self) {
-        let refreshed = self.volumes.iter().filter(|volume| !volume.has_failed()).map(|volume| async move {
-            let on = Arc::clone(volume);
-            match volume.pool.run(move || on.refresh()).await {
-                Ok(Err(source)) if is_process_error(&source) => {
-                    warn!(volume = %volume.path.display(), error = %source, "free space not known for now");
-                }
-                Ok(Err(source)) => self.fail_volume(volume, source.to_string()),
-                Ok(Ok(())) | Err(Stopped) => {}
-            }
-        });
-        join_all(refreshed).await;
-        for state in self.volume_states() {
-            self.metrics.volume(&state);
-        }
-        self.metrics.unreported.set(self.reports.waiting() as i64);
-        for volume in &self.volumes {
-            let path = volume.path.to_string_lossy();
-            self.metrics.disk_jobs.with_label_values(&[&*path]).set(volume.pool.jobs() as i64);
-        }
-    }
-
-    /// State of each volume.
-    pub(crate) fn volume_states(&self) -> Vec<VolumeState> {
-        let failed = |id, path| VolumeState {
-            id,
-            path,
-            failed: true,
-            capacity: 0,
-            used: 0,
-            available: 0,
-            replicas: 0,
-        };
-        let lost = self.lost.iter().map(|(id, path)| failed(*id, path.clone()));
-        let index = self.index();
-        let here = self.volumes.iter().enumerate().map(|(number, volume)| {
-            if volume.has_failed() {
-                return failed(volume.id, volume.path.clone());
-            }
-            let (capacity, used, available) =
-                volume.space(|space| (space.capacity, space.used, space.available()));
-            VolumeState {
-                id: volume.id,
-                path: volume.path.clone(),
-                failed: false,
-                capacity,
-                used,
-                available,
-                replicas: index.count(number as u16),
-            }
-        });
-        here.chain(lost).collect()
-    }
-
     /// How many replicas have come so far; to be asked for before a leader is asked for orders.
     pub(crate) fn births(&self) -> u64 {
         self.index().births()
     }
 
-    /// Notes which of these versions of replicas are to be deleted. Answers the chunks to call
-    /// [`delete_ordered`](Self::delete_ordered) for; those not here, and those ordered before, are not among them.
+    /// Notes which of these versions of replicas are to be deleted. Answers, for each volume by its number, the chunks to
+    /// call [`delete_ordered`](Self::delete_ordered) for; those not here, and those ordered before, are not among them.
     pub(crate) fn order_deletions(
         &self,
         replicas: &[(ChunkId, GenStamp)],
         order: DeletionOrder,
-    ) -> Vec<ChunkId> {
+    ) -> Vec<Vec<ChunkId>> {
+        let mut chunks = vec![Vec::new(); self.volumes.len()];
         let mut index = self.index();
-        let new =
-            replicas.iter().filter(|(chunk, generation)| index.order_deletion(*chunk, *generation, order));
-        new.map(|(chunk, _)| *chunk).collect()
+        for (chunk, generation) in replicas {
+            if index.order_deletion(*chunk, *generation, order)
+                && let Some(replica) = index.get(*chunk)
+            {
+                chunks[usize::from(replica.volume)].push(*chunk);
+            }
+        }
+        chunks
+    }
+
+    /// How many volumes there are, in use or not.
+    pub(crate) fn volume_count(&self) -> usize {
+        self.volumes.len()
     }
 
     /// Forgets orders to delete that cannot be carried out.
@@ -379,7 +345,12 @@ impl Store {
             Err(Error::NotFound(_) | Error::Stale { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        {
+        let volume = Arc::clone(self.volume(replica.volume));
+        if volume.health() == VolumeHealth::Suspect {
+            // It stays, and is ordered again: who knows when its files are gone.
+            return Err(Error::Silent(volume.path.clone()));
+        }
+        let leaving = {
             let mut index = self.index();
             // Asked together with the index: a report that tells a newer fence does not tell of this replica.
             if !may() {
@@ -387,23 +358,17 @@ impl Store {
             }
             // From here on nobody reads it; it is reported as gone when its bytes are.
             index.leave(chunk);
-        }
-        let volume = Arc::clone(self.volume(replica.volume));
+            Leaving { store: Arc::clone(self), chunk, replica }
+        };
         let on = Arc::clone(&volume);
         let removed = volume.run(chunk, move || {
+            let _until_removed = (leaving, claim);
             let paths = on.replica(replica.place, chunk, generation);
-            paths.remove().map_err(on.write_error("remove a replica"))?;
-            on.space(|space| space.removed(stored_bytes(replica.length)));
-            drop(claim);
+            on.remove(&paths).map_err(on.write_error("remove a replica"))?;
+            on.removed(stored_bytes(replica.length));
             Ok(())
         });
-        let removed = removed.await;
-        {
-            let mut index = self.index();
-            index.left(chunk);
-            self.push(replica.record(chunk), true);
-        }
-        match removed {
+        match removed.await {
             Ok(()) => Ok(true),
             Err(error) => Err(self.examine(chunk, generation, &volume, error).await),
         }
@@ -427,32 +392,53 @@ impl Store {
     /// Notes that a replica's checksums were looked at.
     pub(crate) fn mark_verified(&self, chunk: ChunkId, generation: GenStamp) {
         let now = self.now();
-        if let Some(replica) = self.index().get_mut(chunk)
-            && replica.generation == generation
-        {
-            replica.verified = Some(now);
-        }
-    }
-
-    /// Ends the volumes' threads when what was submitted is done.
-    pub(crate) async fn close(&self) {
-        join_all(self.volumes.iter().map(|volume| volume.pool.close())).await;
+        self.index().change(chunk, |replica| {
+            if replica.generation == generation {
+                replica.verified = Some(now);
+            }
+        });
     }
 }
 
-/// Takes what a scan found into the index. Of two replicas of a chunk the newer one counts, and of equally new ones
-/// one that is not damaged.
-fn adopt(index: &mut Index, number: u16, volume: &Volume, found: Vec<Found>) {
-    for Found { chunk, generation, place, length, state } in found {
-        if let Some(other) = index.get(chunk) {
-            warn!(%chunk, %generation, other = %other.generation, "chunk has two replicas on this node");
-            let rank = |generation: GenStamp, state: State| (generation, state != State::Corrupt);
-            if rank(other.generation, other.state) >= rank(generation, state) {
+/// A replica whose files are being removed. When this is dropped they are, or can't be, and it is reported as gone.
+#[derive(Debug)]
+struct Leaving {
+    store: Arc<Store>,
+    chunk: ChunkId,
+    replica: Replica,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut index = self.store.index();
+        if index.left(self.chunk, self.replica.birth) {
+            self.store.push(self.replica.record(self.chunk), true);
+        }
+    }
+}
+
+/// Takes what a scan found on a volume into the index. Of two replicas of a chunk the newer one counts, and of equally new
+/// ones one that is not damaged; answers the others.
+fn adopt(index: &mut Index, number: u16, found: Vec<Found>) -> Vec<Duplicate> {
+    let mut duplicates = Vec::new();
+    for found in found {
+        let chunk = found.chunk;
+        let new = Duplicate { chunk, replica: replica_of(number, &found) };
+        if let Some(other) = index.get(chunk).copied() {
+            warn!(%chunk, generation = %found.generation, other = %other.generation, "chunk has two replicas on this node");
+            let rank = |replica: &Replica| (replica.generation, replica.state != State::Corrupt);
+            if rank(&other) >= rank(&new.replica) {
+                duplicates.push(new);
                 continue;
             }
+            duplicates.push(Duplicate { chunk, replica: other });
         }
-        volume.space(|space| space.used += stored_bytes(length));
-        let replica = Replica { volume: number, generation, length, state, place, verified: None, birth: 0 };
-        index.insert(chunk, replica);
+        index.insert(chunk, new.replica);
     }
+    duplicates
+}
+
+fn replica_of(volume: u16, found: &Found) -> Replica {
+    let Found { chunk: _, generation, place, length, state } = *found;
+    Replica { volume, generation, length, state, place, verified: None, birth: 0 }
 }

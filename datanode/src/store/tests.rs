@@ -4,13 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use dfs_types::ReplicaState::{Corrupt, Finalized};
-use dfs_types::{ChunkId, ReplicaState, checksum};
+use dfs_types::ReplicaState::{Corrupt, Finalized, Rbw};
+use dfs_types::{ChunkId, InodeId, ReplicaState, checksum};
 use prometheus::Registry;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::write::NewReplica;
 use super::*;
+use crate::volume::Reservation;
+use crate::volume::health::Patience;
 use crate::volume::index::DeletionOrder;
 use crate::volume::layout::Place;
 
@@ -97,8 +100,8 @@ async fn a_deletion_is_carried_out_once_and_for_the_newest_leader() {
     let (fence, order) = (Fence::default(), [(CHUNK, GENERATION)]);
     assert!(fence.heard(5));
     let by = |term| DeletionOrder { term, births: store.births() };
-    assert_eq!(store.order_deletions(&order, by(5)), [CHUNK]);
-    assert_eq!(store.order_deletions(&order, by(5)), [], "told twice");
+    assert_eq!(store.order_deletions(&order, by(5)), [[CHUNK]]);
+    assert_eq!(store.order_deletions(&order, by(5)), [Vec::<ChunkId>::new()], "told twice");
     assert!(fence.heard(6));
     assert!(
         !store.delete_ordered(CHUNK, &fence).await.unwrap(),
@@ -106,9 +109,67 @@ async fn a_deletion_is_carried_out_once_and_for_the_newest_leader() {
     );
     assert!(!store.delete(CHUNK, GENERATION, || fence.allows(5)).await.unwrap(), "or at the last moment");
     assert_eq!(state(&store, CHUNK), Finalized);
-    assert_eq!(store.order_deletions(&order, by(6)), [CHUNK]);
+    assert_eq!(store.order_deletions(&order, by(6)), [[CHUNK]]);
     assert!(store.delete_ordered(CHUNK, &fence).await.unwrap());
     assert!(store.record(CHUNK).is_err());
-    assert_eq!(store.order_deletions(&order, by(6)), [], "nothing is here");
+    assert_eq!(store.order_deletions(&order, by(6)), [Vec::<ChunkId>::new()], "nothing is here");
     assert!(!store.delete_ordered(CHUNK, &fence).await.unwrap());
+}
+
+#[tokio::test]
+async fn volumes_of_one_disk_promise_its_room_once() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let store = open(dirs.iter().map(|dir| Volume::for_test(dir.path())).collect()).await;
+    let available = || store.volume_states()[1].available;
+    let before = available();
+    let promised = Reservation::take(store.volume(0), 1 << 20).unwrap();
+    assert_eq!(available(), before - (1 << 20));
+    drop(promised);
+    assert_eq!(available(), before);
+}
+
+#[tokio::test]
+async fn what_is_done_late_is_noted_unless_the_volume_has_failed() {
+    for fails in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let patience =
+            Patience { suspect_after: Duration::from_millis(100), fail_after: Duration::from_millis(500) };
+        let store = open(vec![Volume::patient_for_test(dir.path(), patience)]).await;
+        let volume = Arc::clone(store.volume(0));
+        let new = NewReplica {
+            chunk: CHUNK,
+            generation: GENERATION,
+            inode: InodeId(1),
+            index: 0,
+            path: "/file".to_owned(),
+            chunk_size: 1 << 20,
+            copy: false,
+        };
+        let mut writer = store.create(new).await.unwrap();
+        // Its only thread hangs.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (began, begins) = tokio::sync::oneshot::channel();
+        let hangs = {
+            let volume = Arc::clone(&volume);
+            let hang = move || {
+                began.send(()).unwrap();
+                wait.recv()
+            };
+            tokio::spawn(async move { volume.pool.run(hang).await })
+        };
+        begins.await.unwrap();
+        let error = writer.finalize(false).await.unwrap_err();
+        assert!(matches!(error, Error::Silent(_)), "{error}");
+        assert_eq!(state(&store, CHUNK), Rbw);
+        if fails {
+            volume.fail("a test says so".to_owned());
+            store.take_out(0).await;
+        }
+        go.send(()).unwrap();
+        hangs.await.unwrap().unwrap().unwrap();
+        // Jobs are begun in order, and there is one thread.
+        volume.pool.run(|| ()).await.unwrap();
+        let noted = store.record(CHUNK).ok().map(|record| record.state);
+        assert_eq!(noted, if fails { None } else { Some(Finalized) });
+    }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, InodeId};
+use dfs_types::{ChunkId, GenStamp, InodeId, VolumeHealth};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{REPORT_LIMIT, Store};
-use crate::reports::Change;
-use crate::volume::index::{Replica, Slot, State};
+use crate::reports::{Change, Told};
+use crate::volume::index::{Index, Replica, Slot, State};
 use crate::volume::layout::Place;
 use crate::volume::replica_file::{Header, OddEnd};
 use crate::volume::space::{choose, stored_bytes};
@@ -47,6 +47,64 @@ impl Drop for Claim {
     }
 }
 
+impl Claim {
+    /// Changes what the index says of the replica. `None`, and nothing is changed, if its volume failed meanwhile: the
+    /// replica is gone then, and another one may be in its place.
+    fn note<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Option<T> {
+        let mut index = self.store.index();
+        let writer = index.open(self.chunk).and_then(|open| open.writer.as_ref());
+        let holds = writer.is_some_and(|writer| Arc::ptr_eq(writer, &self.slot));
+        holds.then(|| change(&mut index))
+    }
+
+    /// Lets readers see what is written.
+    fn publish(&self, readable: Readable) -> Result<(), Error> {
+        let published = self.note(|index| {
+            index.change(self.chunk, |replica| replica.length = readable.length);
+            index.open_mut(self.chunk).tail = readable.tail;
+        });
+        published.ok_or(Error::OutOfUse(self.chunk))
+    }
+
+    /// Notes that the replica is complete, or as far as it goes for now, and reports it.
+    fn settle(&self, state: State, place: Place) -> Result<Option<Told>, Error> {
+        let settled = self.note(|index| {
+            let settled = index.change(self.chunk, |replica| {
+                replica.state = state;
+                replica.place = place;
+            });
+            if state == State::Finalized {
+                index.close(self.chunk);
+            }
+            let record = settled.and_then(|replica| replica.record(self.chunk));
+            record.map(|replica| self.store.reports.push_awaited(Change { replica, deleted: false }))
+        });
+        settled.ok_or(Error::OutOfUse(self.chunk))
+    }
+
+    /// Notes that the replica's files are gone, and reports it.
+    fn forget(&self) {
+        let forgotten = self.note(|index| {
+            let removed = index.remove(self.chunk);
+            self.store.push(removed.and_then(|replica| replica.record(self.chunk)), true);
+        });
+        // If it was not there any more, the failure of its volume has told of it.
+        forgotten.unwrap_or_default();
+    }
+}
+
+/// The claim of a replica whose files are to be created; unless they were, it is forgotten when this is dropped.
+#[derive(Debug)]
+struct Attempt(Option<Claim>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(claim) = self.0.take() {
+            claim.forget();
+        }
+    }
+}
+
 /// A replica to be created.
 #[derive(Debug, Clone)]
 pub(crate) struct NewReplica {
@@ -70,13 +128,13 @@ pub(crate) struct NewReplica {
 struct Held {
     // In this order: the files are closed before somebody else may open them.
     files: Files,
-    _claim: Claim,
+    claim: Claim,
 }
 
 /// A replica being written by one session.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// Absent only after a disk job was lost.
+    /// Absent after a disk job was lost, or is not waited for any more.
     held: Option<Box<Held>>,
     store: Arc<Store>,
     volume: Arc<Volume>,
@@ -145,7 +203,10 @@ impl Store {
         let mut available: Vec<u64> = self
             .volumes
             .iter()
-            .map(|volume| if volume.has_failed() { 0 } else { volume.space(|space| space.available()) })
+            .map(|volume| match volume.health() {
+                VolumeHealth::Healthy => volume.space(|space| space.available()),
+                VolumeHealth::Suspect | VolumeHealth::Failed => 0,
+            })
             .collect();
         while let Some(number) = choose(&available, bytes, rand::random()) {
             if let Some(reservation) = Reservation::take(&self.volumes[number], bytes) {
@@ -180,6 +241,7 @@ impl Store {
             self.push(replica.record(chunk), false);
         }
         let claim = Claim { store: Arc::clone(self), chunk, slot: Arc::clone(&slot) };
+        let mut attempt = Attempt(Some(claim));
         let header = Header {
             cluster: self.cluster,
             chunk,
@@ -193,23 +255,15 @@ impl Store {
         let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
         let created = volume.run(chunk, move || {
             let files = Files::create(on, place, header, chunk_size, reservation, metrics)?;
-            Ok(Box::new(Held { files, _claim: claim }))
+            let claim = attempt.0.take().ok_or(Error::OutOfUse(chunk))?;
+            Ok(Box::new(Held { files, claim }))
         });
         match created.await {
             Ok(held) => {
                 let store = Arc::clone(self);
                 Ok(Writer { held: Some(held), store, volume, slot, chunk, generation })
             }
-            Err(error) => {
-                {
-                    let mut index = self.index();
-                    if index.get(chunk).is_some_and(|replica| replica.generation == generation) {
-                        let removed = index.remove(chunk);
-                        self.push(removed.and_then(|replica| replica.record(chunk)), true);
-                    }
-                }
-                Err(self.examine(chunk, generation, &volume, error).await)
-            }
+            Err(error) => Err(self.examine(chunk, generation, &volume, error).await),
         }
     }
 
@@ -258,30 +312,40 @@ impl Store {
         let chunk = claim.chunk;
         let slot = Arc::clone(&claim.slot);
         let volume = Arc::clone(self.volume(replica.volume));
+        if volume.health() == VolumeHealth::Suspect {
+            return Err(Error::Silent(volume.path.clone()));
+        }
         let more = stored_bytes(chunk_size).saturating_sub(stored_bytes(replica.length));
         let reservation = Reservation::take(&volume, more).ok_or(Error::NoSpace(more))?;
         let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
         let old = (replica.place, replica.generation);
         let opened = volume.run(chunk, move || {
             let files = Files::reopen(on, chunk, old, generation, progress, reservation, metrics)?;
-            Ok(Box::new(Held { files, _claim: claim }))
+            let tail = files.readable().tail;
+            let reopened = claim.note(|index| {
+                let reopened = index.change(chunk, |replica| {
+                    replica.generation = generation;
+                    replica.state = State::Rbw;
+                    replica.place = Place::Rbw;
+                    replica.verified = None;
+                });
+                index.open_mut(chunk).tail = tail;
+                claim.store.push(reopened.and_then(|replica| replica.record(chunk)), false);
+            });
+            reopened.ok_or(Error::OutOfUse(chunk))?;
+            Ok(Box::new(Held { files, claim }))
         });
         let held = match opened.await {
             Ok(held) => held,
             Err(error) => return Err(self.examine(chunk, replica.generation, &volume, error).await),
         };
-        {
-            let mut index = self.index();
-            let entry = index.get_mut(chunk).ok_or(Error::OutOfUse(chunk))?;
-            entry.generation = generation;
-            entry.state = State::Rbw;
-            entry.place = Place::Rbw;
-            entry.verified = None;
-            let record = entry.record(chunk);
-            index.open_mut(chunk).tail = held.files.readable().tail;
-            self.push(record, false);
-        }
         Ok(Writer { held: Some(held), store: Arc::clone(self), volume, slot, chunk, generation })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -291,15 +355,16 @@ impl Writer {
         self.slot.stop.clone()
     }
 
-    /// Runs `job` with the open files on the volume's threads.
+    /// Runs `job` with the open files on the volume's threads. It notes by the claim what it changed: nobody may be waiting
+    /// for it by then.
     async fn with<T, F>(&mut self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Files) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&mut Files, &Claim) -> Result<T, Error> + Send + 'static,
     {
         let mut held = self.held.take().ok_or(Error::OutOfUse(self.chunk))?;
         let done = self.volume.run(self.chunk, move || {
-            let result = job(&mut held.files);
+            let result = job(&mut held.files, &held.claim);
             Ok((held, result))
         });
         let (held, result) = done.await?;
@@ -312,89 +377,83 @@ impl Writer {
 
     /// Writes packets in order up to the first that fails. Answers how many were written, and the error.
     pub(crate) async fn write(&mut self, packets: Vec<Packet>, sync: bool) -> (usize, Result<(), Error>) {
-        let written = self.with(move |files| {
-            let mut done = 0;
+        let written = self.with(move |files, claim| {
+            let (mut done, mut result) = (0, Ok(()));
             for packet in &packets {
-                if let Err(error) = files.write(packet, sync) {
-                    return Ok((done, Err(error), files.readable()));
+                result = files.write(packet, sync);
+                if result.is_err() {
+                    break;
                 }
                 done += 1;
             }
-            Ok((done, Ok(()), files.readable()))
+            claim.publish(files.readable())?;
+            Ok((done, result))
         });
         match written.await {
-            Ok((done, result, readable)) => {
-                self.publish(readable);
-                match result {
-                    Ok(()) => (done, Ok(())),
-                    Err(error) => {
-                        let examined =
-                            self.store.examine(self.chunk, self.generation, &self.volume, error).await;
-                        (done, Err(examined))
-                    }
-                }
+            Ok((done, Ok(()))) => (done, Ok(())),
+            Ok((done, Err(error))) => {
+                let examined = self.store.examine(self.chunk, self.generation, &self.volume, error).await;
+                (done, Err(examined))
             }
             Err(error) => (0, Err(error)),
         }
     }
 
-    /// Lets readers see what is written.
-    fn publish(&self, readable: Readable) {
-        let mut index = self.store.index();
-        if let Some(replica) = index.get_mut(self.chunk) {
-            replica.length = readable.length;
-            index.open_mut(self.chunk).tail = readable.tail;
-        }
-    }
-
     /// Cuts the replica to `length` bytes.
     pub(super) async fn cut(&mut self, length: u64) -> Result<(), Error> {
-        let readable = self.with(move |files| files.cut(length).map(|()| files.readable())).await?;
-        self.publish(readable);
-        Ok(())
+        let cut = move |files: &mut Files, claim: &Claim| {
+            files.cut(length)?;
+            claim.publish(files.readable())
+        };
+        self.with(cut).await
     }
 
     /// Completes the replica, reports it, and waits (within limits) until the NameNodes know.
     pub(crate) async fn finalize(&mut self, sync: bool) -> Result<(), Error> {
-        self.with(move |files| files.finalize(sync)).await?;
-        self.settle(State::Finalized, Place::Current).await
+        let finalized = self.with(move |files, claim| {
+            files.finalize(sync)?;
+            claim.settle(State::Finalized, Place::Current)
+        });
+        let told = finalized.await?;
+        self.told(told).await;
+        Ok(())
     }
 
     /// Completes a copy that stays open for its writer to come.
     pub(crate) async fn keep_open(&mut self, sync: bool) -> Result<(), Error> {
-        self.with(move |files| files.keep_open(sync)).await?;
-        self.settle(State::Rbw, Place::Rbw).await
+        let kept = self.with(move |files, claim| {
+            files.keep_open(sync)?;
+            claim.settle(State::Rbw, Place::Rbw)
+        });
+        let told = kept.await?;
+        self.told(told).await;
+        Ok(())
     }
 
-    async fn settle(&mut self, state: State, place: Place) -> Result<(), Error> {
-        let held = self.held.take();
-        let told = {
-            let mut index = self.store.index();
-            let entry = index.get_mut(self.chunk).ok_or(Error::OutOfUse(self.chunk))?;
-            entry.state = state;
-            entry.place = place;
-            let record = entry.record(self.chunk);
-            if state == State::Finalized {
-                index.close(self.chunk);
-            }
-            record.map(|replica| self.store.reports.push_awaited(Change { replica, deleted: false }))
-        };
+    /// Closes the files, and then others may have the replica.
+    fn let_go(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.volume.pool.drop_later(held);
+        }
+    }
+
+    async fn told(&mut self, told: Option<Told>) {
         // Whoever waits for this replica need not wait for the NameNode too.
-        drop(held);
+        self.let_go();
         if let Some(told) = told
             && !told.wait(REPORT_LIMIT).await
         {
             tracing::warn!(chunk = %self.chunk, "no NameNode took the report of the replica in time");
         }
-        Ok(())
     }
 
     /// Removes a replica that is worth nothing: empty, or an incomplete copy.
     pub(crate) async fn remove(mut self) -> Result<(), Error> {
-        self.with(|files| files.remove()).await?;
-        let mut index = self.store.index();
-        let removed = index.remove(self.chunk);
-        self.store.push(removed.and_then(|replica| replica.record(self.chunk)), true);
-        Ok(())
+        let remove = |files: &mut Files, claim: &Claim| {
+            files.remove()?;
+            claim.forget();
+            Ok(())
+        };
+        self.with(remove).await
     }
 }

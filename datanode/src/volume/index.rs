@@ -1,6 +1,7 @@
 //! What is known of every replica of the node. Plain state: no I/O, no clock; the store locks it for moments.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -88,6 +89,9 @@ pub(crate) struct Open {
     pub(crate) promised: GenStamp,
 }
 
+/// The scrubber's order: what was never verified comes first, of that the newest; then what was verified longest ago.
+type Rank = (Option<u32>, Reverse<GenStamp>, ChunkId);
+
 /// All replicas of the node, at most one of each chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -95,13 +99,17 @@ pub(crate) struct Index {
     open: HashMap<ChunkId, Open>,
     /// Number of replicas on each volume.
     counts: HashMap<u16, u64>,
+    /// The finalized ones, as the scrubber takes them.
+    ranks: BTreeSet<Rank>,
+    /// How many of these were verified since the process started.
+    verified: u64,
     /// Replicas that are to be deleted, and the term of the leader who ordered it. An order is for the replica that
     /// was there when it came, never for one that came since.
     orders: HashMap<ChunkId, (GenStamp, u64)>,
     /// How many replicas have come so far.
     births: u64,
-    /// Chunks whose replica's files are just being removed: under the same names nothing may come meanwhile.
-    leaving: HashSet<ChunkId>,
+    /// Replicas whose files are just being removed: under the same names nothing may come meanwhile.
+    leaving: HashMap<ChunkId, Replica>,
 }
 
 impl Index {
@@ -110,9 +118,28 @@ impl Index {
         self.replicas.get(&chunk)
     }
 
-    /// The replica of a chunk, to be changed.
-    pub(crate) fn get_mut(&mut self, chunk: ChunkId) -> Option<&mut Replica> {
-        self.replicas.get_mut(&chunk)
+    /// Changes the replica of a chunk, and answers with what it is then; `None` if there is none.
+    pub(crate) fn change(&mut self, chunk: ChunkId, change: impl FnOnce(&mut Replica)) -> Option<Replica> {
+        let replica = self.replicas.get_mut(&chunk)?;
+        let before = *replica;
+        change(replica);
+        let after = *replica;
+        self.unrank(chunk, &before);
+        self.rank(chunk, &after);
+        Some(after)
+    }
+
+    fn rank(&mut self, chunk: ChunkId, replica: &Replica) {
+        if replica.state == State::Finalized {
+            self.ranks.insert((replica.verified, Reverse(replica.generation), chunk));
+            self.verified += u64::from(replica.verified.is_some());
+        }
+    }
+
+    fn unrank(&mut self, chunk: ChunkId, replica: &Replica) {
+        if self.ranks.remove(&(replica.verified, Reverse(replica.generation), chunk)) {
+            self.verified -= u64::from(replica.verified.is_some());
+        }
     }
 
     /// How many replicas have come so far: whoever decides anything knows of these at most.
@@ -147,18 +174,29 @@ impl Index {
 
     /// Whether the files of a replica of this chunk are being removed.
     pub(crate) fn is_leaving(&self, chunk: ChunkId) -> bool {
-        self.leaving.contains(&chunk)
+        self.leaving.contains_key(&chunk)
     }
 
     /// Removes a replica whose files are about to be removed.
     pub(crate) fn leave(&mut self, chunk: ChunkId) {
-        self.remove(chunk);
-        self.leaving.insert(chunk);
+        if let Some(replica) = self.remove(chunk) {
+            self.leaving.insert(chunk, replica);
+        }
     }
 
-    /// Its files are removed, or can't be.
-    pub(crate) fn left(&mut self, chunk: ChunkId) {
-        self.leaving.remove(&chunk);
+    /// The files of this replica are removed, or can't be. Answers whether that was still waited for: not if its volume
+    /// failed meanwhile.
+    pub(crate) fn left(&mut self, chunk: ChunkId, birth: u64) -> bool {
+        let waited = self.leaving.get(&chunk).is_some_and(|replica| replica.birth == birth);
+        if waited {
+            self.leaving.remove(&chunk);
+        }
+        waited
+    }
+
+    /// Forgets the replicas whose files are just being removed from this volume, which has failed.
+    pub(crate) fn forget_leaving(&mut self, volume: u16) -> Vec<(ChunkId, Replica)> {
+        self.leaving.extract_if(|_, replica| replica.volume == volume).collect()
     }
 
     /// Adds or replaces a replica.
@@ -169,7 +207,9 @@ impl Index {
         *self.counts.entry(replica.volume).or_default() += 1;
         if let Some(old) = self.replicas.insert(chunk, replica) {
             self.uncount(old.volume);
+            self.unrank(chunk, &old);
         }
+        self.rank(chunk, &replica);
     }
 
     fn uncount(&mut self, volume: u16) {
@@ -190,6 +230,7 @@ impl Index {
         let removed = self.replicas.remove(&chunk);
         if let Some(replica) = &removed {
             self.uncount(replica.volume);
+            self.unrank(chunk, replica);
         }
         removed
     }
@@ -216,42 +257,53 @@ impl Index {
         replicas.filter_map(|(chunk, replica)| replica.record(*chunk)).take(limit).collect()
     }
 
-    /// The chunks that `volume` holds.
-    pub(crate) fn on_volume(&self, volume: u16) -> Vec<ChunkId> {
-        self.replicas
-            .iter()
-            .filter(|(_, replica)| replica.volume == volume)
-            .map(|(chunk, _)| *chunk)
-            .collect()
+    /// Removes and answers those replicas of `volume` that are among the next `limit` of all after `after`, and where to
+    /// go on; nowhere if there are no more. A volume has millions: whoever takes them out lets others in between.
+    pub(crate) fn take_out(
+        &mut self,
+        volume: u16,
+        after: Option<ChunkId>,
+        limit: usize,
+    ) -> (Vec<TakenOut>, Option<ChunkId>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.replicas.range((from, Bound::Unbounded)).take(limit);
+        let next: Vec<(ChunkId, u16)> = next.map(|(chunk, replica)| (*chunk, replica.volume)).collect();
+        let last = next.last().map(|(chunk, _)| *chunk).filter(|_| next.len() == limit);
+        let here = next.into_iter().filter(|(_, on)| *on == volume).map(|(chunk, _)| chunk);
+        let taken = here.filter_map(|chunk| {
+            let writer = self.open.get(&chunk).and_then(|open| open.writer.clone());
+            self.remove(chunk).map(|replica| TakenOut { chunk, replica, writer })
+        });
+        (taken.collect(), last)
     }
 
     /// The replicas whose checksums should be looked at next, at most `limit`: of those never looked at the newest
     /// first (they had the least time to prove themselves), then those last looked at before `due`, longest ago first.
     pub(crate) fn due_for_verification(&self, due: u32, limit: usize) -> Vec<(ChunkId, GenStamp)> {
-        let waits = |replica: &&Replica| {
-            replica.state == State::Finalized && replica.verified.is_none_or(|at| at < due)
-        };
-        let ranks = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| waits(replica))
-            .map(|(chunk, replica)| (replica.verified, std::cmp::Reverse(replica.generation), *chunk));
-        let mut ranks: Vec<_> = ranks.collect();
-        if ranks.len() > limit {
-            ranks.select_nth_unstable(limit);
-            ranks.truncate(limit);
-        }
-        ranks.sort_unstable();
-        ranks.into_iter().map(|(_, generation, chunk)| (chunk, generation.0)).collect()
+        due_among(self.ranks.iter(), due, limit)
     }
 
     /// How many finalized replicas there are, and how many of them were verified since the process started.
     pub(crate) fn verified_count(&self) -> (u64, u64) {
-        let finalized = self.replicas.values().filter(|replica| replica.state == State::Finalized);
-        finalized.fold((0, 0), |(all, verified), replica| {
-            (all + 1, verified + u64::from(replica.verified.is_some()))
-        })
+        (self.ranks.len() as u64, self.verified)
     }
+}
+
+/// A replica that [`Index::take_out`] removed.
+#[derive(Debug)]
+pub(crate) struct TakenOut {
+    /// The chunk.
+    pub(crate) chunk: ChunkId,
+    /// What it was.
+    pub(crate) replica: Replica,
+    /// Who was writing it.
+    pub(crate) writer: Option<Arc<Slot>>,
+}
+
+/// The first `limit` of these ranks that are due. Takes no more of them than it answers, and one.
+fn due_among<'a>(ranks: impl Iterator<Item = &'a Rank>, due: u32, limit: usize) -> Vec<(ChunkId, GenStamp)> {
+    let waiting = ranks.take_while(|(verified, ..)| verified.is_none_or(|at| at < due));
+    waiting.take(limit).map(|(_, Reverse(generation), chunk)| (*chunk, *generation)).collect()
 }
 
 #[cfg(test)]
@@ -299,7 +351,8 @@ mod tests {
         assert!(index.order_deletion(chunk, GenStamp(1), of(6, 1)));
         index.leave(chunk);
         assert!(index.is_leaving(chunk));
-        index.left(chunk);
+        assert!(!index.left(chunk, 9), "another one's files");
+        assert!(index.left(chunk, 1));
         assert!(!index.is_leaving(chunk));
         index.insert(chunk, replica(1, State::Finalized, None));
         assert_eq!(index.take_order(chunk), None, "it was copied back");
@@ -323,5 +376,55 @@ mod tests {
         assert_eq!(order(100, 3), [3, 2, 6]);
         assert_eq!(order(45, 10), [3, 2, 6]);
         assert_eq!(index.verified_count(), (4, 2));
+        // Whatever changes a replica changes its place in the order.
+        index.change(ChunkId(3), |replica| replica.verified = Some(60));
+        index.change(ChunkId(2), |replica| replica.state = State::Corrupt);
+        index.change(ChunkId(4), |replica| replica.state = State::Finalized);
+        index.remove(ChunkId(6));
+        index.insert(ChunkId(1), replica(20, State::Finalized, None));
+        let order = |due, limit| -> Vec<u64> {
+            index.due_for_verification(due, limit).iter().map(|(chunk, _)| chunk.0).collect()
+        };
+        assert_eq!(order(100, 10), [1, 4, 3]);
+        assert_eq!(index.verified_count(), (3, 1));
+    }
+
+    #[test]
+    fn looking_for_work_costs_what_it_finds_whatever_there_is() {
+        let mut index = Index::default();
+        for chunk in 0..50_000 {
+            index.insert(ChunkId(chunk), replica(chunk, State::Finalized, Some(1_000 + chunk as u32 % 7)));
+        }
+        for (due, limit, found) in [(0, 256, 0), (1_001, 256, 256), (1_001, usize::MAX, 7_143)] {
+            let mut visited = 0;
+            let ranks = index.ranks.iter().inspect(|_| visited += 1);
+            let chunks = due_among(ranks, due, limit);
+            assert_eq!(chunks, index.due_for_verification(due, limit));
+            assert_eq!(chunks.len(), found);
+            assert!(visited <= found + 1, "{visited} entries were looked at for {found}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_taken_out_some_at_a_time() {
+        let mut index = Index::default();
+        for chunk in 0..10 {
+            let volume = u16::from(chunk % 3 == 0);
+            index.insert(ChunkId(chunk), Replica { volume, ..replica(1, State::Finalized, None) });
+        }
+        index.open_mut(ChunkId(9)).writer = Some(Arc::default());
+        let (mut taken, mut after) = (Vec::new(), None);
+        for looks in 1.. {
+            let (some, next) = index.take_out(1, after, 4);
+            assert!(some.len() <= 4);
+            taken.extend(some.iter().map(|one| (one.chunk.0, one.writer.is_some())));
+            after = next;
+            if after.is_none() {
+                assert_eq!(looks, 3);
+                break;
+            }
+        }
+        assert_eq!(taken, [(0, false), (3, false), (6, false), (9, true)]);
+        assert_eq!((index.count(0), index.count(1), index.verified_count()), (6, 0, (6, 0)));
     }
 }

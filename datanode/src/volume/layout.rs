@@ -5,18 +5,26 @@
 //! <volume>/addresses.json   first volume only: where the running process listens
 //! <volume>/dfs/             appears complete, by one rename of <volume>/.dfs.tmp-<random>
 //! <volume>/dfs/VERSION      one line of JSON, then the CRC32C of that line in hexadecimal
+//! <volume>/dfs/SIBLINGS     the same: which volumes the node has, and where
+//! <volume>/dfs/reserve      room that is given up when the disk is full and something has to be moved or removed
 //! <volume>/dfs/current/xx/  finalized replicas, by the last byte of the chunk id
 //! <volume>/dfs/rbw/         replicas being written
 //! <volume>/dfs/tmp/         copies coming in; emptied at start
 //! ```
+//!
+//! All paths lead through the open descriptor of the volume's directory (`/proc/self/fd`). So what is mounted over it, or
+//! put in its place, while a process uses it is never written into.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dfs_types::checksum::crc32c;
 use dfs_types::{ChunkId, ClusterId, NodeId, VolumeId};
 use rustix::fs::FlockOperation;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The format this version of the software writes and reads.
@@ -27,8 +35,12 @@ const VERSION: &str = "VERSION";
 const CURRENT: &str = "current";
 const RBW: &str = "rbw";
 const TMP: &str = "tmp";
+const SIBLINGS: &str = "SIBLINGS";
+const RESERVE: &str = "reserve";
 /// Longest VERSION file that is read, in bytes.
 const MAX_VERSION_BYTES: u64 = 4_096;
+/// The same for SIBLINGS: thousands of volumes.
+const MAX_SIBLINGS_BYTES: u64 = 1 << 20;
 
 /// Whose volume a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +62,17 @@ impl Identity {
     }
 }
 
+/// One of a node's volumes, as the others remember it: so that a directory whose disk is not mounted, or was emptied, is
+/// not taken for a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sibling {
+    /// The volume.
+    pub(crate) volume_id: VolumeId,
+    /// Its directory, as configured.
+    pub(crate) path: PathBuf,
+}
+
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -68,11 +91,13 @@ pub(crate) enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The VERSION file is not one.
-    #[error("volume {path}: {path}/dfs/VERSION is damaged ({why}): restore it or choose another --volume")]
+    /// The VERSION file, or another one, is not what it should be.
+    #[error("volume {path}: {path}/dfs/{file} is damaged ({why}): restore it or choose another --volume")]
     Damaged {
         /// The volume.
         path: PathBuf,
+        /// The file.
+        file: &'static str,
         /// What is wrong with it.
         why: String,
     },
@@ -100,10 +125,23 @@ pub(crate) enum Error {
     },
 }
 
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } => source,
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
 /// A directory that no other process uses.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    /// Leads to the directory itself, whatever is at `path` by now.
+    anchor: PathBuf,
+    /// Its device and inode.
+    place: (u64, u64),
     /// The directory itself; its lock goes when this is closed.
     _lock: File,
 }
@@ -119,7 +157,29 @@ impl Directory {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(path.to_owned())),
             Err(error) => return Err(failed("lock the directory")(error.into())),
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let anchor = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
+        let place = lock.metadata().map(device_and_inode).map_err(failed("look at the directory"))?;
+        let through =
+            fs::metadata(&anchor).map(device_and_inode).map_err(failed("reach it through /proc/self/fd"))?;
+        if through != place {
+            let source = io::Error::other("/proc is not that of this process");
+            return Err(failed("reach it through /proc/self/fd")(source));
+        }
+        Ok(Self { path: path.to_owned(), anchor, place, _lock: lock })
+    }
+
+    /// Checks that the directory is still where it was found. Fails if it is gone, or another one is in its place.
+    pub(crate) fn check_place(&self) -> io::Result<()> {
+        if device_and_inode(fs::metadata(&self.path)?) == self.place {
+            Ok(())
+        } else {
+            Err(io::Error::other("another directory is in its place"))
+        }
+    }
+
+    /// The number of the device that its file system is on, as this machine counts them.
+    pub(crate) fn device(&self) -> u64 {
+        self.place.0
     }
 
     /// The volume's directory.
@@ -128,7 +188,7 @@ impl Directory {
     }
 
     fn root(&self) -> PathBuf {
-        self.path.join(ROOT)
+        self.anchor.join(ROOT)
     }
 
     fn failed(&self, what: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -136,43 +196,74 @@ impl Directory {
         move |source| Error::Io { what, path, source }
     }
 
-    /// Reads whose volume this is; `None` if it is not formatted.
-    pub(crate) fn identity(&self) -> Result<Option<Identity>, Error> {
-        let file = self.root().join(VERSION);
-        if !self.root().try_exists().map_err(self.failed("look for the dfs directory"))? {
-            return Ok(None);
-        }
-        let size = fs::metadata(&file).map_err(self.failed("open dfs/VERSION"))?.len();
-        let damaged = |why: String| Error::Damaged { path: self.path.clone(), why };
-        if size > MAX_VERSION_BYTES {
+    /// Reads a line of JSON that is followed by its checksum.
+    fn read<T: DeserializeOwned>(&self, name: &'static str, limit: u64) -> Result<T, Error> {
+        let file = self.root().join(name);
+        let (open, read) = match name {
+            VERSION => ("open dfs/VERSION", "read dfs/VERSION"),
+            _ => ("open dfs/SIBLINGS", "read dfs/SIBLINGS"),
+        };
+        let size = fs::metadata(&file).map_err(self.failed(open))?.len();
+        let damaged = |why: String| Error::Damaged { path: self.path.clone(), file: name, why };
+        if size > limit {
             return Err(damaged(format!("it has {size} bytes")));
         }
-        let bytes = fs::read(&file).map_err(self.failed("read dfs/VERSION"))?;
+        let bytes = fs::read(&file).map_err(self.failed(read))?;
         let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
         let (json, sum) =
             text.trim_end().split_once('\n').ok_or_else(|| damaged("it is cut off".to_owned()))?;
         if sum != format!("{:08x}", crc32c(json.as_bytes())) {
             return Err(damaged("its checksum does not match".to_owned()));
         }
-        let identity: Identity = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_str(json).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Reads whose volume this is; `None` if it is not formatted.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, Error> {
+        if !self.root().try_exists().map_err(self.failed("look for the dfs directory"))? {
+            return Ok(None);
+        }
+        let identity: Identity = self.read(VERSION, MAX_VERSION_BYTES)?;
         if identity.format_version != FORMAT_VERSION {
             return Err(Error::Format { path: self.path.clone(), found: identity.format_version });
         }
         Ok(Some(identity))
     }
 
+    /// The volumes that the node had when this was last written; none if it never was.
+    pub(crate) fn siblings(&self) -> Result<Vec<Sibling>, Error> {
+        let file = self.root().join(SIBLINGS);
+        if !file.try_exists().map_err(self.failed("look for dfs/SIBLINGS"))? {
+            return Ok(Vec::new());
+        }
+        self.read(SIBLINGS, MAX_SIBLINGS_BYTES)
+    }
+
+    /// Remembers which volumes the node has.
+    pub(crate) fn remember(&self, siblings: &[Sibling]) -> io::Result<()> {
+        let root = self.root();
+        let (temporary, file) = (root.join(TMP).join(SIBLINGS), root.join(SIBLINGS));
+        let written = write_checked(&temporary, &siblings).and_then(|()| fs::rename(&temporary, &file));
+        if let Err(error) = written {
+            // Half a file among the copies is removed at the next start too.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        sync_directory(&root)
+    }
+
     /// Makes this directory a volume. Whatever an interrupted earlier attempt left is removed.
     pub(crate) fn format(&self, identity: Identity) -> Result<(), Error> {
-        for entry in fs::read_dir(&self.path).map_err(self.failed("list the directory"))? {
+        for entry in fs::read_dir(&self.anchor).map_err(self.failed("list the directory"))? {
             let entry = entry.map_err(self.failed("list the directory"))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 fs::remove_dir_all(entry.path()).map_err(self.failed("remove a half-formatted directory"))?;
             }
         }
-        let temporary = self.path.join(format!("{TEMPORARY}{}", identity.volume_id));
+        let temporary = self.anchor.join(format!("{TEMPORARY}{}", identity.volume_id));
         fill(&temporary, identity).map_err(self.failed("format"))?;
         fs::rename(&temporary, self.root()).map_err(self.failed("put the formatted directory in place"))?;
-        sync_directory(&self.path).map_err(self.failed("sync the directory"))
+        sync_directory(&self.anchor).map_err(self.failed("sync the directory"))
     }
 }
 
@@ -186,11 +277,21 @@ fn fill(root: &Path, identity: Identity) -> io::Result<()> {
         fs::create_dir(current.join(format!("{byte:02x}")))?;
     }
     sync_directory(&current)?;
-    let json = serde_json::to_string(&identity).map_err(io::Error::other)?;
-    let mut file = File::create_new(root.join(VERSION))?;
-    write!(file, "{json}\n{:08x}\n", crc32c(json.as_bytes()))?;
-    file.sync_all()?;
+    write_checked(&root.join(VERSION), &identity)?;
     sync_directory(root)
+}
+
+/// Writes a line of JSON and its checksum, durably but for the name.
+fn write_checked(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_string(value).map_err(io::Error::other)?;
+    let mut file = File::create(path)?;
+    write!(file, "{json}\n{:08x}\n", crc32c(json.as_bytes()))?;
+    file.sync_all()
+}
+
+/// Device and inode.
+fn device_and_inode(metadata: fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Makes the names in a directory durable.
@@ -209,6 +310,11 @@ pub(crate) enum Place {
     Tmp,
 }
 
+/// The room that a volume's directory has set aside, if it has: for those who need it before the volume is in use.
+pub(crate) fn reserve_of(directory: &Path) -> PathBuf {
+    directory.join(ROOT).join(RESERVE)
+}
+
 /// Paths below a formatted volume.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
@@ -221,9 +327,9 @@ impl Paths {
         Self { root: directory.root() }
     }
 
-    /// The file by which a volume is recognised.
-    pub(crate) fn version(&self) -> PathBuf {
-        self.root.join(VERSION)
+    /// Room that is given up when it is needed.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join(RESERVE)
     }
 
     /// A file name for trying whether the volume can be written.

@@ -1,5 +1,6 @@
 //! One directory that holds replicas: its space, its health, its threads.
 
+pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod reader;
@@ -11,14 +12,31 @@ pub(crate) mod writer;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use dfs_types::{ChunkId, ErrorCode, FsError, GenStamp, VolumeId};
+use dfs_types::{ChunkId, ErrorCode, FileSystemId, FsError, GenStamp, VolumeHealth, VolumeId};
+use rustix::fs::FallocateFlags;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
 
-use crate::disk_pool::{DiskPool, Stopped};
-use layout::{Directory, Identity, Paths, Place};
+use crate::disk_pool::DiskPool;
+use health::{NoAnswer, Patience};
+use layout::{Directory, Identity, Paths, Place, Sibling};
 use replica_file::{DATA_SUFFIX, SUMS_SUFFIX, stem};
 use space::{Space, default_reserve};
+
+/// Bytes that are kept for moving and removing replicas when the disk is full: some blocks for directories.
+const RESERVE_BYTES: u64 = 1 << 20;
+/// The reserve is made when this much is free.
+const RESERVE_FROM: u64 = 8 * RESERVE_BYTES;
+/// How often the disk is written and synced, whether or not anybody else does: a disk that is only looked at answers from
+/// memory, also when it is gone.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long a read may take while the disk is suspect: another replica is quicker.
+const SUSPECT_READ: Duration = Duration::from_millis(500);
 
 /// Why something cannot be done with a replica.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +128,9 @@ pub(crate) enum Error {
     /// The volume was taken out or the process stops.
     #[error("the volume of chunk {0} is out of use: read or write another replica")]
     OutOfUse(ChunkId),
+    /// The disk takes too long; what was to be done may still be done.
+    #[error("the disk of volume {} does not answer: read or write another replica", .0.display())]
+    Silent(PathBuf),
 }
 
 impl From<Error> for FsError {
@@ -123,7 +144,7 @@ impl From<Error> for FsError {
             Error::BadPacket { .. } => ErrorCode::InvalidArgument,
             Error::Held(_) => ErrorCode::Busy,
             Error::Io { .. } => ErrorCode::Io,
-            Error::OutOfUse(_) => ErrorCode::Unavailable,
+            Error::OutOfUse(_) | Error::Silent(_) => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -140,26 +161,6 @@ pub(crate) struct ReplicaPaths {
     pub(crate) directory: PathBuf,
 }
 
-impl ReplicaPaths {
-    /// Moves both files to `to`. The checksums go first: a data file never stands alone among the finalized ones.
-    pub(crate) fn rename(&self, to: &Self) -> io::Result<()> {
-        fs::rename(&self.sums, &to.sums)?;
-        fs::rename(&self.data, &to.data)
-    }
-
-    /// Removes both files; those that are gone already are no error. Data goes first, so that what an interruption
-    /// leaves is a checksum file alone, which the scan at start removes.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        for file in [&self.data, &self.sums] {
-            match fs::remove_file(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A formatted, locked volume in use.
 #[derive(Debug)]
 pub(crate) struct Volume {
@@ -167,12 +168,20 @@ pub(crate) struct Volume {
     pub(crate) id: VolumeId,
     /// Its directory, as configured.
     pub(crate) path: PathBuf,
+    /// The file system it is on.
+    pub(crate) file_system: FileSystemId,
     /// Its threads.
     pub(crate) pool: DiskPool,
+    patience: Patience,
     paths: Paths,
-    space: Mutex<Space>,
+    /// Shared by the volumes of one file system.
+    space: Arc<Mutex<Space>>,
+    /// Bytes of replicas with their checksums.
+    used: AtomicU64,
     failure: OnceLock<String>,
-    _directory: Directory,
+    probed: Mutex<Instant>,
+    directory: Arc<Directory>,
+    identity: Identity,
 }
 
 /// What the file system says: bytes in all, and free for this process.
@@ -181,35 +190,86 @@ fn file_system(path: &Path) -> io::Result<(u64, u64)> {
     Ok((status.f_blocks.saturating_mul(status.f_frsize), status.f_bavail.saturating_mul(status.f_frsize)))
 }
 
-impl Volume {
-    /// Takes a formatted directory into use. `reserve` bytes are left free; by default a share of the capacity.
-    pub(crate) fn open(
-        directory: Directory,
-        identity: Identity,
-        reserve: Option<u64>,
-        threads: usize,
-    ) -> io::Result<Self> {
+/// A directory that is to become a volume in use: what its disk has to be asked for.
+#[derive(Debug)]
+pub(crate) struct Formatted {
+    directory: Directory,
+    identity: Identity,
+    capacity: u64,
+    free: u64,
+    machine: Uuid,
+}
+
+impl Formatted {
+    /// Looks at a formatted directory. Blocks.
+    pub(crate) fn look(directory: Directory, identity: Identity) -> io::Result<Self> {
         let (capacity, free) = file_system(directory.path())?;
+        // All that runs under one kernel has the same, whatever it believes to be its machine.
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let machine = Uuid::parse_str(boot.trim()).map_err(io::Error::other)?;
+        Ok(Self { directory, identity, capacity, free, machine })
+    }
+}
+
+/// The device as its number on this machine, and the machine as its kernel's start: no two of either are the same.
+fn file_system_id(machine: Uuid, device: u64) -> FileSystemId {
+    FileSystemId(Uuid::from_u128(machine.as_u128() ^ u128::from(device)))
+}
+
+impl Volume {
+    /// Takes a formatted directory into use, on the threads of `pool`. `reserve` bytes are left free; by default a share of
+    /// the capacity.
+    pub(crate) fn open(
+        formatted: Formatted,
+        reserve: Option<u64>,
+        pool: DiskPool,
+        patience: Patience,
+    ) -> Self {
+        let Formatted { directory, identity, capacity, free, machine } = formatted;
         let space = Space::new(capacity, free, reserve.unwrap_or_else(|| default_reserve(capacity)));
-        let pool = DiskPool::start("disk", threads)?;
-        Ok(Self {
+        Self {
             id: identity.volume_id,
             path: directory.path().to_owned(),
+            file_system: file_system_id(machine, directory.device()),
             pool,
+            patience,
             paths: Paths::new(&directory),
-            space: Mutex::new(space),
+            space: Arc::new(Mutex::new(space)),
+            used: AtomicU64::new(0),
             failure: OnceLock::new(),
-            _directory: directory,
-        })
+            probed: Mutex::new(Instant::now()),
+            directory: Arc::new(directory),
+            identity,
+        }
     }
 
-    /// A new volume in an empty directory.
+    /// A new volume in an empty directory, with one thread.
     #[cfg(test)]
     pub(crate) fn for_test(path: &Path) -> Self {
+        let patience =
+            Patience { suspect_after: Duration::from_secs(5), fail_after: Duration::from_secs(50) };
+        Self::patient_for_test(path, patience)
+    }
+
+    /// The same with another patience.
+    #[cfg(test)]
+    pub(crate) fn patient_for_test(path: &Path, patience: Patience) -> Self {
         let directory = Directory::lock(path).unwrap();
         let identity = Identity::new(dfs_types::ClusterId::random(), dfs_types::NodeId::random());
         directory.format(identity).unwrap();
-        Self::open(directory, identity, None, 1).unwrap()
+        let pool = DiskPool::start("disk", 1).unwrap();
+        Self::open(Formatted::look(directory, identity).unwrap(), Some(0), pool, patience)
+    }
+
+    /// Lets volumes of one file system share their account of bytes: what is free there is there once.
+    pub(crate) fn share_disks(volumes: &mut [Self]) {
+        for number in 1..volumes.len() {
+            let (before, [volume, ..]) = volumes.split_at_mut(number) else { continue };
+            let same = before.iter().find(|other| other.file_system == volume.file_system);
+            if let Some(other) = same {
+                volume.space = Arc::clone(&other.space);
+            }
+        }
     }
 
     /// Where the files of a replica are, or would be.
@@ -233,17 +293,65 @@ impl Volume {
         with(&mut self.space.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the file system how much is free, and whether the volume is still there. Blocks.
+    /// Bytes of its replicas.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of replicas were found.
+    pub(crate) fn found(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// `bytes` of a replica were removed or cut off.
+    pub(crate) fn removed(&self, bytes: u64) {
+        self.space(|space| space.removed(bytes));
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        // It always succeeds, as there is always a new value.
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Asks the file system how much is free, and whether the volume is still there and the same; now and then also
+    /// whether it can be written. Blocks.
     pub(crate) fn refresh(&self) -> io::Result<()> {
-        fs::metadata(self.paths.version())?;
+        self.check_identity()?;
         let (capacity, free) = file_system(&self.path)?;
         self.space(|space| space.refresh(capacity, free));
-        Ok(())
+        self.make_reserve(free);
+        let due = {
+            let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = probed.elapsed() >= PROBE_EVERY;
+            if due {
+                *probed = Instant::now();
+            }
+            due
+        };
+        if due { self.probe() } else { Ok(()) }
+    }
+
+    /// Checks that what is at the volume's path is this volume: nobody emptied it, or put another one there.
+    fn check_identity(&self) -> io::Result<()> {
+        #[cfg(feature = "seeded-bug")]
+        if crate::seeded::has(crate::seeded::Bug::TrustsPlace) {
+            return Ok(());
+        }
+        self.directory.check_place()?;
+        match self.directory.identity().map_err(io::Error::from)? {
+            Some(identity) if identity == self.identity => Ok(()),
+            Some(identity) => Err(io::Error::other(format!("it is volume {} now", identity.volume_id))),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "it was emptied: its directory dfs is gone")),
+        }
     }
 
     /// Tries whether the volume can be written and read. A full disk is no failure. Blocks.
     pub(crate) fn probe(&self) -> io::Result<()> {
-        fs::read(self.paths.version())?;
+        self.check_identity()?;
+        for (_, directory) in self.directories() {
+            fs::metadata(&directory).map_err(|error| {
+                let gone = directory.file_name().unwrap_or_default().to_string_lossy();
+                io::Error::new(error.kind(), format!("its directory {gone} cannot be reached: {error}"))
+            })?;
+        }
         let path = self.paths.probe();
         let written = File::create(&path).and_then(|mut file| {
             file.write_all(b"probe")?;
@@ -259,9 +367,77 @@ impl Volume {
         }
     }
 
+    /// Sets room aside, if there is enough and it is not there.
+    fn make_reserve(&self, free: u64) {
+        let path = self.paths.reserve();
+        if free < RESERVE_FROM || path.exists() {
+            return;
+        }
+        let made = File::create(&path).and_then(|mut file| {
+            let allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES);
+            if allocated.is_err() {
+                file.write_all(&vec![0; RESERVE_BYTES as usize])?;
+            }
+            file.sync_all()
+        });
+        if let Err(error) = made {
+            debug!(volume = %self.path.display(), %error, "no reserve could be made");
+            // Part of one is none.
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Gives up the room that was set aside. Answers whether there was any.
+    fn give_up_reserve(&self) -> bool {
+        let given = fs::remove_file(self.paths.reserve()).is_ok();
+        if given {
+            info!(volume = %self.path.display(), "the disk is full: its reserve is given up");
+        }
+        given
+    }
+
+    /// Does something that must also be possible on a full disk, if need be with the reserve.
+    pub(crate) fn with_room<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match work() {
+            Err(error) if is_full(&error) && self.give_up_reserve() => work(),
+            done => done,
+        }
+    }
+
+    /// Moves both files of a replica. The checksums go first: a data file never stands alone among the finalized ones.
+    pub(crate) fn rename(&self, from: &ReplicaPaths, to: &ReplicaPaths) -> io::Result<()> {
+        self.with_room(|| fs::rename(&from.sums, &to.sums))?;
+        self.with_room(|| fs::rename(&from.data, &to.data))
+    }
+
+    /// Removes both files of a replica; those that are gone already are no error. Data goes first, so that what an
+    /// interruption leaves is a checksum file alone, which the scan at start removes.
+    pub(crate) fn remove(&self, paths: &ReplicaPaths) -> io::Result<()> {
+        for file in [&paths.data, &paths.sums] {
+            match self.with_room(|| fs::remove_file(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// How its disk is.
+    pub(crate) fn health(&self) -> VolumeHealth {
+        if self.has_failed() {
+            return VolumeHealth::Failed;
+        }
+        self.patience.judge(self.pool.age(Instant::now()))
+    }
+
     /// Takes the volume out of use; answers whether it was in use before.
     pub(crate) fn fail(&self, why: String) -> bool {
         self.failure.set(why).is_ok()
+    }
+
+    /// Why it was taken out of use.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Whether it was taken out of use.
@@ -269,8 +445,16 @@ impl Volume {
         self.failure.get().is_some()
     }
 
-    /// Runs blocking work about `chunk` on the volume's threads, unless it was taken out of use.
-    pub(crate) async fn run<T, F>(self: &Arc<Self>, chunk: ChunkId, job: F) -> Result<T, Error>
+    fn unanswered(&self, chunk: ChunkId, why: NoAnswer) -> Error {
+        match why {
+            NoAnswer::Silent => Error::Silent(self.path.clone()),
+            NoAnswer::Stopped(_) => Error::OutOfUse(chunk),
+        }
+    }
+
+    /// Runs blocking work about `chunk` on the volume's threads, unless it was taken out of use. The caller waits until the
+    /// disk has failed at most. The work is done to its end in any case, and must itself note what it changed.
+    pub(crate) async fn run<T, F>(&self, chunk: ChunkId, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Error> + Send + 'static,
@@ -278,7 +462,79 @@ impl Volume {
         if self.has_failed() {
             return Err(Error::OutOfUse(chunk));
         }
-        self.pool.run(job).await.unwrap_or_else(|Stopped| Err(Error::OutOfUse(chunk)))
+        let done = self.patience.wait(&self.pool, VolumeHealth::Failed, self.pool.run(job)).await;
+        done.unwrap_or_else(|why| Err(self.unanswered(chunk, why)))
+    }
+
+    /// The same for work that changes nothing: the caller waits only as long as the disk answers, as there are other
+    /// replicas.
+    pub(crate) async fn ask<T, F>(&self, chunk: ChunkId, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Error> + Send + 'static,
+    {
+        let silent = || Err(Error::Silent(self.path.clone()));
+        match self.health() {
+            VolumeHealth::Failed => Err(Error::OutOfUse(chunk)),
+            VolumeHealth::Suspect if !self.pool.has_idle_thread() => silent(),
+            // One request that hangs, or syncs for long, need not be the end of the others.
+            VolumeHealth::Suspect => match timeout(SUSPECT_READ, self.pool.ask(job)).await {
+                Ok(done) => done.unwrap_or_else(|_| Err(Error::OutOfUse(chunk))),
+                Err(_) => silent(),
+            },
+            VolumeHealth::Healthy => {
+                let done = self.patience.wait(&self.pool, VolumeHealth::Suspect, self.pool.ask(job)).await;
+                done.unwrap_or_else(|why| Err(self.unanswered(chunk, why)))
+            }
+        }
+    }
+
+    /// Asks the disk something about the volume itself; `None`: it does not answer, or need not be asked any more.
+    pub(crate) async fn examine<T, F>(&self, job: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        if self.health() != VolumeHealth::Healthy {
+            return None;
+        }
+        self.patience.wait(&self.pool, VolumeHealth::Suspect, self.pool.ask(job)).await.ok()
+    }
+
+    /// Does something at start that takes long, like a scan, as long as the disk answers.
+    pub(crate) async fn begin<T, F>(&self, job: F) -> Result<T, NoAnswer>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.patience.wait_on(&self.pool, VolumeHealth::Failed, self.pool.run(job)).await
+    }
+
+    /// Notes on the disk which volumes the node has. Nothing depends on it now: on a disk that is full or does not answer it
+    /// is left for the next start.
+    pub(crate) async fn remember(&self, siblings: &[Sibling]) {
+        let (directory, all) = (Arc::clone(&self.directory), siblings.to_vec());
+        match self.examine(move || directory.remember(&all)).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                warn!(volume = %self.path.display(), %error, "the node's volumes are not noted");
+            }
+            None => {
+                warn!(volume = %self.path.display(), "the node's volumes are not noted: the disk is silent");
+            }
+        }
+    }
+
+    /// Ends the threads when what was submitted is done; not if the disk does not answer. Answers whether they have ended.
+    pub(crate) async fn close(&self) -> bool {
+        if self.health() != VolumeHealth::Healthy {
+            return false;
+        }
+        let closed = async {
+            self.pool.close().await;
+            Ok(())
+        };
+        self.patience.wait(&self.pool, VolumeHealth::Suspect, closed).await.is_ok()
     }
 
     /// The error for a system call that failed to read.
@@ -342,6 +598,7 @@ impl Reservation {
             space.release(promised);
             space.wrote(bytes);
         });
+        self.volume.used.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

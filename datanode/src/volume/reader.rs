@@ -14,6 +14,7 @@ use super::replica_file::{Header, read_up_to, sum_position};
 use super::writer::Readable;
 use super::{Error, ReplicaPaths, Volume};
 use crate::crc_combine;
+use crate::disk_pool::disk_answered;
 
 /// Bytes of checksums read at once when only they are read: those of 8 MiB of data.
 const SUMS_AT_ONCE: usize = 64 << 10;
@@ -42,9 +43,15 @@ pub(crate) struct Reader {
     /// What its header says.
     pub(crate) header: Header,
     readable: Readable,
-    data: File,
-    sums: File,
+    /// Data and checksums; absent only while this is dropped.
+    files: Option<(File, File)>,
     volume: Arc<Volume>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.volume.pool.drop_later(self.files.take());
+    }
 }
 
 impl Reader {
@@ -72,7 +79,11 @@ impl Reader {
         }
         // Doubles the kernel's read-ahead; without it reading is only slower.
         let _ = fadvise(&data, 0, None, Advice::Sequential);
-        Ok(Self { chunk, generation, finalized, header, readable, data, sums, volume })
+        Ok(Self { chunk, generation, finalized, header, readable, files: Some((data, sums)), volume })
+    }
+
+    fn files(&self) -> Result<&(File, File), Error> {
+        self.files.as_ref().ok_or(Error::OutOfUse(self.chunk))
     }
 
     /// The volume it is on.
@@ -88,7 +99,8 @@ impl Reader {
     /// Reads the bytes of `range`, which begins at a multiple of 512 and ends at one or at the readable length.
     pub(crate) fn read(&self, range: Range<u64>) -> Result<Piece, Error> {
         let size = (range.end - range.start) as usize;
-        let data = read_up_to(&self.data, range.start, size).map_err(self.volume.read_error("read data"))?;
+        let (data, _) = self.files()?;
+        let data = read_up_to(data, range.start, size).map_err(self.volume.read_error("read data"))?;
         let checksums = self.sums_of(&range)?;
         if data.len() < size {
             return Err(self.cut_off(range.start + data.len() as u64));
@@ -117,7 +129,8 @@ impl Reader {
     fn sums_of(&self, range: &Range<u64>) -> Result<Bytes, Error> {
         let size = checksum_length(range.end - range.start) as usize;
         let at = sum_position(self.header.size() as u64, range.start);
-        let sums = read_up_to(&self.sums, at, size).map_err(self.volume.read_error("read checksums"))?;
+        let (_, sums) = self.files()?;
+        let sums = read_up_to(sums, at, size).map_err(self.volume.read_error("read checksums"))?;
         if sums.len() < size {
             return Err(self.cut_off(range.start));
         }
@@ -150,6 +163,7 @@ impl Reader {
         let step = (SUMS_AT_ONCE / CHECKSUM_BYTES) as u64 * UNIT;
         while at < whole {
             let end = whole.min(at + step);
+            disk_answered();
             for sum in self.sums_of(&(at..end))?.as_chunks::<CHECKSUM_BYTES>().0 {
                 crc = crc_combine::append_unit(crc, u32::from_be_bytes(*sum));
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use dfs_types::checksum::{checksum_length, crc32c};
 use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE, MAX_PATH_BYTES};
@@ -13,7 +14,8 @@ use tracing::{info, warn};
 use super::index::State;
 use super::layout::Place;
 use super::replica_file::{DATA_SUFFIX, Header, SUMS_SUFFIX, parse_name, read_up_to, sum_position};
-use super::{ReplicaPaths, Volume, is_process_error};
+use super::{ReplicaPaths, Volume, is_full, is_process_error};
+use crate::disk_pool::disk_answered;
 
 /// Bytes of data read at once when a torn replica is checked; a multiple of 512.
 const CHECK_BYTES: usize = 1 << 20;
@@ -59,8 +61,9 @@ pub(crate) fn scan(volume: &Volume) -> io::Result<Vec<Found>> {
         let mut replicas = BTreeMap::<(ChunkId, GenStamp), Sizes>::new();
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
+            disk_answered();
             if place == Place::Tmp {
-                fs::remove_file(entry.path())?;
+                clear(volume, &entry.path())?;
                 continue;
             }
             let name = entry.file_name();
@@ -105,7 +108,8 @@ fn reunite(
         let here = volume.replica(place, chunk, generation);
         if let Some(sums) = lone_sums.remove(&chunk) {
             info!(%chunk, %generation, "a move of the replica was interrupted and is taken back");
-            fs::rename(volume.replica(sums.place, chunk, sums.generation).sums, &here.sums)?;
+            let ahead = volume.replica(sums.place, chunk, sums.generation).sums;
+            volume.with_room(|| fs::rename(&ahead, &here.sums))?;
             found.push(judge(volume, place, chunk, generation, size, sums.size)?);
         } else {
             warn!(%chunk, %generation, "the replica has no checksums");
@@ -114,9 +118,20 @@ fn reunite(
     }
     for Orphan { chunk, generation, place, .. } in lone_sums.into_values() {
         info!(%chunk, %generation, "checksums without data are removed");
-        fs::remove_file(volume.replica(place, chunk, generation).sums)?;
+        clear(volume, &volume.replica(place, chunk, generation).sums)?;
     }
     Ok(())
+}
+
+/// Removes what is worth nothing. What cannot be removed because the disk is full stays until the next start.
+fn clear(volume: &Volume, path: &Path) -> io::Result<()> {
+    match volume.with_room(|| fs::remove_file(path)) {
+        Err(error) if is_full(&error) => {
+            warn!(path = %path.display(), %error, "a useless file cannot be removed");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 fn judge(
@@ -130,16 +145,18 @@ fn judge(
     let (length, state) = match place {
         Place::Current if fits(data, sums) => (data, State::Finalized),
         Place::Current => (data, State::Corrupt),
-        Place::Rbw | Place::Tmp => match salvage(&volume.replica(place, chunk, generation), chunk, data) {
-            Ok(Some(length)) => (length, State::Rwr),
-            Ok(None) => (data, State::Corrupt),
-            Err(error) if is_process_error(&error) || concerns_volume(&error) => return Err(error),
-            // A bad sector costs its replica, not all the others.
-            Err(error) => {
-                warn!(%chunk, %generation, %error, "the replica cannot be read");
-                (data, State::Corrupt)
+        Place::Rbw | Place::Tmp => {
+            match salvage(volume, &volume.replica(place, chunk, generation), chunk, data) {
+                Ok(Some(length)) => (length, State::Rwr),
+                Ok(None) => (data, State::Corrupt),
+                Err(error) if is_process_error(&error) || concerns_volume(&error) => return Err(error),
+                // A bad sector costs its replica, not all the others.
+                Err(error) => {
+                    warn!(%chunk, %generation, %error, "the replica cannot be read");
+                    (data, State::Corrupt)
+                }
             }
-        },
+        }
     };
     if state == State::Corrupt {
         warn!(%chunk, %generation, data, sums, "the replica is damaged");
@@ -166,7 +183,7 @@ fn fits(data: u64, sums: u64) -> bool {
 
 /// Cuts a torn replica to the bytes that its checksums prove, and answers how many they are; `None` if not even its
 /// header is readable. Without a header nothing of it was ever synced: it has no bytes.
-fn salvage(paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option<u64>> {
+fn salvage(volume: &Volume, paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option<u64>> {
     let data = File::options().read(true).write(true).open(&paths.data)?;
     let sums = File::options().read(true).write(true).open(&paths.sums)?;
     let Ok(header) = Header::read(&sums)? else {
@@ -176,11 +193,18 @@ fn salvage(paths: &ReplicaPaths, chunk: ChunkId, size: u64) -> io::Result<Option
         return Ok(None);
     }
     let Proven { length, tail } = prove(&data, &sums, &header, size)?;
-    if let Some(sum) = tail {
-        sums.write_all_at(&sum, sum_position(header.size() as u64, length))?;
+    let trim = || {
+        if let Some(sum) = tail {
+            sums.write_all_at(&sum, sum_position(header.size() as u64, length))?;
+        }
+        data.set_len(length)?;
+        sums.set_len(header.size() as u64 + checksum_length(length))
+    };
+    match volume.with_room(trim) {
+        // What lies behind the proven bytes is cut off by whoever finalizes it.
+        Err(error) if is_full(&error) && tail.is_none() => {}
+        trimmed => trimmed?,
     }
-    data.set_len(length)?;
-    sums.set_len(header.size() as u64 + checksum_length(length))?;
     Ok(Some(length))
 }
 
@@ -197,6 +221,7 @@ struct Proven {
 fn prove(data: &File, sums: &File, header: &Header, size: u64) -> io::Result<Proven> {
     let mut proven = 0;
     while proven < size {
+        disk_answered();
         let bytes = read_up_to(data, proven, CHECK_BYTES)?;
         let wanted = checksum_length(bytes.len() as u64) as usize;
         let stored = read_up_to(sums, sum_position(header.size() as u64, proven), wanted)?;

@@ -2,7 +2,7 @@
 
 use dfs_types::checksum::checksum_length;
 
-/// Bytes of one volume. "Reserved" is promised to replicas that are being written.
+/// Bytes of one file system, which may have several volumes. "Reserved" is promised to replicas that are being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Space {
     /// Bytes of the file system.
@@ -13,8 +13,6 @@ pub(crate) struct Space {
     keep_free: u64,
     /// Bytes promised to replicas being written and not yet written.
     reserved: u64,
-    /// Bytes of replicas with their checksums.
-    pub(crate) used: u64,
 }
 
 /// Bytes that a replica of `length` takes, with its checksums.
@@ -29,7 +27,7 @@ pub(crate) const fn default_reserve(capacity: u64) -> u64 {
 }
 
 impl Space {
-    /// A volume where `keep_free` bytes are left free.
+    /// A file system where `keep_free` bytes are left free.
     pub(crate) fn new(capacity: u64, free: u64, keep_free: u64) -> Self {
         Self { capacity, free, keep_free, ..Self::default() }
     }
@@ -62,13 +60,11 @@ impl Space {
     /// `bytes` of a replica were written.
     pub(crate) fn wrote(&mut self, bytes: u64) {
         self.free = self.free.saturating_sub(bytes);
-        self.used += bytes;
     }
 
     /// `bytes` of a replica were removed or cut off.
     pub(crate) fn removed(&mut self, bytes: u64) {
         self.free = self.free.saturating_add(bytes).min(self.capacity);
-        self.used = self.used.saturating_sub(bytes);
     }
 }
 
@@ -104,11 +100,11 @@ mod tests {
         assert_eq!(space.available(), 100);
         space.release(100);
         space.wrote(100);
-        assert_eq!((space.available(), space.used), (100, 100));
+        assert_eq!(space.available(), 100);
         space.release(200);
         assert_eq!(space.available(), 300);
         space.removed(100);
-        assert_eq!((space.available(), space.used), (400, 0));
+        assert_eq!(space.available(), 400);
     }
 
     #[test]

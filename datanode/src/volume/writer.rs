@@ -16,6 +16,7 @@ use super::layout::{Place, sync_directory};
 use super::replica_file::{Header, OddEnd, read_exact, sum_position, write_header};
 use super::space::stored_bytes;
 use super::{Error, ReplicaPaths, Reservation, Volume};
+use crate::disk_pool::disk_answered;
 use crate::metrics::Metrics;
 
 /// Bytes after which the kernel is asked to begin writing to the disk, so that the fsync at the end is short: large
@@ -199,7 +200,7 @@ impl Files {
         let before = volume.replica(old.0, chunk, old.1);
         let moves = old != (Place::Rbw, generation);
         if moves {
-            before.rename(&paths).map_err(volume.write_error("move a replica"))?;
+            volume.rename(&before, &paths).map_err(volume.write_error("move a replica"))?;
         }
         let back = Arc::clone(&volume);
         let mut opened = Self::open_moved(volume, chunk, generation, &paths, progress, reservation, metrics);
@@ -207,7 +208,7 @@ impl Files {
             // Last, so that what is moved back was never made durable.
             opened = opened.and_then(|mut files| files.sync_names().map(|()| files));
             if opened.is_err() {
-                paths.rename(&before).map_err(back.write_error("move a replica back"))?;
+                back.rename(&paths, &before).map_err(back.write_error("move a replica back"))?;
             }
         }
         opened
@@ -266,6 +267,8 @@ impl Files {
             Error::DamagedPacket { chunk: self.chunk, sequence, source }
         })?;
         let end = packet.offset + packet.data.len() as u64;
+        // A batch is many packets: it is as old as the one that is being written.
+        disk_answered();
         if !packet.data.is_empty() {
             let sums_at = sum_position(self.header.size() as u64, packet.offset);
             self.data
@@ -321,7 +324,7 @@ impl Files {
     fn cut_files(&mut self, length: u64) -> Result<(), Error> {
         let removed = stored_bytes(self.progress.length) - stored_bytes(length);
         self.set_sizes(length)?;
-        self.volume.space(|space| space.removed(removed));
+        self.volume.removed(removed);
         self.progress.length = length;
         Ok(())
     }
@@ -447,10 +450,11 @@ impl Files {
         self.set_sizes(self.progress.length)?;
         if sync {
             self.sync()?;
+            disk_answered();
         }
         let from = self.volume.replica(self.place, self.chunk, self.generation);
         let to = self.volume.replica(place, self.chunk, self.generation);
-        from.rename(&to).map_err(self.volume.write_error("move a replica"))?;
+        self.volume.rename(&from, &to).map_err(self.volume.write_error("move a replica"))?;
         self.place = place;
         self.named = false;
         if sync { self.sync_names() } else { Ok(()) }
@@ -459,8 +463,8 @@ impl Files {
     /// Removes the files.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         let paths = self.volume.replica(self.place, self.chunk, self.generation);
-        paths.remove().map_err(self.volume.write_error("remove a replica"))?;
-        self.volume.space(|space| space.removed(stored_bytes(self.progress.length)));
+        self.volume.remove(&paths).map_err(self.volume.write_error("remove a replica"))?;
+        self.volume.removed(stored_bytes(self.progress.length));
         Ok(())
     }
 }

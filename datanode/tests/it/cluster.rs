@@ -374,6 +374,11 @@ impl Node {
         Self::start_on(namenode, self.volumes.clone(), &flags, self.dir.take()).await
     }
 
+    /// Keeps the directory of its volumes when it goes.
+    pub(crate) fn take_dir(&mut self) -> Option<TempDir> {
+        self.dir.take()
+    }
+
     /// The node as others are told of it.
     pub(crate) fn endpoint(&self) -> v1::Node {
         let endpoint = Endpoint {

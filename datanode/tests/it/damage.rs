@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::process::Command;
 
 use dfs_proto::v1;
@@ -10,14 +9,7 @@ use dfs_types::ErrorCode;
 use dfs_types::ReplicaState::{Corrupt, Finalized, Rbw, Rwr};
 
 use crate::cluster::{FakeNamenode, Node, cluster, until};
-use crate::wire::{CHUNK_SIZE, GENERATION, Writing, bytes, header, packet, read, write};
-
-fn flip(file: &Path, at: u64) {
-    let file = File::options().read(true).write(true).open(file).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
+use crate::wire::{CHUNK_SIZE, GENERATION, Writing, bytes, flip, header, packet, read, write};
 
 #[tokio::test]
 async fn a_rotten_byte_is_seen_by_the_reader_and_found_by_the_scrubber() {

@@ -5,6 +5,7 @@
 mod budget;
 mod cluster;
 mod damage;
+mod disks;
 mod leaders;
 mod lifecycle;
 mod orders;

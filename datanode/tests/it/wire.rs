@@ -1,5 +1,8 @@
 //! A client that speaks the wire protocol, and nothing more.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -229,4 +232,12 @@ pub(crate) async fn read_range(node: &Node, request: v1::ReadRequest) -> Result<
 /// Reads a whole chunk.
 pub(crate) async fn read(cluster: ClusterId, node: &Node, chunk: u64) -> Result<Vec<u8>, FsError> {
     read_range(node, read_request(cluster, node, chunk)).await
+}
+
+/// Flips a bit of a file.
+pub(crate) fn flip(file: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }

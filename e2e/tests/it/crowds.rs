@@ -161,7 +161,11 @@ async fn without_descriptors_daemons_wait_and_serve_those_they_have() -> Result<
     .await?;
     ensure!(get(&dfs, &path("/after")).await? == after);
     let report = dfs.report().await?;
-    let failed = report.nodes.iter().flat_map(|node| &node.volumes).any(|volume| volume.failed);
+    let failed = report
+        .nodes
+        .iter()
+        .flat_map(|node| &node.volumes)
+        .any(|volume| volume.health == dfs_types::VolumeHealth::Failed);
     ensure!(report.nodes.len() == 3 && !failed, "a volume was blamed: {report:?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use dfs_client::NodeState;
 use dfs_e2e::wait;
-use dfs_types::ErrorCode;
+use dfs_types::{ErrorCode, VolumeHealth};
 
 use super::{DISKS, Scenario, USUAL, busiest};
 use crate::cluster::Capability;
@@ -143,7 +143,7 @@ async fn volume_lost(stage: &Stage) -> Played {
         .step("the volume is told as failed, and the node as alive", async {
             let found = wait::until("the NameNode knows of it", patience(), || async {
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?;
-                let failed = found.volumes.iter().filter(|volume| volume.failed).count();
+                let failed = found.volumes_that_are(VolumeHealth::Failed);
                 ensure!(failed == 1, "{failed} volumes are told as failed");
                 ensure!(found.state == NodeState::Live, "the node is {:?}", found.state);
                 anyhow::Ok(found)
@@ -169,7 +169,7 @@ async fn volume_lost(stage: &Stage) -> Played {
             stage.cluster.wait_ready().await?;
             let count = wait::until("no volume is told as failed", patience(), || async {
                 let found = health::node(&stage.dfs, stage.cluster.as_ref(), victim).await?;
-                let failed = found.volumes.iter().filter(|volume| volume.failed).count();
+                let failed = found.volumes_that_are(VolumeHealth::Failed);
                 ensure!(failed == 0 && found.volumes.len() == 2, "{failed} of {}", found.volumes.len());
                 anyhow::Ok(found.volumes.len())
             })

@@ -100,11 +100,8 @@ struct Space {
 impl Space {
     /// The space of a node that takes part in balancing.
     fn of(index: NodeIndex, node: &Node) -> Option<Self> {
-        let healthy = node.stats.volumes.iter().filter(|volume| node.is_in_use() && !volume.failed);
-        let (used, all) = healthy.fold((0_u64, 0_u64), |(used, all), volume| {
-            let usable = volume.used.saturating_add(volume.available);
-            (used.saturating_add(volume.used), all.saturating_add(usable))
-        });
+        let space = if node.is_in_use() { node.space() } else { dfs_types::Space::default() };
+        let (used, all) = (space.used, space.used.saturating_add(space.available));
         (all > 0).then_some(Self { node: index, used, all })
     }
 

@@ -1,6 +1,9 @@
 //! What the decision code is told, what it answers, and what it orders DataNodes to do.
 
-use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, NodeDuty, NodeId, ReplicaRecord, VolumeId};
+use dfs_types::{
+    ChunkId, DutyState, FileSystemId, GenStamp, InodeId, NodeDuty, NodeId, ReplicaRecord, VolumeHealth,
+    VolumeId, VolumeSpace,
+};
 
 use crate::recovery::WaitingRecovery;
 
@@ -11,8 +14,10 @@ pub struct Volume {
     pub id: VolumeId,
     /// Directory on the node.
     pub path: String,
-    /// Whether it was taken out after an I/O error.
-    pub failed: bool,
+    /// The file system it is on, if its node knows.
+    pub file_system: Option<FileSystemId>,
+    /// How its disk is.
+    pub health: VolumeHealth,
     /// Bytes of the file system.
     pub capacity: u64,
     /// Bytes of replicas.
@@ -21,6 +26,20 @@ pub struct Volume {
     pub available: u64,
     /// Number of replicas.
     pub replicas: u64,
+}
+
+impl Volume {
+    /// Its bytes, to be summed up.
+    pub fn space(&self) -> VolumeSpace {
+        let Self { id: _, path: _, file_system, health, capacity, used, available, replicas: _ } = self;
+        VolumeSpace {
+            file_system: *file_system,
+            health: *health,
+            capacity: *capacity,
+            used: *used,
+            available: *available,
+        }
+    }
 }
 
 /// Where a node is now.

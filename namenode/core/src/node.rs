@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeDuty, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeDuty, NodeId, ReplicaRecord, Space, VolumeHealth};
 
 use crate::hash::{IdMap, IdSet};
 use crate::topology::Place;
-use crate::{Config, NodeState, NodeStats};
+use crate::{Config, NodeState, NodeStats, Volume};
 
 /// One DataNode, as it is known by its id.
 #[derive(Debug)]
@@ -134,7 +134,8 @@ impl Node {
 
     /// Clients' sessions, as it said: those of copies it receives are not theirs.
     pub(crate) fn foreground(&self) -> u32 {
-        self.stats.active_reads + self.stats.active_writes.saturating_sub(self.receiving.count)
+        let writes = self.stats.active_writes.saturating_sub(self.receiving.count);
+        self.stats.active_reads.saturating_add(writes)
     }
 
     /// How often it has been dead lately and come back.
@@ -147,13 +148,22 @@ impl Node {
         self.is_usable() && self.reported
     }
 
+    /// The space of its volumes together.
+    pub(crate) fn space(&self) -> Space {
+        Space::sum(self.stats.volumes.iter().map(Volume::space))
+    }
+
+    /// Whether the disk of one of its volumes does not answer: what it is asked for may be there.
+    pub(crate) fn has_suspect_volume(&self) -> bool {
+        self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect)
+    }
+
     /// Bytes that can still be promised, or 0 if no healthy volume has room for `bytes` more.
     pub(crate) fn room(&self, bytes: u64, now: Millis) -> u64 {
-        let healthy = self.stats.volumes.iter().filter(|volume| !volume.failed);
-        let (largest, all) = healthy
-            .map(|volume| volume.available)
-            .fold((0, 0_u64), |(largest, all), room| (room.max(largest), all.saturating_add(room)));
-        let free = all.saturating_sub(self.promises.bytes(now)).saturating_sub(self.receiving.bytes);
+        let healthy = self.stats.volumes.iter().filter(|volume| volume.health == VolumeHealth::Healthy);
+        let largest = healthy.map(|volume| volume.available).max().unwrap_or(0);
+        let free = self.space().available;
+        let free = free.saturating_sub(self.promises.bytes(now)).saturating_sub(self.receiving.bytes);
         if largest < bytes || free < bytes { 0 } else { free.max(1) }
     }
 
@@ -168,10 +178,9 @@ impl Node {
 
     /// Free share of all volumes, in parts of 65,536.
     pub(crate) fn free_share(&self) -> u64 {
-        let healthy = || self.stats.volumes.iter().filter(|volume| !volume.failed);
-        let capacity: u128 = healthy().map(|volume| u128::from(volume.capacity)).sum();
-        let available: u128 = healthy().map(|volume| u128::from(volume.available)).sum();
-        (available * 65_536).checked_div(capacity).map_or(0, |share| share.min(65_536) as u64)
+        let Space { capacity, used: _, available } = self.space();
+        let share = (u128::from(available) * 65_536).checked_div(u128::from(capacity));
+        share.map_or(0, |share| share.min(65_536) as u64)
     }
 }
 

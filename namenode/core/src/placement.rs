@@ -212,6 +212,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use dfs_types::VolumeHealth;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::Xoshiro256PlusPlus;
@@ -268,13 +269,36 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_whose_disk_does_not_answer_gets_nothing_until_it_does() {
+        let mut rig = Rig::with_nodes(1);
+        for (health, fits) in [(VolumeHealth::Suspect, false), (VolumeHealth::Healthy, true)] {
+            let mut stats = stats(0);
+            stats.volumes[0].health = health;
+            rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats });
+            assert_eq!(rig.cluster.choose_targets(&request(1), rig.now).is_ok(), fits, "{health:?}");
+        }
+    }
+
+    #[test]
+    fn volumes_of_one_disk_have_its_room_once() {
+        let mut rig = Rig::with_nodes(1);
+        let mut shared = stats(0);
+        shared.volumes[0].available = 100 << 20;
+        shared.volumes[0].file_system = dfs_types::FileSystemId::from_bytes(&[1; 16]);
+        shared.volumes.push(shared.volumes[0].clone());
+        rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats: shared });
+        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_ok());
+        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_err(), "64 of 100 MiB are promised");
+    }
+
+    #[test]
     fn the_error_counts_who_could_not_be_chosen() {
         let mut rig = Rig::with_nodes(5);
         let mut full = stats(0);
         full.volumes[0].available = 1;
         rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats: full });
         let mut failed = stats(1);
-        failed.volumes[0].failed = true;
+        failed.volumes[0].health = VolumeHealth::Failed;
         rig.apply(Event::HeartbeatSeen { node: node_id(1), fence: TERM, stats: failed });
         let mut stopping = stats(2);
         stopping.stopping = true;
@@ -354,7 +378,7 @@ mod tests {
                 stats.address.host = format!("host-{host}");
                 match unfit[n] {
                     0 => stats.stopping = true,
-                    1 => stats.volumes[0].failed = true,
+                    1 => stats.volumes[0].health = VolumeHealth::Failed,
                     2 => wanted.exclude.push(node_id(n as u16)),
                     _ => { fit.insert(node_id(n as u16)); }
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 
 use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
 
@@ -38,7 +38,8 @@ pub(crate) fn stats(n: u16) -> NodeStats {
         volumes: vec![Volume {
             id: volume,
             path: "/data".into(),
-            failed: false,
+            file_system: None,
+            health: VolumeHealth::Healthy,
             capacity: 1 << 40,
             used: 0,
             available: 1 << 40,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaState};
+use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaState, Space};
 
 use crate::chunk_map::{ChunkMap, Odd, Verdict};
 use crate::cluster::Cluster;
@@ -143,7 +143,7 @@ pub struct Totals {
     pub stale_nodes: u64,
     /// Dead nodes.
     pub dead_nodes: u64,
-    /// Bytes of all healthy volumes of nodes that are not dead.
+    /// Bytes of the file systems of all volumes in use of nodes that are not dead, each counted once.
     pub capacity: u64,
     /// Bytes of replicas on them.
     pub used: u64,
@@ -189,8 +189,8 @@ impl Cluster {
         self.map.finalized(id, generation)
     }
 
-    /// Nodes to read a chunk from, best first: live before stale or stopping ones, then one on the reader's host,
-    /// then less loaded ones. While it is being written, the nodes of its pipeline and others with a replica of its
+    /// Nodes to read a chunk from, best first: live before stale or stopping ones and those with a disk that does not
+    /// answer, then one on the reader's host, then less loaded ones. While it is being written, the nodes of its pipeline and others with a replica of its
     /// generation. Empty if no replica is known to be fit for reading.
     pub fn locate(&self, id: ChunkId, reader_host: Option<&str>, now: Millis) -> Vec<NodeId> {
         let Some(chunk) = self.map.get(id) else {
@@ -206,7 +206,7 @@ impl Cluster {
             .filter_map(|index| {
                 let node = self.nodes.get(index)?;
                 let state = self.nodes.state_at(node, &self.config, now);
-                let unsure = state != NodeState::Live || node.stats.stopping;
+                let unsure = state != NodeState::Live || node.stats.stopping || node.has_suspect_volume();
                 let remote = here != Some(node.place.host);
                 // Equals take turns from chunk to chunk.
                 let turn = mix(id.0 ^ mix(u64::from(index.0)));
@@ -276,6 +276,7 @@ impl Cluster {
         };
         let targets = self.nodes.iter().filter(|(_, node)| node.is_target());
         totals.healable = counts.healable(targets.count());
+        let mut volumes = Vec::new();
         for (_, node) in self.nodes.iter() {
             match self.nodes.state_at(node, &self.config, now) {
                 NodeState::Live => totals.live_nodes += 1,
@@ -288,12 +289,11 @@ impl Cluster {
             totals.pending_copies += u64::from(node.sending.count);
             totals.pending_deletions += node.deletions.len() as u64;
             totals.quarantined += node.quarantined.len() as u64;
-            for volume in node.stats.volumes.iter().filter(|volume| !volume.failed) {
-                totals.capacity = totals.capacity.saturating_add(volume.capacity);
-                totals.used = totals.used.saturating_add(volume.used);
-                totals.available = totals.available.saturating_add(volume.available);
-            }
+            volumes.extend(node.stats.volumes.iter().map(Volume::space));
         }
+        // Over all nodes at once: several may be on one disk.
+        let space = Space::sum(volumes);
+        (totals.capacity, totals.used, totals.available) = (space.capacity, space.used, space.available);
         totals
     }
 
@@ -323,6 +323,8 @@ fn readable_while_open(map: &ChunkMap, id: ChunkId) -> Vec<NodeIndex> {
 
 #[cfg(test)]
 mod tests {
+    use dfs_types::VolumeHealth;
+
     use super::*;
     use crate::Event;
     use crate::test_support::{LENGTH, Rig, TERM, node_id, number, record, stats};
@@ -345,6 +347,15 @@ mod tests {
         assert_eq!(located("nowhere"), [1, 3, 2, 0]);
         assert_eq!(located(&stats(2).address.host), [2, 1, 3, 0]);
         assert_eq!(located(&stats(0).address.host), [1, 3, 2, 0], "a silent one is last");
+        let mut suspect = stats(1);
+        suspect.volumes[0].health = VolumeHealth::Suspect;
+        rig.apply(Event::HeartbeatSeen { node: node_id(1), fence: TERM, stats: suspect });
+        let located = rig.cluster.locate(ChunkId(10), None, rig.now);
+        assert_eq!(
+            located[..2],
+            [node_id(3), node_id(2)],
+            "one with a disk that does not answer is among the last"
+        );
     }
 
     #[test]

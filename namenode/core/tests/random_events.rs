@@ -9,7 +9,8 @@ use dfs_namenode_core::{
     Address, Balancing, Cluster, Command, Config, Effect, Event, NodeState, NodeStats, Volume,
 };
 use dfs_types::{
-    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState, VolumeId,
+    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState,
+    VolumeHealth, VolumeId,
 };
 use proptest::prelude::*;
 
@@ -31,7 +32,8 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
         volumes: vec![Volume {
             id: VolumeId::from_bytes(node(n).as_bytes()).unwrap(),
             path: "/data".into(),
-            failed: false,
+            file_system: None,
+            health: VolumeHealth::Healthy,
             capacity: 1 << 30,
             used: u64::from(n) << 26,
             available: (1 << 30) - (u64::from(n) << 26),

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 use proptest::prelude::*;
 
 const NODES: u8 = 4;
@@ -28,7 +28,8 @@ fn stats(n: u8) -> NodeStats {
     let volume = Volume {
         id: VolumeId::from_bytes(id(n).as_bytes()).unwrap(),
         path: "/data".into(),
-        failed: false,
+        file_system: None,
+        health: VolumeHealth::Healthy,
         capacity: 1 << 30,
         used: 0,
         available: 1 << 30,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use dfs_namenode_core::{BalancerView, Balancing, Cluster, Event, NodeState, NodeView, Volume};
-use dfs_types::{Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId};
+use dfs_types::{Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId, Space};
 use tracing::info;
 
 use super::{Namenode, Origin};
@@ -210,11 +210,11 @@ fn warnings(all: &[NodeView], named: &[NodeId], duty: Duty, wanted: u32) -> Vec<
         ));
     }
     let leaving = |view: &&NodeView| named.contains(&view.id) && view.duty == DutyState::Decommissioning;
-    let sum = |views: &mut dyn Iterator<Item = &NodeView>, of: fn(&Volume) -> u64| -> u64 {
-        views.flat_map(|view| &view.volumes).filter(|volume| !volume.failed).map(of).sum()
+    let space = |views: &mut dyn Iterator<Item = &NodeView>| {
+        Space::sum(views.flat_map(|view| &view.volumes).map(Volume::space))
     };
-    let moving = sum(&mut all.iter().filter(leaving), |volume| volume.used);
-    let room = sum(&mut in_service(), |volume| volume.available);
+    let moving = space(&mut all.iter().filter(leaving)).used;
+    let room = space(&mut in_service()).available;
     if moving > room {
         warnings.push(format!(
             "the DataNodes that leave hold {moving} bytes and those that stay have room for {room}: decommissioning may not \

@@ -113,7 +113,7 @@ fn node_json(node: &NodeView) -> Value {
             json!({
                 "id": volume.id,
                 "path": volume.path,
-                "failed": volume.failed,
+                "health": volume.health.name(),
                 "capacity": volume.capacity,
                 "used": volume.used,
                 "available": volume.available,

@@ -141,15 +141,12 @@ pub(super) fn wire_located(located: LocatedChunk) -> v1::LocatedChunk {
 
 /// Reads a volume's state.
 pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
-    let failed = match wire.health() {
-        v1::VolumeHealth::Healthy => false,
-        v1::VolumeHealth::Failed => true,
-        v1::VolumeHealth::Unspecified => return Err(FsError::invalid("the request lacks 'volume.health'")),
-    };
+    let health = convert::volume_health(wire.health())?;
     Ok(Volume {
         id: convert::volume_id(&wire.id)?,
+        file_system: convert::volume_file_system(&wire.file_system)?,
         path: wire.path,
-        failed,
+        health,
         capacity: wire.capacity,
         used: wire.used,
         available: wire.available,
@@ -159,15 +156,15 @@ pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
 
 /// The message for a volume's state.
 pub(super) fn wire_volume(volume: Volume) -> v1::VolumeStatus {
-    let Volume { id, path, failed, capacity, used, available, replicas } = volume;
-    let health = if failed { v1::VolumeHealth::Failed } else { v1::VolumeHealth::Healthy };
+    let Volume { id, path, file_system, health, capacity, used, available, replicas } = volume;
     v1::VolumeStatus {
         id: id.as_bytes().to_vec(),
         path,
-        health: health.into(),
+        health: convert::wire_volume_health(health).into(),
         capacity,
         used,
         available,
         replicas,
+        file_system: convert::wire_file_system(file_system),
     }
 }

@@ -19,7 +19,7 @@ use dfs_namenode::store::edit::Extent;
 use dfs_namenode_core::{Address, NodeStats, Volume};
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
-    NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
+    NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeHealth, VolumeId,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -163,7 +163,8 @@ impl FakeNode {
             volumes: vec![Volume {
                 id: VolumeId::from_bytes(&[number; 16]).unwrap(),
                 path: "/data".to_owned(),
-                failed: false,
+                file_system: None,
+                health: VolumeHealth::Healthy,
                 capacity: 100 << 30,
                 used: 0,
                 available: 90 << 30,

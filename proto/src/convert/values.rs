@@ -4,8 +4,9 @@ use std::fmt;
 
 use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FsError, FsPath, FsResult, GenStamp,
-    InodeId, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeId,
+    CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FileSystemId, FsError, FsPath,
+    FsResult, GenStamp, InodeId, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeHealth,
+    VolumeId,
 };
 
 use crate::v1;
@@ -34,6 +35,36 @@ id_from_bytes! {
     volume_id: VolumeId,
     /// Reads a client id.
     client_id: ClientId
+}
+
+/// Reads how a volume is.
+pub fn volume_health(health: v1::VolumeHealth) -> FsResult<VolumeHealth> {
+    match health {
+        v1::VolumeHealth::Healthy => Ok(VolumeHealth::Healthy),
+        v1::VolumeHealth::Suspect => Ok(VolumeHealth::Suspect),
+        v1::VolumeHealth::Failed => Ok(VolumeHealth::Failed),
+        v1::VolumeHealth::Unspecified => Err(missing("volume.health")),
+    }
+}
+
+/// The wire's value for how a volume is.
+pub fn wire_volume_health(health: VolumeHealth) -> v1::VolumeHealth {
+    match health {
+        VolumeHealth::Healthy => v1::VolumeHealth::Healthy,
+        VolumeHealth::Suspect => v1::VolumeHealth::Suspect,
+        VolumeHealth::Failed => v1::VolumeHealth::Failed,
+    }
+}
+
+/// Reads the id of the file system a volume is on; empty: its node does not know.
+pub fn volume_file_system(bytes: &[u8]) -> FsResult<Option<FileSystemId>> {
+    let wrong = || FsError::invalid(format!("the file system's id has {} bytes: 16 are needed", bytes.len()));
+    if bytes.is_empty() { Ok(None) } else { FileSystemId::from_bytes(bytes).ok_or_else(wrong).map(Some) }
+}
+
+/// The wire's bytes for it.
+pub fn wire_file_system(id: Option<FileSystemId>) -> Vec<u8> {
+    id.map_or_else(Vec::new, |id| id.as_bytes().to_vec())
 }
 
 /// `None` for an empty text, which stands for an absent one in proto3.

@@ -3574,6 +3574,9 @@ pub struct VolumeStatus {
     pub available: u64,
     #[prost(uint64, tag = "7")]
     pub replicas: u64,
+    /// 16 bytes, the same for volumes that share one (also on several nodes); empty: unknown
+    #[prost(bytes = "vec", tag = "8")]
+    pub file_system: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatRequest {
@@ -3730,6 +3733,8 @@ pub enum VolumeHealth {
     Unspecified = 0,
     Healthy = 1,
     Failed = 2,
+    /// its disk does not answer just now
+    Suspect = 3,
 }
 impl VolumeHealth {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3741,6 +3746,7 @@ impl VolumeHealth {
             Self::Unspecified => "VOLUME_HEALTH_UNSPECIFIED",
             Self::Healthy => "VOLUME_HEALTH_HEALTHY",
             Self::Failed => "VOLUME_HEALTH_FAILED",
+            Self::Suspect => "VOLUME_HEALTH_SUSPECT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3749,6 +3755,7 @@ impl VolumeHealth {
             "VOLUME_HEALTH_UNSPECIFIED" => Some(Self::Unspecified),
             "VOLUME_HEALTH_HEALTHY" => Some(Self::Healthy),
             "VOLUME_HEALTH_FAILED" => Some(Self::Failed),
+            "VOLUME_HEALTH_SUSPECT" => Some(Self::Suspect),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ mod wait;
 use std::time::Duration;
 
 use dfs_client::{Dfs, Duty, DutyState, NodeReport, NodeState};
-use dfs_types::NodeId;
+use dfs_types::{NodeId, VolumeHealth};
 use serde::Serialize;
 
 use crate::args::{Context, Format};
@@ -93,6 +93,8 @@ struct ShownNode<'a> {
     capacity: u64,
     used: u64,
     replicas: u64,
+    failed_volumes: usize,
+    suspect_volumes: usize,
 }
 
 impl Args {
@@ -174,7 +176,7 @@ fn print(nodes: &[NodeReport], warnings: &[String], format: Format) -> Outcome {
 }
 
 fn shown(node: &NodeReport) -> ShownNode<'_> {
-    let volumes = || node.volumes.iter().filter(|volume| !volume.failed);
+    let space = node.space();
     ShownNode {
         id: node.node.id.to_string(),
         address: node.node.address(),
@@ -183,10 +185,19 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
         duty: duty_name(node.duty),
         depending_chunks: node.depending_chunks,
         maintenance_until_ms: node.maintenance_until.map(|until| until.0),
-        capacity: volumes().map(|volume| volume.capacity).sum(),
-        used: volumes().map(|volume| volume.used).sum(),
+        capacity: space.capacity,
+        used: space.used,
         replicas: node.replicas,
+        failed_volumes: node.volumes_that_are(VolumeHealth::Failed),
+        suspect_volumes: node.volumes_that_are(VolumeHealth::Suspect),
     }
+}
+
+/// Whether it is heard of, and what is wrong with its disks.
+fn state(node: &ShownNode<'_>) -> String {
+    let wrong = [(node.failed_volumes, "failed"), (node.suspect_volumes, "suspect")];
+    let wrong = wrong.iter().filter(|(count, _)| *count > 0);
+    wrong.fold(node.state.to_owned(), |text, (count, what)| format!("{text}, {count} volumes {what}"))
 }
 
 fn text(nodes: &[ShownNode<'_>], wide: bool) -> String {
@@ -199,7 +210,7 @@ fn text(nodes: &[ShownNode<'_>], wide: bool) -> String {
         let percent = permille.unwrap_or_default() as f64 / 10.0;
         let mut cells = vec![
             node.address.clone(),
-            node.state.to_owned(),
+            state(node),
             node.duty.to_owned(),
             node.depending_chunks.to_string(),
             node.replicas.to_string(),

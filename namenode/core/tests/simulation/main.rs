@@ -14,7 +14,7 @@ use std::time::Duration;
 use dfs_namenode_core::{
     Address, Command, Config, Event, NodeState, NodeStats, PlacementRequest, Totals, Volume,
 };
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeId};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -419,7 +419,8 @@ impl World {
             volumes: vec![Volume {
                 id: VolumeId::from_bytes(node_id(n).as_bytes()).unwrap(),
                 path: "/data".into(),
-                failed: false,
+                file_system: None,
+                health: VolumeHealth::Healthy,
                 capacity,
                 used,
                 available: capacity.saturating_sub(used + taken),
