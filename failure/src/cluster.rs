@@ -26,6 +26,11 @@ pub enum Capability {
     FailingDisk,
     /// Let a disk be slow ([`Cluster::throttle`]).
     SlowDisk,
+    /// Let a disk hang ([`Cluster::hang_volume`]).
+    HangingDisk,
+    /// Remove files of volumes and exchange volumes behind a DataNode's back ([`Cluster::remove_replica`],
+    /// [`Cluster::empty_volume`], [`Cluster::exchange_volumes`]).
+    Volumes,
     /// Forget what was never synced ([`Cluster::power_cut`]).
     PowerCut,
     /// Set a daemon's clock ([`Cluster::skew`]).
@@ -87,12 +92,23 @@ pub struct Shape {
     pub clocks: bool,
     /// Times by which the NameNode judges.
     pub times: Times,
+    /// Silence of a disk after which its volume is suspect, and after which it has failed.
+    pub disk_patience: (Duration, Duration),
 }
 
 impl Shape {
     /// A shape of so many daemons, with nothing special.
     pub const fn new(namenodes: u16, datanodes: u16) -> Self {
-        Self { namenodes, datanodes, volumes: 1, topology: &[], disks: false, clocks: false, times: TIMES }
+        Self {
+            namenodes,
+            datanodes,
+            volumes: 1,
+            topology: &[],
+            disks: false,
+            clocks: false,
+            times: TIMES,
+            disk_patience: (Duration::from_secs(5), Duration::from_secs(50)),
+        }
     }
 }
 
@@ -180,6 +196,21 @@ pub trait Cluster: Any + Send + Sync {
 
     /// Lets a daemon's disks carry at most so many bytes a second.
     async fn throttle(&self, node: Daemon, bytes_per_second: u64) -> Result<()>;
+
+    /// Lets a volume's disk answer nothing until [`Cluster::heal`] (the first one is 1).
+    async fn hang_volume(&self, node: Daemon, volume: u16) -> Result<()>;
+
+    /// Removes the files of a chunk's replica from a DataNode's disk, behind its back.
+    async fn remove_replica(&self, node: Daemon, chunk: ChunkId) -> Result<()>;
+
+    /// Removes all that lies on a volume, behind its DataNode's back (the first one is 1).
+    async fn empty_volume(&self, node: Daemon, volume: u16) -> Result<()>;
+
+    /// The names of what lies on a volume.
+    async fn on_volume(&self, node: Daemon, volume: u16) -> Result<Vec<String>>;
+
+    /// Puts the volumes of this number of two DataNodes into each other's places, behind their backs.
+    async fn exchange_volumes(&self, one: Daemon, other: Daemon, volume: u16) -> Result<()>;
 
     /// Sets a daemon's clock so many seconds fast (or slow, below zero).
     async fn skew(&self, node: Daemon, seconds: i64) -> Result<()>;

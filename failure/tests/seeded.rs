@@ -123,6 +123,31 @@ fn a_quarantine_that_is_deleted_is_found() -> Result<()> {
 }
 
 #[test]
+fn a_disk_that_is_waited_for_without_end_is_found() -> Result<()> {
+    is_found(
+        "hung-volume",
+        "no-disk-limit",
+        "a disk that hangs is suspect, and healthy again by itself when it goes on",
+        "told as suspect",
+    )
+}
+
+#[test]
+fn an_emptied_volume_that_is_formatted_is_found() -> Result<()> {
+    is_found(
+        "volume-emptied",
+        "formats-anything",
+        "after a restart it is still out of use, and nothing was written there",
+        "told as failed",
+    )
+}
+
+#[test]
+fn a_volume_in_anothers_place_that_nobody_notices_is_found() -> Result<()> {
+    is_found("volumes-exchanged", "trusts-place", "both tell them as failed", "told as failed")
+}
+
+#[test]
 fn a_cluster_without_a_bug_passes_and_says_so() -> Result<()> {
     let (status, outcome) = played(&["--run", "one-datanode"])?;
     ensure!(status == Some(0) && outcome["mark"] == "good", "{outcome}");

@@ -66,6 +66,8 @@ impl Site for Kubernetes {
             Capability::Clock => because("all machines have the clock of this one"),
             Capability::Restore => because("a NameNode's volume can't be filled from outside"),
             Capability::Topology => because("where a DataNode is follows from its machine"),
+            Capability::HangingDisk => because("disks can't be made to hang here"),
+            Capability::Volumes => because("volumes are left alone here"),
             Capability::Addresses => because("pods are reached through the API server only"),
         }
     }

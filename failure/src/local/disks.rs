@@ -61,12 +61,20 @@ impl Disks {
         Ok(())
     }
 
+    fn volume(&self, daemon: Daemon, volume: u16) -> Result<Arc<FaultDisk>> {
+        let disk = self.of(daemon)?.get(usize::from(volume) - 1).cloned();
+        disk.with_context(|| format!("{daemon} has no volume {volume}"))
+    }
+
     /// A volume fails every request.
     pub(super) fn fail(&self, daemon: Daemon, volume: u16) -> Result<()> {
-        let disks = self.of(daemon)?;
-        let disk =
-            disks.get(usize::from(volume) - 1).with_context(|| format!("{daemon} has no volume {volume}"))?;
-        Ok(disk.fail_io(true)?)
+        Ok(self.volume(daemon, volume)?.fail_io(true)?)
+    }
+
+    /// A volume answers nothing.
+    pub(super) fn hang(&self, daemon: Daemon, volume: u16) -> Result<()> {
+        self.volume(daemon, volume)?.hang(true);
+        Ok(())
     }
 
     /// A daemon's disks are slow.
@@ -101,6 +109,7 @@ impl Disks {
     /// Every disk works as it should.
     pub(super) fn mend(&self) -> Result<()> {
         for disk in self.lock().values() {
+            disk.hang(false);
             disk.free();
             disk.fail_io(false)?;
             disk.throttle(None);

@@ -42,13 +42,16 @@ impl Site for LocalSite {
 
     fn lacks(&self, capability: Capability) -> Option<String> {
         match capability {
-            Capability::FullDisk | Capability::FailingDisk | Capability::SlowDisk | Capability::PowerCut => {
-                Disks::lacking()
-            }
+            Capability::FullDisk
+            | Capability::FailingDisk
+            | Capability::SlowDisk
+            | Capability::HangingDisk
+            | Capability::PowerCut => Disks::lacking(),
             Capability::Clock => Clocks::available().err().map(|error| error.to_string()),
             Capability::Pause
             | Capability::Network
             | Capability::Disk
+            | Capability::Volumes
             | Capability::Grow
             | Capability::Restore
             | Capability::Topology
@@ -73,6 +76,17 @@ fn namenode_args(shape: &Shape) -> Vec<String> {
         ("lease-hard-limit", times.lease_hard),
     ];
     flags.iter().map(|(flag, time)| format!("--{flag}={}ms", time.as_millis())).collect()
+}
+
+/// What it means for the DataNodes'.
+fn datanode_args(shape: &Shape) -> Vec<String> {
+    let (suspect, fail) = shape.disk_patience;
+    vec![
+        "--reserve=1m".to_owned(),
+        "--scrub-interval=2s".to_owned(),
+        format!("--suspect-after={}ms", suspect.as_millis()),
+        format!("--fail-after={}ms", fail.as_millis()),
+    ]
 }
 
 /// A cluster of processes.
@@ -104,7 +118,7 @@ impl Processes {
             topology: shape.topology.iter().map(|place| (*place).to_owned()).collect(),
             namenode_args: namenode_args(shape),
             // On disks this small the usual reserve would leave nothing.
-            datanode_args: vec!["--reserve=1m".to_owned(), "--scrub-interval=2s".to_owned()],
+            datanode_args: datanode_args(shape),
             ready_within: PATIENCE,
             lifetime: Lifetime::Scoped,
             bin_dir: Some(bin_dir),
@@ -134,6 +148,15 @@ impl Processes {
         this.cluster.up(&options).await?;
         *this.options.lock().await = options;
         Ok(this)
+    }
+}
+
+impl Processes {
+    /// Where a DataNode's volume is.
+    async fn volume(&self, node: Daemon, volume: u16) -> Result<PathBuf> {
+        let volumes = self.cluster.volumes(node).await?;
+        let found = usize::from(volume).checked_sub(1).and_then(|index| volumes.get(index)).cloned();
+        found.with_context(|| format!("{node} has no volume {volume}"))
     }
 }
 
@@ -237,6 +260,38 @@ impl Cluster for Processes {
 
     async fn throttle(&self, node: Daemon, bytes_per_second: u64) -> Result<()> {
         self.disks.throttle(node, bytes_per_second)
+    }
+
+    async fn hang_volume(&self, node: Daemon, volume: u16) -> Result<()> {
+        self.disks.hang(node, volume)
+    }
+
+    async fn remove_replica(&self, node: Daemon, chunk: ChunkId) -> Result<()> {
+        let directory = self.cluster.directory(node);
+        tokio::task::spawn_blocking(move || replicas::remove(&directory, chunk))
+            .await?
+            .with_context(|| format!("{node} has no replica of chunk {chunk} to remove"))
+    }
+
+    async fn empty_volume(&self, node: Daemon, volume: u16) -> Result<()> {
+        let directory = self.volume(node, volume).await?;
+        tokio::task::spawn_blocking(move || replicas::empty(&directory)).await?
+    }
+
+    async fn on_volume(&self, node: Daemon, volume: u16) -> Result<Vec<String>> {
+        let directory = self.volume(node, volume).await?;
+        tokio::task::spawn_blocking(move || replicas::names(&directory)).await?
+    }
+
+    async fn exchange_volumes(&self, one: Daemon, other: Daemon, volume: u16) -> Result<()> {
+        let (one, other) = (self.volume(one, volume).await?, self.volume(other, volume).await?);
+        tokio::task::spawn_blocking(move || {
+            let aside = one.with_extension("aside");
+            std::fs::rename(&one, &aside)?;
+            std::fs::rename(&other, &one)?;
+            Ok(std::fs::rename(&aside, &other)?)
+        })
+        .await?
     }
 
     async fn skew(&self, node: Daemon, seconds: i64) -> Result<()> {

@@ -81,6 +81,38 @@ pub(super) fn corrupt(directory: &Path, chunk: ChunkId) -> Result<()> {
     Ok(())
 }
 
+/// Removes both files of every replica of a chunk.
+pub(super) fn remove(directory: &Path, chunk: ChunkId) -> Result<()> {
+    let all: Vec<_> = files(directory)?.into_iter().filter(|(replica, _)| replica.chunk == chunk).collect();
+    ensure!(!all.is_empty(), "there is none");
+    for (_, path) in all {
+        fs::remove_file(path.with_extension("crc"))?;
+        fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes all that is below a directory, also what is made there meanwhile.
+pub(super) fn empty(directory: &Path) -> Result<()> {
+    while let Some(entry) = fs::read_dir(directory)?.next() {
+        let path = entry?.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
+            removed => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// The names of what is in a directory.
+pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(directory)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

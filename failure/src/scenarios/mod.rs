@@ -11,6 +11,7 @@ mod pipeline;
 mod racks;
 mod slow;
 mod stale;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +63,7 @@ pub fn all() -> &'static [Scenario] {
             racks::list(),
             corruption::list(),
             disks::list(),
+            volumes::list(),
             crash::list(),
             stale::list(),
             partitions::list(),

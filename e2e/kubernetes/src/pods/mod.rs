@@ -496,6 +496,26 @@ impl Cluster for Pods {
         bail!("disks can't be made slow here")
     }
 
+    async fn hang_volume(&self, _node: Daemon, _volume: u16) -> Result<()> {
+        bail!("disks can't be made to hang here")
+    }
+
+    async fn remove_replica(&self, _node: Daemon, _chunk: ChunkId) -> Result<()> {
+        bail!("volumes are left alone here")
+    }
+
+    async fn empty_volume(&self, _node: Daemon, _volume: u16) -> Result<()> {
+        bail!("volumes are left alone here")
+    }
+
+    async fn on_volume(&self, _node: Daemon, _volume: u16) -> Result<Vec<String>> {
+        bail!("volumes are left alone here")
+    }
+
+    async fn exchange_volumes(&self, _one: Daemon, _other: Daemon, _volume: u16) -> Result<()> {
+        bail!("volumes are left alone here")
+    }
+
     async fn skew(&self, _node: Daemon, _seconds: i64) -> Result<()> {
         bail!("clocks can't be set here")
     }
