@@ -89,8 +89,8 @@ async fn writer_dies(stage: &Stage) -> Played {
 /// Of the file's nodes a NameNode that was just started knows nothing.
 async fn synced_tail_away(stage: &Stage) -> Played {
     let synced = CHUNK as usize / 2 + 77;
-    // Its writer dies before it has flushed anything: nobody counts on a byte of it.
-    let (kept, unsynced) = (stage.content(synced + 100_000), stage.content(700_000));
+    // The other's writer dies in its first chunk and has flushed nothing: nobody counts on a byte of it.
+    let (kept, unsynced) = (stage.content(synced + 100_000), stage.content(CHUNK as usize));
     let (path, other) = stage
         .step("a writer that synced half a chunk is killed", async {
             let (path, other) = (stage.path("away")?, stage.path("unsynced")?);
@@ -117,7 +117,8 @@ async fn synced_tail_away(stage: &Stage) -> Played {
         .await?;
     stage
         .step("the file of which nothing was synced is closed", async {
-            // Whatever time the NameNode gives to DataNodes is over then.
+            // Whatever time the NameNode gives to DataNodes is over then, for both.
+            stage.dfs.lease_recovery(&path, false).await?;
             wait::until("the file is closed", patience(), || async {
                 ensure!(stage.dfs.recover_lease(&other).await?, "recovery is under way");
                 anyhow::Ok(())
@@ -128,15 +129,19 @@ async fn synced_tail_away(stage: &Stage) -> Played {
         .await?;
     stage
         .step("the other waits, and the cluster says for what", async {
-            let recovery = stage.dfs.lease_recovery(&path, false).await?;
-            ensure!(!recovery.closed, "it is closed with {} bytes", stage.dfs.stat(&path).await?.length);
-            let report = stage.dfs.report().await?;
-            let [waiting] = report.waiting.as_slice() else { bail!("the report names {:?}", report.waiting) };
-            ensure!(
-                waiting.path == path.as_str() && waiting.wait.expected == synced as u64,
-                "the report says {waiting:?}"
-            );
-            told((), format!("chunk {} waits for {} bytes", waiting.chunk, waiting.wait.expected))
+            let waiting = wait::until("the report names it", patience(), || async {
+                let status = stage.dfs.stat(&path).await?;
+                ensure!(status.open, "it is closed with {} bytes", status.length);
+                let mut waiting = stage.dfs.report().await?.waiting;
+                match (waiting.pop(), waiting.is_empty()) {
+                    (Some(waiting), true) if waiting.path == path.as_str() => anyhow::Ok(waiting),
+                    other => bail!("the report names {other:?}"),
+                }
+            })
+            .await?;
+            let expected = waiting.wait.expected;
+            ensure!(expected == synced as u64, "{expected} bytes are expected, and {synced} were synced");
+            told((), format!("chunk {} waits for {expected} bytes", waiting.chunk))
         })
         .await?;
     stage
