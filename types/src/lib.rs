@@ -4,6 +4,7 @@
 //! NameNode as well as from the command line.
 
 pub mod attributes;
+pub mod backup;
 pub mod checksum;
 pub mod duty;
 pub mod error;
