@@ -130,6 +130,7 @@ async fn fill(directory: &Path, files: u64) -> Result<u64> {
         readers: 2,
         cache_entries: 100_000,
         max_batch: 512,
+        min_free: None,
         group: dfs_namenode::store::group::Options::default(),
         observer: None,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dfs_proto::convert::{cluster_id, from_status};
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
+use dfs_types::backup::{Invalid, Unpacker};
 use dfs_types::checksum::{combine, crc32c};
 use dfs_types::{ClusterId, ErrorCode, FsError, FsResult};
 use tokio::sync::mpsc;
@@ -34,8 +35,8 @@ pub struct BackupSummary {
 /// What goes from the network to the disk.
 enum Piece {
     Bytes(Vec<u8>),
-    /// All is there and as it should be; a channel that closes without it means that it is not.
-    End,
+    /// All came, of this cluster and up to this entry; a channel that closes without it means that it did not.
+    End(ClusterId, u64),
 }
 
 impl Dfs {
@@ -43,8 +44,9 @@ impl Dfs {
     /// its owner may read. With `replace` an existing file gives way, and keeps its permission bits; a device or pipe is
     /// written through.
     ///
-    /// Length and checksum are checked and the file is synced before it gets its name: there is either all of the
-    /// backup or nothing (what was written through is good if this succeeds). Errors: `AlreadyExists`; `Io` for the local file; `Unavailable` if the NameNode went away in
+    /// What comes is checked as a whole and in each part, and the file is synced before it gets its name: there is either
+    /// all of the backup or nothing (what was written through is good if this succeeds). Errors: `AlreadyExists`; `Io` for
+    /// the local file; `Unavailable` if the NameNode went away in
     /// the middle; `Corrupt` if what came is not what was sent.
     pub async fn backup(&self, target: &Path, replace: bool) -> FsResult<BackupSummary> {
         let (sender, receiver) = mpsc::channel(PARTS);
@@ -108,7 +110,7 @@ impl Dfs {
             return Err(FsError::new(ErrorCode::Corrupt, text));
         }
         // The writer's own error is the one to tell if it is gone.
-        let _ = sender.send(Piece::End).await;
+        let _ = sender.send(Piece::End(cluster, applied)).await;
         Ok(BackupSummary { cluster, applied, length })
     }
 }
@@ -152,14 +154,24 @@ fn open(target: &Path, replace: bool) -> FsResult<Destination> {
 
 /// Writes the pieces and gives the file its name; `false` if the end did not come.
 fn write(mut target: Destination, mut pieces: mpsc::Receiver<Piece>) -> FsResult<bool> {
-    loop {
+    let damaged = |invalid: Invalid| {
+        FsError::new(ErrorCode::Corrupt, format!("the backup can't be used: {invalid}: try again"))
+    };
+    let mut unpacker = Unpacker::default();
+    let said = loop {
         match pieces.blocking_recv() {
             Some(Piece::Bytes(bytes)) => {
+                unpacker.push(&bytes).map_err(damaged)?;
                 target.write(&bytes).map_err(|error| context("the backup can't be written", error))?;
             }
-            Some(Piece::End) => break,
+            Some(Piece::End(cluster, applied)) => break (cluster, applied),
             None => return Ok(false),
         }
+    };
+    let header = unpacker.finish().map_err(damaged)?;
+    if (header.cluster, header.applied) != said {
+        let text = "the backup is not the one that was asked for: try again";
+        return Err(FsError::new(ErrorCode::Corrupt, text));
     }
     target.publish(true).map_err(|error| context("the backup can't be written", error))?;
     Ok(true)

@@ -37,6 +37,8 @@ pub struct NamenodeMember {
     pub applied: u64,
     /// Log entries that it is behind the leader.
     pub lag: u64,
+    /// What is wrong with it, in a sentence.
+    pub note: Option<String>,
 }
 
 /// The NameNodes of a cluster.
@@ -58,8 +60,9 @@ impl NamenodeGroup {
 
 fn member(member: v1::NamenodeMember) -> FsResult<NamenodeMember> {
     let role = member_role(member.role())?;
-    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag } = member;
-    Ok(NamenodeMember { id, address, pid: (pid > 0).then_some(pid), role, term, applied, lag })
+    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag, note } = member;
+    let note = Some(note).filter(|note| !note.is_empty());
+    Ok(NamenodeMember { id, address, pid: (pid > 0).then_some(pid), role, term, applied, lag, note })
 }
 
 fn members(reply: v1::NamenodesReply) -> FsResult<Vec<NamenodeMember>> {

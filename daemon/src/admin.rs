@@ -18,7 +18,8 @@ pub struct Readiness(Arc<Mutex<Waiting>>);
 #[derive(Debug)]
 enum Waiting {
     For(String),
-    Ready,
+    /// Nothing; what people should know nevertheless.
+    Ready(Option<String>),
 }
 
 impl Default for Waiting {
@@ -30,7 +31,16 @@ impl Default for Waiting {
 impl Readiness {
     /// The process serves.
     pub fn ready(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::Ready;
+        self.serves(None);
+    }
+
+    /// The process serves, and people should know something nevertheless.
+    pub fn ready_but(&self, note: impl Into<String>) {
+        self.serves(Some(note.into()));
+    }
+
+    fn serves(&self, note: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::Ready(note);
     }
 
     /// The process does not serve because of `reason`.
@@ -42,7 +52,15 @@ impl Readiness {
     pub fn reason(&self) -> Option<String> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Waiting::For(reason) => Some(reason.clone()),
-            Waiting::Ready => None,
+            Waiting::Ready(_) => None,
+        }
+    }
+
+    /// What people should know of a process that serves.
+    pub fn note(&self) -> Option<String> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Waiting::For(_) => None,
+            Waiting::Ready(note) => note.clone(),
         }
     }
 }
@@ -86,7 +104,10 @@ impl Admin {
 
 async fn ready(State(context): State<Context>) -> impl IntoResponse {
     match context.readiness.reason() {
-        None => (StatusCode::OK, "ok\n".to_owned()),
+        None => match context.readiness.note() {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(note) => (StatusCode::OK, format!("ok, but {note}\n")),
+        },
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

@@ -109,12 +109,10 @@ pub struct Config {
 
 /// Checks that `text` is HOST:PORT.
 pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
-    let port =
-        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-    match port {
-        Some(Ok(_)) if text.len() <= 300 => Ok(text.to_owned()),
-        Some(_) | None => Err("write HOST:PORT, for example namenode:9000".to_owned()),
+    if dfs_proto::convert::is_address(text) {
+        return Ok(text.to_owned());
     }
+    Err("write HOST:PORT, for example namenode:9000".to_owned())
 }
 
 fn parse_machine(text: &str) -> Result<String, String> {
@@ -203,6 +201,8 @@ mod tests {
             ["--topology", "rack"],
             ["--topology", "/a//b"],
             ["--namenode", "nowhere"],
+            ["--namenode", "nn:0"],
+            ["--namenode", "n n:1"],
             ["--heartbeat-interval", "1ms"],
             ["--threads-per-volume", "0"],
             ["--suspect-after", "1ms"],

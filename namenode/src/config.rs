@@ -23,6 +23,8 @@ const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// It must be longer than this: below it a busy machine would change leaders all the time.
 const MIN_ELECTION_TIMEOUT: Duration = Duration::from_millis(50);
+/// Heartbeats of a leader in an election timeout, by default: several may be lost.
+const HEARTBEATS_PER_ELECTION: u32 = 5;
 /// And shorter than this: beyond it a typing error is likelier than a wish.
 const MAX_ELECTION_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -102,6 +104,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_ELECTION_TIMEOUT",
           default_value_t = ELECTION_TIMEOUT.into())]
     election_timeout: Span,
+    /// How often a leader tells the other NameNodes that it is there [default: five times in an election timeout].
+    #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_LEADER_HEARTBEAT_INTERVAL")]
+    leader_heartbeat_interval: Option<Span>,
+    /// Free space of the disk of --dir below which nothing new can be made, while deleting, closing and renaming go on (with
+    /// k, m, g, t for powers of 1024) [default: 5 %, at most 1g]
+    #[arg(long, value_name = "BYTES", env = "DFS_NAMENODE_MIN_FREE", value_parser = parse_bytes)]
+    min_free: Option<u64>,
     /// Format the directory first if it is new or empty.
     #[arg(long, env = "DFS_NAMENODE_FORMAT_IF_EMPTY")]
     format_if_empty: bool,
@@ -176,6 +185,10 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Silence after which a leader is replaced.
     pub election_timeout: Duration,
+    /// How often a leader tells the others that it is there, at most half of that.
+    pub leader_heartbeat_interval: Duration,
+    /// Free bytes of the disk below which the namespace may not grow, if not the usual share.
+    pub min_free: Option<u64>,
     /// Whether to format a new or empty directory.
     pub format_if_empty: bool,
     /// What the API decides by.
@@ -259,9 +272,32 @@ impl Config {
             ("--election-timeout", *args.election_timeout),
             ("the maximum", MAX_ELECTION_TIMEOUT),
         ])?;
-        for address in args.peers.iter().chain(&args.advertise) {
-            if !dfs_proto::convert::is_address(address) {
-                return Err(Invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
+        let leader_heartbeat_interval = args
+            .leader_heartbeat_interval
+            .map_or(*args.election_timeout / HEARTBEATS_PER_ELECTION, |interval| *interval);
+        if leader_heartbeat_interval * 2 > *args.election_timeout || leader_heartbeat_interval < MIN_HEARTBEAT
+        {
+            return Err(Invalid(format!(
+                "--leader-heartbeat-interval ({}) must be {} to half of --election-timeout ({})",
+                Span::from(leader_heartbeat_interval),
+                Span::from(MIN_HEARTBEAT),
+                args.election_timeout
+            )));
+        }
+        for (flag, addresses) in
+            [("--peers", args.peers.as_slice()), ("--advertise", args.advertise.as_slice())]
+        {
+            for address in addresses {
+                if !dfs_proto::convert::is_address(address) {
+                    let text = format!("{flag}: '{address}' is no NameNode's address: write HOST:PORT");
+                    return Err(Invalid(text));
+                }
+            }
+        }
+        for (flag, address) in [("--listen", &args.listen), ("--http", &args.http)] {
+            if !dfs_proto::convert::is_listening_address(address) {
+                let text = format!("{flag}: '{address}' can't be listened on: write HOST:PORT");
+                return Err(Invalid(text));
             }
         }
         if !args.peers.is_empty() && args.advertise.as_ref().is_none_or(|own| !args.peers.contains(own)) {
@@ -276,6 +312,8 @@ impl Config {
             advertise: args.advertise,
             peers: args.peers,
             election_timeout: *args.election_timeout,
+            leader_heartbeat_interval,
+            min_free: args.min_free,
             format_if_empty: args.format_if_empty,
             settings,
             times,
@@ -284,6 +322,23 @@ impl Config {
             log_style: args.log_format,
         })
     }
+}
+
+/// Bytes, with a letter for a power of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is no number of bytes: write one such as 512m or 2g");
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("'{text}' is more than any disk has"))
 }
 
 /// Fails unless each time is shorter than the next.
@@ -354,6 +409,13 @@ mod tests {
             (vec!["--stale-after", "soon"], "--stale-after"),
             (vec!["--election-timeout", "1ms"], "--election-timeout"),
             (vec!["--advertise", "nn-0"], "HOST:PORT"),
+            (vec!["--listen", "nn-0"], "--listen: 'nn-0'"),
+            (vec!["--http", "0.0.0.0:99999"], "--http: '0.0.0.0:99999'"),
+            (vec!["--peers", "a:1,b:http", "--advertise", "a:1"], "--peers: 'b:http'"),
+            (vec!["--leader-heartbeat-interval", "300ms"], "half of --election-timeout (500ms)"),
+            (vec!["--leader-heartbeat-interval", "1ms"], "--leader-heartbeat-interval (1ms) must be 10ms"),
+            (vec!["--min-free", "lots"], "--min-free"),
+            (vec!["--min-free", "99999999t"], "--min-free"),
             (vec!["--advertise", "a:1", "--peers", "b:1,c:1"], "--advertise"),
             (vec!["--peers", "b:1,c:1"], "--advertise"),
         ] {

@@ -13,7 +13,7 @@ use prometheus::{
 use crate::api::Namenode;
 use crate::api::admin::Report;
 use crate::serve::http::duty_name;
-use crate::store::Observer;
+use crate::store::{Disk, DiskState, Observer};
 
 /// What every name begins with.
 const PREFIX: &str = "dfs_namenode";
@@ -47,6 +47,7 @@ pub struct Metrics {
     applied: IntGauge,
     members: IntGauge,
     unreachable_members: IntGauge,
+    disk: MetadataDisk,
     chunks: Chunks,
     datanodes: IntGaugeVec,
     duties: IntGaugeVec,
@@ -105,6 +106,48 @@ impl Chunks {
         set(&self.missing, totals.missing);
         set(&self.corrupt, totals.corrupt);
         set(&self.misplaced, totals.misplaced);
+    }
+}
+
+/// The disk of the NameNode's own directory.
+#[derive(Debug, Clone)]
+struct MetadataDisk {
+    capacity: IntGauge,
+    available: IntGauge,
+    min_free: IntGauge,
+    low: IntGauge,
+    full: IntGauge,
+    write_seconds: Gauge,
+}
+
+impl MetadataDisk {
+    fn new(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            capacity: meter
+                .gauge("metadata_disk_capacity_bytes", "Size of the disk of this NameNode's directory")?,
+            available: meter
+                .gauge("metadata_disk_available_bytes", "Bytes that this NameNode may still write there")?,
+            min_free: meter.gauge(
+                "metadata_disk_min_free_bytes",
+                "Free bytes there below which nothing new can be made",
+            )?,
+            low: meter.gauge("metadata_disk_low", "1 if there is less than that, else 0")?,
+            full: meter.gauge("metadata_disk_full", "1 if the log or the database wait for room, else 0")?,
+            write_seconds: meter.float_gauge(
+                "metadata_disk_write_seconds",
+                "How long the oldest write there that is not finished has taken; 0 if there is none",
+            )?,
+        })
+    }
+
+    fn set(&self, disk: &Disk) {
+        let Disk { state, note: _, space, min_free, busy } = disk;
+        set(&self.capacity, space.capacity);
+        set(&self.available, space.available);
+        set(&self.min_free, *min_free);
+        set(&self.low, (*state >= DiskState::Low && space.available < *min_free).into());
+        set(&self.full, (*state == DiskState::Full).into());
+        self.write_seconds.set(busy.as_secs_f64());
     }
 }
 
@@ -275,6 +318,7 @@ impl Metrics {
                 "members_unreachable",
                 "NameNodes of the group that the leader has not heard of lately; on the leader",
             )?,
+            disk: MetadataDisk::new(meter)?,
             chunks: Chunks::new(meter)?,
             datanodes: meter.gauges("datanodes", "DataNodes by state: live, stale, dead", &["state"])?,
             duties: meter.gauges("datanodes_by_duty", "DataNodes by what they are used for", &["duty"])?,
@@ -323,6 +367,11 @@ impl Metrics {
         let unreachable = members.iter().filter(|member| member.role == MemberRole::Unreachable).count();
         set(&self.members, members.len() as u64);
         set(&self.unreachable_members, unreachable as u64);
+    }
+
+    /// How the disk of this NameNode is now.
+    pub fn disk(&self, disk: &Disk) {
+        self.disk.set(disk);
     }
 
     /// What the cluster looks like now.

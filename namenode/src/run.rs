@@ -5,7 +5,7 @@
 //! accept no more, answer what is under way, close the store, stop the engine.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ use crate::peers::{Found, Peers, find_group};
 use crate::serve;
 use crate::store::directory::{self, Beginning, Directory};
 use crate::store::edit::Change;
-use crate::store::{self, Contents, Store, group};
+use crate::store::{self, Contents, Disk, DiskState, Store, group};
 
 /// File in the directory that tells the addresses while the process serves.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -40,10 +40,15 @@ pub const ADDRESSES_FILE: &str = "addresses.json";
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Time the engine has to stop after everything else has.
 const ENGINE_STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Longest that closing the store is waited for, and in the end the threads that work on its disk: what is not closed is
+/// replayed at the next start.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// How often a leader looks whether another NameNode's disk is better than its own.
+const DISK_LOOK: Duration = Duration::from_millis(250);
+/// Pause after the leadership was to be handed over, so that it has time to be.
+const YIELD_PAUSE: Duration = Duration::from_secs(1);
 /// How often gauges and readiness are brought up to date.
 const WATCH: Duration = Duration::from_secs(1);
-/// Parts of the election timeout that the group counts in.
-const TICKS_PER_ELECTION: u32 = 10;
 /// Inodes the store keeps in memory, at least and at most.
 const CACHE_ENTRIES: std::ops::RangeInclusive<u64> = 10_000..=200_000;
 /// Bytes of memory for one of them, about, and the part of the process's memory that all may take.
@@ -175,7 +180,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Process(error.into()))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // A signal asks to stop, which begins with handing the leadership over; only then does everything end.
         let asked = Shutdown::new();
         asked.on_signals().map_err(|error| Error::Process(error.into()))?;
@@ -192,7 +197,10 @@ pub fn run(config: Config) -> Result<(), Error> {
             () = shutdown.requested() => {}
         }
         running.stop().await
-    })
+    });
+    // A disk that stands still must not keep the process.
+    runtime.shutdown_timeout(CLOSE_LIMIT);
+    ended
 }
 
 /// A NameNode that serves.
@@ -246,7 +254,8 @@ impl Running {
         let superuser = config.superuser.clone();
         let peers = Peers::new(prepared.cluster(), own, shutdown.clone());
         let group = group::Options {
-            tick: config.election_timeout / TICKS_PER_ELECTION,
+            election_timeout: config.election_timeout,
+            heartbeat_interval: config.leader_heartbeat_interval,
             transport: Arc::clone(&peers) as Arc<dyn group::Transport>,
             ..group::Options::default()
         };
@@ -276,16 +285,24 @@ impl Running {
             shutdown.clone(),
         );
         shutdown.spawn(watching);
+        shutdown.spawn(yield_lead(Arc::clone(&namenode), shutdown.clone()));
         // The slot is new: nobody else can have filled it.
         let _first = slot.set(Arc::clone(&namenode));
         let accepted = room.accept("rpc", rpc, &shutdown).map_err(|error| Error::Process(error.into()))?;
         let server = serve::grpc(accepted, Arc::clone(&namenode), metrics, shutdown.clone());
         spawn_server(&shutdown, &failure, "the RPC port", server);
         let running = Self { addresses, dir, namenode, readiness, shutdown, engine_stop, failure };
-        if let Err(error) = running.write_addresses().await {
-            // What went wrong while stopping matters less than why it has to.
-            let _stopped = running.stop().await;
-            return Err(error);
+        match running.write_addresses().await {
+            Err(Error::Addresses { path, source }) if source.kind() == io::ErrorKind::StorageFull => {
+                warn!(path = %path.display(), "the disk is full: the addresses are written when there is room");
+                running.write_addresses_later();
+            }
+            Err(error) => {
+                // What went wrong while stopping matters less than why it has to.
+                let _stopped = running.stop().await;
+                return Err(error);
+            }
+            Ok(()) => {}
         }
         let Addresses { rpc, http, pid: _ } = running.addresses;
         info!(cluster = %running.namenode.defaults().cluster, %rpc, %http, "serving");
@@ -314,14 +331,15 @@ impl Running {
             namenode.resign().await;
         }
         shutdown.finish(STOP_LIMIT).await;
-        let closed = tokio::task::spawn_blocking(move || {
+        let closing = tokio::task::spawn_blocking(move || {
             remove_addresses(&dir);
             // Ends the store: nobody else has it any more, unless a request did not end in time.
             drop(namenode);
-        })
-        .await;
-        if let Err(error) = closed {
-            warn!(%error, "closing the store failed");
+        });
+        match tokio::time::timeout(CLOSE_LIMIT, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "closing the store failed"),
+            Err(_) => warn!("closing the store takes too long and is given up: look at its disk"),
         }
         engine_stop.finish(ENGINE_STOP_LIMIT).await;
         info!("stopped");
@@ -333,15 +351,30 @@ impl Running {
 
     async fn write_addresses(&self) -> Result<(), Error> {
         let path = self.dir.join(ADDRESSES_FILE);
-        let addresses = self.addresses.clone();
-        let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || write_atomically(&target, &addresses)).await;
-        let result = match written {
-            Ok(result) => result,
-            Err(error) => Err(io::Error::other(error)),
-        };
+        let result = write_addresses(path.clone(), self.addresses.clone()).await;
         result.map_err(|source| Error::Addresses { path, source })
     }
+
+    fn write_addresses_later(&self) {
+        let (path, addresses) = (self.dir.join(ADDRESSES_FILE), self.addresses.clone());
+        let shutdown = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(WATCH) => {}
+                    () = shutdown.requested() => return,
+                }
+                if write_addresses(path.clone(), addresses.clone()).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+async fn write_addresses(path: PathBuf, addresses: Addresses) -> io::Result<()> {
+    let written = tokio::task::spawn_blocking(move || write_atomically(&path, &addresses)).await;
+    written.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Stops what was started already and passes the error on.
@@ -352,9 +385,8 @@ async fn abort(shutdown: &Shutdown, error: Error) -> Result<Running, Error> {
 
 fn write_atomically(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let draft = path.with_extension("json.new");
-    let mut file = fs::File::create(&draft)?;
-    serde_json::to_writer(&mut file, addresses)?;
-    file.write_all(b"\n")?;
+    let text = format!("{}\n", serde_json::to_string(addresses)?);
+    fs::write(&draft, text)?;
     fs::rename(&draft, path)
 }
 
@@ -489,6 +521,7 @@ fn open(
         readers: readers.clamp(*READERS.start(), *READERS.end()),
         cache_entries: cache_entries(Memory::of_process().bytes()),
         max_batch: MAX_BATCH,
+        min_free: config.min_free,
         group,
         observer: Some(Arc::new(metrics)),
     };
@@ -602,6 +635,30 @@ async fn follow_leadership(
     }
 }
 
+/// Lets another NameNode lead while its disk is better than this one's, until a stop is requested.
+async fn yield_lead(namenode: Arc<Namenode>, shutdown: Shutdown) {
+    let mut pause = DISK_LOOK;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.requested() => return,
+        }
+        pause = if namenode.yield_lead().await { YIELD_PAUSE } else { DISK_LOOK };
+    }
+}
+
+/// What `/readyz` says. Whoever can't write what the group commits is not ready, so that nobody takes another NameNode
+/// away meanwhile; but one that leads serves what can be served.
+fn tell_readiness(readiness: &Readiness, disk: &Disk, status: &group::Status) {
+    let is_lost = disk.state >= DiskState::Stalled || (disk.state == DiskState::Full && !status.leads);
+    match &disk.note {
+        Some(note) if is_lost => readiness.waiting(note),
+        _ if status.leader.is_none() => readiness.waiting("waiting for a leader among the NameNodes"),
+        Some(note) => readiness.ready_but(note),
+        None => readiness.ready(),
+    }
+}
+
 /// Keeps gauges and readiness up to date until a stop is requested; asks for one when the store is broken.
 async fn watch(
     namenode: Arc<Namenode>,
@@ -632,12 +689,10 @@ async fn watch(
             shutdown.request();
             return;
         }
-        if status.borrow_and_update().leader.is_some() {
-            readiness.ready();
-        } else {
-            readiness.waiting("waiting for a leader among the NameNodes");
-        }
+        let disk = namenode.disk();
+        tell_readiness(&readiness, &disk, &status.borrow_and_update());
         metrics.group(&namenode);
+        metrics.disk(&disk);
         // Counts all nodes: often enough once a tick, whatever changes in the group.
         if due && let Ok(report) = namenode.report().await {
             metrics.cluster(&report);

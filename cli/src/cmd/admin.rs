@@ -69,6 +69,7 @@ struct ShownMember<'a> {
     term: u64,
     applied: u64,
     lag: u64,
+    note: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -143,7 +144,7 @@ fn role(role: MemberRole) -> &'static str {
 
 fn shown(members: &[NamenodeMember]) -> Shown<'_> {
     let members = members.iter().map(|member| {
-        let NamenodeMember { id, address, pid, role: is, term, applied, lag } = member;
+        let NamenodeMember { id, address, pid, role: is, term, applied, lag, note } = member;
         ShownMember {
             id: *id,
             address,
@@ -152,6 +153,7 @@ fn shown(members: &[NamenodeMember]) -> Shown<'_> {
             term: *term,
             applied: *applied,
             lag: *lag,
+            note: note.as_deref(),
         }
     });
     Shown { members: members.collect() }
@@ -169,7 +171,27 @@ fn text(members: &[NamenodeMember]) -> String {
             member.lag.to_string(),
         ]
     });
-    table(vec!["ID", "ADDRESS", "PID", "ROLE", "TERM", "APPLIED", "LAG"], rows.collect(), &[0, 2, 4, 5, 6])
+    let mut text = table(
+        vec!["ID", "ADDRESS", "PID", "ROLE", "TERM", "APPLIED", "LAG"],
+        rows.collect(),
+        &[0, 2, 4, 5, 6],
+    );
+    for note in notes(members) {
+        text = format!("{text}\n{note}");
+    }
+    text
+}
+
+/// What is wrong with each NameNode, a line each.
+pub(crate) fn notes(members: &[NamenodeMember]) -> impl Iterator<Item = String> {
+    let noted = members.iter().filter_map(|member| member.note.as_deref().map(|note| (member, note)));
+    // It comes from another machine: only text, on one line.
+    let plain =
+        |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    noted.map(move |(member, note)| {
+        let note: String = plain(note);
+        format!("NameNode {} at {}: {note}", member.id, member.address)
+    })
 }
 
 #[cfg(test)]
@@ -185,6 +207,7 @@ mod tests {
             term: 4,
             applied,
             lag,
+            note: (lag > 0).then(|| "the metadata disk is full\x1b: make room".to_owned()),
         };
         vec![
             member(1, Some(4_711), MemberRole::Leader, 1_200, 0),
@@ -200,7 +223,9 @@ mod tests {
             "ID  ADDRESS      PID  ROLE         TERM  APPLIED   LAG\n\
              \u{20}1  nn-1:9000   4711  leader          4     1200     0\n\
              \u{20}2  nn-2:9000      -  unreachable     4      200  1000\n\
-             13  nn-13:9000    12  learner         4        0  1200"
+             13  nn-13:9000    12  learner         4        0  1200\n\
+             NameNode 2 at nn-2:9000: the metadata disk is full : make room\n\
+             NameNode 13 at nn-13:9000: the metadata disk is full : make room"
         );
     }
 
@@ -208,9 +233,10 @@ mod tests {
     fn members_are_shown_as_json() {
         let shown = serde_json::to_value(shown(&members()[..2])).unwrap();
         let expected = serde_json::json!({ "members": [
-            { "id": 1, "address": "nn-1:9000", "pid": 4711, "role": "leader", "term": 4, "applied": 1200, "lag": 0 },
+            { "id": 1, "address": "nn-1:9000", "pid": 4711, "role": "leader", "term": 4, "applied": 1200, "lag": 0,
+              "note": null },
             { "id": 2, "address": "nn-2:9000", "pid": null, "role": "unreachable", "term": 4, "applied": 200,
-              "lag": 1000 },
+              "lag": 1000, "note": "the metadata disk is full\u{1b}: make room" },
         ]});
         assert_eq!(shown, expected);
     }

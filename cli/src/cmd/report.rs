@@ -46,6 +46,8 @@ struct Shown<'a> {
     waiting: Vec<ShownWait<'a>>,
     balancer_running: bool,
     balanced: bool,
+    /// What is wrong with NameNodes, a sentence each.
+    namenode_notes: Vec<String>,
     nodes: Vec<ShownNode<'a>>,
 }
 
@@ -86,17 +88,19 @@ struct ShownVolume<'a> {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let report = context.dfs().await?.report().await?;
+        let namenodes = context.builder().await?.namenodes().await?;
+        let notes: Vec<String> = super::admin::notes(&namenodes.members).collect();
         let nodes: Vec<ShownNode<'_>> = report.nodes.iter().map(shown_node).collect();
         let mut out = Out::new();
         match context.global.output {
-            Format::Json => out.json(&shown(&report, nodes))?,
-            format @ (Format::Table | Format::Wide) => print(&mut out, &report, &nodes, format)?,
+            Format::Json => out.json(&shown(&report, notes, nodes))?,
+            format @ (Format::Table | Format::Wide) => print(&mut out, &report, &notes, &nodes, format)?,
         }
         out.flush()
     }
 }
 
-fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> {
+fn shown<'a>(report: &'a ClusterReport, notes: Vec<String>, nodes: Vec<ShownNode<'a>>) -> Shown<'a> {
     Shown {
         cluster: report.cluster.to_string(),
         version: &report.version,
@@ -118,6 +122,7 @@ fn shown<'a>(report: &'a ClusterReport, nodes: Vec<ShownNode<'a>>) -> Shown<'a> 
         waiting: ShownWait::all(&report.waiting),
         balancer_running: report.balancer.running,
         balanced: report.balancer.balanced,
+        namenode_notes: notes,
         nodes,
     }
 }
@@ -160,7 +165,13 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
     }
 }
 
-fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format: Format) -> Outcome {
+fn print(
+    out: &mut Out,
+    report: &ClusterReport,
+    notes: &[String],
+    nodes: &[ShownNode<'_>],
+    format: Format,
+) -> Outcome {
     let live = nodes.iter().filter(|node| node.state == "live");
     // Over all nodes at once: several may be on one disk.
     let there = report.nodes.iter().filter(|node| node.state == NodeState::Live);
@@ -209,6 +220,9 @@ fn print(out: &mut Out, report: &ClusterReport, nodes: &[ShownNode<'_>], format:
     out.line(&table(Vec::new(), rows, &[]))?;
     for WaitingChunk { path, chunk, wait } in &report.waiting {
         out.line(&format!("  {path}: chunk {chunk} {}", recover_lease::sentence(wait)))?;
+    }
+    for note in notes {
+        out.line(note)?;
     }
     if nodes.is_empty() {
         return Ok(());

@@ -7,15 +7,32 @@ use std::time::{Duration, Instant};
 
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
-use dfs_types::{ErrorCode, checksum};
+use dfs_types::backup::{Header, PART, Packer};
+use dfs_types::{ClusterId, ErrorCode, checksum};
 use tonic::Status;
 
 use crate::fake::{Cluster, content};
 
 type Parts = Vec<Result<v1::BackupPart, Status>>;
 
-/// A backup in pieces.
+/// A backup of a database.
+fn packed(data: &[u8]) -> Vec<u8> {
+    let cluster = ClusterId::from_bytes(&[9; 16]).unwrap();
+    let (mut packer, mut file) = Packer::begin(&Header { cluster, applied: 77, length: data.len() as u64 });
+    for part in data.chunks(PART) {
+        file.extend(packer.part(part));
+    }
+    file.extend(packer.end());
+    file
+}
+
+/// The backup of a database in pieces.
 fn parts(data: &[u8]) -> Parts {
+    pieces(&packed(data))
+}
+
+/// What the NameNode calls a backup, in pieces.
+fn pieces(data: &[u8]) -> Parts {
     let header = v1::BackupHeader { cluster: vec![9; 16], applied: 77, length: data.len() as u64 };
     let pieces = data.chunks(100_000).map(|piece| Kind::Data(piece.to_vec()));
     let trailer = v1::BackupTrailer { crc32c: checksum::crc32c(data) };
@@ -39,6 +56,7 @@ async fn a_backup_is_written_as_it_was_sent() {
     for data in [content(1_234_567), Vec::new()] {
         *cluster.backup.lock().unwrap() = parts(&data);
         let summary = dfs.backup(&target, true).await.unwrap();
+        let data = packed(&data);
         assert_eq!((summary.applied, summary.length), (77, data.len() as u64));
         assert!(fs::read(&target).unwrap() == data);
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
@@ -60,7 +78,7 @@ async fn an_existing_file_is_kept_unless_told_otherwise() {
     assert_eq!(fs::read(&target).unwrap(), b"former");
     assert_eq!(cluster.members[0].calls("Backup"), 0, "the NameNode was not troubled");
     dfs.backup(&target, true).await.unwrap();
-    assert_eq!(fs::read(&target).unwrap(), b"new");
+    assert!(fs::read(&target).unwrap() == packed(b"new"));
 }
 
 #[tokio::test]
@@ -70,6 +88,8 @@ async fn a_backup_that_is_not_whole_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("backup");
     let good = parts(&content(500_000));
+    let mut flipped = packed(&content(500_000));
+    flipped[333_333] ^= 4;
     let changed = |change: &dyn Fn(&mut Parts)| {
         let mut parts = good.clone();
         change(&mut parts);
@@ -83,6 +103,9 @@ async fn a_backup_that_is_not_whole_leaves_nothing() {
         (changed(&|parts| parts.swap(1, 2)), ErrorCode::Corrupt),
         (changed(&|parts| drop(parts.remove(0))), ErrorCode::Internal),
         (Vec::new(), ErrorCode::Unavailable),
+        // Its checksum on the way is right: what was sent was wrong already.
+        (pieces(&flipped), ErrorCode::Corrupt),
+        (pieces(&[packed(b"one"), packed(b"another")].concat()), ErrorCode::Corrupt),
     ];
     for (number, (parts, code)) in cases.into_iter().enumerate() {
         *cluster.backup.lock().unwrap() = parts;

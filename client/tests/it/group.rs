@@ -152,6 +152,7 @@ impl Administration {
             term: 7,
             applied: *member.applied.lock().unwrap(),
             lag: 0,
+            note: String::new(),
         });
         v1::NamenodesReply { members: members.collect() }
     }

@@ -2,7 +2,7 @@
 //!
 //! * [`Member`] drives the library `raft` (a pure state machine) with virtual time, an [`EntryLog`] and an [`Outlet`]: no
 //!   thread, no socket, no clock, so that a simulation can run a whole group in one thread.
-//! * [`log`] is what a member must never forget: its entries and its vote, in files of its own.
+//! * [`log`] is what a member must never forget: its entries and its vote, in files of its own, which a thread writes.
 //! * `lease` tells how long a leader may answer reads without asking the others again.
 //!
 //! What an entry means is not known here: it is bytes.
@@ -12,7 +12,7 @@ pub mod log;
 mod member;
 mod storage;
 
-pub use log::{EntryLog, FileLog};
+pub use log::{DiskLog, EntryLog, FileLog};
 pub use member::{
     Committed, Envelope, Member, MembershipChange, NotLeading, Outlet, Position, Role, Settings, Status,
 };

@@ -1,12 +1,13 @@
 //! The driver of one member: inputs, then [`Member::turn`], which makes durable, sends and hands over.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
-    Message, MessageType, Snapshot,
+    HardState, Message, MessageType, Snapshot,
 };
 use raft::{Config, INVALID_ID, RawNode, SnapshotStatus, StateRole};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -161,6 +162,20 @@ pub struct Member<L: EntryLog> {
     abstains_until: Nanos,
     /// Index up to which entries were handed over.
     handed_over: u64,
+    /// What the log has taken and not made durable yet, in order.
+    unwritten: VecDeque<Unwritten>,
+    /// The append with the latest change of term or vote.
+    promised: u64,
+}
+
+/// A step of the library that waits for the disk.
+struct Unwritten {
+    /// The library's number of it.
+    number: u64,
+    /// The append that must be durable.
+    append: u64,
+    /// What may be sent only then.
+    messages: Vec<Message>,
 }
 
 impl<L: EntryLog> std::fmt::Debug for Member<L> {
@@ -217,6 +232,8 @@ impl<L: EntryLog> Member<L> {
             next_tick: now.plus(settings.tick),
             abstains_until: now.plus(settings.tick * u32::from(settings.election_ticks)),
             handed_over: applied,
+            unwritten: VecDeque::new(),
+            promised: 0,
         };
         if alone {
             member.raw.campaign()?;
@@ -234,7 +251,11 @@ impl<L: EntryLog> Member<L> {
     /// everybody else was silent.
     pub fn tick(&mut self, now: Nanos) {
         if now >= self.next_tick {
-            self.raw.tick();
+            // Who can't make its own vote durable must not look for those of others, and an election that was won before
+            // the log is durable would rest on what may be lost.
+            if self.unwritten.is_empty() || self.term_led().is_some() {
+                self.raw.tick();
+            }
             self.next_tick = now.plus(self.settings.tick);
             self.settle();
         }
@@ -357,9 +378,15 @@ impl<L: EntryLog> Member<L> {
         self.raw.mut_store().offered = snapshot;
     }
 
-    /// Makes durable what must be, sends, and answers what was committed, to be applied in this order.
+    /// Gives the log what must be durable, sends what may be sent, and answers what was committed, to be applied in this
+    /// order. What waits for the log is done in a later turn, once the log is as far.
+    ///
+    /// A leader's messages never wait (Ongaro's dissertation, 10.2.1): its own copy counts when it is durable, as
+    /// anybody's. What a follower says does, but for answers to heartbeats: they acknowledge no entry and no vote, so a
+    /// slow disk must not make it look dead. They wait for its term and vote only.
     pub fn turn(&mut self, outlet: &mut impl Outlet, now: Nanos) -> Result<Vec<Committed>, log::Error> {
         let mut committed = Vec::new();
+        self.note_durable(outlet, now);
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
             self.send(outlet, ready.take_messages(), now);
@@ -368,26 +395,64 @@ impl<L: EntryLog> Member<L> {
             }
             let hard_state = ready.hs().cloned();
             let entries = ready.take_entries();
+            let log = &mut self.raw.mut_store().log;
             if hard_state.is_some() || !entries.is_empty() {
-                self.raw.mut_store().log.append(hard_state.as_ref(), &entries)?;
+                let (known, last) = (log.hard_state(), log.last_index());
+                let promises = |given: &HardState| (given.term, given.vote) != (known.term, known.vote);
+                let promises = hard_state.as_ref().is_some_and(promises);
+                log.append(hard_state.as_ref(), &entries)?;
+                self.promised = if promises { log.appended() } else { self.promised };
+                if entries.first().is_some_and(|first| first.index <= last) {
+                    // What it replaces is durable only until this is written: it must not count in between.
+                    let append = log.appended();
+                    self.unwritten.iter_mut().for_each(|earlier| earlier.append = append);
+                }
             }
-            self.send(outlet, ready.take_persisted_messages(), now);
+            // That a change of the members is committed must be known after a crash before it takes effect: the former
+            // members could elect somebody otherwise. This is rare, and waited for.
+            let changes = |entry: &Entry| entry.get_entry_type() != EntryType::EntryNormal;
+            if ready.committed_entries().iter().any(changes) {
+                log.flush()?;
+            }
+            let (append, is_promised) = (log.appended(), log.durable() >= self.promised);
+            let (early, messages) = ready.take_persisted_messages().into_iter().partition(|message| {
+                is_promised && message.get_msg_type() == MessageType::MsgHeartbeatResponse
+            });
+            self.send(outlet, early, now);
+            self.unwritten.push_back(Unwritten { number: ready.number(), append, messages });
             #[cfg(feature = "seeded-bug")]
             self.hand_over_uncommitted(&entries, &mut committed);
             self.hand_over_entries(ready.take_committed_entries(), &mut committed);
-            let mut light = self.raw.advance_append(ready);
-            self.send(outlet, light.take_messages(), now);
-            self.hand_over_entries(light.take_committed_entries(), &mut committed);
-            self.raw.advance_apply();
+            self.raw.advance_append_async(ready);
             self.settle();
+            self.note_durable(outlet, now);
         }
         Ok(committed)
     }
 
+    /// Goes on with what waited for the disk, as far as that is.
+    fn note_durable(&mut self, outlet: &mut impl Outlet, now: Nanos) {
+        let durable = self.raw.store().log.durable();
+        while let Some(written) = self.unwritten.pop_front_if(|unwritten| unwritten.append <= durable) {
+            self.raw.on_persist_ready(written.number);
+            self.send(outlet, written.messages, now);
+        }
+        // A snapshot is applied before the term that came with it is durable; the library wants to hear of it after.
+        let log = &self.raw.raft.raft_log;
+        let applied = self.handed_over.min(log.persisted).min(log.committed).max(log.applied);
+        self.raw.advance_apply_to(applied);
+    }
+
+    /// Whether the log still makes something durable that it was given.
+    pub fn is_writing(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
     fn send(&mut self, outlet: &mut impl Outlet, messages: Vec<Message>, now: Nanos) {
-        let term = self.raw.raft.term;
-        let echo = if self.heard.0 == term { self.heard.1 } else { Nanos::default() };
         for message in messages {
+            // One that waited for the disk may be of an earlier term, whose leader must not take the next one's stamp for
+            // its own.
+            let echo = if self.heard.0 == message.term { self.heard.1 } else { Nanos::default() };
             outlet.send(Envelope { message, stamp: now, echo });
         }
     }

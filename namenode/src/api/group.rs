@@ -1,15 +1,17 @@
 //! This NameNode as one of a group.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use dfs_types::backup::Header;
 use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult, MemberRole};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Namenode;
-use crate::store::PartFile;
 use crate::store::group::{Request, Status};
+use crate::store::{Disk, DiskState, PartFile, backup};
 use dfs_namenode_raft::Role;
 
 /// Longest that a leader hands over for before it stops.
@@ -32,6 +34,17 @@ pub struct MemberView {
     pub applied: u64,
     /// Entries behind the answering member.
     pub lag: u64,
+    /// How its disk is, as far as known.
+    pub disk: DiskState,
+    /// What is wrong with it, in a sentence.
+    pub note: Option<String>,
+}
+
+/// Who should lead instead of a leader whose disk is like this: of those whose disk is better, the one that is least
+/// behind.
+fn better_leader(own: DiskState, members: &[MemberView]) -> Option<u64> {
+    let better = members.iter().filter(|member| member.role == MemberRole::Follower && member.disk < own);
+    better.min_by_key(|member| (member.disk, member.lag)).map(|member| member.id)
 }
 
 /// What this NameNode tells one that looks for its group.
@@ -45,15 +58,25 @@ pub struct Identity {
     pub leader: String,
 }
 
-/// A copy of the metadata in a file of its own, which goes with this value.
+/// A copy of the metadata in a file of its own, which goes with this value. While it is there, no other is made.
 #[derive(Debug)]
 pub struct Backup {
-    /// The file.
-    pub file: PartFile,
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Index of the last entry in it.
-    pub applied: u64,
+    file: PartFile,
+    header: Header,
+    _only: OwnedSemaphorePermit,
+}
+
+impl Backup {
+    /// What it is of.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Reads it, packed as [`dfs_types::backup`] says; `tell` answers whether to go on. Answers the CRC32C of all that was
+    /// told, or nothing if `tell` did not want to go on. Blocks.
+    pub fn read(&self, tell: impl FnMut(Vec<u8>) -> bool) -> std::io::Result<Option<u32>> {
+        backup::read_packed(self.file.path(), &self.header, tell)
+    }
 }
 
 impl Namenode {
@@ -113,7 +136,7 @@ impl Namenode {
         let group = self.store.group();
         let status = group.status().borrow().clone();
         let (residences, seen) = (group.residences(), self.peers.seen());
-        let own_applied = self.applied();
+        let (own_applied, own_disk) = (self.applied(), self.disk());
         let view = |id: u64| {
             let other = seen.get(&id).filter(|_| id != status.id);
             let applied = if id == status.id { own_applied } else { other.map_or(0, |seen| seen.applied) };
@@ -128,6 +151,24 @@ impl Namenode {
             } else {
                 MemberRole::Follower
             };
+            let disk = if id == status.id {
+                own_disk.state
+            } else {
+                other.map_or(DiskState::Good, |seen| seen.disk)
+            };
+            let note = if id == status.id {
+                own_disk.note.clone()
+            } else {
+                // What it said before it fell silent may be over.
+                let said = other.filter(|_| role != MemberRole::Unreachable).map(|seen| seen.note.clone());
+                let waits = status
+                    .no_copy
+                    .as_ref()
+                    .filter(|_| role != MemberRole::Unreachable && own_applied > applied);
+                let waits =
+                    waits.map(|why| format!("NameNode {} can't copy the namespace for it: {why}", status.id));
+                said.filter(|note| !note.is_empty()).or(waits)
+            };
             MemberView {
                 id,
                 address: residences.addresses.get(&id).cloned().unwrap_or_default(),
@@ -136,9 +177,38 @@ impl Namenode {
                 term: status.term,
                 applied,
                 lag: own_applied.saturating_sub(applied),
+                disk,
+                note,
             }
         };
         residences.members.all().into_iter().map(view).collect()
+    }
+
+    /// How the disk of this NameNode is.
+    pub fn disk(&self) -> Disk {
+        self.store.group().disk()
+    }
+
+    /// The member that should lead instead of this one, if this one leads and another one's disk is better.
+    pub fn better_leader(&self) -> Option<u64> {
+        let own = self.disk().state;
+        // Also one that was just elected: it can't begin to serve if its disk does nothing.
+        let is_leader = self.store.group().status().borrow().role == Role::Leader;
+        if own == DiskState::Good || !is_leader {
+            return None;
+        }
+        better_leader(own, &self.members())
+    }
+
+    /// Hands the leadership over while another member's disk is better; answers whether there was anything to do.
+    pub async fn yield_lead(&self) -> bool {
+        let Some(to) = self.better_leader() else { return false };
+        let disk = self.disk();
+        warn!(to, note = disk.note, "handing the leadership over because of the disk");
+        if let Err(error) = self.store.group().hand_over(to).await {
+            warn!(to, %error, "the leadership was not taken over");
+        }
+        true
     }
 
     /// What one that looks for its group is told.
@@ -159,7 +229,7 @@ impl Namenode {
         let others: Vec<MemberView> =
             self.members().into_iter().filter(|member| member.role == MemberRole::Follower).collect();
         if to == 0 {
-            let best = others.iter().min_by_key(|member| member.lag);
+            let best = others.iter().min_by_key(|member| (member.disk, member.lag));
             return best.map(|member| member.id).ok_or_else(|| {
                 FsError::new(
                     ErrorCode::NotEnoughNodes,
@@ -201,14 +271,21 @@ impl Namenode {
         self.store.group().request(Request::Join(address)).await
     }
 
-    /// Copies the metadata as of one moment after the call.
+    /// Copies the metadata as of one moment after the call. One at a time, and only if there is room for it besides what
+    /// the NameNode itself needs.
     pub async fn back_up(&self, caller: &Caller) -> FsResult<Backup> {
         self.check_superuser(caller)?;
+        let only = Arc::clone(&self.backups).try_acquire_owned().map_err(|_| {
+            FsError::new(ErrorCode::Busy, "another backup is being made: try again when it is finished")
+        })?;
         let (store, cluster) = (self.store.clone(), self.cluster);
         let copied = spawn_blocking(move || {
             let file = PartFile::new(store.directory(), "backup");
             let applied = store.back_up(file.path())?;
-            Ok(Backup { file, cluster, applied })
+            let header = backup::header(file.path(), cluster, applied).map_err(|error| {
+                FsError::new(ErrorCode::Io, format!("reading the backup failed ({error}): check the disk"))
+            })?;
+            Ok(Backup { file, header, _only: only })
         });
         copied.await.map_err(|error| FsError::internal(format!("the backup failed ({error})")))?
     }

@@ -27,9 +27,9 @@ use tokio::sync::Semaphore;
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};
 use crate::peers::Peers;
-use crate::store::Store;
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::Group;
+use crate::store::{Disk, DiskState, Store};
 
 /// Full reports taken in at the same time; each may hold hundreds of megabytes until it is applied.
 const CONCURRENT_REPORTS: usize = 4;
@@ -82,6 +82,8 @@ pub struct Namenode {
     engine: Handle,
     peers: Arc<Peers>,
     reports: Semaphore,
+    /// For one backup at a time: each takes the room of the whole database.
+    backups: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Namenode {
@@ -100,7 +102,8 @@ impl Namenode {
         peers: Arc<Peers>,
     ) -> Self {
         let (cluster, reports) = (store.cluster(), Semaphore::new(CONCURRENT_REPORTS));
-        Self { cluster, settings, superuser, store, engine, peers, reports }
+        let backups = Arc::new(Semaphore::new(1));
+        Self { cluster, settings, superuser, store, engine, peers, reports, backups }
     }
 
     /// The clock of the engine's decisions.
@@ -126,6 +129,9 @@ impl Namenode {
     /// Proposes a change on behalf of a client.
     async fn propose(&self, origin: Origin, edit: Edit) -> FsResult<Outcome> {
         self.check_writable()?;
+        if edit.grows() {
+            self.check_room()?;
+        }
         let Origin { request, caller } = origin;
         self.propose_as(request, Some(caller), edit).await
     }
@@ -161,6 +167,20 @@ impl Namenode {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the namespace may grow: not on a disk that is nearly full.
+    fn check_room(&self) -> FsResult<()> {
+        let Disk { state, note, .. } = self.disk();
+        if !matches!(state, DiskState::Low | DiskState::Full) {
+            return Ok(());
+        }
+        let note = note.unwrap_or_default();
+        if self.better_leader().is_some() {
+            let text = format!("another NameNode takes over, as {note}: try again shortly");
+            return Err(FsError::new(ErrorCode::Busy, text));
+        }
+        Err(FsError::new(ErrorCode::NoSpace, format!("NameNode {}: {note}", self.store.group().id())))
     }
 
     fn check_superuser(&self, caller: &Caller) -> FsResult<()> {

@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::store::Residences;
 use crate::store::group::{Group, Request, Transport};
+use crate::store::{DiskState, Residences};
 pub use find::{Found, find_group};
 use link::Link;
 
@@ -35,6 +35,8 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 
 /// Members that are remembered; more than a group ever has.
 const MAX_SEEN: usize = 64;
+/// Characters that are kept of what another member says of its disk.
+const MAX_NOTE: usize = 500;
 
 /// What another member said of itself with its last message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,10 @@ pub struct Seen {
     pub applied: u64,
     /// `HOST:PORT` of it.
     pub address: String,
+    /// How its disk is.
+    pub disk: DiskState,
+    /// A sentence about its disk; empty while that is good.
+    pub note: String,
 }
 
 /// All connections to other members.
@@ -149,7 +155,9 @@ impl Peers {
                 wire.address
             )));
         }
-        let seen = Seen { pid: wire.pid, applied: wire.applied, address: wire.address.clone() };
+        let note = wire.note.chars().take(MAX_NOTE).collect();
+        let (pid, applied, disk) = (wire.pid, wire.applied, DiskState::from_number(wire.disk));
+        let seen = Seen { pid, applied, address: wire.address.clone(), disk, note };
         let envelope = wire::envelope(wire)?;
         let from = envelope.message.from;
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,12 +182,16 @@ impl Peers {
 
     /// The message for an envelope of this member.
     fn sealed(&self, envelope: Envelope) -> v1::RaftEnvelope {
-        let applied = self.group().map_or(0, |group| group.applied_now());
+        let group = self.group();
+        let applied = group.as_ref().map_or(0, |group| group.applied_now());
+        let disk = group.map(|group| group.disk()).unwrap_or_default();
         v1::RaftEnvelope {
             cluster: self.cluster.as_bytes().to_vec(),
             pid: std::process::id(),
             applied,
             address: self.address.clone(),
+            disk: disk.state.number(),
+            note: disk.note.unwrap_or_default(),
             ..wire::wire_envelope(envelope)
         }
     }

@@ -1,15 +1,16 @@
 //! Sending and receiving a database.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dfs_namenode_raft::Envelope;
-use dfs_proto::convert::from_status;
+use dfs_proto::convert::{cluster_id, from_status};
 use dfs_proto::v1;
 use dfs_proto::v1::snapshot_part::Kind;
+use dfs_types::backup::{Invalid, PART, Unpacker};
 use dfs_types::checksum::{combine, crc32c};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use futures_util::{Stream, StreamExt};
@@ -19,10 +20,9 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Peers;
+use crate::store::group::Group;
 use crate::store::{PartFile, backup};
 
-/// Bytes of a part.
-const PART: usize = 256 << 10;
 /// Parts read ahead of the connection.
 const AHEAD: usize = 8;
 /// Longest that a whole transfer may take.
@@ -51,12 +51,16 @@ fn read_parts(
     parts: &mpsc::Sender<v1::SnapshotPart>,
 ) -> FsResult<()> {
     let send = |kind| parts.blocking_send(v1::SnapshotPart { kind: Some(kind) }).is_ok();
-    let begin = |length| {
-        let cluster = envelope.cluster.clone();
-        send(Kind::Header(v1::SnapshotHeader { cluster, envelope: Some(envelope), length }))
-    };
-    let read = backup::read_parts(file, PART, begin, |data| send(Kind::Data(data)))
-        .map_err(|error| FsError::new(ErrorCode::Io, format!("reading the snapshot failed ({error})")))?;
+    let failed = |error| FsError::new(ErrorCode::Io, format!("reading the snapshot failed ({error})"));
+    let cluster = cluster_id(&envelope.cluster)?;
+    let metadata = envelope.message.as_ref().and_then(|message| message.snapshot.as_ref());
+    let applied = metadata.map_or(0, |metadata| metadata.index);
+    let header = backup::header(file, cluster, applied).map_err(failed)?;
+    let (length, cluster) = (header.file_length(), envelope.cluster.clone());
+    if !send(Kind::Header(v1::SnapshotHeader { cluster, envelope: Some(envelope), length })) {
+        return Err(FsError::new(ErrorCode::Unavailable, "the connection broke"));
+    }
+    let read = backup::read_packed(file, &header, |data| send(Kind::Data(data))).map_err(failed)?;
     match read {
         Some(crc32c) if send(Kind::Trailer(v1::SnapshotTrailer { crc32c })) => Ok(()),
         Some(_) | None => Err(FsError::new(ErrorCode::Unavailable, "the connection broke")),
@@ -64,8 +68,13 @@ fn read_parts(
 }
 
 /// Takes a snapshot in: its message, and the file below `directory` that holds it, checked and synced. Nothing stays
-/// behind after an error.
-pub async fn receive<S>(peers: &Peers, directory: &Path, mut parts: S) -> FsResult<(Envelope, PartFile)>
+/// behind after an error. Without room for it, it is refused before it is sent.
+pub async fn receive<S>(
+    peers: &Peers,
+    group: &Group,
+    directory: &Path,
+    mut parts: S,
+) -> FsResult<(Envelope, PartFile)>
 where
     S: Stream<Item = Result<v1::SnapshotPart, tonic::Status>> + Unpin,
 {
@@ -74,6 +83,9 @@ where
     };
     let envelope = header.envelope.ok_or_else(|| FsError::invalid("the snapshot lacks 'envelope'"))?;
     let envelope = peers.receive(envelope)?;
+    group.room().check(header.length).map_err(|why| {
+        FsError::new(ErrorCode::NoSpace, format!("a copy of the namespace is not taken: {why}"))
+    })?;
     let file = PartFile::new(directory, "incoming");
     let (data, stream) = mpsc::channel(AHEAD);
     let (target, length) = (file.path().to_owned(), header.length);
@@ -129,21 +141,48 @@ where
     }
 }
 
-/// Writes what comes, syncs it, and answers its checksum.
+/// Writes the database in what comes, syncs it, reads it again, and answers the checksum of what came.
 fn write_parts(target: &Path, length: u64, mut data: mpsc::Receiver<Bytes>) -> FsResult<u32> {
     let failed = |error: std::io::Error| {
         FsError::new(ErrorCode::Io, format!("writing a snapshot failed ({error}): check the disk"))
     };
     let mut file = File::create_new(target).map_err(failed)?;
-    let (mut sum, mut written) = (0, 0);
+    let (mut sum, mut came) = (crc32c(b""), 0);
+    let (mut unpacker, mut written) = (Unpacker::default(), crc32c(b""));
+    let damaged = |invalid: Invalid| {
+        FsError::new(ErrorCode::Corrupt, format!("the snapshot can't be used: {invalid}: send it again"))
+    };
     while let Some(part) = data.blocking_recv() {
-        file.write_all(&part).map_err(failed)?;
+        let checked = unpacker.push(&part).map_err(damaged)?;
+        file.write_all(&checked).map_err(failed)?;
+        written = combine(written, crc32c(&checked), checked.len() as u64);
         sum = combine(sum, crc32c(&part), part.len() as u64);
-        written += part.len() as u64;
+        came += part.len() as u64;
+        if came > length {
+            break;
+        }
     }
-    if written != length {
-        return Err(FsError::invalid(format!("the snapshot has {written} bytes and not {length}")));
+    if came != length {
+        return Err(FsError::invalid(format!("the snapshot has {came} bytes and not {length}")));
     }
+    unpacker.finish().map_err(damaged)?;
     file.sync_all().map_err(failed)?;
+    if sum_of(target).map_err(failed)? != written {
+        let text = "the snapshot is not what was written when it is read again: check the disk";
+        return Err(FsError::new(ErrorCode::Corrupt, text));
+    }
     Ok(sum)
+}
+
+/// CRC32C of a file.
+fn sum_of(file: &Path) -> std::io::Result<u32> {
+    let (mut file, mut piece, mut sum) = (File::open(file)?, vec![0; PART], crc32c(b""));
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(sum),
+            Ok(read) => sum = combine(sum, crc32c(&piece[..read]), read as u64),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::Namenode;
 use crate::api::admin::Report;
+use crate::api::group::MemberView;
 
 /// The API once the namespace is loaded; the HTTP port answers before that.
 pub type Slot = Arc<OnceLock<Arc<Namenode>>>;
@@ -27,7 +28,11 @@ async fn status(State(slot): State<Slot>) -> Response {
         return answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "the namespace is being loaded" }));
     };
     match namenode.report().await {
-        Ok(report) => answer(StatusCode::OK, &report_json(&report)),
+        Ok(report) => {
+            let mut body = report_json(&report);
+            body["namenodes"] = namenode.members().iter().map(member_json).collect();
+            answer(StatusCode::OK, &body)
+        }
         Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error.message })),
     }
 }
@@ -70,6 +75,11 @@ fn report_json(report: &Report) -> Value {
         "bytes": { "capacity": totals.capacity, "used": totals.used, "available": totals.available },
         "nodes": nodes.iter().map(node_json).collect::<Vec<_>>(),
     })
+}
+
+fn member_json(member: &MemberView) -> Value {
+    let MemberView { id, address, pid: _, role: _, term: _, applied, lag, disk: _, note } = member;
+    json!({ "id": id, "address": address, "applied": applied, "lag": lag, "note": note })
 }
 
 fn balancer_json(balancer: &BalancerView) -> Value {

@@ -1,24 +1,27 @@
 //! The `Namenodes` service: the group, for administrators.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_proto::convert::{to_status, wire_member_role};
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
 use dfs_proto::v1::namenodes_server::Namenodes;
+use dfs_types::backup::Header;
 use dfs_types::{ErrorCode, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::wire::{admitted, reader, unary};
 use crate::api::Namenode;
 use crate::api::group::{Backup, MemberView};
-use crate::store::backup::read_parts;
 
-/// Bytes of one part of a backup.
-const PART: usize = 256 << 10;
+/// Longest that a client may take for one part of a backup.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Parts read ahead of the client.
 const AHEAD: usize = 8;
 
@@ -48,7 +51,8 @@ unary! {
         let backup = admitted(&self.0, begun.await)?;
         let (parts, stream) = mpsc::channel(AHEAD);
         // Ends by itself when the client goes away.
-        let _reading = tokio::task::spawn_blocking(move || send_parts(&backup, &parts));
+        let runtime = Handle::current();
+        let _reading = tokio::task::spawn_blocking(move || send_parts(&backup, &parts, &runtime));
         Ok(Response::new(ReceiverStream::new(stream).boxed()))
     }
 }
@@ -82,18 +86,22 @@ fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
 }
 
 fn wire_member(view: MemberView) -> v1::NamenodeMember {
-    let MemberView { id, address, pid, role, term, applied, lag } = view;
-    v1::NamenodeMember { id, address, pid, role: wire_member_role(role).into(), term, applied, lag }
+    let MemberView { id, address, pid, role, term, applied, lag, disk: _, note } = view;
+    let (role, note) = (wire_member_role(role).into(), note.unwrap_or_default());
+    v1::NamenodeMember { id, address, pid, role, term, applied, lag, note }
 }
 
-/// Reads the backup's file into the stream; without a trailer the client knows that it is incomplete.
-fn send_parts(backup: &Backup, parts: &mpsc::Sender<Result<v1::BackupPart, Status>>) {
-    let send = |kind| parts.blocking_send(Ok(v1::BackupPart { kind: Some(kind) })).is_ok();
-    let begin = |length| {
-        let cluster = backup.cluster.as_bytes().to_vec();
-        send(Kind::Header(v1::BackupHeader { cluster, applied: backup.applied, length }))
-    };
-    match read_parts(backup.file.path(), PART, begin, |data| send(Kind::Data(data))) {
+/// Reads the backup into the stream; without a trailer the client knows that it is incomplete. A client that takes
+/// nothing for long is given up, as it keeps others from making a backup.
+fn send_parts(backup: &Backup, parts: &mpsc::Sender<Result<v1::BackupPart, Status>>, runtime: &Handle) {
+    let give = |part| runtime.block_on(timeout(PATIENCE, parts.send(part))).is_ok_and(|sent| sent.is_ok());
+    let send = |kind| give(Ok(v1::BackupPart { kind: Some(kind) }));
+    let Header { cluster, applied, .. } = *backup.header();
+    let (cluster, length) = (cluster.as_bytes().to_vec(), backup.header().file_length());
+    if !send(Kind::Header(v1::BackupHeader { cluster, applied, length })) {
+        return;
+    }
+    match backup.read(|data| send(Kind::Data(data))) {
         Ok(Some(crc32c)) => {
             let _gone = send(Kind::Trailer(v1::BackupTrailer { crc32c }));
         }
@@ -102,7 +110,7 @@ fn send_parts(backup: &Backup, parts: &mpsc::Sender<Result<v1::BackupPart, Statu
         Err(error) => {
             let error =
                 FsError::new(ErrorCode::Io, format!("reading the backup failed ({error}): try again"));
-            let _gone = parts.blocking_send(Err(to_status(error)));
+            let _gone = give(Err(to_status(error)));
         }
     }
 }

@@ -97,7 +97,8 @@ impl Namenode {
 
     /// Takes in a snapshot of the leader.
     async fn take_snapshot(&self, parts: Streaming<v1::SnapshotPart>) -> FsResult<()> {
-        let (envelope, file) = peers::receive_snapshot(self.peers(), self.directory(), parts).await?;
+        let (envelope, file) =
+            peers::receive_snapshot(self.peers(), self.group(), self.directory(), parts).await?;
         self.group().deliver_snapshot(envelope, file).await
     }
 }

@@ -1,10 +1,11 @@
 //! Consistent copies of the database while it is in use: for members that are too far behind, and for people.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use dfs_types::backup::{Header, Invalid, PART, Packer, Unpacker};
 use dfs_types::checksum::{combine, crc32c};
 use dfs_types::{ChunkId, ClusterId};
 use rusqlite::backup::{Backup, StepResult};
@@ -30,6 +31,14 @@ pub(crate) fn copy(database: &Path, target: &Path) -> Result<Position, Error> {
     let position = Position::load(&copy)?;
     close(copy, target)?;
     Ok(position)
+}
+
+/// Bytes that a copy of a database takes at most.
+pub(crate) fn size(database: &Path) -> io::Result<u64> {
+    let mut wal = database.to_owned().into_os_string();
+    wal.push("-wal");
+    let wal = std::fs::metadata(wal).map_or(0, |found| found.len());
+    Ok(std::fs::metadata(database)?.len() + wal)
 }
 
 /// Looks for damage in every page of a copy.
@@ -70,9 +79,12 @@ pub(crate) fn prepare_snapshot(file: &Path, cluster: ClusterId, index: u64, term
 /// What happened after the backup was made is lost, but DataNodes and clients have seen it. So every number that counts
 /// up goes on where nobody has been, not even another group that was restored from the same backup.
 pub(crate) fn restore(backup: &Path, database: &Path, now: u64) -> Result<(ClusterId, u64), Error> {
-    let source = open_copy(backup)?;
-    let mut connection = Connection::open(database)?;
-    complete(&source, &mut connection)?;
+    let header = unpack(backup, database)?;
+    let mut connection = open_copy(database)?;
+    let found = (schema::cluster(&connection)?, Position::load(&connection)?.applied);
+    if found != (header.cluster, header.applied) {
+        return Err(Error::Copy("the database in it is not the one that it says".to_owned()));
+    }
     let transaction = connection.transaction()?;
     let mut counters = Counters::load(&transaction)?;
     let lost = counters.next_chunk;
@@ -132,28 +144,63 @@ fn close(connection: Connection, file: &Path) -> Result<(), Error> {
         .map_err(|error| Error::Copy(format!("syncing it failed ({error})")))
 }
 
-/// Reads a file piece by piece: tells its length, then pieces of at most `piece` bytes; answers the CRC32C of all of
-/// it, or nothing if `begin` or `tell` did not want to go on.
-pub(crate) fn read_parts(
-    file: &Path,
-    piece: usize,
-    begin: impl FnOnce(u64) -> bool,
+/// Reads a copy of the database packed as [`dfs_types::backup`] says, piece by piece; `tell` answers whether to go on.
+/// Answers the CRC32C of all that was told, or nothing if `tell` did not want to go on.
+pub(crate) fn read_packed(
+    copy: &Path,
+    header: &Header,
     mut tell: impl FnMut(Vec<u8>) -> bool,
 ) -> io::Result<Option<u32>> {
-    let mut file = File::open(file)?;
-    let mut left = file.metadata()?.len();
-    let mut sum = 0;
-    if !begin(left) {
-        return Ok(None);
-    }
-    while left > 0 {
-        let mut data = vec![0; piece.min(left as usize)];
-        file.read_exact(&mut data)?;
-        sum = combine(sum, crc32c(&data), data.len() as u64);
+    let mut file = File::open(copy)?;
+    let (mut packer, first) = Packer::begin(header);
+    let mut sum = crc32c(b"");
+    let mut pass_on = |piece: Vec<u8>| {
+        sum = combine(sum, crc32c(&piece), piece.len() as u64);
+        tell(piece)
+    };
+    let mut goes_on = pass_on(first);
+    let (mut left, mut part) = (header.length, vec![0; PART]);
+    while goes_on && left > 0 {
+        let data = &mut part[..left.min(PART as u64) as usize];
+        file.read_exact(data)?;
         left -= data.len() as u64;
-        if !tell(data) {
-            return Ok(None);
-        }
+        goes_on = pass_on(packer.part(data));
     }
-    Ok(Some(sum))
+    goes_on = goes_on && pass_on(packer.end());
+    Ok(goes_on.then_some(sum))
+}
+
+/// What the backup of a copy says of itself.
+pub(crate) fn header(copy: &Path, cluster: ClusterId, applied: u64) -> io::Result<Header> {
+    Ok(Header { cluster, applied, length: std::fs::metadata(copy)?.len() })
+}
+
+/// Checks all of a backup, and only then makes the database in it a new file, checking it once more on the way: what was
+/// read a moment ago may be read differently now.
+fn unpack(backup: &Path, database: &Path) -> Result<Header, Error> {
+    read_through(backup, |_| Ok(()))?;
+    let failed = |error: io::Error| Error::Copy(format!("writing {} failed ({error})", database.display()));
+    let mut target = File::create_new(database).map_err(failed)?;
+    let header = read_through(backup, |data| target.write_all(data))?;
+    target.sync_all().map_err(failed)?;
+    Ok(header)
+}
+
+/// Reads a backup to its end and tells what is in it as far as that is checked.
+fn read_through(backup: &Path, mut tell: impl FnMut(&[u8]) -> io::Result<()>) -> Result<Header, Error> {
+    let failed = |error: io::Error| Error::Copy(format!("{}: {error}", backup.display()));
+    let refused = |invalid: Invalid| Error::Copy(format!("{}: {invalid}", backup.display()));
+    let mut file = File::open(backup).map_err(failed)?;
+    let (mut unpacker, mut piece) = (Unpacker::default(), vec![0; PART]);
+    loop {
+        let read = match file.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(failed)?,
+        };
+        if read == 0 {
+            return unpacker.finish().map_err(refused);
+        }
+        let data = unpacker.push(&piece[..read]).map_err(refused)?;
+        tell(&data).map_err(failed)?;
+    }
 }

@@ -83,6 +83,11 @@ impl Checkpointer {
         Ok(Self { desk, limit, wanted: Some(wanted), thread })
     }
 
+    /// From how many pages in the log on they are copied: fewer on a disk where the log should not grow.
+    pub(crate) fn set_limit(&mut self, limit: i32) {
+        self.limit = limit;
+    }
+
     /// To be called by the writer after each commit. An error means that it is not known what is on the disk.
     pub(crate) fn after_commit(&self, writer: &Connection) -> Result<(), String> {
         let pages = self.desk.pages.load(Ordering::Relaxed);
@@ -101,7 +106,7 @@ impl Checkpointer {
                 *stage = Stage::Idle;
             }
             drop(stage);
-            return copy(writer).map_err(|error| error.to_string());
+            return copy_what_fits(writer).map_err(|error| error.to_string());
         }
         if *stage == Stage::Idle && pages >= self.limit {
             // The queue is empty while nothing is under way. Without a thread the log grows until the writer copies it.
@@ -126,7 +131,8 @@ fn serve(database: &Path, wishes: &Receiver<()>, desk: &Desk) {
     while wishes.recv().is_ok() {
         // The second finds only what came while the first was at work.
         let copied = open(&mut connection, database).and_then(|connection| {
-            copy(connection).and_then(|()| copy(connection)).map_err(|error| error.to_string())
+            let copied = copy_what_fits(connection).and_then(|()| copy_what_fits(connection));
+            copied.map_err(|error| error.to_string())
         });
         *desk.stage() = copied.map_or_else(Stage::Failed, |()| Stage::Copied);
         desk.done.notify_all();
@@ -140,6 +146,17 @@ fn open<'a>(connection: &'a mut Option<Connection>, database: &Path) -> Result<&
             let opened = schema::open_checkpointer(database).map_err(|error| crate::run::sentence(&error))?;
             Ok(none.insert(opened))
         }
+    }
+}
+
+/// As [`copy`], but that there is no room is no error: SQLite's log still has everything, and is copied later.
+pub(crate) fn copy_what_fits(connection: &Connection) -> rusqlite::Result<()> {
+    match copy(connection) {
+        Err(error) if schema::is_full(&error) => {
+            tracing::debug!(%error, "there is no room to copy SQLite's log into the database");
+            Ok(())
+        }
+        done => done,
     }
 }
 

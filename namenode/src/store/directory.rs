@@ -21,7 +21,7 @@ use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{backup, schema};
+use super::{backup, schema, space};
 
 /// Version of the directory's layout that this program writes and reads.
 const FORMAT_VERSION: u32 = 2;
@@ -208,6 +208,7 @@ impl Directory {
             return Err(damaged(path, format!("{LOG_DIRECTORY} is missing")));
         }
         remove_parts(path)?;
+        space::make_room_for_the_start(path);
         let Identity { cluster_id: cluster, member_id: member, .. } = identity;
         Ok(Self { path: path.to_owned(), cluster, member, _lock: lock })
     }
@@ -316,12 +317,12 @@ fn lock(directory: &Path) -> Result<File, Error> {
         }
         Err(error) => return Err(io_error("locking", &path)(error.into())),
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .and_then(|()| file.sync_all());
-    written.map_err(io_error("writing", &path))?;
+    // For people only: on a full disk it is not written, and the lock holds.
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    if let Err(error) = written {
+        tracing::warn!(path = %path.display(), %error, "the process id could not be written into the lock file");
+    }
     Ok(file)
 }
 

@@ -285,6 +285,35 @@ pub enum Outcome {
     },
 }
 
+impl Edit {
+    /// Whether it makes the namespace larger, which a disk that is nearly full has no room for. What only finishes, moves
+    /// or removes something is always taken.
+    pub fn grows(&self) -> bool {
+        match self {
+            Self::Mkdir { .. } | Self::Create { .. } | Self::AddChunk { .. } => true,
+            Self::AbandonChunk { .. }
+            | Self::CommitLength { .. }
+            | Self::CommitChunk { .. }
+            | Self::Complete { .. }
+            | Self::NewGeneration { .. }
+            | Self::UpdatePipeline { .. }
+            | Self::Rename { .. }
+            | Self::Delete { .. }
+            | Self::SetReplication { .. }
+            | Self::SetMode { .. }
+            | Self::SetOwner { .. }
+            | Self::SetTimes { .. }
+            | Self::BeginRecovery { .. }
+            | Self::CommitRecovery { .. }
+            | Self::Reap { .. }
+            | Self::SetNodeDuty { .. }
+            | Self::SetBalancer { .. }
+            | Self::EndBalancer { .. }
+            | Self::SetSafeMode { .. } => false,
+        }
+    }
+}
+
 /// What an edit did that the engine must follow. Not kept: what it knows is rebuilt from the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -4,6 +4,7 @@
 //! * [`edit`]: every change as a value.
 //! * [`group`]: the replicated log that edits go through; `writer` applies what is committed, `apply` turns it into SQL.
 //! * `settings`: what administrators decided: duties of DataNodes, the balancer, safe mode.
+//! * `space`, `disk`: room on the disk, and what this NameNode says of it.
 //! * `backup`: copies of the database for members that are far behind, and for people.
 //! * `reader`: a pool of threads for queries (`snapshot`, `walk`), beside a `cache` that serves `stat` in place.
 //!
@@ -16,6 +17,7 @@ mod cache;
 mod checkpoint;
 mod chunk;
 pub mod directory;
+mod disk;
 pub mod edit;
 pub mod group;
 mod inode;
@@ -28,6 +30,7 @@ mod resolve;
 pub mod schema;
 mod settings;
 mod snapshot;
+mod space;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -42,8 +45,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ClusterId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeDuty,
-    NodeId,
+    Caller, ChunkId, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis,
+    NodeDuty, NodeId,
 };
 use rusqlite::Connection;
 
@@ -52,6 +55,7 @@ use apply::State;
 use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
+pub use disk::{Disk, DiskState};
 use edit::{BalancerSettings, Change, Outcome, Proposal};
 use group::Group;
 use inode::number;
@@ -59,6 +63,8 @@ pub use part::PartFile;
 pub use position::Members;
 use reader::Readers;
 use resolve::resolve;
+pub use space::Space;
+use space::{Lookout, Room};
 use stop::Stop;
 use writer::Writer;
 
@@ -108,6 +114,9 @@ pub enum Error {
     /// The system gives no thread.
     #[error("starting a thread of the namespace failed: raise the limit of threads")]
     Thread(#[source] io::Error),
+    /// The disk can't be looked at.
+    #[error("looking at the disk of the directory failed: check that it is mounted")]
+    Disk(#[source] io::Error),
     /// The log can't be used.
     #[error(transparent)]
     Log(#[from] dfs_namenode_raft::log::Error),
@@ -140,6 +149,8 @@ pub struct Options {
     pub cache_entries: usize,
     /// Most proposals in one entry of the log, and about as many in one transaction.
     pub max_batch: usize,
+    /// Free bytes of the disk below which the namespace may not grow; `None`: [`Space::usual_min_free`].
+    pub min_free: Option<u64>,
     /// How the group of NameNodes works.
     pub group: group::Options,
     /// Told of every commit.
@@ -262,6 +273,7 @@ struct Shared {
     readers: Readers,
     group: Arc<Group>,
     writer: Writer,
+    _lookout: Lookout,
     cache: Arc<Cache>,
     superuser: Arc<str>,
     directory: Directory,
@@ -283,8 +295,9 @@ impl Store {
     /// Opens the namespace in a directory and starts its threads. Blocks. Nothing can be proposed before this member leads:
     /// wait for it with [`Group::lead`], which in a group of one takes some milliseconds.
     pub fn open(directory: Directory, options: Options, sink: Sink) -> Result<Self, Error> {
-        let Options { superuser, readers, cache_entries, max_batch, group, observer } = options;
+        let Options { superuser, readers, cache_entries, max_batch, min_free, group, observer } = options;
         let path = directory.database();
+        let room = Room::new(directory.path(), min_free).map(Arc::new).map_err(Error::Disk)?;
         let connection = schema::open_writer(&path)?;
         let found = schema::cluster(&connection)?;
         if found != directory.cluster() {
@@ -300,13 +313,25 @@ impl Store {
             superuser: superuser.clone(),
             max_batch,
             observer: observer.clone(),
+            room: Arc::clone(&room),
         };
         let cache = Arc::new(Cache::new(cache_entries));
         let superuser: Arc<str> = superuser.into();
-        let writer = Writer::start(state, cache.clone(), max_batch, sink, observer)?;
+        let writer = Writer::start(state, cache.clone(), max_batch, sink, observer, Arc::clone(&room))?;
         let readers = Readers::start(&path, readers, &cache, &superuser, writer.progress())?;
         let group = Arc::new(Group::start(beginning, group, &writer)?);
-        Ok(Self { shared: Arc::new(Shared { readers, group, writer, cache, superuser, directory }) })
+        let lookout = Lookout::start(room).map_err(Error::Thread)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                readers,
+                group,
+                writer,
+                _lookout: lookout,
+                cache,
+                superuser,
+                directory,
+            }),
+        })
     }
 
     /// This member of the group of NameNodes.
@@ -317,7 +342,11 @@ impl Store {
     /// Copies the database as of one moment to a new file and checks the copy; answers the index of the last entry in it. Blocks, and
     /// nothing else waits for it.
     pub fn back_up(&self, target: &Path) -> FsResult<u64> {
-        let copied = backup::copy(&self.shared.directory.database(), target);
+        let database = self.shared.directory.database();
+        let no_room = |why| FsError::new(ErrorCode::NoSpace, format!("no backup is made: {why}"));
+        let bytes = backup::size(&database).map_err(|error| FsError::internal(error.to_string()))?;
+        self.group().room().check(bytes).map_err(no_room)?;
+        let copied = backup::copy(&database, target);
         // Now, and not only when it is needed.
         let checked = copied.and_then(|position| backup::check(target).map(|()| position.applied));
         checked.map_err(|error| FsError::internal(crate::run::sentence(&error)))

@@ -49,6 +49,8 @@ const CACHE_PARTS: u64 = 32;
 /// Pages in SQLite's log after which they are copied into the database (64 MiB): many, as hot pages are then copied
 /// once for many commits.
 pub(crate) const CHECKPOINT_PAGES: i32 = 16 << 10;
+/// The same on a disk with little room (4 MiB).
+pub(crate) const CHECKPOINT_PAGES_WITHOUT_ROOM: i32 = 1 << 10;
 /// Bytes the log file keeps after a checkpoint: all of it, as overwriting syncs faster than appending.
 const LOG_KEEPS_BYTES: i64 = 128 << 20;
 /// How long a connection waits for another one's lock; only checkpoints and start-up ever hold one.
@@ -261,6 +263,15 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | SystemIoFailure))
+}
+
+/// Whether an error only tells that the disk has no room: nothing is lost, and the same can be tried again.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    // The second: SQLite's index of its log could not grow.
+    const NO_ROOM_FOR_INDEX: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    error.sqlite_error().is_some_and(|error| {
+        error.code == rusqlite::ErrorCode::DiskFull || error.extended_code == NO_ROOM_FOR_INDEX
+    })
 }
 
 /// Gives the root of a new namespace its owner.

@@ -2,7 +2,7 @@
 //! answers who proposed it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +16,7 @@ use super::cache::Cache;
 use super::edit::{Applied, Change, Outcome};
 use super::position::Position;
 use super::record::{Content, LogEntry, Record};
+use super::space::Room;
 use super::{Error, Observer, Residences, Sink};
 
 /// Work that may wait before the log's thread waits itself. More than a leader ever has under way: it must not wait, as
@@ -24,6 +25,8 @@ const QUEUE: usize = 8_192;
 
 /// How long a follower gathers entries for a transaction: it makes few large ones, and nobody waits for them.
 const GATHER: Duration = Duration::from_millis(5);
+/// Pause before the next try on a disk without room.
+const ROOM_RETRY: Duration = Duration::from_millis(500);
 
 /// Where the answer to a proposal goes.
 pub(crate) type Answer = oneshot::Sender<FsResult<Outcome>>;
@@ -52,6 +55,17 @@ pub(crate) struct Progress {
     commits: AtomicU64,
     /// Index of the entry applied last.
     applied: watch::Sender<u64>,
+    task: Mutex<Task>,
+    closing: AtomicBool,
+}
+
+/// What the thread is at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Task {
+    /// Since when it has been at a transaction.
+    since: Option<Instant>,
+    /// It waits for room.
+    full: bool,
 }
 
 impl Progress {
@@ -62,6 +76,8 @@ impl Progress {
             residences: Mutex::new(Residences::of(state)),
             commits: AtomicU64::new(0),
             applied: watch::Sender::new(state.position().applied),
+            task: Mutex::default(),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +89,16 @@ impl Progress {
     /// Nothing is written any more. Only the first failure is the cause; answers that one.
     pub(crate) fn fail(&self, why: &str) -> &str {
         self.failure.get_or_init(|| why.to_owned())
+    }
+
+    /// How long the thread has been at a transaction, and whether it waits for room to go on with it.
+    pub(crate) fn task(&self) -> (Option<Duration>, bool) {
+        let task = *self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        (task.since.map(|since| since.elapsed()), task.full)
+    }
+
+    fn set_task(&self, task: Task) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
     }
 
     /// The counters as of the last commit.
@@ -124,11 +150,19 @@ impl Writer {
         max_batch: usize,
         sink: Sink,
         observer: Option<Arc<dyn Observer>>,
+        room: Arc<Room>,
     ) -> Result<Self, Error> {
         let progress = Arc::new(Progress::new(&state));
         let (queue, work) = sync_channel(QUEUE);
-        let run =
-            Run { state, cache, sink, observer, progress: progress.clone(), max_batch: max_batch.max(1) };
+        let run = Run {
+            state,
+            cache,
+            sink,
+            observer,
+            room,
+            progress: progress.clone(),
+            max_batch: max_batch.max(1),
+        };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
             .spawn(move || run.until_closed(&work))
@@ -150,6 +184,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
+        self.progress.closing.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else {
             return;
         };
@@ -166,6 +201,7 @@ struct Run {
     cache: Arc<Cache>,
     sink: Sink,
     observer: Option<Arc<dyn Observer>>,
+    room: Arc<Room>,
     progress: Arc<Progress>,
     max_batch: usize,
 }
@@ -246,10 +282,41 @@ impl Run {
 
     fn apply(&mut self, batch: &[LogEntry]) -> FsResult<Vec<Applied>> {
         self.progress.health().map_err(unavailable)?;
-        let applied =
-            apply_entries(&mut self.state, &self.cache, batch).map_err(|error| self.fail(&error))?;
+        let since = Some(Instant::now());
+        self.progress.set_task(Task { since, full: false });
+        self.state.spare_room(self.room.is_low());
+        let mut tries = 0;
+        let applied = loop {
+            match apply_entries(&mut self.state, &self.cache, batch) {
+                Err(error) if error.is_full() => self.await_room(&error, tries)?,
+                done => break done,
+            }
+            tries += 1;
+            self.progress.set_task(Task { since, full: tries > 1 });
+        };
+        self.progress.set_task(Task::default());
+        let applied = applied.map_err(|error| self.fail(&error))?;
         self.progress.commits.fetch_add(1, Ordering::Relaxed);
         Ok(applied)
+    }
+
+    /// What is committed must be applied, also when there is no room for it yet: asks for room, and copies SQLite's log into
+    /// the database, so that the log can begin anew in the room that it has. Waits before all tries but the first. Fails
+    /// when this NameNode stops: then it is applied after the next start.
+    fn await_room(&mut self, full: &BatchError, tries: u32) -> FsResult<()> {
+        if tries > 0 {
+            if self.progress.closing.load(Ordering::Acquire) {
+                return Err(self.fail(full));
+            }
+            if tries == 1 {
+                let cause = crate::run::sentence(full);
+                tracing::warn!(cause, "the namespace database waits for room on its disk");
+            }
+            self.progress.set_task(Task { since: Some(Instant::now()), full: true });
+            std::thread::sleep(ROOM_RETRY);
+        }
+        self.room.make_room();
+        self.state.roll_back().map_err(|error| self.fail(&error))
     }
 
     /// Passes the changes on in order, then lets everybody know how far it went; answers what the proposers are told.

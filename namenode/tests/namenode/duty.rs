@@ -335,7 +335,13 @@ async fn a_backup_brings_duties_back_and_a_person_ends_the_quarantine() {
     admin.set(&[leaving], v1::NodeDuty::Decommission, 0).await.unwrap();
     let backup = running.namenode().back_up(&caller("root")).await.unwrap();
     let copy = dir.path().join("backup");
-    std::fs::copy(backup.file.path(), &copy).unwrap();
+    let mut packed = Vec::new();
+    let whole = backup.read(|piece| {
+        packed.extend(piece);
+        true
+    });
+    assert!(whole.unwrap().is_some());
+    std::fs::write(&copy, packed).unwrap();
     drop(backup);
     admin.set(&[leaving], v1::NodeDuty::InService, 0).await.unwrap();
     let mut lost = Vec::new();

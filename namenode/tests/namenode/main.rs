@@ -12,6 +12,7 @@ mod duty;
 mod follower;
 mod full;
 mod group;
+mod hang;
 mod process;
 mod recovery;
 mod restore;

@@ -126,10 +126,27 @@ async fn a_backup_is_for_administrators() {
     let denied = running.namenode().back_up(&caller("eve")).await.unwrap_err();
     assert_eq!(denied.code, ErrorCode::PermissionDenied);
     let backup = running.namenode().back_up(&caller("root")).await.unwrap();
-    let file = backup.file.path().to_owned();
-    assert!(file.exists());
+    let parts = || {
+        let entries = std::fs::read_dir(dir.path().join("nn")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("backup-")).count()
+    };
+    assert_eq!(parts(), 1);
+    let second = running.namenode().back_up(&caller("root")).await.unwrap_err();
+    assert_eq!(second.code, ErrorCode::Busy, "each takes the room of the whole database");
     drop(backup);
-    assert!(!file.exists(), "it takes no room when it was sent");
+    assert_eq!(parts(), 0, "it takes no room when it was sent");
+    running.namenode().back_up(&caller("root")).await.unwrap();
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_backup_is_made_where_it_would_take_the_last_room() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &["--min-free", "9999999t"]).await;
+    let refused = running.namenode().back_up(&caller("root")).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NoSpace);
+    assert!(refused.message.contains("make room"), "{refused}");
     running.stop().await.unwrap();
 }
 

@@ -63,12 +63,20 @@ pub fn member_role(role: v1::MemberRole) -> FsResult<MemberRole> {
 
 /// Whether this looks like `HOST:PORT`.
 pub fn is_address(text: &str) -> bool {
+    is_listening_address(text) && !text.ends_with(":0")
+}
+
+/// Whether this is `HOST:PORT` to listen on; port 0 stands for a free one.
+pub fn is_listening_address(text: &str) -> bool {
     text.len() <= MAX_ADDRESS_BYTES
         && text.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty()
                 && !host.contains(['/', '@', '?', '#'])
                 && !host.contains(char::is_whitespace)
-                && port.parse::<u16>().is_ok_and(|port| port > 0)
+                // A number may be written with zeros before it, or with a sign: not here.
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && (port == "0" || !port.starts_with('0'))
+                && port.parse::<u16>().is_ok()
         })
 }
 

@@ -6,7 +6,10 @@ mod group;
 mod values;
 
 pub use error::{from_detail, from_status, to_detail, to_status};
-pub use group::{applied, is_address, leader, member_role, set_applied, wire_member_role, with_leader};
+pub use group::{
+    applied, is_address, is_listening_address, leader, member_role, set_applied, wire_member_role,
+    with_leader,
+};
 pub use values::{
     Endpoint, Extent, caller, client_id, cluster_id, context, empty_as_none, file_status, node_id, path,
     replica_record, request_id, volume_file_system, volume_health, volume_id, wire_file_status,

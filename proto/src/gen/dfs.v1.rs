@@ -4352,6 +4352,9 @@ pub struct NamenodeMember {
     /// entries behind the leader's
     #[prost(uint64, tag = "7")]
     pub lag: u64,
+    /// what is wrong with it, for people; empty if nothing is
+    #[prost(string, tag = "8")]
+    pub note: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamenodesRequest {
@@ -4400,7 +4403,7 @@ pub mod backup_part {
         /// first
         #[prost(message, tag = "1")]
         Header(super::BackupHeader),
-        /// the file, in order
+        /// the file, in order: it checks itself (dfs_types::backup)
         #[prost(bytes, tag = "2")]
         Data(::prost::alloc::vec::Vec<u8>),
         /// last: without it the backup is incomplete
@@ -6298,6 +6301,12 @@ pub struct RaftEnvelope {
     /// HOST:PORT of the sender: a new member knows nobody's
     #[prost(string, tag = "7")]
     pub address: ::prost::alloc::string::String,
+    /// how the sender's disk is: 0 good, 1 little room, 2 full, 3 stands still, 4 failed
+    #[prost(uint32, tag = "8")]
+    pub disk: u32,
+    /// a sentence about it; empty while it is good
+    #[prost(string, tag = "9")]
+    pub note: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RaftMessage {

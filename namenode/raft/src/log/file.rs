@@ -16,7 +16,7 @@ use raft::eraftpb::{Entry, HardState};
 
 use super::frame::{self, SECTOR, SegmentHeader};
 use super::recovery::{Older, Recovered, recover};
-use super::segment::{self, Blanks, Segment, refused, remove, sync_names};
+use super::segment::{self, Blanks, Segment, broken, refused, remove, sync_names};
 use super::view::View;
 use super::{EntryLog, Error};
 
@@ -37,8 +37,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct FileLog {
     dir: PathBuf,
-    view: View,
-    hard_state: HardState,
+    pub(super) view: View,
+    pub(super) hard_state: HardState,
     /// Number of the next frame.
     next_frame: u64,
     older: VecDeque<Older>,
@@ -88,24 +88,24 @@ impl FileLog {
         Ok(log)
     }
 
-    /// Grows with each append that wrote something.
-    pub fn appends(&self) -> u64 {
-        self.next_frame
-    }
-
     /// How long the last append took to write and sync.
     pub fn last_sync(&self) -> Duration {
         self.last_sync
     }
 
-    /// Does `work` unless something failed before. After a failure it is not known what is on disk.
+    /// Does `work` unless something failed before. After a failure it is not known what is on disk; that a disk is full
+    /// is told before anything has changed.
     fn unless_failed(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         if let Some(error) = &self.failed {
             return Err(repeat(error));
         }
         let result = work(self);
-        self.failed = result.as_ref().err().map(repeat);
+        self.failed = result.as_ref().err().filter(|error| !matches!(error, Error::Full { .. })).map(repeat);
         result
+    }
+
+    fn commits_change(&self, hard_state: Option<&HardState>) -> bool {
+        hard_state.is_some_and(|given| self.view.changes_members(self.hard_state.commit, given.commit))
     }
 
     /// What is before the start was committed.
@@ -123,7 +123,7 @@ impl FileLog {
         let Segment { path, file, end, .. } = &self.present;
         let begun = Instant::now();
         file.write_all_at(&frame, *end).map_err(refused("writing", path))?;
-        file.sync_data().map_err(refused("syncing", path))?;
+        file.sync_data().map_err(broken("syncing", path))?;
         self.last_sync = begun.elapsed();
         self.next_frame += 1;
         self.present.end += length;
@@ -152,8 +152,9 @@ impl FileLog {
 
     /// Removes the oldest segments as long as their last entry is at or before `index`.
     fn remove_older(&mut self, index: u64) -> Result<(), Error> {
-        while let Some(oldest) = self.older.pop_front_if(|oldest| oldest.last_entry <= index) {
+        while let Some(oldest) = self.older.front().filter(|oldest| oldest.last_entry <= index) {
             remove(&segment::path(&self.dir, oldest.sequence))?;
+            self.older.pop_front();
             // One at a time: if a later one were gone and an earlier one not, the log would seem to have a hole.
             sync_names(&self.dir)?;
         }
@@ -195,13 +196,14 @@ impl EntryLog for FileLog {
         self.view.entries(low, high, max_bytes)
     }
 
-    /// A commit index alone is kept in memory only: it is known again from the others, or from the next append.
+    /// A commit index alone is kept in memory only: it is known again from the others, or from the next append. But not that
+    /// a change of the members is committed: a member that forgot that could be elected by those who were members before.
     fn append(&mut self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), Error> {
         self.unless_failed(|log| {
             log.check_order(entries)?;
             let promise = |hard_state: &HardState| (hard_state.term, hard_state.vote);
             let promises = hard_state.is_some_and(|given| promise(given) != promise(&log.hard_state));
-            if promises || !entries.is_empty() {
+            if promises || !entries.is_empty() || log.commits_change(hard_state) {
                 log.write(hard_state, entries)?;
             }
             if let Some(hard_state) = hard_state {
@@ -263,7 +265,7 @@ fn begin_first(blanks: &mut Blanks) -> Result<Recovered, Error> {
 }
 
 /// The same error once more.
-fn repeat(error: &Error) -> Error {
+pub(super) fn repeat(error: &Error) -> Error {
     match error {
         Error::Damaged { path, offset, what } => {
             Error::Damaged { path: path.clone(), offset: *offset, what: what.clone() }

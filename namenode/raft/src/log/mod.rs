@@ -1,8 +1,10 @@
 //! The log of one member: entries, and the term and vote that go with them.
 //!
-//! What was appended is durable when `append` returns. Nothing else of a member must survive a crash besides the
-//! database that committed entries were applied to.
+//! Nothing else of a member must survive a crash besides the database that committed entries were applied to.
+//! [`FileLog`] is the files, and writes while its caller waits; [`DiskLog`] gives it a thread, so that a disk that is slow,
+//! full or stands still holds up nothing but the appends themselves.
 
+mod disk;
 mod file;
 mod frame;
 mod recovery;
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 
 use raft::eraftpb::{Entry, HardState};
 
+pub use disk::{Condition, DiskLog, Gauge, Hooks};
 pub use file::{FileLog, Options};
 
 /// Why a log can't be used any more.
@@ -34,8 +37,8 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// The disk has no room.
-    #[error("the log {path} can't grow, the disk is full: make room and start this NameNode again")]
+    /// The disk has no room. Nothing has changed: the same can be tried again when there is some.
+    #[error("the log {path} can't grow, the disk is full: make room")]
     Full {
         /// The file.
         path: PathBuf,
@@ -52,8 +55,8 @@ pub enum Error {
     },
 }
 
-/// A durable sequence of entries without gaps. After an error nothing more may be appended: what is on disk is not
-/// known.
+/// A durable sequence of entries without gaps. After an error other than [`Error::Full`] nothing more may be appended:
+/// what is on disk is not known.
 pub trait EntryLog {
     /// Term, vote and commit index as appended last; the commit index may be older than what was committed.
     fn hard_state(&self) -> HardState;
@@ -71,11 +74,27 @@ pub trait EntryLog {
     /// left out.
     fn entries(&self, low: u64, high: u64, max_bytes: u64) -> Vec<Entry>;
 
-    /// Makes entries and, if given, term and vote durable, all or nothing. An entry whose index is there already
-    /// replaces it and everything after it. Entries follow the last one or replace.
+    /// Takes entries and, if given, term and vote, all or nothing. An entry whose index is there already replaces it and
+    /// everything after it. Entries follow the last one or replace. From now on they can be read; they are durable when
+    /// [`EntryLog::durable`] has reached what [`EntryLog::appended`] answers now.
     fn append(&mut self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), Error>;
 
-    /// Forgets all entries and goes on after `index`, which has `term`. Durable.
+    /// Appends taken since the log was opened, for a log that makes them durable later.
+    fn appended(&self) -> u64 {
+        0
+    }
+
+    /// How many of them are durable, in their order.
+    fn durable(&self) -> u64 {
+        0
+    }
+
+    /// Waits until all that was appended is durable.
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Forgets all entries and goes on after `index`, which has `term`. Durable when it returns, and so is all before.
     fn reset(&mut self, index: u64, term: u64) -> Result<(), Error>;
 
     /// Forgets entries up to `index`, as far as that is possible; they are never asked for again.

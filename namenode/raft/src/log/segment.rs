@@ -15,6 +15,8 @@ pub(super) const SPARE: &str = "spare";
 pub(super) const NEXT: &str = "next";
 /// Bytes of zeros written at once. Each piece is synced, so that an append meanwhile waits for one piece at most.
 const PIECE: u64 = 512 << 10;
+/// Bytes of a segment on a disk that has no room for a usual one.
+const SMALL: u64 = 64 << 10;
 
 /// Path of a segment.
 pub(super) fn path(dir: &Path, sequence: u64) -> PathBuf {
@@ -36,9 +38,14 @@ pub(super) fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Erro
     }
 }
 
+/// As [`refused`], where it is not known what was done: also a lack of room can't be tried again then.
+pub(super) fn broken(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
+
 /// Makes the names in a directory durable.
 pub(super) fn sync_names(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(refused("syncing", dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(broken("syncing", dir))
 }
 
 /// Removes a file that may not be there.
@@ -124,19 +131,30 @@ impl Blanks {
     pub(super) fn begin(&mut self, mut header: SegmentHeader, frame: u64) -> Result<Segment, Error> {
         let needed = frame + SECTOR as u64;
         let prepared = if needed <= self.size { self.take_spare() } else { None };
+        header.size = self.size;
         let (blank, file) = if let Some(file) = prepared {
             (self.dir.join(SPARE), file)
         } else {
             let blank = self.dir.join(NEXT);
-            let file = make_blank(&blank, needed.max(self.size))?;
+            header.size = needed.max(self.size);
+            let file = match make_blank(&blank, header.size) {
+                Err(Error::Full { .. }) if needed.max(SMALL) < header.size => {
+                    header.size = needed.max(SMALL);
+                    make_blank(&blank, header.size)?
+                }
+                made => made?,
+            };
             (blank, file)
         };
-        header.size = needed.max(self.size);
         let path = path(&self.dir, header.sequence);
         // Its header is durable before its name is: a file with the name of a segment has always been a segment.
         file.write_all_at(&header.encode(), 0).map_err(refused("writing", &blank))?;
-        file.sync_data().map_err(refused("syncing", &blank))?;
-        fs::rename(&blank, &path).map_err(refused("naming", &path))?;
+        file.sync_data().map_err(broken("syncing", &blank))?;
+        fs::rename(&blank, &path).map_err(|error| {
+            // It must not keep room that is needed for another try.
+            let _ = fs::remove_file(&blank);
+            refused("naming", &path)(error)
+        })?;
         sync_names(&self.dir)?;
         let SegmentHeader { sequence, size, .. } = header;
         Ok(Segment { path, file, sequence, size, end: SECTOR as u64, last_entry: 0 })

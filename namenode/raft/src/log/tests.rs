@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use raft::eraftpb::{Entry, EntryType, HardState};
 
 use super::frame::{Frame, FrameHeader, SECTOR, encode};
-use super::{EntryLog, Error, FileLog, Options};
+use super::{DiskLog, EntryLog, Error, FileLog, Hooks, Options};
 
 /// Small segments, so that few entries fill several.
 const SMALL: Options = Options { segment_bytes: 8 << 10 };

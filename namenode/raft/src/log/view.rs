@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::Entry;
+use raft::eraftpb::{Entry, EntryType};
 
 /// Entries without gaps after a start.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View {
     start: (u64, u64),
     entries: VecDeque<Entry>,
@@ -60,6 +60,13 @@ impl View {
         found
     }
 
+    /// Whether an entry after `after`, up to `until`, changes the members.
+    pub(super) fn changes_members(&self, after: u64, until: u64) -> bool {
+        let changes = |entry: &&Entry| entry.get_entry_type() != EntryType::EntryNormal;
+        let known = self.entries.iter().rev().skip_while(|entry| entry.index > until);
+        known.take_while(|entry| entry.index > after).any(|entry| changes(&entry))
+    }
+
     /// Adds an entry, in place of all from its index on. `false` if it would leave a gap.
     ///
     /// An entry at or before the start becomes the start: that is met only when segments are read again of which earlier
@@ -91,6 +98,6 @@ impl View {
 }
 
 /// Bytes of what an entry carries.
-fn data_bytes(entry: &Entry) -> u64 {
+pub(super) fn data_bytes(entry: &Entry) -> u64 {
     (entry.data.len() + entry.context.len()) as u64
 }

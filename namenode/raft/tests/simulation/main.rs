@@ -61,8 +61,7 @@ fn replace(world: &mut World) {
     let others: Vec<u64> = members.voters.iter().copied().filter(|id| *id != leader).collect();
     let Some(lost) = others.choose(&mut world.rng).copied() else { return };
     world.wipe(lost);
-    world.weather = Weather::default();
-    world.cut.clear();
+    mend(world);
     let joined = (0..1_000).find_map(|_| {
         start_all(world);
         world.run_until(world.now.plus(STEP));
@@ -115,6 +114,15 @@ fn disturb(world: &mut World) {
         }
         72..78 => world.weather = Weather::default(),
         78..82 => restart_a_follower_while_another_looks_for_votes(world),
+        82..88 => {
+            // From a little slow to standing still.
+            let slowest = [20, 400, 5_000].choose(&mut world.rng).copied().unwrap_or(1);
+            let time = Duration::from_millis(world.rng.random_range(1..=slowest));
+            if let Some(id) = one {
+                world.slow_disk(id, time);
+            }
+        }
+        88..94 => one.into_iter().for_each(|id| world.slow_disk(id, Duration::ZERO)),
         _ => {}
     }
 }
@@ -136,10 +144,18 @@ fn restart_a_follower_while_another_looks_for_votes(world: &mut World) {
     }
 }
 
-/// Heals everything and waits until all agree.
-fn heal(world: &mut World) {
+/// Ends all faults of the network and of disks.
+fn mend(world: &mut World) {
     world.cut.clear();
     world.weather = Weather::default();
+    for id in world.up() {
+        world.slow_disk(id, Duration::ZERO);
+    }
+}
+
+/// Heals everything and waits until all agree.
+fn heal(world: &mut World) {
+    mend(world);
     for _ in 0..1_000 {
         start_all(world);
         world.run_until(world.now.plus(STEP));
@@ -201,6 +217,50 @@ fn no_seed_breaks_a_rule() {
     assert!(
         all.acknowledged > 0 && all.reads > 0 && all.elections > 0 && all.crashes > 0 && all.snapshots > 0
     );
+}
+
+/// A group of three, and the member that leads it.
+fn three() -> (World, u64) {
+    let mut world = World::new(3);
+    grow(&mut world);
+    heal(&mut world);
+    let (leader, _) = world.leader().unwrap();
+    (world, leader)
+}
+
+#[test]
+fn disks_slower_than_the_election_timeout_cost_nobody_the_lead() {
+    let (mut world, leader) = three();
+    let elections = world.seen.elections;
+    for id in world.up() {
+        world.slow_disk(id, Duration::from_millis(700));
+    }
+    let acknowledged = world.seen.acknowledged;
+    for _ in 0..20 {
+        world.propose(leader);
+        world.run_until(world.now.plus(Duration::from_secs(1)));
+    }
+    assert_eq!((world.broken.take(), world.seen.elections), (None, elections));
+    assert_eq!(world.leader().map(|(id, _)| id), Some(leader));
+    assert!(world.seen.acknowledged >= acknowledged + 15, "{:?}", world.seen);
+}
+
+#[test]
+fn a_leader_whose_disk_stands_still_hands_over_and_commits_what_the_others_have() {
+    let (mut world, leader) = three();
+    world.slow_disk(leader, Duration::from_hours(1));
+    world.propose(leader);
+    world.run_until(world.now.plus(Duration::from_secs(2)));
+    assert_eq!(world.leader().map(|(id, _)| id), Some(leader), "it speaks to the others all the while");
+    let other = world.up().into_iter().find(|id| *id != leader).unwrap();
+    world.hand_over(other);
+    world.run_until(world.now.plus(Duration::from_secs(1)));
+    assert_eq!(world.leader().map(|(id, _)| id), Some(other));
+    let acknowledged = world.seen.acknowledged;
+    world.propose(other);
+    world.run_until(world.now.plus(Duration::from_secs(1)));
+    assert!(world.seen.acknowledged > acknowledged);
+    assert_eq!(world.broken.take(), None);
 }
 
 #[test]

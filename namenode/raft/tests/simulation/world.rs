@@ -21,6 +21,8 @@ const KEPT: u64 = 20;
 #[derive(Debug)]
 enum Event {
     Tick,
+    /// The disk has done one more write.
+    Written,
     Message(Box<Envelope>, Option<State>),
 }
 
@@ -42,6 +44,8 @@ struct Process {
     /// Term led, and the entry that this leader began it with, as the NameNode does.
     opening: Option<Position>,
     reads: Vec<(Nanos, u64)>,
+    /// How long a write takes.
+    write_time: Duration,
 }
 
 /// What stays when a process is gone.
@@ -210,6 +214,7 @@ impl World {
             waiting: Vec::new(),
             opening: None,
             reads: Vec::new(),
+            write_time: Duration::ZERO,
         };
         self.nodes.insert(id, Node::Up(Box::new(process)));
         self.turn(id, None);
@@ -221,8 +226,11 @@ impl World {
         let Some(Node::Up(process)) = self.nodes.remove(&id) else { panic!("{id} is not up") };
         self.seen.crashes += 1;
         let Process { member, synced, .. } = *process;
-        self.nodes.insert(id, Node::Down(Box::new(Disk { log: member.into_log(), state: synced })));
-        self.queue.retain(|_, (to, event)| !(*to == id && matches!(event, Event::Tick)));
+        let mut log = member.into_log();
+        log.write(self.rng.random_range(0..=log.waiting()));
+        log.lose();
+        self.nodes.insert(id, Node::Down(Box::new(Disk { log, state: synced })));
+        self.queue.retain(|_, (to, event)| !(*to == id && matches!(event, Event::Tick | Event::Written)));
     }
 
     /// Lets a process crash in one of its next appends.
@@ -230,6 +238,19 @@ impl World {
         let crash = (self.rng.random_range(0..3), self.rng.random());
         if let Some(Node::Up(process)) = self.nodes.get_mut(&id) {
             process.member.log_mut().crash = Some(crash);
+        }
+    }
+
+    /// From now on each write of a process's log takes so long; zero: as fast as memory.
+    pub(crate) fn slow_disk(&mut self, id: u64, write_time: Duration) {
+        if let Some(Node::Up(process)) = self.nodes.get_mut(&id) {
+            process.write_time = write_time;
+            let log = process.member.log_mut();
+            log.slow = !write_time.is_zero();
+            if !log.slow {
+                log.write(usize::MAX);
+            }
+            self.turn(id, None);
         }
     }
 
@@ -383,6 +404,10 @@ impl World {
                 }
                 self.turn(to, None);
             }
+            Event::Written => {
+                process.member.log_mut().write(1);
+                self.turn(to, None);
+            }
             Event::Message(envelope, state) => {
                 process.member.receive(*envelope, clock);
                 self.turn(to, state);
@@ -472,6 +497,12 @@ impl World {
     fn after_turn(&mut self, id: u64) {
         let now = self.now;
         let synced = self.rng.random_bool(0.05);
+        let is_writing = self.queue.values().any(|(to, event)| *to == id && matches!(event, Event::Written));
+        let Some(Node::Up(process)) = self.nodes.get_mut(&id) else { return };
+        let write_time = process.write_time;
+        if !is_writing && process.member.log().waiting() > 0 {
+            self.schedule(id, write_time, Event::Written);
+        }
         let Some(Node::Up(process)) = self.nodes.get_mut(&id) else { return };
         let status = process.status(now);
         if synced {

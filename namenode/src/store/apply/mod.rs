@@ -28,7 +28,7 @@ use rusqlite::{Connection, Params, TransactionBehavior};
 
 use super::access::Authority;
 use super::cache::Cache;
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{Checkpointer, copy_what_fits};
 use super::edit::{Applied, Change, Edit, Outcome, Proposal};
 use super::inode::Inode;
 use super::position::{self, Position};
@@ -81,6 +81,13 @@ pub(crate) struct State {
     root_is_owned: bool,
 }
 
+impl BatchError {
+    /// Whether there was only no room: nothing was changed, and after [`State::roll_back`] the same can be tried again.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if schema::is_full(error))
+    }
+}
+
 impl State {
     /// Takes over the writing connection.
     pub(crate) fn load(mut connection: Connection) -> rusqlite::Result<Self> {
@@ -126,6 +133,20 @@ impl State {
         self.position = Position::load(&self.connection)?;
         self.addresses = position::addresses(&self.connection)?;
         Ok(())
+    }
+
+    /// Forgets what a batch that came to nothing noted, and copies what SQLite's log has into the database, so that the log
+    /// can begin anew.
+    pub(crate) fn roll_back(&mut self) -> Result<(), BatchError> {
+        copy_what_fits(&self.connection)?;
+        self.kept = Kept::load(&self.connection)?;
+        Ok(())
+    }
+
+    /// Lets SQLite's log be short on a disk with little room.
+    pub(crate) fn spare_room(&mut self, low: bool) {
+        let limit = if low { schema::CHECKPOINT_PAGES_WITHOUT_ROOM } else { schema::CHECKPOINT_PAGES };
+        self.checkpointer.set_limit(limit);
     }
 
     /// Ends the writing: copies SQLite's own log into the database so that the next start has nothing to replay.

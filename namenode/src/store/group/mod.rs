@@ -14,14 +14,17 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use dfs_namenode_raft::log::Gauge;
 use dfs_namenode_raft::{Envelope, FileLog, Nanos, Role};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::disk::{Disk, Look, judge};
 use super::edit::{Outcome, Proposal};
 use super::position::{Members, Position};
+use super::space::Room;
 use super::writer::{Progress, Writer};
-use super::{Error, Observer, PartFile, Residences};
+use super::{DiskState, Error, Observer, PartFile, Residences};
 use thread::Thread;
 pub use transport::{Alone, Transport};
 
@@ -39,8 +42,10 @@ const CATCH_UP_LIMIT: Duration = Duration::from_millis(500);
 /// How the group works.
 #[derive(Clone)]
 pub struct Options {
-    /// Unit of time of the protocol: a leader that is not heard of for ten to twenty of them is replaced.
-    pub tick: Duration,
+    /// A leader that is not heard of for so long, up to twice, is replaced. The same for all members.
+    pub election_timeout: Duration,
+    /// How often a leader is heard of, at most half of that.
+    pub heartbeat_interval: Duration,
     /// Bytes of entries in the log above which it is trimmed.
     pub log_bytes: u64,
     /// How messages reach the others.
@@ -49,7 +54,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(50), log_bytes: 32 << 20, transport: Arc::new(Alone) }
+        Self {
+            election_timeout: Duration::from_millis(500),
+            heartbeat_interval: Duration::from_millis(100),
+            log_bytes: 32 << 20,
+            transport: Arc::new(Alone),
+        }
     }
 }
 
@@ -72,6 +82,8 @@ pub struct Status {
     pub silent: BTreeSet<u64>,
     /// It was a member and is none any more.
     pub removed: bool,
+    /// Why members that are far behind get no copy of the database from this one.
+    pub no_copy: Option<String>,
 }
 
 /// A change of the group that its leader is asked for.
@@ -100,8 +112,8 @@ pub(crate) enum Input {
         to: u64,
         arrived: bool,
     },
-    /// A copy of the database was made to be sent, or not.
-    Copied(Option<(Position, PartFile)>),
+    /// A copy of the database was made to be sent, or why not.
+    Copied(Result<(Position, PartFile), String>),
     /// The database is synced up to this entry, or can't be.
     Synced(std::io::Result<u64>),
 }
@@ -119,10 +131,18 @@ struct Shared {
     /// The term led, all that was committed before being applied; 0 for none.
     leads: AtomicU64,
     lease_until: AtomicU64,
+    /// Since when the thread has been at what it does; 0 while it waits for something to do.
+    busy_since: AtomicU64,
     failure: OnceLock<String>,
 }
 
 impl Shared {
+    /// How long the thread has been at what it does.
+    fn busy(&self) -> Option<Duration> {
+        let since = self.busy_since.load(Ordering::Acquire);
+        (since > 0).then(|| self.now().since(Nanos(since)))
+    }
+
     fn now(&self) -> Nanos {
         // From one, as zero means never.
         Nanos(1 + self.started.elapsed().as_nanos() as u64)
@@ -138,6 +158,9 @@ pub struct Group {
     status: watch::Receiver<Status>,
     progress: Arc<Progress>,
     shared: Arc<Shared>,
+    directory: PathBuf,
+    log: Gauge,
+    room: Arc<Room>,
 }
 
 impl std::fmt::Debug for Group {
@@ -156,6 +179,7 @@ pub(crate) struct Beginning {
     pub(crate) superuser: String,
     pub(crate) max_batch: usize,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Group {
@@ -168,11 +192,13 @@ impl Group {
             started: Instant::now(),
             leads: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
             failure: OnceLock::new(),
         });
         let progress = Arc::clone(writer.progress());
         let died = Arc::clone(&shared);
-        let (thread, status) =
+        let (directory, room) = (beginning.directory.clone(), Arc::clone(&beginning.room));
+        let (thread, status, log) =
             Thread::new(beginning, options, writer, queue, inputs.clone(), Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
             .name("meta-log".to_owned())
@@ -187,7 +213,18 @@ impl Group {
                 }
             })
             .map_err(Error::Thread)?;
-        Ok(Self { id, proposals: Some(proposals), inputs, thread: Some(thread), status, progress, shared })
+        Ok(Self {
+            id,
+            proposals: Some(proposals),
+            inputs,
+            thread: Some(thread),
+            status,
+            progress,
+            shared,
+            directory,
+            log,
+            room,
+        })
     }
 
     /// Which member this is.
@@ -221,9 +258,41 @@ impl Group {
         self.shared.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
+    /// How the disk of this member is. Never waits for it.
+    pub fn disk(&self) -> Disk {
+        let log = self.log.condition();
+        let (database, database_full) = self.progress.task();
+        let look = Look {
+            space: self.room.space(),
+            min_free: self.room.min_free(),
+            low: self.room.is_low(),
+            log: log.busy,
+            database,
+            full: log.full || database_full,
+            failure: log.failure.as_ref().map(|error| crate::run::sentence(error)),
+        };
+        judge(&look, &self.directory)
+    }
+
+    /// The room on that disk.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Fails if a change would wait for a disk that does nothing.
+    fn check_disk(&self) -> FsResult<()> {
+        let Disk { state, note, busy, .. } = self.disk();
+        let waits_long = state == DiskState::Stalled && busy >= MAX_WAIT;
+        if !waits_long && state != DiskState::Failed {
+            return Ok(());
+        }
+        Err(FsError::new(ErrorCode::Unavailable, note.unwrap_or_default()))
+    }
+
     /// Applies a proposal; answers after a majority has it and this member applied it and told the sink.
     pub(crate) async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
         let queue = self.proposals.as_ref().ok_or_else(|| self.stopped())?;
+        self.check_disk()?;
         let room = match queue.try_reserve() {
             Ok(room) => room,
             Err(mpsc::error::TrySendError::Full(())) => tokio::time::timeout(MAX_WAIT, queue.reserve())
@@ -247,6 +316,9 @@ impl Group {
     pub async fn lead(&self) -> FsResult<()> {
         if self.surely_leads().is_some() {
             return Ok(());
+        }
+        if self.shared.busy().is_some_and(|busy| busy > CONFIRM_LIMIT) {
+            return Err(not_leader(self.id, None));
         }
         let (answer, answered) = oneshot::channel();
         self.ask(Input::Confirm(answer)).await?;

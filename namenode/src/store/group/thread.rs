@@ -2,6 +2,7 @@
 //! code over exclusively owned state. `members` and `upkeep` are rooms of their own.
 
 mod members;
+mod sick;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,23 +13,22 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use dfs_namenode_raft::{
-    Committed, EntryLog, Envelope, FileLog, Member, MessageType, Nanos, NotLeading, Outlet, Role, Settings,
-    Snapshot, log,
+    Committed, DiskLog, EntryLog, Envelope, FileLog, Member, MessageType, Nanos, NotLeading, Outlet, Role,
+    Settings, Snapshot, log,
 };
 use dfs_types::{ErrorCode, FsError, FsResult, Millis};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Beginning, Input, Options, Shared, Status, Waiting, not_leader};
 use crate::store::position::{Members, Position};
 use crate::store::record::{Batch, Content, LogEntry, Record};
+use crate::store::space::Room;
 use crate::store::writer::{Answer, Progress, Work, Writer};
-use crate::store::{Error, Observer, PartFile};
+use crate::store::{Error, PartFile};
 
-/// Ticks without a leader after which others may be voted for.
+/// Parts of the election timeout that the protocol counts in.
 const ELECTION_TICKS: u16 = 10;
-/// Ticks between heartbeats.
-const HEARTBEAT_TICKS: u16 = 2;
 /// Inputs handled before the log is synced.
 const INPUTS_AT_ONCE: usize = 256;
 /// Largest entry, in bytes: far below what a message between members may have.
@@ -54,7 +54,7 @@ struct Offered {
 /// The state of the thread.
 pub(super) struct Thread {
     id: u64,
-    member: Member<FileLog>,
+    member: Member<DiskLog>,
     runtime: Runtime,
     options: Options,
     inputs: mpsc::Receiver<Input>,
@@ -93,7 +93,11 @@ pub(super) struct Thread {
     housekept: Instant,
     /// When each other member was heard of last.
     heard: BTreeMap<u64, Instant>,
-    observer: Option<Arc<dyn Observer>>,
+    room: Arc<Room>,
+    /// The log's disk has gone on.
+    disk_moved: Arc<Notify>,
+    /// The log's disk failed: when that was noticed.
+    leaving: Option<Instant>,
 }
 
 /// Sends what the member sends, and takes snapshots over.
@@ -148,15 +152,27 @@ impl Thread {
         inputs: mpsc::Receiver<Input>,
         own_inputs: mpsc::Sender<Input>,
         shared: Arc<Shared>,
-    ) -> Result<(Self, watch::Receiver<Status>), Error> {
-        let Beginning { id, directory, database, mut log, position, superuser, max_batch, observer } =
+    ) -> Result<(Self, watch::Receiver<Status>, log::Gauge), Error> {
+        let Beginning { id, directory, database, mut log, position, superuser, max_batch, observer, room } =
             beginning;
         fit(&mut log, &position)?;
+        let disk_moved = Arc::new(Notify::new());
+        let (moved, keeper) = (Arc::clone(&disk_moved), Arc::clone(&room));
+        let progress = move |took| {
+            if let (Some(took), Some(observer)) = (took, &observer) {
+                observer.on_sync(took);
+            }
+            moved.notify_one();
+        };
+        let hooks =
+            log::Hooks { progress: Box::new(progress), make_room: Box::new(move || keeper.make_room()) };
+        let log = DiskLog::start(log, hooks).map_err(Error::Thread)?;
+        let gauge = log.gauge();
         let settings = Settings {
             id,
-            tick: options.tick,
+            tick: options.election_timeout / u32::from(ELECTION_TICKS),
             election_ticks: ELECTION_TICKS,
-            heartbeat_ticks: HEARTBEAT_TICKS,
+            heartbeat_ticks: heartbeat_ticks(&options),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         };
         let Position { applied, members, .. } = position;
@@ -171,6 +187,7 @@ impl Thread {
             members,
             silent: BTreeSet::new(),
             removed: false,
+            no_copy: None,
         });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Thread)?;
@@ -207,9 +224,11 @@ impl Thread {
             removed: false,
             housekept: Instant::now(),
             heard: BTreeMap::new(),
-            observer,
+            room,
+            disk_moved,
+            leaving: None,
         };
-        Ok((this, seen))
+        Ok((this, seen, gauge))
     }
 
     /// Works until nobody proposes any more, or something is broken for good.
@@ -218,18 +237,25 @@ impl Thread {
         let mut closed = false;
         while self.step(&mut inputs, &mut proposals) && !(closed && self.is_done()) {
             let tick = self.member.next_tick().since(self.shared.now());
-            let is_full = self.under_way.len() >= ENTRIES_AT_ONCE;
+            // What comes while the log is being synced shares the next sync.
+            let is_full = self.member.term_led().is_some()
+                && (self.under_way.len() >= ENTRIES_AT_ONCE || self.member.is_writing());
             let waits = is_full || !self.requests.is_empty() || self.opens();
-            let Self { runtime, inputs: queue, applied, max_batch, .. } = &mut self;
+            self.shared.busy_since.store(0, Ordering::Release);
+            let Self { runtime, inputs: queue, applied, max_batch, disk_moved, .. } = &mut self;
             runtime.block_on(async {
                 tokio::select! {
                     biased;
                     _ = queue.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
                     taken = waiting.recv_many(&mut proposals, *max_batch), if !closed && !is_full => closed = taken == 0,
                     _ = applied.changed(), if waits => {}
+                () = disk_moved.notified() => {}
                     () = tokio::time::sleep(tick) => {}
                 }
             });
+            self.shared.busy_since.store(self.shared.now().0, Ordering::Release);
+            // While the log is full nobody looks at the queue.
+            closed |= waiting.is_closed() && waiting.is_empty();
             while !proposals.is_empty()
                 && proposals.len() < self.max_batch
                 && let Ok(another) = waiting.try_recv()
@@ -242,7 +268,7 @@ impl Thread {
 
     /// Nobody waits for anything that this member can still do.
     fn is_done(&self) -> bool {
-        self.pending.is_empty() || !self.status.borrow().leads
+        self.pending.is_empty() || !self.status.borrow().leads || self.is_disk_sick()
     }
 
     /// Leads, but has not applied its first entry yet.
@@ -271,6 +297,9 @@ impl Thread {
             return false;
         }
         self.keep_house();
+        if self.must_leave() {
+            return false;
+        }
         if let Err(failure) = self.progress.health() {
             self.fail(&failure);
             return false;
@@ -289,6 +318,8 @@ impl Thread {
                 "the log has lost entries that were synced: check the disk, and replace this NameNode: remove its \
                  directory and start it again with the addresses of the others (docs/operations/namenodes.md)",
             ),
+            // As if it were lost: the leader sends it again.
+            Input::Message(envelope) if self.has_too_much_to_write(&envelope) => {}
             Input::Message(envelope) => {
                 self.heard.insert(envelope.message.from, Instant::now());
                 self.member.receive(envelope, now);
@@ -396,12 +427,8 @@ impl Thread {
             incoming: self.incoming.take(),
             writer: &self.writer,
         };
-        let written = self.member.log().appends();
         let turn = self.member.turn(&mut ways, now);
         self.incoming = ways.incoming.take();
-        if let Some(observer) = self.observer.as_ref().filter(|_| self.member.log().appends() != written) {
-            observer.on_sync(self.member.log().last_sync());
-        }
         for committed in turn? {
             self.hand_over(committed)?;
         }
@@ -487,8 +514,17 @@ impl Thread {
         let members = Members::from(status.members);
         self.status.send_if_modified(|published| {
             // Every step comes here, and most change nothing.
-            let Status { id: _, role, term, leader, leads: led, members: known, silent: _, removed } =
-                published;
+            let Status {
+                id: _,
+                role,
+                term,
+                leader,
+                leads: led,
+                members: known,
+                silent: _,
+                removed,
+                no_copy: _,
+            } = published;
             let now = (status.role, status.term, status.leader, leads, self.removed);
             if (*role, *term, *leader, *led, *removed) == now && *known == members {
                 return false;
@@ -536,6 +572,12 @@ impl Thread {
         self.refuse(&FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly"));
         self.status.send_modify(|status| (status.leads, status.role) = (false, Role::Follower));
     }
+}
+
+/// Ticks between heartbeats, rounded down: rather too often than too seldom.
+fn heartbeat_ticks(options: &Options) -> u16 {
+    let share = options.heartbeat_interval.as_secs_f64() / options.election_timeout.as_secs_f64();
+    ((share * f64::from(ELECTION_TICKS)) as u16).clamp(1, ELECTION_TICKS / 2)
 }
 
 /// Lets the log begin where the database began, and checks that nothing is missing between them.

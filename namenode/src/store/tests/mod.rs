@@ -32,6 +32,7 @@ fn options() -> Options {
         readers: 2,
         cache_entries: 1_000,
         max_batch: 64,
+        min_free: None,
         group: super::group::Options::default(),
         observer: None,
     }

@@ -2,8 +2,24 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use super::{EntryLog, Error, FileLog, Options, content, entry, open};
+use super::{DiskLog, EntryLog, Error, FileLog, Hooks, Options, content, entry, open};
+
+/// Waits until `check` holds.
+fn until(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !check() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn no_hooks() -> Hooks {
+    Hooks { progress: Box::new(|_| {}), make_room: Box::new(|| false) }
+}
 
 /// A small file system in memory.
 struct SmallDisk(tempfile::TempDir);
@@ -44,20 +60,94 @@ fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
         assert!(index < 200);
     };
     assert!(matches!(error, Error::Full { .. }), "{error}");
-    // Five segments fit, of 19 frames each.
-    assert_eq!(index, 5 * 19);
+    // Five segments fit, of 19 frames each, and a small one that takes what is left.
+    assert!((5 * 19 + 1..6 * 19).contains(&index), "{index}");
     let acknowledged = content(&log);
-    for error in [log.append(None, &[entry(index + 1, 1, 1)]), log.trim(index), log.reset(index, 1)] {
-        assert!(matches!(error, Err(Error::Full { .. })));
-    }
+    let again = log.append(None, &[entry(index + 1, 1, 10_000)]);
+    assert!(matches!(again, Err(Error::Full { .. })), "told as often as it is tried");
     drop(log);
     // No room is needed to open it, and trimming makes some.
     let mut log = FileLog::open(&path, options).unwrap();
     assert_eq!(content(&log), acknowledged);
+    log.append(None, &[entry(index + 1, 1, 10_000)]).unwrap_err();
     log.trim(index).unwrap();
     for more in 1..50 {
         log.append(None, &[entry(index + more, 1, 10_000)]).unwrap();
     }
+}
+
+#[test]
+fn on_a_full_disk_appends_wait_for_room_and_nothing_is_lost() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: this test mounts a small tmpfs, which is not allowed here");
+        return;
+    };
+    let (path, other) = (disk.0.path().join("log"), disk.0.path().join("other"));
+    let options = Options { segment_bytes: 192 << 10 };
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
+    let make_room = Box::new(move || {
+        seen.store(true, Ordering::SeqCst);
+        false
+    });
+    let hooks = Hooks { make_room, ..no_hooks() };
+    let mut log = DiskLog::start(FileLog::open(&path, options).unwrap(), hooks).unwrap();
+    log.append(None, &[entry(1, 1, 10_000)]).unwrap();
+    until("the first append", || log.durable() == 1);
+    assert!(fs::write(&other, vec![1; 2 << 20]).is_err(), "somebody else takes what is left");
+    for index in 2..60 {
+        log.append(None, &[entry(index, 1, 10_000)]).unwrap();
+    }
+    assert_eq!(log.last_index(), 59, "whoever gives them does not wait");
+    until("the disk to be full", || log.condition().full);
+    let durable = log.durable();
+    assert!((2..59).contains(&durable), "{durable}");
+    assert!(asked.load(Ordering::SeqCst), "what is kept for this case is asked for");
+    assert!(log.condition().backlog >= (59 - durable) * 10_000 && log.condition().failure.is_none());
+
+    fs::remove_file(&other).unwrap();
+    until("everything to be durable", || log.durable() == 59);
+    until("the disk to be idle", || log.condition().busy.is_none());
+    assert!(!log.condition().full && log.condition().backlog == 0);
+    drop(log);
+    assert_eq!(FileLog::open(&path, options).unwrap().last_index(), 59);
+}
+
+#[test]
+fn trimming_makes_room_for_what_waits() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: this test mounts a small tmpfs, which is not allowed here");
+        return;
+    };
+    let path = disk.0.path().join("log");
+    let options = Options { segment_bytes: 192 << 10 };
+    let mut log = DiskLog::start(FileLog::open(&path, options).unwrap(), no_hooks()).unwrap();
+    for index in 1..150 {
+        log.append(None, &[entry(index, 1, 10_000)]).unwrap();
+    }
+    until("the disk to be full", || log.condition().full);
+    log.trim(log.durable()).unwrap();
+    until("everything to be durable", || log.durable() == 149);
+    drop(log);
+    assert_eq!(FileLog::open(&path, options).unwrap().last_index(), 149);
+}
+
+#[test]
+fn a_disk_that_fails_makes_nothing_more_durable_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, away) = (dir.path().join("log"), dir.path().join("away"));
+    let mut log = DiskLog::start(open(&path), no_hooks()).unwrap();
+    log.append(None, &[entry(1, 1, 4000)]).unwrap();
+    until("the first append", || log.durable() == 1);
+    fs::rename(&path, &away).unwrap();
+    log.append(None, &[entry(2, 1, 4000)]).unwrap();
+    until("the failure", || log.condition().failure.is_some());
+    log.append(None, &[entry(3, 1, 4000)]).unwrap();
+    log.trim(1).unwrap();
+    assert_eq!((log.durable(), log.last_index()), (1, 3));
+    assert!(log.condition().busy.is_none());
+    drop(log);
+    assert_eq!(open(&away).last_index(), 1);
 }
 
 #[test]

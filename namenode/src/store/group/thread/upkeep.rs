@@ -1,6 +1,7 @@
 //! What is not urgent: copies of the database for members that are far behind, and a log that does not grow forever.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dfs_namenode_raft::{EntryLog, Snapshot};
@@ -20,6 +21,8 @@ const COPY_RETRY: Duration = Duration::from_secs(30);
 const LOG_STRETCH: u64 = 8;
 /// Share of the log's entries that stay when it is trimmed, for members that are a little behind.
 const KEPT_SHARE: u64 = 4;
+/// Share of the log's usual size that it has on a disk with little room.
+const LOW_SHARE: u64 = 8;
 
 impl Thread {
     /// What is not urgent.
@@ -35,13 +38,23 @@ impl Thread {
             self.member.offer_snapshot(None);
             self.offered = None;
         }
-        if self.member.log().bytes() > self.options.log_bytes && !self.syncing {
+        if self.member.log().bytes() > self.log_limit() && !self.syncing {
             self.sync();
         }
         if self.status.borrow().leads {
             self.look_after_members();
         }
         self.tell_who_is_silent();
+    }
+
+    /// Bytes of entries from which the log is trimmed: the less, the less room there is.
+    fn log_limit(&self) -> u64 {
+        let usual = self.options.log_bytes;
+        match self.member.log().condition().full {
+            true => 0,
+            false if self.room.is_low() => usual / LOW_SHARE,
+            false => usual,
+        }
     }
 
     /// Who of the members was not heard of lately, as far as a leader can tell.
@@ -61,20 +74,35 @@ impl Thread {
     /// Copies the database in a thread of its own.
     fn copy(&mut self) {
         let file = PartFile::new(&self.directory, "snapshot");
-        let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
+        let (database, inputs, room) =
+            (self.database.clone(), self.own_inputs.clone(), Arc::clone(&self.room));
         self.copying = spawn_aside(move || {
-            let copied = backup::copy(&database, file.path());
+            let copied = backup::size(&database)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| room.check(bytes))
+                .and_then(|()| {
+                    backup::copy(&database, file.path()).map_err(|error| crate::run::sentence(&error))
+                });
             if let Err(error) = &copied {
-                tracing::error!(error = crate::run::sentence(error), "no snapshot could be made");
+                tracing::error!(
+                    error,
+                    "no copy of the database could be made for a NameNode that is far behind"
+                );
             }
             // Fails when the NameNode is stopping.
-            let _stopping = inputs.blocking_send(Input::Copied(copied.ok().map(|position| (position, file))));
+            let _stopping = inputs.blocking_send(Input::Copied(copied.map(|position| (position, file))));
         });
     }
 
-    pub(super) fn offer(&mut self, copied: Option<(Position, PartFile)>) {
+    pub(super) fn offer(&mut self, copied: Result<(Position, PartFile), String>) {
         self.copying = false;
-        let Some((position, file)) = copied else {
+        let no_copy = copied.as_ref().err().cloned();
+        self.status.send_if_modified(|status| {
+            let changed = status.no_copy != no_copy;
+            status.no_copy = no_copy;
+            changed
+        });
+        let Ok((position, file)) = copied else {
             self.copy_after = Instant::now() + COPY_RETRY;
             return;
         };

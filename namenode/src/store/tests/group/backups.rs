@@ -26,8 +26,23 @@ fn new_chunk(world: &World, at: &str) -> (InodeId, ChunkId, GenStamp) {
 
 fn backed_up(world: &World, name: &str) -> PathBuf {
     let file = world.home.path().join(name);
-    world.lead().back_up(&file).unwrap();
+    back_up(world.lead(), &file);
     file
+}
+
+/// A backup as people have it.
+fn back_up(store: &Store, to: &Path) {
+    let copy = to.with_extension("copy");
+    let applied = store.back_up(&copy).unwrap();
+    let header = backup::header(&copy, store.cluster(), applied).unwrap();
+    let mut packed = Vec::new();
+    let whole = backup::read_packed(&copy, &header, |piece| {
+        packed.extend(piece);
+        true
+    });
+    assert!(whole.unwrap().is_some());
+    std::fs::write(to, packed).unwrap();
+    std::fs::remove_file(copy).unwrap();
 }
 
 /// A group of one over a backup.
@@ -124,7 +139,7 @@ fn nothing_is_given_away_twice_by_groups_of_one_backup() {
 
     // Its own backup remembers what was lost before.
     let again = world.home.path().join("backup-2");
-    store.back_up(&again).unwrap();
+    back_up(&store, &again);
     drop(store);
     let (twice, _) = restored(&world, &again, "restored-twice");
     let lost = Contents::lost_chunks(&twice.contents()).unwrap();
@@ -144,25 +159,35 @@ fn what_is_no_backup_is_refused() {
     };
     let strange = world.home.path().join("strange");
     std::fs::write(&strange, "a shopping list, but a very long one\n".repeat(1_000)).unwrap();
-    assert!(refused(&strange).contains("not a database"));
+    assert!(refused(&strange).contains("no backup"));
     Connection::open(world.home.path().join("theirs")).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    assert!(refused(&world.home.path().join("theirs")).contains("not a namespace database"));
+    assert!(refused(&world.home.path().join("theirs")).contains("without checksums"));
+    assert!(refused(&world.home.path().join("nowhere")).contains("nowhere"));
 
     world.fill("much", 2_000);
     let good = backed_up(&world, "good");
-    let mut bytes = std::fs::read(&good).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 4_096].fill(0x5a);
-    std::fs::write(world.home.path().join("bad"), &bytes).unwrap();
-    let said = refused(&world.home.path().join("bad"));
-    assert!(said.contains("damaged") || said.contains("malformed"), "{said}");
+    let (bytes, bad) = (std::fs::read(&good).unwrap(), world.home.path().join("bad"));
+    // Four bytes in the middle of a name hurt no structure of the database.
+    let name = bytes.windows(4).rposition(|bytes| bytes == b"1999").unwrap();
+    for at in [0, 20, name, bytes.len() - 1] {
+        let mut flipped = bytes.clone();
+        flipped[at..(at + 4).min(bytes.len())].iter_mut().for_each(|byte| *byte ^= 1);
+        std::fs::write(&bad, &flipped).unwrap();
+        let said = refused(&bad);
+        assert!(said.contains("not what was written") || said.contains("no backup"), "byte {at}: {said}");
+    }
+    std::fs::write(&bad, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(refused(&bad).contains("it ends at byte"));
+    std::fs::write(&bad, [&bytes[..], &bytes].concat()).unwrap();
+    assert!(refused(&bad).contains("put behind it"));
     drop(Directory::make(&world.home.path().join("fine"), Beginning::Backup(&good)).unwrap());
 }
 
 #[test]
 fn a_snapshot_of_another_cluster_or_moment_is_refused() {
     let (world, other) = (World::new(u64::MAX), World::new(u64::MAX));
-    let file = backed_up(&other, "theirs");
+    let file = other.home.path().join("theirs");
+    other.lead().back_up(&file).unwrap();
     let position = Position::load(&schema::open_reader(&file).unwrap()).unwrap();
     let prepare = |cluster, index| {
         let prepared = backup::prepare_snapshot(&file, cluster, index, position.term);
