@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_client::{ClusterReport, NamenodeGroup, NodeState, VolumeReport};
-use dfs_kubernetes::crd::{DfsClusterSpec, size_in_bytes};
+use dfs_kubernetes::crd::{DfsClusterSpec, MAX_DATANODES, size_in_bytes};
 use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost, pod_ordinal};
 use dfs_types::{ClusterId, MemberRole, NodeId, Space, VolumeHealth};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -31,7 +31,8 @@ pub struct Observed {
 
 impl Observed {
     /// How many pods each StatefulSet has by what is left of them: one more than the highest ordinal of a pod, or of a claim
-    /// with what it holds. Those that somebody deleted do not count.
+    /// with what it holds. Those that somebody deleted do not count, nor do ordinals that no cluster can have: a claim of
+    /// such a name is somebody else's, or a mistake that must not start a thousand pods.
     pub fn kept(&self) -> BTreeMap<String, u32> {
         let pods = self.pods.iter().filter(|(_, pod)| !pod.terminating).map(|(name, _)| name.as_str());
         let claims = self.claims.iter().filter(|(_, claim)| !claim.terminating);
@@ -40,8 +41,11 @@ impl Observed {
         let mut kept = BTreeMap::new();
         for pod in pods.chain(held) {
             let (Some((set, _)), Some(ordinal)) = (pod.rsplit_once('-'), pod_ordinal(pod)) else { continue };
+            if ordinal >= MAX_DATANODES {
+                continue;
+            }
             let most: &mut u32 = kept.entry(set.to_owned()).or_default();
-            *most = ordinal.saturating_add(1).max(*most);
+            *most = (ordinal + 1).max(*most);
         }
         kept
     }
@@ -461,6 +465,9 @@ mod tests {
         observed.claims.insert("d0-main-datanode-hot-4".to_owned(), claim(false));
         observed.claims.insert("d0-main-datanode-hot-5".to_owned(), claim(true));
         observed.claims.insert("d0-main-datanode-hot-x-9".to_owned(), claim(false));
+        for absurd in ["5000", "4294967295", "99999999999999999999"] {
+            observed.claims.insert(format!("d0-main-datanode-hot-{absurd}"), claim(false));
+        }
         let kept = [("main-datanode-hot".to_owned(), 5), ("main-datanode-hot-x".to_owned(), 10)];
         assert_eq!(observed.kept(), BTreeMap::from(kept));
     }

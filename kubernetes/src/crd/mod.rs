@@ -19,8 +19,8 @@ use serde_json::Value;
 
 pub use pod::{ObjectMetadata, PodTemplate};
 pub use spec::{
-    DataNodePool, DfsCluster, DfsClusterSpec, Image, Log, LogFormat, LogLevel, NameNode, Placement,
-    PullPolicy, Repair,
+    DataNodePool, DfsCluster, DfsClusterSpec, Image, Log, LogFormat, LogLevel, MAX_DATANODES, NameNode,
+    Placement, PullPolicy, Repair,
 };
 pub use status::{
     Capacity, Chunks, DataNodeStatus, DfsClusterStatus, NameNodeStatus, PoolStatus, condition, reason,

@@ -169,7 +169,16 @@ impl PullPolicy {
         .field_path(".replicas"),
     validation = Rule::new("self.replicas == oldSelf.replicas")
         .message("the number of NameNodes is chosen when the cluster is made and can't be changed yet")
-        .field_path(".replicas")
+        .field_path(".replicas"),
+    validation = Rule::new("self.electionTimeout == oldSelf.electionTimeout")
+        .message("electionTimeout is chosen when the cluster is made: while NameNodes had different ones, a leader could not know how long nobody else leads")
+        .field_path(".electionTimeout"),
+    validation = Rule::new("duration(self.electionTimeout) >= duration('100ms') && duration(self.electionTimeout) <= duration('1m')")
+        .message("electionTimeout must be 100ms to 1m")
+        .field_path(".electionTimeout"),
+    validation = Rule::new("!has(self.heartbeatInterval) || (duration(self.heartbeatInterval) >= duration('10ms') && duration(self.heartbeatInterval) + duration(self.heartbeatInterval) <= duration(self.electionTimeout))")
+        .message("heartbeatInterval must be 10ms to half of electionTimeout")
+        .field_path(".heartbeatInterval")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NameNode {
@@ -179,6 +188,20 @@ pub struct NameNode {
     /// Where each of them keeps the namespace.
     #[serde(default)]
     pub storage: Storage,
+    /// Free bytes of that, such as `2Gi`, below which nothing new can be made, while deleting, closing and renaming go on.
+    /// By default 5 %, at most 1Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), regex(pattern = "^[0-9]+(Ki|Mi|Gi|Ti)?$"))]
+    pub min_free: Option<String>,
+    /// A leader that is silent for so long is replaced, after up to as long again. Longer where machines stand still now and
+    /// then, or are far apart.
+    #[serde(default = "default_election_timeout")]
+    #[schemars(length(min = 2, max = 20), regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
+    pub election_timeout: String,
+    /// How often a leader tells the others that it is there. By default five times in an election timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 20), regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
+    pub heartbeat_interval: Option<String>,
     /// CPU and memory of each; by default 100m and 256Mi are requested, without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
@@ -191,16 +214,26 @@ fn default_namenodes() -> u32 {
     3
 }
 
+fn default_election_timeout() -> String {
+    "500ms".to_owned()
+}
+
 impl Default for NameNode {
     fn default() -> Self {
         Self {
             replicas: default_namenodes(),
             storage: Storage::default(),
+            min_free: None,
+            election_timeout: default_election_timeout(),
+            heartbeat_interval: None,
             resources: None,
             template: PodTemplate::default(),
         }
     }
 }
+
+/// DataNodes that a pool may have, as its schema says too.
+pub const MAX_DATANODES: u32 = 5_000;
 
 /// DataNodes that are alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]

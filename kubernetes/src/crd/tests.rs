@@ -78,6 +78,10 @@ fn what_can_not_be_is_refused_in_words() {
         ("/spec/nameNode/replicas", json!(2), "write 3 NameNodes"),
         ("/spec/nameNode/replicas", json!(0), "write 3 NameNodes"),
         ("/spec/nameNode/storage/size", json!("10"), "write a unit"),
+        ("/spec/nameNode/electionTimeout", json!("50ms"), "100ms to 1m"),
+        ("/spec/nameNode/electionTimeout", json!("2m"), "100ms to 1m"),
+        ("/spec/nameNode/heartbeatInterval", json!("300ms"), "half of electionTimeout"),
+        ("/spec/nameNode/heartbeatInterval", json!("1ms"), "10ms to half"),
         ("/spec/dataNodePools/0/volumes/0/size", json!("1Mi"), "write a unit"),
         ("/spec/repair/deadAfter", json!("5s"), "deadAfter must be more than 5s"),
         ("/spec/repair/deadAfter", json!("2000h"), "deadAfter must be more than 5s"),
@@ -106,6 +110,7 @@ fn changes_that_would_lose_something_are_refused() {
     let class = |class: &str| json!({ "name": "d0", "size": "1Gi", "storageClassName": class });
     for (path, old, new, says) in [
         ("/spec/nameNode/replicas", json!(1), json!(3), "can't be changed yet"),
+        ("/spec/nameNode/electionTimeout", json!("500ms"), json!("2s"), "chosen when the cluster is made"),
         (
             "/spec/nameNode/storage/storageClassName",
             json!("a"),
@@ -137,6 +142,8 @@ fn changes_that_are_fine_are_allowed() {
         ("/spec/dataNodePools/0/volumes/0/size", json!("1024Gi"), json!("1Ti")),
         ("/spec/dataNodePools/0/replicas", json!(3), json!(5)),
         ("/spec/replication", json!(3), json!(2)),
+        ("/spec/nameNode/heartbeatInterval", json!("100ms"), json!("250ms")),
+        ("/spec/nameNode/minFree", json!("1Gi"), json!("2Gi")),
         (
             "/spec/dataNodePools",
             json!([pool("a", 3, "1Gi")]),

@@ -1,5 +1,6 @@
 //! The NameNodes' StatefulSet.
 
+use dfs_kubernetes::crd::size_in_bytes;
 use dfs_kubernetes::names::{Component, METADATA_DIR, METADATA_VOLUME, NAMENODE_CONTAINER, SUPERUSER};
 use dfs_types::names::{NAMENODE_HTTP_PORT, NAMENODE_PORT};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -29,10 +30,15 @@ impl Builder<'_> {
             flag("peers", self.namenode_addresses()),
             flag("default-replication", self.spec.replication),
             flag("min-replicas", self.spec.effective_min_replicas()),
+            flag("election-timeout", &namenode.election_timeout),
             flag("dead-after", &self.spec.repair.dead_after),
             flag("restart-grace", &self.spec.repair.restart_grace),
             flag("superuser", SUPERUSER),
         ];
+        let heartbeats = namenode.heartbeat_interval.as_ref();
+        args.extend(heartbeats.map(|interval| flag("leader-heartbeat-interval", interval)));
+        let min_free = namenode.min_free.as_deref().and_then(size_in_bytes);
+        args.extend(min_free.map(|bytes| flag("min-free", bytes)));
         args.extend(self.log_flags());
         let mut container = self.container(
             NAMENODE_CONTAINER,

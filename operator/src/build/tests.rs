@@ -31,7 +31,8 @@ fn rich() -> DfsCluster {
         "replication": 2, "minReplicas": 1,
         "nameNode": {
             "replicas": 1,
-            "storage": { "size": "20Gi", "storageClassName": "fast" },
+            "storage": { "size": "20Gi", "storageClassName": "fast" }, "minFree": "2Gi",
+            "electionTimeout": "2s", "heartbeatInterval": "500ms",
             "resources": { "requests": { "cpu": "1", "memory": "2Gi" }, "limits": { "memory": "2Gi" } },
             "template": {
                 "metadata": { "labels": { "team": "storage" }, "annotations": { "note": "x" } },
