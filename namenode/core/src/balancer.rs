@@ -130,14 +130,15 @@ impl Cluster {
         let Balancer { settings, running, moved_chunks, moved_bytes, moves, .. } = &self.balancer;
         let threshold = settings.threshold_permille;
         let surplus = |space: &Space| {
-            let beyond = space.permille().saturating_sub(mean + threshold);
+            let beyond = space.permille().saturating_sub(mean.saturating_add(threshold));
             (u128::from(space.all) * u128::from(beyond) / 1_000) as u64
         };
         let want = |space: &Space| {
             let below = mean.saturating_sub(threshold).saturating_sub(space.permille());
             (u128::from(space.all) * u128::from(below) / 1_000) as u64
         };
-        let over: u64 = spaces.iter().map(surplus).sum();
+        // What nodes say of their disks may be anything.
+        let sum = |of: &dyn Fn(&Space) -> u64| spaces.iter().map(of).fold(0, u64::saturating_add);
         BalancerView {
             running: *running,
             threshold_permille: threshold,
@@ -145,7 +146,7 @@ impl Cluster {
             moved_chunks: *moved_chunks,
             moved_bytes: *moved_bytes,
             pending_moves: moves.len() as u64,
-            bytes_to_move: over.max(spaces.iter().map(want).sum()),
+            bytes_to_move: sum(&surplus).max(sum(&want)),
             mean_permille: mean,
             lowest_permille: shares().min().unwrap_or_default(),
             highest_permille: shares().max().unwrap_or_default(),
@@ -281,7 +282,7 @@ impl Cluster {
                 fruitless = 0;
                 source.used = source.used.saturating_sub(bytes);
                 if let Some(target) = below.get_mut(at) {
-                    target.used += bytes;
+                    target.used = target.used.saturating_add(bytes);
                     if !self.may_move(target.node, now) {
                         below.remove(at);
                     }
@@ -354,7 +355,7 @@ impl Cluster {
             !holders.contains(&to)
                 && cluster.may_move(to, now)
                 && cluster.has_room_to_move(to, bytes, false)
-                && cluster.nodes.get(to).is_some_and(|node| node.room(bytes, now) > 0)
+                && cluster.nodes.get(to).is_some_and(|node| node.room(bytes, cluster.promises.on(to)) > 0)
                 && cluster.keeps_spread(&good, from, to)
         };
         // The emptiest ones often can't, because they just took one.
@@ -417,7 +418,7 @@ mod tests {
 
     use super::*;
     use crate::test_support::{LENGTH, Rig, TERM, node_id, record, stats};
-    use crate::{Command, Config, Event};
+    use crate::{Command, Config, Event, PlacementRequest};
 
     const ALL: [u16; 4] = [0, 1, 2, 3];
 
@@ -455,6 +456,43 @@ mod tests {
             tell(rig, &ALL);
         }
         effects
+    }
+
+    #[test]
+    fn no_figures_of_a_node_are_too_large() {
+        let mut rig = Rig::default();
+        for n in 0..3 {
+            let mut stats = stats(n);
+            let volume = &mut stats.volumes[0];
+            (volume.capacity, volume.available) = (u64::MAX, if n == 0 { 0 } else { u64::MAX });
+            (volume.used, volume.replicas) = (if n == 0 { u64::MAX } else { 0 }, u64::MAX);
+            stats.volumes.push(stats.volumes[0].clone());
+            (stats.active_writes, stats.active_reads, stats.active_copies) = (u32::MAX, u32::MAX, u32::MAX);
+            stats.as_of = u64::MAX;
+            rig.join(n, stats);
+            rig.report(n, vec![]);
+        }
+        for id in 10..40 {
+            rig.chunk(id, 1, &[0]);
+        }
+        rig.out_of_safe_mode();
+        let settings = Balancing { threshold_permille: u32::MAX, bytes_per_second: u64::MAX };
+        for settings in [settings, Balancing { threshold_permille: 0, ..settings }] {
+            rig.apply(Event::BalancerSet { settings: Some(settings) });
+            rig.run(Duration::from_secs(20), &[0, 1, 2]);
+            rig.cluster.balancer();
+        }
+        let request = PlacementRequest {
+            count: 3,
+            bytes: 1 << 63,
+            writer_host: None,
+            existing: vec![],
+            exclude: vec![],
+        };
+        assert_eq!(rig.cluster.choose_targets(&request, rig.now).unwrap().nodes.len(), 2, "one is full");
+        assert!(rig.cluster.choose_targets(&request, rig.now).is_err(), "all of it is promised");
+        rig.cluster.totals(rig.now);
+        rig.check();
     }
 
     #[test]

@@ -18,16 +18,16 @@ use tower::{Layer, Service};
 use crate::metrics::Metrics;
 use crate::serve::large::Large;
 
-/// Clients' requests under way; most of them only wait for a commit or for replicas.
+/// Clients' requests under way; most of them only wait for a commit.
 const MAX_CLIENT_REQUESTS: usize = 8_192;
+/// Clients' requests that wait for replicas, for many seconds if DataNodes are ill. They have their own limit: nobody
+/// else's requests are to be refused because of them.
+const MAX_WAITING_REQUESTS: usize = 8_192;
 /// DataNodes' requests under way. They have their own limit: clients must not be able to make nodes look
 /// dead.
 const MAX_NODE_REQUESTS: usize = 8_192;
 /// Time until a request must be answered; a client may ask for less with `grpc-timeout`.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time a full report may take: hundreds of pages, and it may wait for other nodes' reports.
-const REPORT_DEADLINE: Duration = Duration::from_mins(5);
-
 /// Other NameNodes' requests under way.
 const MAX_MEMBER_REQUESTS: usize = 64;
 /// Time in which a backup must begin: all of the metadata is copied before.
@@ -37,6 +37,7 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_hours(1);
 
 const CLUSTER_PREFIX: &str = "/dfs.v1.Cluster/";
 const RAFT_PREFIX: &str = "/dfs.v1.Raft/";
+const COMPLETE: &str = "/dfs.v1.Namespace/Complete";
 
 /// Time until a request must be answered; `None` for a stream that lives as long as its connection, which is asked
 /// whether it is alive.
@@ -44,7 +45,6 @@ fn deadline(path: &str) -> Option<Duration> {
     match path {
         "/dfs.v1.Raft/Deliver" => None,
         "/dfs.v1.Raft/InstallSnapshot" => Some(SNAPSHOT_DEADLINE),
-        "/dfs.v1.Cluster/FullReport" => Some(REPORT_DEADLINE),
         "/dfs.v1.Namenodes/Backup" => Some(BACKUP_DEADLINE),
         _ => Some(DEADLINE),
     }
@@ -60,9 +60,25 @@ fn streams(path: &str) -> bool {
 struct Shared {
     metrics: Metrics,
     clients: Semaphore,
+    waiting: Semaphore,
     nodes: Semaphore,
     members: Semaphore,
     large: Large,
+}
+
+impl Shared {
+    /// The limit of a request, and from whom it is.
+    fn class(&self, path: &str) -> (&Semaphore, &'static str) {
+        if path.starts_with(CLUSTER_PREFIX) {
+            (&self.nodes, "datanode")
+        } else if path.starts_with(RAFT_PREFIX) {
+            (&self.members, "namenode")
+        } else if path == COMPLETE {
+            (&self.waiting, "client")
+        } else {
+            (&self.clients, "client")
+        }
+    }
 }
 
 /// Puts a [`Gate`] before the services. Cheap to clone: every request does.
@@ -76,6 +92,7 @@ impl GateLayer {
             metrics,
             large: Large::new(memory),
             clients: Semaphore::new(MAX_CLIENT_REQUESTS),
+            waiting: Semaphore::new(MAX_WAITING_REQUESTS),
             nodes: Semaphore::new(MAX_NODE_REQUESTS),
             members: Semaphore::new(MAX_MEMBER_REQUESTS),
         }))
@@ -117,11 +134,7 @@ where
         let GateLayer(shared) = self.layer.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
-            let (limit, from) = match &path {
-                path if path.starts_with(CLUSTER_PREFIX) => (&shared.nodes, "datanode"),
-                path if path.starts_with(RAFT_PREFIX) => (&shared.members, "namenode"),
-                _ => (&shared.clients, "client"),
-            };
+            let (limit, from) = shared.class(&path);
             let _in_flight = shared.metrics.in_flight(from);
             let deadline = deadline(&path);
             let mut measured =
@@ -203,5 +216,29 @@ impl Drop for Measured {
             None => ("unknown", "cancelled"),
         };
         self.shared.metrics.rpc(method, code, self.started.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_files_takes_no_place_of_any_other_request() {
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let GateLayer(shared) = GateLayer::new(metrics);
+        let places: Vec<_> =
+            std::iter::from_fn(|| shared.class("/dfs.v1.Namespace/Complete").0.try_acquire().ok()).collect();
+        assert_eq!(places.len(), MAX_WAITING_REQUESTS);
+        for path in [
+            "/dfs.v1.Namespace/Stat",
+            "/dfs.v1.Namespace/Create",
+            "/dfs.v1.Cluster/Heartbeat",
+            "/dfs.v1.Cluster/ReportReplicas",
+            "/dfs.v1.Raft/Deliver",
+            "/dfs.v1.Admin/Report",
+        ] {
+            assert!(shared.class(path).0.try_acquire().is_ok(), "{path}");
+        }
     }
 }
