@@ -231,16 +231,23 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
             machine: String::new(),
         })
         .await?;
-    let pages: Vec<v1::ReportPage> = replicas
-        .chunks(REPORT_PAGE)
-        .map(|page| v1::ReportPage {
-            node: id.clone(),
-            fence: 0,
-            incarnation: incarnation.clone(),
-            replicas: page.to_vec(),
-        })
-        .collect();
-    client.full_report(futures_util::stream::iter(pages)).await?;
+    let mut first = 0;
+    for page in replicas.chunks(REPORT_PAGE) {
+        let ends = page.last().map(|record| record.chunk) == replicas.last().map(|record| record.chunk);
+        let last = page.last().filter(|_| !ends).map_or(u64::MAX, |record| record.chunk);
+        let slice = v1::ReportSlice { first, last, replicas: page.to_vec(), fence: 0 };
+        let (node, incarnation) = (id.clone(), incarnation.clone());
+        client
+            .report_replicas(v1::ReplicaReport {
+                node,
+                incarnation,
+                after: 0,
+                changes: Vec::new(),
+                slice: Some(slice),
+            })
+            .await?;
+        first = last.saturating_add(1);
+    }
     Ok(())
 }
 

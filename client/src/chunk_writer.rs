@@ -40,6 +40,8 @@ pub(crate) struct WriteTarget {
     pub(crate) path: FsPath,
     pub(crate) inode: InodeId,
     pub(crate) chunk_size: u64,
+    /// What the file's creator means to write, if that is known.
+    pub(crate) expected_length: Option<u64>,
     pub(crate) replication: u32,
     /// Whether chunks are synced when finalized.
     pub(crate) sync: bool,
@@ -83,6 +85,8 @@ pub(crate) struct Previous {
 pub(crate) struct ChunkWriter {
     pub(crate) file: Arc<WriteTarget>,
     pub(crate) index: u64,
+    /// Bytes that it will most likely have.
+    pub(crate) expected_length: u64,
     pub(crate) previous: Option<Previous>,
     /// Bounded by the writer's memory window.
     pub(crate) packets: mpsc::UnboundedReceiver<Packet>,
@@ -101,6 +105,14 @@ impl WriteTarget {
     /// The error to answer when a chunk's task is gone.
     pub(crate) fn failure(&self) -> FsError {
         self.failed.get().cloned().unwrap_or_else(|| FsError::internal("the chunk's writer stopped"))
+    }
+
+    /// Bytes that a chunk of the file will most likely have: as many as fit, if nobody knows, or if there are more than
+    /// was said.
+    pub(crate) fn expected_length_of(&self, index: u64) -> u64 {
+        let before = index.saturating_mul(self.chunk_size);
+        let left = self.expected_length.and_then(|length| length.checked_sub(before));
+        left.filter(|left| *left > 0).unwrap_or(u64::MAX).min(self.chunk_size)
     }
 
     /// Waits until `done` holds of a chunk's progress, and answers with that progress.
@@ -216,7 +228,7 @@ impl ChunkWriter {
             };
             let extent = Extent { chunk: chunk.chunk, generation: chunk.generation, length: 0 };
             pipeline.allocated(chunk.nodes);
-            let failure = match Session::open(&self.file, self.index, extent, pipeline.nodes(), false).await {
+            let failure = match Session::open(self, extent, pipeline.nodes(), false).await {
                 Ok(session) => {
                     pipeline.connected();
                     return Ok((extent, session));
@@ -254,12 +266,12 @@ impl ChunkWriter {
     async fn allocate(&mut self, exclude: &[dfs_types::NodeId]) -> FsResult<LocatedChunk> {
         let file = Arc::clone(&self.file);
         let chunk = match &mut self.previous {
-            None => add_chunk(&file, None, exclude).await?,
+            None => add_chunk(&file, None, self.expected_length, exclude).await?,
             // A length is committed only when every byte of it is acknowledged; syncing and finalizing the previous
             // chunk go on while this one is written.
             Some(Previous { progress, length }) => loop {
                 let extent = file.acknowledged(progress, *length).await?;
-                match add_chunk(&file, Some(extent), exclude).await {
+                match add_chunk(&file, Some(extent), self.expected_length, exclude).await {
                     Err(error) if outdated(&error, progress, extent) => {}
                     other => break other?,
                 }
@@ -380,7 +392,7 @@ impl ChunkWriter {
             let generation = self.new_generation(extent).await?;
             let renewed = Extent { generation, ..extent };
             self.replace_lost(pipeline, renewed).await?;
-            match Session::open(&self.file, self.index, renewed, pipeline.nodes(), true).await {
+            match Session::open(self, renewed, pipeline.nodes(), true).await {
                 Ok(session) => {
                     self.update_pipeline(renewed, pipeline.nodes()).await?;
                     info!(
@@ -447,6 +459,7 @@ impl ChunkWriter {
                     existing: ids(&remaining),
                     exclude: pipeline.failed().iter().map(|id| id.as_bytes().to_vec()).collect(),
                     count: (needed - remaining.len()) as u32,
+                    expected_length: self.expected_length,
                 };
                 async move { client.additional_nodes(request).await }
             })
@@ -539,6 +552,7 @@ async fn last_words(session: &mut Session) -> Failure {
 async fn add_chunk(
     file: &WriteTarget,
     previous: Option<Extent>,
+    expected_length: u64,
     exclude: &[dfs_types::NodeId],
 ) -> FsResult<LocatedChunk> {
     file.call(|mut client, context| {
@@ -549,6 +563,7 @@ async fn add_chunk(
             previous: previous.map(Into::into),
             exclude: exclude.iter().map(|node| node.as_bytes().to_vec()).collect(),
             writer_host: file.dfs.host.clone(),
+            expected_length,
         };
         async move { client.add_chunk(request).await }
     })

@@ -21,6 +21,7 @@
 
 mod admin;
 mod backup;
+mod calls;
 mod checksum;
 mod chunk_reader;
 mod chunk_writer;

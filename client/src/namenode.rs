@@ -12,7 +12,7 @@ use dfs_proto::v1::admin_client::AdminClient;
 use dfs_proto::v1::namenodes_client::NamenodesClient;
 use dfs_proto::v1::namespace_client::NamespaceClient;
 use dfs_types::limits::{DATA_STREAM_WINDOW, MAX_NAMENODE_MESSAGE_BYTES};
-use dfs_types::{CallId, Caller, ClientId, ErrorCode, FsError, FsResult, RequestId};
+use dfs_types::{Caller, ClientId, ErrorCode, FsError, FsResult, RequestId};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
@@ -20,6 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tracing::debug;
 
+use crate::calls::{Call, Calls};
 use crate::dial::{Connector, dial};
 use crate::peers::{Address, Peers};
 use crate::retry::{Backoff, Patience};
@@ -40,7 +41,7 @@ pub(crate) struct NameNode {
     connector: Arc<dyn Connector>,
     connect_timeout: Duration,
     client: ClientId,
-    calls: AtomicU64,
+    calls: Calls,
     caller: Caller,
     /// Highest index of the log that an answer reflected.
     applied: AtomicU64,
@@ -80,7 +81,7 @@ impl NameNode {
             connector,
             connect_timeout,
             client: ClientId::random(),
-            calls: AtomicU64::new(1),
+            calls: Calls::default(),
             caller,
             applied: AtomicU64::new(0),
             follower_reads,
@@ -122,7 +123,7 @@ impl NameNode {
             return self.lead(patience, to_leader).await;
         };
         let limit = TRY_TIMEOUT.min(patience.total);
-        let context = v1::Context { follower_read_at: seen, ..self.context() };
+        let context = v1::Context { follower_read_at: seen, ..self.context(&self.calls.begin()) };
         let mut follower = pin!(self.attempt(&address, limit, context, &call));
         let silence = silence(&self.peers, &address);
         let refusal = match tokio::time::timeout(silence, &mut follower).await {
@@ -233,13 +234,14 @@ impl NameNode {
         let call = |channel, context| async move {
             NamenodesClient::new(channel).list(v1::NamenodesRequest { context: Some(context) }).await
         };
-        let answer = self.attempt(address, SILENCE.min(limit), self.context(), &call).await;
+        let answer =
+            self.attempt(address, SILENCE.min(limit), self.context(&self.calls.begin()), &call).await;
         answer.map_err(|refusal| refusal.error)
     }
 
-    /// The context of a new request.
-    fn context(&self) -> v1::Context {
-        let id = RequestId { client: self.client, call: CallId(self.calls.fetch_add(1, Ordering::Relaxed)) };
+    /// The context of a request.
+    fn context(&self, call: &Call<'_>) -> v1::Context {
+        let id = RequestId { client: self.client, call: call.id, lowest_unanswered: call.lowest_unanswered };
         v1::Context { id: Some(id.into()), caller: Some(self.caller.clone().into()), follower_read_at: None }
     }
 
@@ -254,7 +256,9 @@ impl NameNode {
         F: Fn(Channel, v1::Context) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let context = self.context();
+        // Until this returns the same request may be sent once more.
+        let call_id = self.calls.begin();
+        let context = self.context(&call_id);
         let started = Instant::now();
         let deadline = started + patience.total;
         let mut search = Search::new(&self.peers, patience.total);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::chunk_writer::WriteTarget;
+use crate::chunk_writer::ChunkWriter;
 use crate::datanodes::Place;
 use crate::pipeline::Packet;
 
@@ -41,14 +41,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Sets up a pipeline over `nodes` for `extent` (whose length is what every node must have, if `recover`).
+    /// Sets up a pipeline over `nodes` for the writer's `extent` (whose length is what every node must have, if
+    /// `recover`).
     pub(crate) async fn open(
-        file: &WriteTarget,
-        index: u64,
+        writer: &ChunkWriter,
         extent: Extent,
         nodes: &[Endpoint],
         recover: bool,
     ) -> Result<Self, Failure> {
+        let file = &*writer.file;
         let Some((first, downstream)) = nodes.split_first() else {
             let error = FsError::new(ErrorCode::NotEnoughNodes, "the pipeline has no node");
             return Err(Failure::unknown(error));
@@ -59,7 +60,7 @@ impl Session {
         let opened = tokio::time::timeout(limit, async {
             let (mut client, place) = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
             let (outgoing, requests) = mpsc::channel(OUTGOING);
-            let header = header(file, index, extent, first, downstream, recover);
+            let header = header(writer, extent, first, downstream, recover);
             let header = v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) };
             // The channel is new and has room for it; the receiver is at hand.
             let _ = outgoing.send(header).await;
@@ -125,22 +126,23 @@ impl Session {
 }
 
 fn header(
-    file: &WriteTarget,
-    index: u64,
+    writer: &ChunkWriter,
     extent: Extent,
     first: &Endpoint,
     downstream: &[Endpoint],
     recover: bool,
 ) -> v1::WriteHeader {
+    let file = &*writer.file;
     let stage = if recover { v1::WriteStage::Recover } else { v1::WriteStage::Create };
     v1::WriteHeader {
         cluster: file.dfs.cluster.as_bytes().to_vec(),
         chunk: extent.chunk.0,
         generation: extent.generation.0,
         inode: file.inode.0,
-        index,
+        index: writer.index,
         path: file.path.to_string(),
         chunk_size: file.chunk_size,
+        expected_length: writer.expected_length,
         stage: stage.into(),
         min_length: if recover { extent.length } else { 0 },
         sync: file.sync,

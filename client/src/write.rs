@@ -57,6 +57,8 @@ pub struct CreateOptions {
     pub chunk_size: Option<u64>,
     /// What closing the file promises.
     pub durability: Durability,
+    /// Bytes that will be written, if that is known: room is looked for and promised for no more. More or fewer are fine.
+    pub expected_length: Option<u64>,
 }
 
 impl Default for CreateOptions {
@@ -68,6 +70,7 @@ impl Default for CreateOptions {
             replication: None,
             chunk_size: None,
             durability: Durability::Fsync,
+            expected_length: None,
         }
     }
 }
@@ -149,7 +152,8 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn create(&self, path: &FsPath, options: CreateOptions) -> FsResult<FileWriter> {
-        let CreateOptions { overwrite, parents, mode, replication, chunk_size, durability } = options;
+        let CreateOptions { overwrite, parents, mode, replication, chunk_size, durability, expected_length } =
+            options;
         let inner = &self.inner;
         let lease = Arc::new(LeaseGuard::new(Arc::clone(inner)));
         let reply = inner
@@ -179,6 +183,7 @@ impl Dfs {
             chunk_size: created.chunk_size,
             replication: created.replication,
             sync: durability == Durability::Fsync,
+            expected_length,
             failed: OnceLock::new(),
         };
         Ok(FileWriter {
@@ -332,13 +337,15 @@ impl FileWriter {
 
     /// Sends what is in the buffer.
     fn poll_seal(&mut self, cx: &mut Context<'_>, seal: Seal) -> Poll<FsResult<()>> {
-        ready!(self.poll_reserve(cx, self.buffer.len()))?;
+        let last = (seal == Seal::Last).then_some(self.buffer.len() as u64);
+        ready!(self.poll_reserve(cx, self.buffer.len(), last))?;
         let data = std::mem::take(&mut self.buffer).freeze();
         self.poll_send(cx, data, seal)
     }
 
-    /// Waits for memory for a packet and, at a boundary, for room for another chunk; starts that chunk.
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<FsResult<()>> {
+    /// Waits for memory for a packet and, at a boundary, for room for another chunk; starts that chunk. `last`: the file
+    /// ends with the packet, so that such a chunk has these bytes.
+    fn poll_reserve(&mut self, cx: &mut Context<'_>, length: usize, last: Option<u64>) -> Poll<FsResult<()>> {
         let gone = || FsError::internal("the writer's memory budget was closed");
         self.check()?;
         if self.held_window.is_none() {
@@ -351,7 +358,7 @@ impl FileWriter {
         }
         if self.boundary {
             let slot = ready!(self.slots.poll_acquire(cx)).ok_or_else(gone)?;
-            self.start_chunk(slot);
+            self.start_chunk(slot, last);
         }
         self.check()?;
         Poll::Ready(Ok(()))
@@ -359,7 +366,7 @@ impl FileWriter {
 
     /// Gives `data`, which begins at the buffer's offset, to the chunk's task.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: Bytes, seal: Seal) -> Poll<FsResult<()>> {
-        ready!(self.poll_reserve(cx, data.len()))?;
+        ready!(self.poll_reserve(cx, data.len(), None))?;
         let memory = Reserved { _window: self.held_window.take(), _shared: self.held_shared.take() };
         let offset = self.buffer_offset;
         let end = offset + data.len() as u64;
@@ -404,7 +411,7 @@ impl FileWriter {
         chunk.packets.send(packet).map_err(|_| file.failure())
     }
 
-    fn start_chunk(&mut self, slot: OwnedSemaphorePermit) {
+    fn start_chunk(&mut self, slot: OwnedSemaphorePermit, length: Option<u64>) {
         while self.chunks.len() > 1
             && self.chunks.front().is_some_and(|chunk| chunk.progress.borrow().phase == Phase::Finished)
         {
@@ -415,6 +422,7 @@ impl FileWriter {
         let writer = ChunkWriter {
             file: Arc::clone(&self.file),
             index: self.next_index,
+            expected_length: length.unwrap_or_else(|| self.file.expected_length_of(self.next_index)),
             previous: self
                 .chunks
                 .back()

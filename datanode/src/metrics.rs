@@ -180,7 +180,7 @@ impl Metrics {
             )?,
             reports: meter.counters(
                 "reports_total",
-                "Reports to NameNodes, by kind (full, incremental) and result",
+                "Reports to NameNodes, by kind (slice: of a full report, incremental) and result",
                 &["kind", "result"],
             )?,
             heartbeats: meter.counters("heartbeats_total", "Heartbeats to NameNodes, by result", &["result"])?,

@@ -1,28 +1,26 @@
 //! One NameNode as this node sees it: the calls of the `Cluster` service with their deadlines.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_client::ClusterClient;
-use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE, REPORT_PAGE};
+use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE};
 use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
-use futures_util::stream;
 use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::commands::Order;
 use crate::place::Place;
 use crate::recovery::Agreement;
-use crate::reports::Change;
-use crate::store::{Store, VolumeState};
+use crate::reports::Batch;
+use crate::store::{Slice, VolumeState};
 
 /// Deadline of short calls.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// Deadline of a full report, which may have millions of lines.
-const FULL_REPORT_LIMIT: Duration = Duration::from_mins(2);
+/// Deadline of a report, which waits for the slices of other nodes.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
 /// How often a recovery's outcome is told again if the answer is lost.
 const COMMIT_TRIES: usize = 3;
 /// As [`CALL_LIMIT`], for a silent connection.
@@ -61,6 +59,8 @@ pub(crate) struct Pulse {
     pub(crate) stopping: bool,
     /// No leader of an older term is obeyed.
     pub(crate) fence: u64,
+    /// The number of a change that the volumes' free space already tells.
+    pub(crate) as_of: u64,
 }
 
 /// What a NameNode wants.
@@ -68,8 +68,8 @@ pub(crate) struct Pulse {
 pub(crate) struct Wishes {
     /// It does not know this process.
     pub(crate) register: bool,
-    /// It wants a full report.
-    pub(crate) report: bool,
+    /// It wants a full report, and now: its next slice begins with this chunk.
+    pub(crate) report_from: Option<ChunkId>,
 }
 
 /// What a NameNode answers to a heartbeat.
@@ -96,6 +96,8 @@ pub(crate) struct Welcome {
     pub(crate) address: String,
     /// Addresses of all NameNodes of its group; none if it does not say.
     pub(crate) namenodes: Vec<String>,
+    /// As in [`Wishes`].
+    pub(crate) report_from: Option<ChunkId>,
 }
 
 /// A NameNode.
@@ -162,8 +164,14 @@ fn timed<T>(message: T, limit: Duration) -> Request<T> {
 }
 
 fn wishes(reply: v1::ReportReply) -> Wishes {
-    let v1::ReportReply { register, report } = reply;
-    Wishes { register, report }
+    let v1::ReportReply { register, report_from } = reply;
+    Wishes { register, report_from: report_from.map(ChunkId) }
+}
+
+fn slice_message(slice: Slice) -> v1::ReportSlice {
+    let Slice { first, last, fence, replicas } = slice;
+    let replicas = replicas.into_iter().map(convert::wire_replica_record).collect();
+    v1::ReportSlice { first: first.0, last: last.0, replicas, fence }
 }
 
 impl Namenode {
@@ -237,13 +245,14 @@ impl Namenode {
                 heartbeat_interval: Duration::from_millis(reply.heartbeat_interval_ms),
                 address: reply.address,
                 namenodes: reply.namenodes,
+                report_from: reply.report_from.map(ChunkId),
             }),
         }
     }
 
     /// Says that this node is alive.
     pub(crate) async fn heartbeat(&self, pulse: &Pulse) -> FsResult<Answer> {
-        let Pulse { volumes, writes, reads, copies, stopping, fence } = pulse;
+        let Pulse { volumes, writes, reads, copies, stopping, fence, as_of } = pulse;
         let message = v1::HeartbeatRequest {
             node: Some(self.speaker.node()),
             machine: self.speaker.place.machine().to_owned(),
@@ -254,52 +263,35 @@ impl Namenode {
             active_copies: *copies,
             stopping: *stopping,
             fence: *fence,
+            as_of: *as_of,
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
-        let v1::HeartbeatReply { register, report, commands, term, leads, namenodes } = reply;
+        let v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes } = reply;
         Ok(Answer {
-            wishes: Wishes { register, report },
+            wishes: Wishes { register, report_from: report_from.map(ChunkId) },
             orders: commands.into_iter().map(order).collect(),
             leads: leads.then_some(term),
             namenodes,
         })
     }
 
-    /// Tells of every replica. `fence` is from before anything of this was looked at.
-    pub(crate) async fn full_report(&self, store: Arc<Store>, fence: u64) -> FsResult<Wishes> {
-        let (node, incarnation) = (self.node(), self.incarnation());
-        // At least one page goes out, even without a replica.
-        let pages = stream::unfold(Some(None), move |after: Option<Option<ChunkId>>| {
-            let next = after.map(|after| {
-                let records = store.page(after, REPORT_PAGE);
-                let last = records.last().filter(|_| records.len() == REPORT_PAGE);
-                let goes_on = last.map(|record| Some(record.chunk));
-                let replicas = records.into_iter().map(convert::wire_replica_record).collect();
-                let (node, incarnation) = (node.clone(), incarnation.clone());
-                (v1::ReportPage { node, incarnation, replicas, fence }, goes_on)
-            });
-            std::future::ready(next)
-        });
-        let mut client = self.client.clone();
-        let reply = client.full_report(timed(pages, FULL_REPORT_LIMIT));
-        Ok(wishes(self.call(FULL_REPORT_LIMIT, reply).await?))
-    }
-
-    /// Tells of changes, in order.
-    pub(crate) async fn incremental_report(&self, changes: &[Change]) -> FsResult<Wishes> {
-        let events = changes.iter().map(|change| v1::ReplicaEvent {
+    /// Tells of changes, and of a slice of the full report as of the last of them.
+    pub(crate) async fn report(&self, batch: &Batch, slice: Option<Slice>) -> FsResult<Wishes> {
+        let changes = batch.changes().map(|change| v1::ReplicaEvent {
             replica: Some(convert::wire_replica_record(change.replica)),
             deleted: change.deleted,
         });
-        let message = v1::IncrementalReportRequest {
+        let message = v1::ReplicaReport {
             node: self.node(),
             incarnation: self.incarnation(),
-            events: events.collect(),
+            after: batch.after,
+            changes: changes.collect(),
+            slice: slice.map(slice_message),
         };
         let mut client = self.client.clone();
-        let reply = client.incremental_report(timed(message, CALL_LIMIT));
-        Ok(wishes(self.call(CALL_LIMIT, reply).await?))
+        let reply = client.report_replicas(timed(message, REPORT_LIMIT));
+        Ok(wishes(self.call(REPORT_LIMIT, reply).await?))
     }
 
     /// Tells what the holders of a chunk agreed on.

@@ -233,6 +233,7 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
         index: reader.header.index,
         path: reader.header.path.clone(),
         chunk_size: length.max(MIN_CHUNK_SIZE),
+        expected_length: length,
         stage,
         sync: true,
         downstream: rest.to_vec(),

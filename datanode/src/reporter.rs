@@ -1,15 +1,16 @@
 //! The two loops that keep one NameNode informed.
 //!
-//! The report loop owns the order of everything that is told of replicas: it registers, sends full and incremental
-//! reports, and never two at once. The heartbeat loop only says that the node is alive, so that a long report does not
-//! make it look dead, and takes orders in.
+//! The report loop owns the order of everything that is told of replicas: it registers and sends reports, never two at
+//! once. Each has the changes since the one before and, while the NameNode wants a full report, the next slice of it: what
+//! closes a file never waits for more than one slice. The heartbeat loop only says that the node is alive, and takes
+//! orders in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_types::limits::HEARTBEAT_INTERVAL;
-use dfs_types::{ErrorCode, FsError, FsResult};
+use dfs_types::limits::{HEARTBEAT_INTERVAL, REPORT_PAGE};
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -84,9 +85,9 @@ impl Reporter {
         if !self.queue.is_registered() {
             return;
         }
-        let (batch, full) = self.queue.take();
-        if !batch.changes.is_empty() && !full {
-            let told = self.namenode.incremental_report(&batch.changes).await;
+        let (batch, _) = self.queue.take(REPORT_PAGE);
+        if !batch.is_empty() {
+            let told = self.namenode.report(&batch, None).await;
             self.count_report("incremental", &told);
         }
         if let Err(error) = self.namenode.heartbeat(&self.pulse()).await {
@@ -98,14 +99,14 @@ impl Reporter {
         self.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
     }
 
-    /// Notes what the NameNode wants.
+    /// Notes what the NameNode wants, as it says to a heartbeat.
     fn heed(&self, wishes: Wishes) {
-        let Wishes { register, report } = wishes;
-        if report {
-            self.queue.full_wanted();
+        let Wishes { register, report_from } = wishes;
+        if let Some(from) = report_from {
+            self.queue.report_wanted(from);
         }
         if register {
-            self.queue.set_registered(false);
+            self.queue.set_registered(false, None);
         }
     }
 
@@ -137,7 +138,7 @@ impl Reporter {
             return true;
         }
         if error.code == ErrorCode::NotRegistered {
-            self.queue.set_registered(false);
+            self.queue.set_registered(false, None);
         }
         warn!(namenode = %self.namenode, %error, what, "namenode not reached or not willing");
         false
@@ -172,44 +173,46 @@ impl Reporter {
             interval.store(welcome.heartbeat_interval.as_millis() as u64, Ordering::Relaxed);
         }
         self.group.registered(self.namenode.address(), &welcome.address, &welcome.namenodes);
-        // It has forgotten what an earlier process told.
-        self.queue.want_full();
-        self.queue.set_registered(true);
+        self.queue.set_registered(true, welcome.report_from);
         Ok(())
     }
 
     /// Sends what waits, or waits until something does.
     async fn report_once(&self) -> Result<(), (&'static str, FsError)> {
-        let (batch, full) = self.queue.take();
-        if batch.changes.is_empty() && !full {
-            // Whoever waits for an empty batch has been overtaken by a full report.
-            batch.accepted();
+        let Shared { store, fence, .. } = &self.group.shared;
+        // From before anything of this is looked at.
+        let term = fence.term();
+        let (batch, slice) = match self.queue.wanted() {
+            Some(from) => store.slice(&self.queue, from, term),
+            None => (self.queue.take(REPORT_PAGE).0, None),
+        };
+        if batch.is_empty() && slice.is_none() {
             self.queue.woken().await;
             return Ok(());
         }
-        let Shared { store, fence, .. } = &self.group.shared;
-        let (kind, told) = if full {
-            ("full", self.namenode.full_report(Arc::clone(store), fence.term()).await)
-        } else {
-            ("incremental", self.namenode.incremental_report(&batch.changes).await)
-        };
-        self.queue.sent(told.is_ok());
+        let kind = if slice.is_some() { "slice" } else { "incremental" };
+        let ends = slice.as_ref().is_some_and(|slice| slice.last == ChunkId(u64::MAX));
+        let told = self.namenode.report(&batch, slice).await;
+        match &told {
+            Ok(wishes) => self.queue.answered(wishes.report_from),
+            Err(_) => self.queue.unanswered(),
+        }
         self.count_report(kind, &told);
         match told {
-            Ok(wishes) => {
-                if wishes.register {
-                    self.queue.put_back(batch, full);
-                } else {
-                    batch.accepted();
-                    if full {
-                        self.group.informed(self.namenode.address());
-                    }
+            Ok(Wishes { register: true, .. }) => {
+                self.queue.put_back(batch);
+                self.queue.set_registered(false, None);
+                Ok(())
+            }
+            Ok(Wishes { register: false, report_from }) => {
+                batch.accepted();
+                if ends && report_from.is_none() {
+                    self.group.informed(self.namenode.address());
                 }
-                self.heed(wishes);
                 Ok(())
             }
             Err(error) => {
-                self.queue.put_back(batch, full);
+                self.queue.put_back(batch);
                 Err(("report", error))
             }
         }
@@ -256,7 +259,10 @@ impl Reporter {
     fn pulse(&self) -> Pulse {
         let Shared { store, metrics, shutdown, fence, .. } = &self.group.shared;
         let active = |kind| u32::try_from(metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
+        // Before the volumes: what a change takes or gives back is done when it is counted.
+        let as_of = store.changes();
         Pulse {
+            as_of,
             volumes: store.volume_states(),
             writes: active("write"),
             reads: active("read"),

@@ -1,17 +1,20 @@
 //! Changes of replicas on their way to the NameNodes: one queue for each, in the order the changes happened.
 //!
-//! Whoever changes the index pushes the change while it holds the index's lock. So a full report, which reads the index
-//! after it emptied the queue, covers every change it took out, and every later one follows it.
+//! The process numbers its changes, for all NameNodes alike. Whoever changes the index pushes the change while it holds
+//! the index's lock. So a slice of a full report, which is read under that lock together with everything in the queue, is
+//! exactly what the node has as of the last change that goes with it.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_types::ReplicaRecord;
+use dfs_types::{ChunkId, ReplicaRecord};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-/// Changes that may wait for an unreachable NameNode before they are dropped in favour of a full report.
+/// Changes that may wait for an unreachable NameNode. If there are more all are dropped: it finds numbers missing, and asks
+/// for a full report.
 const MAX_WAITING: usize = 100_000;
 
 /// A replica came or changed, or (`deleted`) went.
@@ -23,19 +26,39 @@ pub(crate) struct Change {
     pub(crate) deleted: bool,
 }
 
-/// Everything a queue held at one moment.
+/// A change in a queue.
+#[derive(Debug)]
+struct Entry {
+    change: Change,
+    /// Told when the NameNode knows the change.
+    waiter: Option<oneshot::Sender<()>>,
+}
+
+/// Changes that go out together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// In order.
-    pub(crate) changes: Vec<Change>,
-    /// Told when the NameNode knows the changes.
-    waiters: Vec<oneshot::Sender<()>>,
+    /// The number of the last change before them.
+    pub(crate) after: u64,
+    entries: VecDeque<Entry>,
 }
 
 impl Batch {
+    /// The changes, in order.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.entries.iter().map(|entry| entry.change)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn last(&self) -> u64 {
+        self.after + self.entries.len() as u64
+    }
+
     /// The NameNode knows the changes.
     pub(crate) fn accepted(self) {
-        for waiter in self.waiters {
+        for waiter in self.entries.into_iter().filter_map(|entry| entry.waiter) {
             // Whoever waited may have gone; the NameNode knows all the same.
             let _ = waiter.send(());
         }
@@ -45,9 +68,8 @@ impl Batch {
 #[derive(Debug, Default)]
 struct Waiting {
     batch: Batch,
-    full: bool,
-    /// A full report is on its way.
-    full_sent: bool,
+    /// From which chunk on the NameNode wants the full report.
+    wanted: Option<ChunkId>,
     /// The last report failed.
     silent: bool,
     registered: bool,
@@ -65,38 +87,37 @@ impl Queue {
         with(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Begins after the change of this number.
+    fn begin(&self, after: u64) {
+        self.with(|waiting| waiting.batch = Batch { after, ..Batch::default() });
+    }
+
     fn push(&self, change: Change, waiter: Option<oneshot::Sender<()>>) {
         self.with(|waiting| {
-            // A full report will tell of it anyway.
-            if !waiting.full {
-                waiting.batch.changes.push(change);
+            let batch = &mut waiting.batch;
+            batch.entries.push_back(Entry { change, waiter });
+            if batch.entries.len() > MAX_WAITING {
+                *batch = Batch { after: batch.last(), ..Batch::default() };
             }
-            if waiting.batch.changes.len() > MAX_WAITING {
-                waiting.batch.changes = Vec::new();
-                waiting.full = true;
-            }
-            waiting.batch.waiters.retain(|waiter| !waiter.is_closed());
-            waiting.batch.waiters.extend(waiter);
         });
         self.wake.notify_one();
     }
 
-    /// The NameNode asks for a full report. One on its way will do; if not, it asks again.
-    pub(crate) fn full_wanted(&self) {
-        if !self.with(|waiting| waiting.full_sent) {
-            self.want_full();
-        }
-    }
-
-    /// Asks for a full report.
-    pub(crate) fn want_full(&self) {
-        self.with(|waiting| waiting.full = true);
+    /// The NameNode said, elsewhere than in its answers to reports, from where on it wants a full report. One under way
+    /// goes on where those answers say.
+    pub(crate) fn report_wanted(&self, from: ChunkId) {
+        self.with(|waiting| waiting.wanted = waiting.wanted.or(Some(from)));
         self.wake.notify_one();
     }
 
-    /// Notes whether the NameNode knows this process.
-    pub(crate) fn set_registered(&self, registered: bool) {
-        self.with(|waiting| waiting.registered = registered);
+    /// From which chunk on the NameNode wants the full report, if it does.
+    pub(crate) fn wanted(&self) -> Option<ChunkId> {
+        self.with(|waiting| waiting.wanted)
+    }
+
+    /// Notes whether the NameNode knows this process, and wants its full report.
+    pub(crate) fn set_registered(&self, registered: bool, wanted: Option<ChunkId>) {
+        self.with(|waiting| (waiting.registered, waiting.wanted) = (registered, wanted));
         self.wake.notify_one();
     }
 
@@ -105,17 +126,25 @@ impl Queue {
         self.with(|waiting| waiting.registered)
     }
 
-    /// Takes everything out; `true` if a full report is to be sent instead of the changes.
-    pub(crate) fn take(&self) -> (Batch, bool) {
+    /// Takes up to `limit` changes out, and says whether these are all.
+    pub(crate) fn take(&self, limit: usize) -> (Batch, bool) {
         self.with(|waiting| {
-            waiting.full_sent = waiting.full;
-            (std::mem::take(&mut waiting.batch), std::mem::take(&mut waiting.full))
+            let count = waiting.batch.entries.len().min(limit);
+            let entries = waiting.batch.entries.drain(..count).collect();
+            let batch = Batch { after: waiting.batch.after, entries };
+            waiting.batch.after = batch.last();
+            (batch, waiting.batch.entries.is_empty())
         })
     }
 
-    /// What was taken out was sent, and answered or not.
-    pub(crate) fn sent(&self, answered: bool) {
-        self.with(|waiting| (waiting.full_sent, waiting.silent) = (false, !answered));
+    /// What was taken out was answered, and the NameNode wants the full report to go on from this chunk, if it does.
+    pub(crate) fn answered(&self, wanted: Option<ChunkId>) {
+        self.with(|waiting| (waiting.silent, waiting.wanted) = (false, wanted));
+    }
+
+    /// What was taken out was not answered.
+    pub(crate) fn unanswered(&self) {
+        self.with(|waiting| waiting.silent = true);
     }
 
     /// Whether the NameNode knows this process and took the last report.
@@ -124,15 +153,12 @@ impl Queue {
     }
 
     /// Puts back what could not be sent, ahead of what came since.
-    pub(crate) fn put_back(&self, mut batch: Batch, full: bool) {
+    pub(crate) fn put_back(&self, mut batch: Batch) {
         self.with(|waiting| {
-            let later = std::mem::take(&mut waiting.batch);
-            batch.changes.extend(later.changes);
-            batch.waiters.extend(later.waiters);
-            waiting.batch = batch;
-            waiting.full |= full;
-            if waiting.full {
-                waiting.batch.changes = Vec::new();
+            // Else those in between were dropped.
+            if batch.last() == waiting.batch.after {
+                batch.entries.append(&mut waiting.batch.entries);
+                waiting.batch = batch;
             }
         });
     }
@@ -143,10 +169,17 @@ impl Queue {
     }
 }
 
+#[derive(Debug, Default)]
+struct Queues {
+    /// Changes there were so far.
+    count: u64,
+    list: Vec<Arc<Queue>>,
+}
+
 /// The queues of all NameNodes. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reports {
-    queues: Arc<RwLock<Vec<Arc<Queue>>>>,
+    queues: Arc<Mutex<Queues>>,
 }
 
 /// A change that the NameNodes are being told of.
@@ -182,50 +215,60 @@ impl Told {
 }
 
 impl Reports {
-    fn queues(&self) -> RwLockReadGuard<'_, Vec<Arc<Queue>>> {
-        self.queues.read().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, with: impl FnOnce(&mut Queues) -> T) -> T {
+        with(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds a NameNode's queue. What changed before is in the full report that every NameNode gets first.
+    /// Adds a NameNode's queue. What changed before is in the full report that it asks for.
     pub(crate) fn add(&self, queue: Arc<Queue>) {
-        self.queues.write().unwrap_or_else(PoisonError::into_inner).push(queue);
+        self.with(|queues| {
+            queue.begin(queues.count);
+            queues.list.push(queue);
+        });
     }
 
     /// Removes a NameNode's queue: nobody waits for it any more.
     pub(crate) fn remove(&self, queue: &Arc<Queue>) {
-        self.queues
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|there| !Arc::ptr_eq(there, queue));
+        self.with(|queues| queues.list.retain(|there| !Arc::ptr_eq(there, queue)));
         // Those who wait for it stop doing so.
-        drop(queue.take());
+        drop(queue.take(usize::MAX));
+    }
+
+    /// The number of the last change.
+    pub(crate) fn count(&self) -> u64 {
+        self.with(|queues| queues.count)
     }
 
     /// Changes that the NameNode furthest behind has not been told of.
     pub(crate) fn waiting(&self) -> usize {
-        let lengths =
-            self.queues().iter().map(|queue| queue.with(|waiting| waiting.batch.changes.len())).max();
-        lengths.unwrap_or_default()
+        let length = |queue: &Arc<Queue>| queue.with(|waiting| waiting.batch.entries.len());
+        self.with(|queues| queues.list.iter().map(length).max()).unwrap_or_default()
     }
 
     /// Tells every NameNode of a change, soon.
     pub(crate) fn push(&self, change: Change) {
-        for queue in self.queues().iter() {
-            queue.push(change, None);
-        }
+        self.with(|queues| {
+            queues.count += 1;
+            for queue in &queues.list {
+                queue.push(change, None);
+            }
+        });
     }
 
     /// The same, for someone who wants to know when most of those that listen have been told. One that did not answer
     /// lately delays nobody.
     pub(crate) fn push_awaited(&self, change: Change) -> Told {
-        let queues = self.queues();
-        let waits = queues.iter().filter_map(|queue| {
-            let (waiter, told) = oneshot::channel();
-            let listens = queue.is_listening();
-            queue.push(change, listens.then_some(waiter));
-            listens.then_some(told)
+        let waits = self.with(|queues| {
+            queues.count += 1;
+            let waits = queues.list.iter().filter_map(|queue| {
+                let (waiter, told) = oneshot::channel();
+                let listens = queue.is_listening();
+                queue.push(change, listens.then_some(waiter));
+                listens.then_some(told)
+            });
+            waits.collect()
         });
-        Told { waits: waits.collect() }
+        Told { waits }
     }
 }
 
@@ -246,7 +289,7 @@ mod tests {
     }
 
     fn chunks(batch: &Batch) -> Vec<u64> {
-        batch.changes.iter().map(|change| change.replica.chunk.0).collect()
+        batch.changes().map(|change| change.replica.chunk.0).collect()
     }
 
     fn with_queues<const COUNT: usize>() -> (Reports, [Arc<Queue>; COUNT]) {
@@ -257,53 +300,84 @@ mod tests {
         (reports, queues)
     }
 
+    fn take(queue: &Queue) -> Batch {
+        queue.take(usize::MAX).0
+    }
+
     #[test]
     fn what_is_put_back_stays_in_order() {
         let (reports, [queue]) = with_queues();
         reports.push(change(1));
-        let (batch, full) = queue.take();
+        let batch = take(&queue);
         reports.push(change(2));
-        queue.put_back(batch, full);
-        let (batch, full) = queue.take();
-        assert_eq!((chunks(&batch), full), (vec![1, 2], false));
+        queue.put_back(batch);
+        let batch = take(&queue);
+        assert_eq!((batch.after, chunks(&batch)), (0, vec![1, 2]));
+        assert_eq!(take(&queue).after, 2);
     }
 
     #[test]
-    fn too_many_changes_become_a_full_report() {
+    fn batches_are_cut_and_numbered() {
         let (reports, [queue]) = with_queues();
+        (1..=5).for_each(|chunk| reports.push(change(chunk)));
+        let late = Arc::<Queue>::default();
+        reports.add(Arc::clone(&late));
+        let (first, all) = queue.take(3);
+        assert_eq!((first.after, chunks(&first), all), (0, vec![1, 2, 3], false));
+        let (rest, all) = queue.take(3);
+        assert_eq!((rest.after, chunks(&rest), all), (3, vec![4, 5], true));
+        reports.push(change(6));
+        let batch = take(&late);
+        assert_eq!((batch.after, chunks(&batch)), (5, vec![6]), "all NameNodes see the same numbers");
+        assert_eq!(reports.count(), 6);
+    }
+
+    #[test]
+    fn of_too_many_changes_the_numbers_are_missing() {
+        let (reports, [queue]) = with_queues();
+        reports.push(change(1));
+        let batch = take(&queue);
         for chunk in 0..=MAX_WAITING as u64 + 5 {
             reports.push(change(chunk));
         }
-        let (batch, full) = queue.take();
-        assert_eq!((batch.changes.len(), full), (0, true));
+        queue.put_back(batch);
+        let batch = take(&queue);
+        assert_eq!(
+            (batch.after, batch.changes().count()),
+            (MAX_WAITING as u64 + 2, 5),
+            "not with a hole in them"
+        );
     }
 
     #[test]
-    fn a_full_report_on_its_way_is_not_repeated() {
+    fn answers_to_reports_say_where_to_go_on() {
         let (_reports, [queue]) = with_queues();
-        queue.full_wanted();
-        assert!(queue.take().1);
-        queue.full_wanted();
-        queue.sent(true);
-        assert!(!queue.take().1);
-        queue.full_wanted();
-        assert!(queue.take().1);
+        queue.report_wanted(ChunkId(0));
+        queue.answered(Some(ChunkId(9)));
+        queue.report_wanted(ChunkId(0));
+        assert_eq!(queue.wanted(), Some(ChunkId(9)), "a heartbeat was answered before");
+        queue.unanswered();
+        assert_eq!(queue.wanted(), Some(ChunkId(9)), "no answer");
+        queue.answered(None);
+        assert_eq!(queue.wanted(), None);
+        queue.set_registered(true, Some(ChunkId(0)));
+        assert_eq!(queue.wanted(), Some(ChunkId(0)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_when_told_or_late() {
         let (reports, [first, second]) = with_queues();
-        first.set_registered(true);
+        first.set_registered(true, None);
         let told = reports.push_awaited(change(1));
-        assert_eq!(chunks(&second.take().0), [1], "the other one is told too, only not waited for");
-        let (batch, _) = first.take();
-        first.put_back(batch, false);
-        first.take().0.accepted();
+        assert_eq!(chunks(&take(&second)), [1], "the other one is told too, only not waited for");
+        let batch = take(&first);
+        first.put_back(batch);
+        take(&first).accepted();
         assert!(told.wait(Duration::from_secs(1)).await);
 
         let late = reports.push_awaited(change(2));
         assert!(!late.wait(Duration::from_secs(1)).await);
-        assert_eq!(chunks(&first.take().0), [2]);
+        assert_eq!(chunks(&take(&first)), [2]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -312,18 +386,18 @@ mod tests {
         let told = reports.push_awaited(change(1));
         assert!(told.wait(Duration::ZERO).await, "none knows this process: nobody waits for them");
         for queue in &queues {
-            queue.set_registered(true);
-            let _before = queue.take();
+            queue.set_registered(true, None);
+            let _before = take(queue);
         }
         let [one, two] = [(); 2].map(|()| reports.push_awaited(change(2)));
-        queues[0].take().0.accepted();
+        take(&queues[0]).accepted();
         assert!(!one.wait(Duration::from_secs(1)).await, "one of three");
-        queues[1].take().0.accepted();
+        take(&queues[1]).accepted();
         assert!(two.wait(Duration::from_secs(1)).await, "two of three");
-        queues[0].sent(false);
-        queues[1].sent(false);
+        queues[0].unanswered();
+        queues[1].unanswered();
         let told = reports.push_awaited(change(3));
-        queues[2].take().0.accepted();
+        take(&queues[2]).accepted();
         assert!(told.wait(Duration::from_secs(1)).await, "the others did not answer lately");
     }
 
@@ -331,14 +405,14 @@ mod tests {
     async fn nobody_waits_for_a_namenode_that_is_gone() {
         let (reports, [first, second, third]) = with_queues();
         for queue in [&first, &second, &third] {
-            queue.set_registered(true);
+            queue.set_registered(true, None);
         }
         let told = reports.push_awaited(change(1));
-        third.take().0.accepted();
+        take(&third).accepted();
         reports.remove(&second);
         reports.push(change(2));
-        assert!(chunks(&second.take().0).is_empty());
-        let (batch, _) = first.take();
+        assert!(chunks(&take(&second)).is_empty());
+        let batch = take(&first);
         assert_eq!(chunks(&batch), [1, 2]);
         batch.accepted();
         assert!(told.wait(Duration::from_secs(1)).await);

@@ -50,6 +50,10 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         index: header.index,
         path: header.path,
         chunk_size: header.chunk_size,
+        expected_length: match header.expected_length {
+            0 => header.chunk_size,
+            expected => expected.min(header.chunk_size),
+        },
         stage,
         sync: header.sync,
         downstream: endpoints(header.downstream)?,
@@ -77,6 +81,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         index,
         path,
         chunk_size,
+        expected_length,
         stage,
         sync,
         downstream,
@@ -105,6 +110,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         holder,
         bytes_per_checksum: BYTES_PER_CHECKSUM as u32,
         patience_ms: patience.as_millis() as u32,
+        expected_length,
     };
     v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) }
 }
@@ -178,6 +184,7 @@ mod tests {
             index: 1,
             path: "/a".to_owned(),
             chunk_size: 4_096,
+            expected_length: 1_000,
             stage: Stage::Recover { min_length: 5 },
             sync: true,
             downstream: Vec::new(),

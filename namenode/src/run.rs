@@ -20,7 +20,7 @@ use dfs_types::{ClusterId, FsError, FsResult};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -273,7 +273,9 @@ impl Running {
 
         let engine_stop = Shutdown::new();
         let (engine, follow_ups) = Engine::new(cluster, inbox);
-        spawn_engine(engine, &engine_stop, &shutdown, &failure);
+        if let Err(error) = spawn_engine(engine, &engine_stop, &shutdown, &failure) {
+            return abort(&shutdown, Error::Process(error.into())).await;
+        }
         shutdown.spawn(Arc::clone(&peers).follow(Arc::downgrade(store.group())));
         let namenode = Arc::new(Namenode::new(settings, superuser, store, handle.clone(), peers));
         shutdown.spawn(follow_leadership(Arc::clone(&namenode), handle, follow_ups, shutdown.clone()));
@@ -383,7 +385,7 @@ async fn abort(shutdown: &Shutdown, error: Error) -> Result<Running, Error> {
     Err(error)
 }
 
-fn write_atomically(path: &Path, addresses: &Addresses) -> io::Result<()> {
+fn write_atomically(path: &Path, addresses: &Addresses) -> std::io::Result<()> {
     let draft = path.with_extension("json.new");
     let text = format!("{}\n", serde_json::to_string(addresses)?);
     fs::write(&draft, text)?;
@@ -428,18 +430,32 @@ fn spawn_server<E>(
     });
 }
 
-/// Runs the engine; if it dies, the process stops, because nobody would decide anything any more.
-fn spawn_engine(engine: Engine, engine_stop: &Shutdown, shutdown: &Shutdown, failure: &Failure) {
-    let running = tokio::spawn(engine.run(engine_stop.clone()));
+/// Runs the engine on a thread of its own: deciding takes many milliseconds at times, and no connection is to wait for
+/// that. If it dies, the process stops, because nobody would decide anything any more.
+fn spawn_engine(
+    engine: Engine,
+    engine_stop: &Shutdown,
+    shutdown: &Shutdown,
+    failure: &Failure,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (ended, end) = oneshot::channel();
+    let until = engine_stop.clone();
+    std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        runtime.block_on(engine.run(until));
+        // Nobody listens any more if the process is about to end.
+        let _gone = ended.send(());
+    })?;
     let (stop, failure) = (shutdown.clone(), Arc::clone(failure));
     engine_stop.spawn(async move {
-        if let Err(panic) = running.await {
-            error!(error = %panic, "the engine died");
+        if end.await.is_err() {
+            error!("the engine died");
             // Only the first failure is the cause.
-            let _second = failure.set(Error::Process(panic.into()));
+            let _second = failure.set(Error::Process("the engine died".into()));
             stop.request();
         }
     });
+    Ok(())
 }
 
 /// Where others reach this machine's port, if nobody said so: every address is none.

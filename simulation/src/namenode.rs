@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    BalancerView, Cluster, Command, Effect, Event, PlacementError, PlacementRequest, Totals,
+    BalancerView, Cluster, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
+    Totals,
 };
 use dfs_types::{ChunkId, Millis, NodeId};
 use rustix::time::{ClockId, clock_gettime};
@@ -19,11 +20,15 @@ pub trait Decisions {
         &mut self,
         request: &PlacementRequest,
         now: Millis,
-    ) -> Result<Vec<NodeId>, PlacementError>;
+    ) -> Result<Placement, PlacementError>;
+    /// [`Cluster::bind_placement`].
+    fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId);
     /// [`Cluster::set_next_chunk`] and [`Cluster::loaded`].
     fn loaded(&mut self, next: ChunkId, now: Millis);
     /// [`Cluster::wants_report`].
-    fn wants_report(&self, node: NodeId) -> bool;
+    fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId>;
+    /// [`Cluster::owes_report`].
+    fn owes_report(&self, node: NodeId) -> bool;
     /// Whether safe mode is on.
     fn in_safe_mode(&self) -> bool;
     /// [`Cluster::totals`].
@@ -47,8 +52,12 @@ impl Decisions for Cluster {
         &mut self,
         request: &PlacementRequest,
         now: Millis,
-    ) -> Result<Vec<NodeId>, PlacementError> {
+    ) -> Result<Placement, PlacementError> {
         self.choose_targets(request, now)
+    }
+
+    fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId) {
+        self.bind_placement(ticket, chunk);
     }
 
     fn loaded(&mut self, next: ChunkId, now: Millis) {
@@ -56,8 +65,12 @@ impl Decisions for Cluster {
         self.loaded(now);
     }
 
-    fn wants_report(&self, node: NodeId) -> bool {
-        self.wants_report(node)
+    fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId> {
+        self.wants_report(node, now)
+    }
+
+    fn owes_report(&self, node: NodeId) -> bool {
+        self.owes_report(node)
     }
 
     fn in_safe_mode(&self) -> bool {

@@ -44,6 +44,8 @@ pub(crate) struct DataNode {
     pub(crate) disk: Disk,
     /// Bytes of the disks.
     pub(crate) capacity: u64,
+    /// How many changes were told.
+    pub(crate) told: u64,
     /// Chunks that came or (`true`) went, to be told.
     pub(crate) changes: Vec<(u32, bool)>,
     /// Deletions it was told.
@@ -78,6 +80,7 @@ impl DataNode {
             heard: None,
             disk,
             capacity,
+            told: 0,
             changes: Vec::new(),
             deleting: VecDeque::new(),
             reporting: false,
@@ -116,6 +119,7 @@ impl DataNode {
             active_reads: clients.0,
             active_copies: copies,
             stopping: self.stopping,
+            as_of: self.told + self.changes.len() as u64,
         }
     }
 }

@@ -241,7 +241,7 @@ impl World {
                     && it.registered
                     && !it.stopping
                     && !it.reporting
-                    && !self.decisions.wants_report(it.id))
+                    && !self.decisions.owes_report(it.id))
         })
     }
 

@@ -67,7 +67,8 @@ impl Settings {
             client_rate: 50e6,
             failing_copies: 1,
             report_rate: 2_000_000,
-            config: Config::default(),
+            // `report_rate` sets the pace of reports here.
+            config: Config { report_turns: usize::MAX, ..Config::default() },
         }
     }
 

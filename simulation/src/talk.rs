@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Command, Event};
-use dfs_types::NodeId;
+use dfs_namenode_core::{Command, Event, Report, Slice};
+use dfs_types::limits::REPORT_PAGE;
+use dfs_types::{ChunkId, NodeId};
 use rand::RngExt;
 
 use crate::network::clients;
@@ -55,7 +56,8 @@ impl World {
             for (node, event) in events {
                 effects.extend(decisions.apply(event, now));
                 let commands = decisions.take_commands(node, now);
-                replies.push((number_of(node), commands, decisions.wants_report(node)));
+                let wants_report = decisions.wants_report(node, now).is_some();
+                replies.push((number_of(node), commands, wants_report));
             }
             (effects, replies)
         });
@@ -181,12 +183,9 @@ impl World {
         let mut events = Vec::with_capacity(telling.len());
         for node in telling {
             self.changed.remove(&node);
-            let Some(it) = self.node(node) else {
-                continue;
-            };
-            let (id, changes) = (it.id, std::mem::take(&mut it.changes));
-            let changes = changes.into_iter().map(|(chunk, gone)| (self.record(chunk), gone)).collect();
-            events.push(Event::ReplicasChanged { node: id, changes });
+            if let Some(report) = self.untold(node) {
+                events.push(Event::Reported { node: id_of(node), report });
+            }
         }
         let (calls, decisions) = (events.len() as u64, &mut self.decisions);
         let effects = self
@@ -198,6 +197,15 @@ impl World {
 
     fn can_talk(&self, node: usize) -> bool {
         self.nodes.get(node).is_some_and(|node| node.process == Process::Up && node.registered)
+    }
+
+    /// What became of a node's replicas since its last report.
+    fn untold(&mut self, node: usize) -> Option<Report> {
+        let it = self.node(node)?;
+        let (after, changes) = (it.told, std::mem::take(&mut it.changes));
+        it.told += changes.len() as u64;
+        let changes = changes.into_iter().map(|(chunk, gone)| (self.record(chunk), gone)).collect();
+        Some(Report { after, changes, slice: None })
     }
 
     /// Full reports are taken in, as many as the NameNode gets done.
@@ -216,19 +224,33 @@ impl World {
         let now = self.now;
         self.note(8, node, 0);
         self.changed.remove(&node);
-        let Some(it) = self.nodes.get(node) else {
+        let Some(mut report) = self.untold(node) else {
             return 0;
         };
-        let replicas: Vec<_> = it.disk.iter().map(|chunk| self.record(chunk)).collect();
-        let (length, fence) = (replicas.len(), it.fence);
-        if let Some(it) = self.nodes.get_mut(node) {
-            it.changes.clear();
-            it.reporting = false;
+        let Some(it) = self.node(node) else {
+            return 0;
+        };
+        it.reporting = false;
+        let (fence, told, disk): (_, _, Vec<u32>) = (it.fence, it.told, it.disk.iter().collect());
+        let mut first = ChunkId(0);
+        // At least one slice, even without a replica.
+        let mut slices = disk.chunks(REPORT_PAGE).peekable();
+        loop {
+            let slice = slices.next().unwrap_or_default();
+            let replicas: Vec<_> = slice.iter().map(|chunk| self.record(*chunk)).collect();
+            let ends = slices.peek().is_none();
+            let last = replicas.last().filter(|_| !ends).map_or(ChunkId(u64::MAX), |record| record.chunk);
+            report.slice = Some(Slice { first, last, fence, replicas });
+            let event = Event::Reported { node: id_of(node), report };
+            let effects = self.meter.reports.measure(1, || self.decisions.apply(event, now));
+            self.follow(effects);
+            if ends {
+                break;
+            }
+            first = ChunkId(last.0 + 1);
+            report = Report { after: told, ..Report::default() };
         }
-        let event = Event::FullReport { node: id_of(node), fence, replicas };
-        let effects = self.meter.reports.measure(1, || self.decisions.apply(event, now));
         self.tally.reports += 1;
-        self.follow(effects);
-        length
+        disk.len()
     }
 }

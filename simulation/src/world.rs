@@ -211,6 +211,7 @@ impl World {
         self.report_queue.retain(|queued| *queued != node);
         if process != Process::CutOff {
             it.changes.clear();
+            it.told = 0;
             it.deleting.drain(..).for_each(|chunk| self.rules.deletion_over(chunk));
             self.changed.remove(&node);
             self.deleting.remove(&node);

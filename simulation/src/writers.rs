@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Event, PlacementRequest};
+use dfs_namenode_core::{Event, Placement, PlacementRequest};
 use rand::RngExt;
 
 use crate::node::number_of;
@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn write_chunk(&mut self) -> bool {
         let request = PlacementRequest {
             count: u32::from(self.settings.replication),
-            chunk_size: self.settings.chunk_bytes,
+            bytes: self.settings.chunk_bytes,
             writer_host: None,
             existing: Vec::new(),
             exclude: Vec::new(),
@@ -21,13 +21,14 @@ impl World {
         let (now, replication) = (self.now, u32::from(self.settings.replication));
         let decisions = &mut self.decisions;
         let chosen = self.meter.placement.measure(1, || decisions.choose_targets(&request, now));
-        let Ok(nodes) = chosen else {
+        let Ok(Placement { nodes, ticket }) = chosen else {
             return false;
         };
         let number = self.truth.add_chunk();
         let (chunk, generation) = (chunk_id(number), GENERATION);
         self.meter.rest.measure(2, || {
             decisions.apply(Event::ChunkAdded { chunk, generation, replication }, now);
+            decisions.bind_placement(ticket, chunk);
             decisions.apply(Event::PipelineSet { chunk, nodes: nodes.clone() }, now);
         });
         let numbers: Vec<usize> = nodes.into_iter().map(number_of).collect();

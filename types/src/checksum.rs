@@ -23,6 +23,11 @@ pub const fn checksum_length(data_length: u64) -> u64 {
     data_length.div_ceil(BYTES_PER_CHECKSUM as u64) * CHECKSUM_BYTES as u64
 }
 
+/// Bytes that a replica of `length` bytes takes, with its checksums.
+pub const fn stored_bytes(length: u64) -> u64 {
+    length.saturating_add(checksum_length(length))
+}
+
 /// The checksums of `data`, which starts at a multiple of [`BYTES_PER_CHECKSUM`].
 pub fn compute(data: &[u8]) -> Bytes {
     let mut sums = BytesMut::with_capacity(checksum_length(data.len() as u64) as usize);

@@ -122,4 +122,7 @@ pub struct RequestId {
     pub client: ClientId,
     /// Which of its requests this is.
     pub call: CallId,
+    /// The client waits for the answer to this one of its calls, and to none before it, nor will it ask for one again. 0:
+    /// it does not say.
+    pub lowest_unanswered: CallId,
 }

@@ -57,8 +57,9 @@ pub const STREAMS_PER_CONNECTION: usize = 32;
 /// Streams that a DataNode allows on one connection: those that end count until both sides know of it.
 pub const MAX_STREAMS: u32 = 2 * STREAMS_PER_CONNECTION as u32;
 
-/// Replicas in one message of a full chunk report.
-pub const REPORT_PAGE: usize = 50_000;
+/// Replicas in one slice of a full report, and changes in one message: taking them in keeps a NameNode's engine busy for
+/// some 10 ms, and everybody else waits for it.
+pub const REPORT_PAGE: usize = 8_192;
 /// How many times longer than plain packets those may take that make every node of a pipeline sync: a disk writes out what
 /// it has taken in so far.
 pub const SYNC_PATIENCE: u32 = 3;

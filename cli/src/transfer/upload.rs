@@ -1,6 +1,6 @@
 //! One file into the cluster.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -74,8 +74,9 @@ impl Upload {
         let (Some(directory), Some(name)) = (target.parent(), target.name()) else {
             return Err(Failure::Usage("the root directory can't be a file".to_owned()));
         };
-        let bytes = self.open(source).await?;
-        let options = CreateOptions { mode: attributes.mode, ..self.create.clone() };
+        let (bytes, length) = self.open(source).await?;
+        let (mode, create) = (attributes.mode, self.create.clone());
+        let options = CreateOptions { mode, expected_length: length, ..create };
         let (hidden, writer) = self.create(&directory, name, options, above).await?;
         let inode = writer.inode();
         let written = tokio::select! {
@@ -152,16 +153,24 @@ impl Upload {
         })
     }
 
-    async fn open(&self, source: Source) -> Outcome<BoxStream<'static, Outcome<Bytes>>> {
+    /// What the source has, and how many bytes that most likely are.
+    async fn open(&self, source: Source) -> Outcome<(BoxStream<'static, Outcome<Bytes>>, Option<u64>)> {
         Ok(match source {
-            Source::File(path) => read_in_background(path, |path| File::open(path)),
-            Source::Stdin => read_in_background(PathBuf::from("standard input"), |_| Ok(io::stdin().lock())),
+            Source::File(path) => {
+                // Whatever is wrong with it is found out when it is read.
+                let regular = tokio::fs::metadata(&path).await.ok().filter(Metadata::is_file);
+                let length = regular.map(|regular| regular.len());
+                (read_in_background(path, |path| File::open(path)), length)
+            }
+            Source::Stdin => {
+                let input = PathBuf::from("standard input");
+                (read_in_background(input, |_| Ok(io::stdin().lock())), None)
+            }
             Source::Remote(path) => {
                 let reader = self.dfs.open(&path).await?;
-                reader
-                    .stream(0..reader.len())
-                    .map(|piece: FsResult<Bytes>| piece.map_err(Failure::from))
-                    .boxed()
+                let pieces = reader.stream(0..reader.len());
+                let pieces = pieces.map(|piece: FsResult<Bytes>| piece.map_err(Failure::from));
+                (pieces.boxed(), Some(reader.len()))
             }
         })
     }

@@ -43,6 +43,8 @@ pub(crate) struct Header {
     pub(crate) path: String,
     /// Bytes at most.
     pub(crate) chunk_size: u64,
+    /// Bytes that the writer means to write, at most `chunk_size`: room for them is reserved.
+    pub(crate) expected_length: u64,
     /// Why the session is opened.
     pub(crate) stage: Stage,
     /// Make the replica durable before the last packet is acknowledged.

@@ -108,6 +108,7 @@ async fn open_own(store: &Arc<Store>, header: &Header) -> Result<Writer, Error> 
             index: header.index,
             path: header.path.clone(),
             chunk_size: header.chunk_size,
+            expected_length: header.expected_length,
             copy,
         })
     };
@@ -115,7 +116,8 @@ async fn open_own(store: &Arc<Store>, header: &Header) -> Result<Writer, Error> 
         Stage::Create => create(false).await,
         Stage::Copy | Stage::Transfer => create(true).await,
         Stage::Recover { min_length } => {
-            store.reopen(header.chunk, header.generation, min_length, header.chunk_size).await
+            let room = (header.chunk_size, header.expected_length);
+            store.reopen(header.chunk, header.generation, min_length, room).await
         }
     }
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dfs_types::limits::REPORT_PAGE;
 use dfs_types::{ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, VolumeHealth, VolumeId};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
@@ -23,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::fence::Fence;
 use crate::metrics::Metrics;
-use crate::reports::{Change, Reports};
+use crate::reports::{Batch, Change, Queue, Reports};
 use crate::store::duplicates::Duplicate;
 use crate::volume::index::{DeletionOrder, Index, Replica, State};
 use crate::volume::reader::Reader;
@@ -55,6 +56,19 @@ pub(crate) struct VolumeState {
     pub(crate) available: u64,
     /// Number of replicas.
     pub(crate) replicas: u64,
+}
+
+/// Every replica here of the chunks in a range of ids.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// The first id.
+    pub(crate) first: ChunkId,
+    /// The last id; the largest there is in the last slice.
+    pub(crate) last: ChunkId,
+    /// No leader of an older term was obeyed when this was looked at.
+    pub(crate) fence: u64,
+    /// Sorted by chunk.
+    pub(crate) replicas: Vec<ReplicaRecord>,
 }
 
 /// All replicas of this node.
@@ -140,9 +154,24 @@ impl Store {
         self.index().get(chunk).and_then(|replica| replica.record(chunk)).ok_or(Error::NotFound(chunk))
     }
 
-    /// Lines of a full report after `after`, at most `limit`, by chunk.
-    pub(crate) fn page(&self, after: Option<ChunkId>, limit: usize) -> Vec<ReplicaRecord> {
-        self.index().page(after, limit)
+    /// What a NameNode's queue holds and, as of then, the slice of a full report that begins with `first`. If the queue
+    /// holds too much for one message there is none.
+    pub(crate) fn slice(&self, queue: &Queue, first: ChunkId, fence: u64) -> (Batch, Option<Slice>) {
+        // Changes are pushed under this lock.
+        let index = self.index();
+        let (batch, all) = queue.take(REPORT_PAGE);
+        let slice = all.then(|| {
+            let replicas = index.page(first, REPORT_PAGE);
+            let last = replicas.last().filter(|_| replicas.len() == REPORT_PAGE);
+            let last = last.map_or(ChunkId(u64::MAX), |record| record.chunk);
+            Slice { first, last, fence, replicas }
+        });
+        (batch, slice)
+    }
+
+    /// How many changes of replicas there were so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.reports.count()
     }
 
     /// Opens a replica of at least this generation for reading.

@@ -143,6 +143,7 @@ async fn what_is_done_late_is_noted_unless_the_volume_has_failed() {
             index: 0,
             path: "/file".to_owned(),
             chunk_size: 1 << 20,
+            expected_length: 1 << 20,
             copy: false,
         };
         let mut writer = store.create(new).await.unwrap();

@@ -120,6 +120,8 @@ pub(crate) struct NewReplica {
     pub(crate) path: String,
     /// Bytes at most.
     pub(crate) chunk_size: u64,
+    /// Bytes to reserve room for.
+    pub(crate) expected_length: u64,
     /// Another DataNode sends it: nobody is told of it before it is complete.
     pub(crate) copy: bool,
 }
@@ -220,9 +222,10 @@ impl Store {
 
     /// Creates a replica and its files.
     pub(crate) async fn create(self: &Arc<Self>, new: NewReplica) -> Result<Writer, Error> {
-        let NewReplica { chunk, generation, inode, index: number_in_file, path, chunk_size, copy } = new;
+        let NewReplica { chunk, generation, inode, index: number_in_file, .. } = new;
+        let NewReplica { path, chunk_size, expected_length, copy, .. } = new;
         self.supersede(chunk, generation).await?;
-        let (number, reservation) = self.reserve(stored_bytes(chunk_size))?;
+        let (number, reservation) = self.reserve(stored_bytes(expected_length.min(chunk_size)))?;
         let volume = Arc::clone(self.volume(number));
         let (place, state) = if copy { (Place::Tmp, State::Incoming) } else { (Place::Rbw, State::Rbw) };
         let slot = Arc::new(Slot::default());
@@ -267,13 +270,14 @@ impl Store {
         }
     }
 
-    /// Goes on with a replica whose pipeline broke, under a new generation.
+    /// Goes on with a replica whose pipeline broke, under a new generation; with a chunk size, and bytes in all to reserve
+    /// room for.
     pub(crate) async fn reopen(
         self: &Arc<Self>,
         chunk: ChunkId,
         generation: GenStamp,
         min_length: u64,
-        chunk_size: u64,
+        (chunk_size, expected_length): (u64, u64),
     ) -> Result<Writer, Error> {
         let allowed = |replica: &Replica, promised: GenStamp| {
             if promised > generation {
@@ -297,17 +301,17 @@ impl Store {
         };
         let (claim, replica) = self.claim(chunk, allowed).await?;
         let progress = Progress::recover(replica.length, min_length, chunk_size);
-        self.open_claimed(claim, replica, generation, progress, chunk_size).await
+        self.open_claimed(claim, replica, generation, progress, expected_length).await
     }
 
-    /// Opens the files of a claimed replica under a new generation.
+    /// Opens the files of a claimed replica under a new generation, with room for so many bytes in all.
     pub(super) async fn open_claimed(
         self: &Arc<Self>,
         claim: Claim,
         replica: Replica,
         generation: GenStamp,
         progress: Progress,
-        chunk_size: u64,
+        expected_length: u64,
     ) -> Result<Writer, Error> {
         let chunk = claim.chunk;
         let slot = Arc::clone(&claim.slot);
@@ -315,7 +319,7 @@ impl Store {
         if volume.health() == VolumeHealth::Suspect {
             return Err(Error::Silent(volume.path.clone()));
         }
-        let more = stored_bytes(chunk_size).saturating_sub(stored_bytes(replica.length));
+        let more = stored_bytes(expected_length).saturating_sub(stored_bytes(replica.length));
         let reservation = Reservation::take(&volume, more).ok_or(Error::NoSpace(more))?;
         let (on, metrics) = (Arc::clone(&volume), Arc::clone(&self.metrics));
         let old = (replica.place, replica.generation);

@@ -250,10 +250,9 @@ impl Index {
         self.open.remove(&chunk);
     }
 
-    /// Lines of a full report after `after`, at most `limit`, by chunk.
-    pub(crate) fn page(&self, after: Option<ChunkId>, limit: usize) -> Vec<ReplicaRecord> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let replicas = self.replicas.range((from, Bound::Unbounded));
+    /// Lines of a full report from the chunk `first` on, at most `limit`, by chunk.
+    pub(crate) fn page(&self, first: ChunkId, limit: usize) -> Vec<ReplicaRecord> {
+        let replicas = self.replicas.range(first..);
         replicas.filter_map(|(chunk, replica)| replica.record(*chunk)).take(limit).collect()
     }
 
@@ -329,12 +328,12 @@ mod tests {
             index.insert(ChunkId(chunk), replica(1, State::Finalized, None));
         }
         index.insert(ChunkId(4), replica(1, State::Incoming, None));
-        let chunks = |after, limit| -> Vec<u64> {
-            index.page(after, limit).iter().map(|record| record.chunk.0).collect()
+        let chunks = |first, limit| -> Vec<u64> {
+            index.page(ChunkId(first), limit).iter().map(|record| record.chunk.0).collect()
         };
-        assert_eq!(chunks(None, 2), [3, 5]);
-        assert_eq!(chunks(Some(ChunkId(5)), 2), [7, 9]);
-        assert_eq!(chunks(Some(ChunkId(9)), 2), Vec::<u64>::new());
+        assert_eq!(chunks(0, 2), [3, 5]);
+        assert_eq!(chunks(6, 2), [7, 9]);
+        assert_eq!(chunks(10, 2), Vec::<u64>::new());
     }
 
     #[test]

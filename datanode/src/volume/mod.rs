@@ -577,6 +577,9 @@ pub(crate) fn is_device_error(error: &io::Error) -> bool {
     })
 }
 
+/// Bytes that a writer is promised beyond what it said it would write, at a time.
+const GROWTH: u64 = 4 << 20;
+
 /// Room promised to one replica that is being written; what is left of it goes back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
@@ -588,6 +591,24 @@ impl Reservation {
     /// Promises `bytes`, or `None` if there is not so much.
     pub(crate) fn take(volume: &Arc<Volume>, bytes: u64) -> Option<Self> {
         volume.space(|space| space.reserve(bytes)).then(|| Self { volume: Arc::clone(volume), left: bytes })
+    }
+
+    /// Makes sure that `bytes` more can be written: beyond what was promised some more is, if there is room.
+    pub(crate) fn ensure(&mut self, bytes: u64) -> bool {
+        let lacking = bytes.saturating_sub(self.left);
+        if lacking == 0 {
+            return true;
+        }
+        let granted = |more: &u64| self.volume.space(|space| space.reserve(*more));
+        let more = [lacking.max(GROWTH), lacking].into_iter().find(granted);
+        self.left = self.left.saturating_add(more.unwrap_or_default());
+        more.is_some()
+    }
+
+    /// Gives back what was not written: nothing more will be.
+    pub(crate) fn end(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        self.volume.space(|space| space.release(left));
     }
 
     /// `bytes` were written and count as used from now on.
@@ -604,6 +625,34 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.volume.space(|space| space.release(self.left));
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_grows_as_long_as_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Arc::new(Volume::for_test(folder.path()));
+        let free = 2 * GROWTH + 5_000;
+        volume.space(|space| *space = Space::new(1 << 30, free, 0));
+        let available = || volume.space(|space| space.available());
+        let mut reservation = Reservation::take(&volume, 1_000).unwrap();
+        assert!(reservation.ensure(1_000));
+        assert_eq!(available(), free - 1_000, "that was promised");
+        reservation.wrote(1_000);
+        for promised in 1..=2 {
+            assert!(reservation.ensure(GROWTH));
+            assert_eq!(available(), free - 1_000 - promised * GROWTH);
+            reservation.wrote(GROWTH);
+        }
+        assert!(reservation.ensure(10), "less than it grows by at a time is left");
+        assert_eq!(available(), 3_990);
+        assert!(!reservation.ensure(4_001));
+        reservation.end();
+        assert_eq!(available(), 4_000);
     }
 }

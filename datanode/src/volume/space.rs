@@ -1,6 +1,6 @@
 //! What fits on a volume, and which volume takes the next replica.
 
-use dfs_types::checksum::checksum_length;
+pub(crate) use dfs_types::checksum::stored_bytes;
 
 /// Bytes of one file system, which may have several volumes. "Reserved" is promised to replicas that are being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,11 +13,6 @@ pub(crate) struct Space {
     keep_free: u64,
     /// Bytes promised to replicas being written and not yet written.
     reserved: u64,
-}
-
-/// Bytes that a replica of `length` takes, with its checksums.
-pub(crate) const fn stored_bytes(length: u64) -> u64 {
-    length + checksum_length(length)
 }
 
 /// What is left free on a volume of `capacity` bytes if nobody says otherwise: 5 %, at most 1 GiB.

@@ -269,6 +269,12 @@ impl Files {
         let end = packet.offset + packet.data.len() as u64;
         // A batch is many packets: it is as old as the one that is being written.
         disk_answered();
+        if let Effect::Extends(length) = effect {
+            let grown = stored_bytes(length).saturating_sub(stored_bytes(self.progress.length));
+            if !self.reservation.ensure(grown) {
+                return Err(Error::Full(self.volume.path.clone()));
+            }
+        }
         if !packet.data.is_empty() {
             let sums_at = sum_position(self.header.size() as u64, packet.offset);
             self.data
@@ -457,6 +463,8 @@ impl Files {
         self.volume.rename(&from, &to).map_err(self.volume.write_error("move a replica"))?;
         self.place = place;
         self.named = false;
+        // Before anybody is told of it: a node's free space is as of the changes it has told.
+        self.reservation.end();
         if sync { self.sync_names() } else { Ok(()) }
     }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 /// Longest wait for anything in these tests.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -46,6 +46,8 @@ pub(crate) struct Known {
     pub(crate) commits: Vec<v1::CommitRecoveryRequest>,
     /// Nodes that reported everything since they registered.
     pub(crate) reported: HashSet<NodeId>,
+    /// Up to which change each process has told.
+    pub(crate) told: HashMap<(NodeId, Vec<u8>), u64>,
     /// The fence of each node's last full report.
     pub(crate) fences: HashMap<NodeId, u64>,
     /// How often a process introduced itself.
@@ -85,7 +87,8 @@ impl Fake {
     fn reply(&self, node: NodeId, incarnation: &[u8]) -> v1::ReportReply {
         let known = self.known.lock().unwrap();
         let register = known.incarnations.get(&node).map(Vec::as_slice) != Some(incarnation);
-        v1::ReportReply { register, report: known.wants_report }
+        let wanted = known.wants_report || !known.reported.contains(&node);
+        v1::ReportReply { register, report_from: wanted.then_some(0) }
     }
 }
 
@@ -118,7 +121,15 @@ impl Cluster for Fake {
         }
         let cluster = self.cluster.as_bytes().to_vec();
         let (namenodes, address) = (known.namenodes.clone(), known.name.clone());
-        Ok(Response::new(v1::RegisterReply { cluster, heartbeat_interval_ms: 50, namenodes, address }))
+        let report_from = (!known.reported.contains(&node)).then_some(0);
+        let heartbeat_interval_ms = 50;
+        Ok(Response::new(v1::RegisterReply {
+            cluster,
+            heartbeat_interval_ms,
+            namenodes,
+            address,
+            report_from,
+        }))
     }
 
     async fn heartbeat(
@@ -128,52 +139,28 @@ impl Cluster for Fake {
         self.hang(false).await;
         let request = request.into_inner();
         let node = id(&request.node.as_ref().unwrap().id);
-        let v1::ReportReply { register, report } = self.reply(node, &request.incarnation);
+        let v1::ReportReply { register, report_from } = self.reply(node, &request.incarnation);
         let mut known = self.known.lock().unwrap();
         known.heartbeats.insert(node, request);
         known.beats += 1;
         let commands = known.orders.remove(&node).unwrap_or_default();
         let (term, leads, namenodes) = (known.term, known.leads, known.namenodes.clone());
-        Ok(Response::new(v1::HeartbeatReply { register, report, commands, term, leads, namenodes }))
+        Ok(Response::new(v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes }))
     }
 
-    async fn full_report(
+    async fn report_replicas(
         &self,
-        request: Request<Streaming<v1::ReportPage>>,
-    ) -> Result<Response<v1::ReportReply>, Status> {
-        self.hang(true).await;
-        let mut pages = request.into_inner();
-        let mut replicas = BTreeMap::new();
-        let mut from = None;
-        while let Some(page) = pages.message().await? {
-            for record in page.replicas {
-                let record = convert::replica_record(record).unwrap();
-                assert!(replicas.last_key_value().is_none_or(|(last, _)| *last < record.chunk.0));
-                replicas.insert(record.chunk.0, record);
-            }
-            from = Some((id(&page.node), page.incarnation, page.fence));
-        }
-        let (node, incarnation, fence) = from.unwrap();
-        let reply = self.reply(node, &incarnation);
-        let mut known = self.known.lock().unwrap();
-        known.replicas.insert(node, replicas);
-        known.reported.insert(node);
-        known.fences.insert(node, fence);
-        known.wants_report = false;
-        Ok(Response::new(reply))
-    }
-
-    async fn incremental_report(
-        &self,
-        request: Request<v1::IncrementalReportRequest>,
+        request: Request<v1::ReplicaReport>,
     ) -> Result<Response<v1::ReportReply>, Status> {
         self.hang(true).await;
         let request = request.into_inner();
         let node = id(&request.node);
-        let reply = self.reply(node, &request.incarnation);
         let mut known = self.known.lock().unwrap();
+        let count = request.changes.len() as u64;
+        let told = known.told.insert((node, request.incarnation.clone()), request.after + count);
+        assert!(told.is_none_or(|told| told == request.after), "no change is missing or told twice");
         let replicas = known.replicas.entry(node).or_default();
-        for event in request.events {
+        for event in request.changes {
             let record = convert::replica_record(event.replica.unwrap()).unwrap();
             if event.deleted {
                 replicas.remove(&record.chunk.0);
@@ -181,7 +168,16 @@ impl Cluster for Fake {
                 replicas.insert(record.chunk.0, record);
             }
         }
-        Ok(Response::new(reply))
+        if let Some(slice) = request.slice {
+            assert_eq!((slice.first, slice.last), (0, u64::MAX), "it has few replicas");
+            let records = slice.replicas.into_iter().map(|record| convert::replica_record(record).unwrap());
+            *replicas = records.map(|record| (record.chunk.0, record)).collect();
+            known.reported.insert(node);
+            known.fences.insert(node, slice.fence);
+            known.wants_report = false;
+        }
+        drop(known);
+        Ok(Response::new(self.reply(node, &request.incarnation)))
     }
 
     async fn commit_recovery(

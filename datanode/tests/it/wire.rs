@@ -53,6 +53,7 @@ pub(crate) fn header(cluster: ClusterId, nodes: &[&Node], chunk: u64) -> v1::Wri
         holder: "test".to_owned(),
         bytes_per_checksum: 512,
         patience_ms: 0,
+        expected_length: 0,
     }
 }
 

@@ -12,5 +12,6 @@ mod habits;
 mod history;
 mod power;
 mod protocol;
+mod small_files;
 mod stage;
 mod writers;

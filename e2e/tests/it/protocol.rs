@@ -30,7 +30,7 @@ async fn exchange(address: &str, bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
+pub(crate) async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
@@ -85,7 +85,7 @@ async fn garbage_on_any_port_hurts_nobody() -> Result<()> {
 
 fn context(user: &str) -> v1::Context {
     v1::Context {
-        id: Some(v1::RequestId { client: vec![1; 16], call: 1 }),
+        id: Some(v1::RequestId { client: vec![1; 16], call: 1, lowest_unanswered: 1 }),
         caller: Some(v1::Caller { user: user.into(), groups: vec![] }),
         follower_read_at: None,
     }

@@ -4,11 +4,12 @@
 //! replica one entry in its node's set. Everything unusual (chunks being written, bad replicas) is in a side table.
 //! Counts of what is wrong are kept with every change, so that nobody ever goes through all chunks for them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use dfs_types::{ChunkId, GenStamp, Millis, ReplicaRecord, ReplicaState};
 
-use crate::hash::{IdMap, IdSet};
+use crate::chunk_set::ChunkSet;
+use crate::hash::IdMap;
 use crate::node_list::{NodeIndex, NodeList};
 use crate::tally::{Class, Classes, Tally};
 
@@ -217,7 +218,7 @@ pub(crate) struct ChunkMap {
     chunks: IdMap<ChunkId, Chunk>,
     side: IdMap<ChunkId, Side>,
     /// For each node, the chunks it holds any replica of.
-    held: Vec<IdSet<ChunkId>>,
+    held: Vec<ChunkSet>,
     counts: Counts,
     /// What each node's replicas count for.
     classes: Classes,
@@ -299,7 +300,7 @@ impl ChunkMap {
         let good = chunk.good().iter().map(|node| (*node, chunk.generation));
         let holders: Vec<_> = good.chain(side.odd.iter().map(|odd| (odd.node, odd.generation))).collect();
         for (node, _) in &holders {
-            held_of(&mut self.held, *node).remove(&id);
+            held_of(&mut self.held, *node).remove(id);
         }
         holders
     }
@@ -355,11 +356,13 @@ impl ChunkMap {
         self.edit(id, |_, side, _| side.settles = Some(until));
     }
 
-    /// Ends the time a chunk was left alone, if it is over.
-    pub(crate) fn settled(&mut self, id: ChunkId, now: Millis) {
-        if self.side.get(&id).and_then(|side| side.settles).is_some_and(|until| until <= now) {
+    /// Ends the time a chunk was left alone, if it is over; answers whether it is.
+    pub(crate) fn settled(&mut self, id: ChunkId, now: Millis) -> bool {
+        let over = self.side.get(&id).and_then(|side| side.settles).is_some_and(|until| until <= now);
+        if over {
             self.end_settling(id);
         }
+        over
     }
 
     /// Ends the time a chunk was left alone.
@@ -397,16 +400,16 @@ impl ChunkMap {
             let there = generation_at(chunk, side, node);
             if there.is_some() && (generation.is_none() || generation == there) {
                 take_out(chunk, side, node);
-                held_of(held, node).remove(&id);
+                held_of(held, node).remove(id);
             }
         });
     }
 
     /// Forgets all of a node's replicas; answers of which chunks.
-    pub(crate) fn forget_node(&mut self, node: NodeIndex) -> IdSet<ChunkId> {
+    pub(crate) fn forget_node(&mut self, node: NodeIndex) -> ChunkSet {
         let chunks = std::mem::take(held_of(&mut self.held, node));
-        for id in &chunks {
-            self.edit(*id, |chunk, side, _| take_out(chunk, side, node));
+        for id in chunks.iter() {
+            self.edit(id, |chunk, side, _| take_out(chunk, side, node));
         }
         chunks
     }
@@ -500,12 +503,21 @@ impl ChunkMap {
 
     /// Chunks of which the node holds any replica.
     pub(crate) fn held(&self, node: NodeIndex) -> impl Iterator<Item = ChunkId> {
-        self.held.get(usize::from(node.0)).into_iter().flatten().copied()
+        self.held.get(usize::from(node.0)).into_iter().flat_map(ChunkSet::iter)
+    }
+
+    /// Those of them with these ids, in order.
+    pub(crate) fn held_in(
+        &self,
+        node: NodeIndex,
+        ids: RangeInclusive<ChunkId>,
+    ) -> impl Iterator<Item = ChunkId> {
+        self.held.get(usize::from(node.0)).into_iter().flat_map(move |held| held.range(ids.clone()))
     }
 
     /// Number of replicas the node holds.
     pub(crate) fn held_count(&self, node: NodeIndex) -> usize {
-        self.held.get(usize::from(node.0)).map_or(0, IdSet::len)
+        self.held.get(usize::from(node.0)).map_or(0, ChunkSet::len)
     }
 
     /// All chunks.
@@ -557,7 +569,7 @@ impl ChunkMap {
     fn edit<R>(
         &mut self,
         id: ChunkId,
-        change: impl FnOnce(&mut Chunk, &mut Side, &mut Vec<IdSet<ChunkId>>) -> R,
+        change: impl FnOnce(&mut Chunk, &mut Side, &mut Vec<ChunkSet>) -> R,
     ) -> Option<R> {
         let chunk = self.chunks.get_mut(&id)?;
         let mut side = self.side.remove(&id).unwrap_or_default();
@@ -581,10 +593,10 @@ fn narrow(replication: u32) -> u16 {
     u16::try_from(replication).unwrap_or(u16::MAX)
 }
 
-fn held_of(held: &mut Vec<IdSet<ChunkId>>, node: NodeIndex) -> &mut IdSet<ChunkId> {
+fn held_of(held: &mut Vec<ChunkSet>, node: NodeIndex) -> &mut ChunkSet {
     let at = usize::from(node.0);
     if held.len() <= at {
-        held.resize_with(at + 1, IdSet::default);
+        held.resize_with(at + 1, ChunkSet::default);
     }
     held.get_mut(at).expect("the table was just made long enough")
 }

@@ -9,12 +9,14 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::balancer::Balancer;
 use crate::chunk_map::ChunkMap;
+use crate::chunk_set::ChunkSet;
 use crate::duty::{Dependents, Duties};
 use crate::hash::{IdMap, IdSet};
 use crate::lease::Leases;
 use crate::liveness::Nodes;
 use crate::node::{Awaited, Node};
 use crate::node_list::NodeIndex;
+use crate::promises::Promises;
 use crate::recovery::Recoveries;
 use crate::replication::Replication;
 use crate::review::{Reviews, Why};
@@ -53,6 +55,9 @@ pub struct Cluster {
     pub(crate) duties: Duties,
     pub(crate) dependents: Dependents,
     pub(crate) balancer: Balancer,
+    pub(crate) promises: Promises,
+    /// Nodes whose turn it is to report, and when they last got on with it.
+    pub(crate) turns: Vec<(NodeIndex, Millis)>,
 }
 
 impl Cluster {
@@ -77,6 +82,8 @@ impl Cluster {
             duties: Duties::new(),
             dependents: Dependents::default(),
             balancer: Balancer::default(),
+            promises: Promises::default(),
+            turns: Vec::new(),
         }
     }
 
@@ -109,10 +116,7 @@ impl Cluster {
             Event::HeartbeatSeen { node, fence, stats } => {
                 self.heard_of(node, fence, stats, now, &mut effects);
             }
-            Event::FullReport { node, fence, replicas } => {
-                self.full_report(node, fence, replicas, &mut effects);
-            }
-            Event::ReplicasChanged { node, changes } => self.replicas_changed(node, &changes, &mut effects),
+            Event::Reported { node, report } => self.reported(node, &report, now, &mut effects),
             Event::ReplicaCorrupt { chunk, generation, node } => {
                 self.replica_corrupt(chunk, generation, node);
             }
@@ -137,7 +141,8 @@ impl Cluster {
                 self.refile(chunk);
             }
             Event::PipelineSet { chunk, nodes } => {
-                let nodes = nodes.iter().filter_map(|node| self.nodes.find(*node)).collect();
+                let nodes: Vec<NodeIndex> = nodes.iter().filter_map(|node| self.nodes.find(*node)).collect();
+                self.promises.keep_only(chunk, &nodes);
                 self.map.set_pipeline(chunk, nodes);
                 self.refile(chunk);
             }
@@ -149,7 +154,7 @@ impl Cluster {
             }
             Event::LossAccepted { chunk } => self.loss_accepted(chunk),
             Event::LeadershipTaken { term } => self.leadership_taken(term, now),
-            Event::LeadershipLost => self.leadership_lost(now),
+            Event::LeadershipLost => self.leadership_lost(),
             Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),
             Event::BalancerSet { settings } => self.balancer.set(settings, now),
             Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
@@ -202,9 +207,11 @@ impl Cluster {
     fn replace_process(&mut self, index: NodeIndex, mut fresh: Node, now: Millis) -> Option<NodeState> {
         self.end_death_reviews(index);
         self.end_copies_of(index);
+        self.promises.forget_node(index);
+        self.end_turn(index);
         let held = self.map.forget_node(index);
         let mut chunks = held.clone();
-        chunks.extend(self.end_expectation(index));
+        chunks.append(self.end_expectation(index));
         self.expect(&chunks);
         if !chunks.is_empty() {
             fresh.awaited = Some(Awaited { until: now.plus(self.config.report_grace), chunks });
@@ -214,40 +221,60 @@ impl Cluster {
         (fresh.duty, fresh.duty_done, fresh.checked) = (node.duty, node.duty_done, node.checked);
         (fresh.depending, fresh.reviews) = (node.depending, node.reviews);
         *node = fresh;
-        for id in held {
+        for id in held.iter() {
             self.refile(id);
         }
         Some(was)
     }
 
     /// A node is expected to report these chunks again: they are not copied as long as it may.
-    fn expect(&mut self, chunks: &IdSet<ChunkId>) {
-        for id in chunks {
-            *self.expected.entry(*id).or_default() += 1;
+    fn expect(&mut self, chunks: &ChunkSet) {
+        for id in chunks.iter() {
+            *self.expected.entry(id).or_default() += 1;
         }
     }
 
     /// A node is not expected to report anything any more; answers what it had been.
-    fn end_expectation(&mut self, index: NodeIndex) -> IdSet<ChunkId> {
+    fn end_expectation(&mut self, index: NodeIndex) -> ChunkSet {
         let awaited = self.nodes.get_mut(index).and_then(|node| node.awaited.take());
         let chunks = awaited.map(|awaited| awaited.chunks).unwrap_or_default();
-        for id in &chunks {
-            if let Some(nodes) = self.expected.get_mut(id) {
-                *nodes -= 1;
-                if *nodes == 0 {
-                    self.expected.remove(id);
-                }
-            }
+        for id in chunks.iter() {
+            self.no_longer_expect(id);
         }
         chunks
     }
 
-    /// Nothing is expected of a node any more; chunks that it did not report are looked at again.
-    pub(crate) fn end_expectations(&mut self, index: NodeIndex, is_reported: impl Fn(ChunkId) -> bool) {
-        for id in self.end_expectation(index) {
-            if !is_reported(id) {
-                self.refile(id);
+    /// A node has said whether it has a chunk that it was expected to report.
+    pub(crate) fn end_expectation_of(&mut self, index: NodeIndex, id: ChunkId) {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let Some(awaited) = &mut node.awaited else {
+            return;
+        };
+        let was_expected = awaited.chunks.remove(id);
+        if awaited.chunks.is_empty() {
+            node.awaited = None;
+        }
+        if was_expected {
+            self.no_longer_expect(id);
+        }
+    }
+
+    /// One node less is expected to report the chunk.
+    fn no_longer_expect(&mut self, id: ChunkId) {
+        if let Some(nodes) = self.expected.get_mut(&id) {
+            *nodes -= 1;
+            if *nodes == 0 {
+                self.expected.remove(&id);
             }
+        }
+    }
+
+    /// Nothing is expected of a node any more; the chunks are looked at again.
+    pub(crate) fn end_expectations(&mut self, index: NodeIndex) {
+        for id in self.end_expectation(index).iter() {
+            self.refile(id);
         }
     }
 
@@ -259,11 +286,13 @@ impl Cluster {
             return;
         };
         let place = node.place;
+        let as_of = stats.as_of;
         node.hear(stats, now);
         node.fence = node.fence.max(fence);
         let (moved, revived) = (node.place != place, node.state != NodeState::Live);
         let was_dead = node.state == NodeState::Dead;
         node.state = NodeState::Live;
+        self.promises.shown(index, as_of);
         if revived {
             effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
         }
@@ -271,7 +300,7 @@ impl Cluster {
             self.end_death_reviews(index);
         }
         if moved && self.decides() {
-            self.survey(now);
+            self.survey();
             self.review(index, Why::Changed, Vec::new());
         }
     }
@@ -305,6 +334,7 @@ impl Cluster {
         let over = self.map.awaited(id).is_some_and(|mut awaited| !awaited.any(alive));
         if over {
             self.map.end_settling(id);
+            self.promises.close(id);
         }
         over
     }
@@ -312,6 +342,7 @@ impl Cluster {
     fn removed(&mut self, id: ChunkId) {
         self.unfile(id);
         self.recoveries.remove(&id);
+        self.promises.close(id);
         let holders = self.map.remove(id);
         self.note_dependents(id);
         for (index, generation) in holders {
@@ -342,6 +373,7 @@ impl Cluster {
         self.end_maintenance(now, effects);
         self.end_waits(now);
         self.end_overdue_copies(now);
+        self.promises.expire(now);
         self.forget_dead(now);
         if self.decides() {
             let expired = self.leases.expired(self.config.lease_hard_limit, now);
@@ -350,7 +382,7 @@ impl Cluster {
         self.drive_recoveries(now, effects);
         let proven = self.go_on_reviewing();
         self.further_duties(&proven, now, effects);
-        self.survey(now);
+        self.survey();
         self.watch_moves(now);
         self.tidy(now);
         self.plan_copies(now);
@@ -375,10 +407,12 @@ impl Cluster {
         let over: Vec<NodeIndex> =
             self.nodes.iter().filter(|(_, node)| over(node)).map(|(index, _)| index).collect();
         for index in over {
-            self.end_expectations(index, |_| false);
+            self.end_expectations(index);
         }
         while let Some((_, id)) = self.settling.pop_front_if(|(until, _)| *until <= now) {
-            self.map.settled(id, now);
+            if self.map.settled(id, now) {
+                self.promises.close(id);
+            }
             self.refile(id);
         }
     }
@@ -401,6 +435,8 @@ impl Cluster {
             }
             self.forget_in_recoveries(index);
             self.map.set_class(index, Class::Service);
+            self.promises.forget_node(index);
+            self.end_turn(index);
             self.nodes.remove(index);
         }
     }
@@ -425,7 +461,7 @@ impl Cluster {
         if self.map.counts().committed > 0 {
             self.replication.quiet_until = now.plus(self.config.report_grace);
         }
-        self.refile_all(now);
+        self.refile_all();
     }
 
     /// Whether safe mode is on, and what it waits for.

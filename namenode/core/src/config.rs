@@ -17,6 +17,10 @@ pub struct Config {
     /// How long a node that registered again, or all nodes after safe mode, may take to report before what they
     /// had is copied elsewhere.
     pub report_grace: Duration,
+    /// Most nodes that send their full reports at the same time.
+    pub report_turns: usize,
+    /// Time without a slice of its report after which a node's turn passes to another.
+    pub report_patience: Duration,
     /// Time without a [`Tick`](crate::Event::Tick) that means that this process stood still: such time is not
     /// counted as the nodes' silence.
     pub stall_after: Duration,
@@ -67,6 +71,9 @@ impl Default for Config {
             restart_grace: limits::RESTART_GRACE,
             // A report of a million replicas takes a few seconds to send and apply.
             report_grace: Duration::from_secs(15),
+            // Enough that one slice is applied while others are on their way; each waits for those before it.
+            report_turns: 4,
+            report_patience: Duration::from_secs(10),
             // Ticks come twice a second.
             stall_after: Duration::from_secs(3),
             forget_after: Duration::from_hours(24),

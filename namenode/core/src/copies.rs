@@ -205,7 +205,8 @@ impl Cluster {
             good.iter().filter_map(|index| Some((*index, self.nodes.get(*index)?))).filter(|(_, node)| {
                 node.is_usable() && node.sending.has_room(bytes, self.node_allowance(node, urgency))
             });
-        able.min_by_key(|(_, node)| (node.sending.count, node.load(now))).map(|(index, _)| index)
+        able.min_by_key(|(index, node)| (node.sending.count, node.load(self.promises.on(*index), now)))
+            .map(|(index, _)| index)
     }
 
     /// Whether the places of these replicas and one more at `target`, without the one missed least, are better than
@@ -416,7 +417,7 @@ mod tests {
         rig.out_of_safe_mode();
         rig.rejoin(1, 2);
         rig.rejoin(2, 2);
-        assert!(rig.cluster.wants_report(node_id(1)));
+        assert!(rig.cluster.owes_report(node_id(1)));
         assert_eq!(rig.cluster.totals(rig.now).only_one_copy, 10, "they are forgotten");
         rig.run(Duration::from_secs(10), &[0, 1, 2, 3]);
         rig.report(1, (10..20).map(|id| record(id, ReplicaState::Finalized)).collect());
@@ -471,7 +472,7 @@ mod tests {
         (10..15).for_each(|id| rig.chunk(id, 2, &[0, 1]));
         rig.out_of_safe_mode();
         let gone = (10..15).map(|id| (record(id, ReplicaState::Finalized), true)).collect();
-        rig.apply(crate::Event::ReplicasChanged { node: node_id(0), changes: gone });
+        rig.tell(0, gone, None);
         rig.run(Duration::from_millis(500), &[0, 1, 2, 3]);
         assert_eq!(copies(&mut rig, 1).len(), 5);
         rig.check();
@@ -490,7 +491,7 @@ mod tests {
         assert_eq!(rig.apply(crate::Event::LossAnnounced { node: node_id(9) }), [], "nobody knows it");
         // It was the wrong node.
         rig.beat(&[0]);
-        assert!(rig.cluster.wants_report(node_id(0)));
+        assert!(rig.cluster.owes_report(node_id(0)));
         rig.report(0, (10..15).map(|id| record(id, ReplicaState::Finalized)).collect());
         assert_eq!(rig.cluster.totals(rig.now).under_replicated, 0);
         rig.check();
@@ -591,7 +592,7 @@ mod tests {
         for _ in 0..10 {
             rig.obey(silence, &others);
             rig.beat(&[0]);
-            if rig.cluster.wants_report(node_id(0)) {
+            if rig.cluster.owes_report(node_id(0)) {
                 rig.report(0, there.clone());
             }
             rig.obey(10, &[0, 1, 2, 3, 4, 5]);

@@ -284,12 +284,12 @@ mod tests {
         set(&mut rig, 1, until);
         let request = crate::PlacementRequest {
             count: 4,
-            chunk_size: 1,
+            bytes: 1,
             writer_host: Some(stats(0).address.host),
             existing: vec![],
             exclude: vec![],
         };
-        let mut chosen = rig.cluster.choose_targets(&request, rig.now).unwrap();
+        let mut chosen = rig.cluster.choose_targets(&request, rig.now).unwrap().nodes;
         chosen.sort_unstable();
         assert_eq!(chosen, [node_id(2), node_id(3)]);
         rig.chunk(10, 4, &[2]);

@@ -72,6 +72,40 @@ pub struct NodeStats {
     pub active_copies: u32,
     /// It is stopping cleanly and will be back.
     pub stopping: bool,
+    /// The free space of its volumes is as of the change of this number, or later; see [`Report`].
+    pub as_of: u64,
+}
+
+/// A message of a DataNode about its replicas: all changes after a number, in order, and perhaps a slice of its full
+/// report. A process numbers the changes of its replicas 1, 2, 3 …
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The number of the last change before these.
+    pub after: u64,
+    /// Replicas that came, changed or (`true`) went.
+    pub changes: Vec<(ReplicaRecord, bool)>,
+    /// As of the last of these changes.
+    pub slice: Option<Slice>,
+}
+
+/// Every replica of the chunks in a range of ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    /// The first id.
+    pub first: ChunkId,
+    /// The last id; the largest there is in the last slice of a full report.
+    pub last: ChunkId,
+    /// As in a heartbeat, from before the node looked at these replicas.
+    pub fence: u64,
+    /// Sorted by chunk.
+    pub replicas: Vec<ReplicaRecord>,
+}
+
+impl Slice {
+    /// A full report in one piece.
+    pub fn whole(fence: u64, replicas: Vec<ReplicaRecord>) -> Self {
+        Self { first: ChunkId(0), last: ChunkId(u64::MAX), fence, replicas }
+    }
 }
 
 /// How the balancer works.
@@ -112,21 +146,12 @@ pub enum Event {
         /// Its state.
         stats: NodeStats,
     },
-    /// Every replica of a node.
-    FullReport {
+    /// A DataNode tells of its replicas.
+    Reported {
         /// Which node.
         node: NodeId,
-        /// As in a heartbeat, from before the node began to look at its replicas.
-        fence: u64,
-        /// Sorted by chunk.
-        replicas: Vec<ReplicaRecord>,
-    },
-    /// Replicas that came, changed or (`true`) went, in order.
-    ReplicasChanged {
-        /// Which node.
-        node: NodeId,
-        /// Each replica and whether it was deleted.
-        changes: Vec<(ReplicaRecord, bool)>,
+        /// What it tells.
+        report: Report,
     },
     /// A reader found a replica that does not match its checksums. Not believed of the last replica that can be read:
     /// that takes the node's own record of it.

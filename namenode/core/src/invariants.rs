@@ -33,6 +33,12 @@ impl Cluster {
         if quarantined.into_iter().any(|id| !self.foreign.contains(id)) {
             found.push("a replica in quarantine will not be found when its chunk comes".to_owned());
         }
+        if !self.promises.is_consistent() {
+            found.push("the space promised on a node is not that of its promises".to_owned());
+        }
+        if self.turns.len() > self.config.report_turns {
+            found.push(format!("{} nodes report at the same time", self.turns.len()));
+        }
         for id in self.recoveries.keys() {
             if self.map.get(*id).is_none() {
                 found.push(format!("chunk {id} is recovered though it is gone"));
@@ -139,8 +145,8 @@ impl Cluster {
             {
                 found.push(format!("node {} is not used for what it is meant for", index.0));
             }
-            for id in node.awaited.iter().flat_map(|awaited| &awaited.chunks) {
-                *expected.entry(*id).or_default() += 1;
+            for id in node.awaited.iter().flat_map(|awaited| awaited.chunks.iter()) {
+                *expected.entry(id).or_default() += 1;
             }
         }
         if !depending.is_empty() {

@@ -11,8 +11,9 @@
 //!      ^------ LeadershipLost ------'
 //! ```
 
-use dfs_types::{Millis, NodeId};
+use dfs_types::{ChunkId, Millis, NodeId};
 
+use crate::NodeState;
 use crate::cluster::Cluster;
 use crate::node::{Node, Streams};
 use crate::node_list::NodeIndex;
@@ -33,13 +34,13 @@ impl Cluster {
         self.term = Some(term);
         // Renewals went to the earlier leader.
         self.leases.renew_all(now);
-        self.refile_all(now);
+        self.refile_all();
     }
 
-    pub(crate) fn leadership_lost(&mut self, now: Millis) {
+    pub(crate) fn leadership_lost(&mut self) {
         self.term = None;
         self.forget_orders();
-        self.refile_all(now);
+        self.refile_all();
     }
 
     /// Nodes will not carry out what is ordered but not done: it belongs to an earlier term. What readers said goes
@@ -49,6 +50,7 @@ impl Cluster {
         self.replication.copies.clear();
         self.replication.running = Streams::default();
         self.balancer.forget_moves();
+        self.promises.forget();
         let mut spared = Vec::new();
         for (index, node) in self.nodes.iter_mut() {
             (node.sending, node.receiving, node.moving) = (Streams::default(), Streams::default(), 0);
@@ -74,11 +76,51 @@ impl Cluster {
 
     /// Whether the node is registered and its full report is not in, or may have been overtaken by orders of an
     /// earlier leader that it no longer obeys.
-    pub fn wants_report(&self, node: NodeId) -> bool {
+    pub fn owes_report(&self, node: NodeId) -> bool {
         self.nodes.by_id(node).is_some_and(|node| {
             let fenced = self.term.is_some_and(|term| node.fence >= term);
             !node.reported || (fenced && !self.is_settled_node(node))
         })
+    }
+
+    /// From which chunk on the node shall go on with its full report, if it owes one and it is its turn. Few report at
+    /// the same time: slices wait for each other, and everything else waits for them. A turn passes when nothing comes of it.
+    /// What a dead node says counts only after its heartbeats are back.
+    pub fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId> {
+        let index = self.nodes.find(node)?;
+        let is_dead = self.nodes.get(index).is_none_or(|node| node.state == NodeState::Dead);
+        if is_dead || !self.owes_report(node) {
+            self.end_turn(index);
+            return None;
+        }
+        let patience = self.config.report_patience;
+        for (late, _) in self.turns.extract_if(.., |(_, since)| now.since(*since) >= patience) {
+            if let Some(node) = self.nodes.get_mut(late) {
+                node.passed = Some(now);
+            }
+        }
+        let node = self.nodes.get(index)?;
+        let has_turn = self.turns.iter().any(|(other, _)| *other == index);
+        let waits = node.passed.is_some_and(|passed| now.since(passed) < patience);
+        if !has_turn && (waits || self.turns.len() >= self.config.report_turns) {
+            return None;
+        }
+        let next = node.intake.next();
+        if !has_turn {
+            self.turns.push((index, now));
+        }
+        Some(next)
+    }
+
+    /// A slice of the node's report came: it keeps its turn.
+    pub(crate) fn keep_turn(&mut self, index: NodeIndex, now: Millis) {
+        if let Some((_, since)) = self.turns.iter_mut().find(|(other, _)| *other == index) {
+            *since = now;
+        }
+    }
+
+    pub(crate) fn end_turn(&mut self, index: NodeIndex) {
+        self.turns.retain(|(other, _)| *other != index);
     }
 }
 
@@ -164,19 +206,19 @@ mod tests {
         let both = [0, 1];
         rig.run(Duration::from_secs(30), &both);
         assert_eq!(commands(&mut rig, 2), [], "their heartbeats tell the old fence");
-        assert!(!rig.cluster.wants_report(node_id(0)), "a report would be too early");
+        assert!(!rig.cluster.owes_report(node_id(0)), "a report would be too early");
         rig.fence = NEXT;
         rig.run(Duration::from_secs(1), &both);
-        assert!(rig.cluster.wants_report(node_id(0)) && rig.cluster.wants_report(node_id(1)));
+        assert!(rig.cluster.owes_report(node_id(0)) && rig.cluster.owes_report(node_id(1)));
         let replicas = vec![record(11, ReplicaState::Finalized)];
         for n in both {
             // A report that began before the fence rose, and a proper one.
-            rig.apply(Event::FullReport { node: node_id(n), fence: TERM, replicas: replicas.clone() });
-            assert!(rig.cluster.wants_report(node_id(n)));
+            rig.report_as(n, TERM, replicas.clone());
+            assert!(rig.cluster.owes_report(node_id(n)));
             rig.run(Duration::from_secs(1), &both);
             assert_eq!(commands(&mut rig, 2), []);
             rig.report(n, replicas.clone());
-            assert!(!rig.cluster.wants_report(node_id(n)));
+            assert!(!rig.cluster.owes_report(node_id(n)));
         }
         rig.run(Duration::from_secs(1), &both);
         assert!(matches!(commands(&mut rig, 2)[..], [Command::Delete { .. }]));
@@ -209,12 +251,12 @@ mod tests {
         for n in [0, 1] {
             let (node, version) = (node_id(n), "1".to_owned());
             rig.apply(Event::Registered { node, incarnation: 2, version, stats: stats(n) });
-            rig.apply(Event::FullReport { node, fence: 0, replicas: replicas.clone() });
+            rig.report_as(n, 0, replicas.clone());
         }
-        assert!(!rig.cluster.wants_report(node_id(0)));
+        assert!(!rig.cluster.owes_report(node_id(0)));
         for n in [0, 1] {
             rig.run(Duration::from_secs(1), &[0, 1]);
-            assert!(rig.cluster.wants_report(node_id(n)));
+            assert!(rig.cluster.owes_report(node_id(n)));
             assert_eq!(commands(&mut rig, 2), []);
             rig.report(n, replicas.clone());
         }

@@ -15,6 +15,7 @@
 
 mod balancer;
 mod chunk_map;
+mod chunk_set;
 mod cluster;
 mod commands;
 mod config;
@@ -23,6 +24,7 @@ mod deletion;
 mod duty;
 mod event;
 mod hash;
+mod intake;
 mod invariants;
 mod leadership;
 mod lease;
@@ -30,6 +32,7 @@ mod liveness;
 mod node;
 mod node_list;
 mod placement;
+mod promises;
 mod quarantine;
 mod recovery;
 mod replication;
@@ -46,8 +49,9 @@ mod view;
 
 pub use cluster::Cluster;
 pub use config::Config;
-pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Volume};
-pub use placement::{PlacementError, PlacementRequest};
+pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Report, Slice, Volume};
+pub use placement::{Placement, PlacementError, PlacementRequest};
+pub use promises::Ticket;
 pub use quarantine::QuarantinedChunk;
 pub use recovery::WaitingRecovery;
 pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

@@ -1,11 +1,14 @@
 //! What is known of one DataNode.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dfs_types::{ChunkId, GenStamp, Millis, NodeDuty, NodeId, ReplicaRecord, Space, VolumeHealth};
 
-use crate::hash::{IdMap, IdSet};
+use crate::chunk_set::ChunkSet;
+use crate::intake::Intake;
+use crate::promises::Promised;
 use crate::topology::Place;
 use crate::{Config, NodeState, NodeStats, Volume};
 
@@ -34,7 +37,11 @@ pub(crate) struct Node {
     pub(crate) died: Millis,
     /// When it was heard of last.
     pub(crate) seen: Millis,
-    /// Whether its full report is in.
+    /// Which of its messages are taken in, and how far its full report has come.
+    pub(crate) intake: Intake,
+    /// When it let its turn to report pass, if it did; others come first for a while.
+    pub(crate) passed: Option<Millis>,
+    /// Whether its full report is in, and nothing it said since was missed.
     pub(crate) reported: bool,
     /// This process obeys no leader of an older term, as it says.
     pub(crate) fence: u64,
@@ -42,8 +49,6 @@ pub(crate) struct Node {
     pub(crate) reported_fence: u64,
     /// Chunks it had before its process was replaced, until its report comes or the wait is over.
     pub(crate) awaited: Option<Awaited>,
-    /// Space and work promised lately that its heartbeats don't show yet.
-    pub(crate) promises: Promises,
     /// Copies it is to send.
     pub(crate) sending: Streams,
     /// Copies it is to receive.
@@ -62,7 +67,7 @@ pub(crate) struct Node {
     pub(crate) corrupt: BTreeMap<ChunkId, GenStamp>,
     /// Replicas of chunks that this namespace has not made yet: it lags behind its leader, or was restored from an old
     /// backup.
-    pub(crate) quarantined: IdMap<ChunkId, ReplicaRecord>,
+    pub(crate) quarantined: BTreeMap<ChunkId, ReplicaRecord>,
 }
 
 /// Chunks a node is expected to report again.
@@ -71,7 +76,7 @@ pub(crate) struct Awaited {
     /// Until when.
     pub(crate) until: Millis,
     /// Which.
-    pub(crate) chunks: IdSet<ChunkId>,
+    pub(crate) chunks: ChunkSet,
 }
 
 impl Node {
@@ -91,11 +96,12 @@ impl Node {
             deaths: 0,
             died: Millis::default(),
             seen: now,
+            intake: Intake::default(),
+            passed: None,
             reported: false,
             fence: 0,
             reported_fence: 0,
             awaited: None,
-            promises: Promises::default(),
             sending: Streams::default(),
             receiving: Streams::default(),
             moving: 0,
@@ -104,7 +110,7 @@ impl Node {
             recovery_orders: VecDeque::new(),
             deletions: Deletions::default(),
             corrupt: BTreeMap::new(),
-            quarantined: IdMap::default(),
+            quarantined: BTreeMap::new(),
         }
     }
 
@@ -158,21 +164,21 @@ impl Node {
         self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect)
     }
 
-    /// Bytes that can still be promised, or 0 if no healthy volume has room for `bytes` more.
-    pub(crate) fn room(&self, bytes: u64, now: Millis) -> u64 {
+    /// Bytes that can still be promised beside what is `promised`, or 0 if no healthy volume has room for `bytes` more.
+    pub(crate) fn room(&self, bytes: u64, promised: Promised) -> u64 {
         let healthy = self.stats.volumes.iter().filter(|volume| volume.health == VolumeHealth::Healthy);
         let largest = healthy.map(|volume| volume.available).max().unwrap_or(0);
         let free = self.space().available;
-        let free = free.saturating_sub(self.promises.bytes(now)).saturating_sub(self.receiving.bytes);
+        let free = free.saturating_sub(promised.bytes).saturating_sub(self.receiving.bytes);
         if largest < bytes || free < bytes { 0 } else { free.max(1) }
     }
 
     /// Work at hand: what it said itself and what was given to it since.
-    pub(crate) fn load(&self, now: Millis) -> u64 {
+    pub(crate) fn load(&self, promised: Promised, now: Millis) -> u64 {
         let said = u64::from(self.stats.active_writes) + u64::from(self.stats.active_copies);
         said + u64::from(self.stats.active_reads) / 2
             + u64::from(self.receiving.count)
-            + self.promises.count(now)
+            + promised.writes
             + FLAPPING_LOAD * u64::from(self.recent_deaths(now))
     }
 
@@ -248,50 +254,6 @@ impl Streams {
     }
 }
 
-/// Space and work promised to pipelines lately. A promise counts for one to two [`PROMISE`]s: by then the node's own
-/// heartbeats show it.
-#[derive(Debug, Default)]
-pub(crate) struct Promises {
-    began: Millis,
-    current: (u64, u64),
-    previous: (u64, u64),
-}
-
-/// Half of the longest time until a promised write shows in the node's heartbeats.
-const PROMISE: Duration = Duration::from_secs(3);
-
-impl Promises {
-    pub(crate) fn add(&mut self, bytes: u64, now: Millis) {
-        (self.previous, self.current) = self.at(now);
-        if now.since(self.began) >= PROMISE {
-            self.began = now;
-        }
-        self.current = (self.current.0.saturating_add(bytes), self.current.1 + 1);
-    }
-
-    /// The sums of the previous and the current period, as of `now`.
-    fn at(&self, now: Millis) -> ((u64, u64), (u64, u64)) {
-        let age = now.since(self.began);
-        if age < PROMISE {
-            (self.previous, self.current)
-        } else if age < 2 * PROMISE {
-            (self.current, (0, 0))
-        } else {
-            ((0, 0), (0, 0))
-        }
-    }
-
-    fn bytes(&self, now: Millis) -> u64 {
-        let (previous, current) = self.at(now);
-        previous.0.saturating_add(current.0)
-    }
-
-    fn count(&self, now: Millis) -> u64 {
-        let (previous, current) = self.at(now);
-        previous.1 + current.1
-    }
-}
-
 /// Replicas a node is to delete. One that was told stays here until the node says that it is gone; a chunk is in one
 /// of the three.
 #[derive(Debug, Default)]
@@ -309,6 +271,18 @@ pub(crate) struct Due {
     pub(crate) generation: GenStamp,
     /// Whether the node may have it already.
     pub(crate) again: bool,
+}
+
+/// Of the entries for chunks with these ids keeps those for which `keeps` says so; looks at no others.
+pub(crate) fn retain<T>(
+    map: &mut BTreeMap<ChunkId, T>,
+    ids: &RangeInclusive<ChunkId>,
+    keeps: impl Fn(ChunkId) -> bool,
+) {
+    let going: Vec<ChunkId> = map.range(ids.clone()).map(|(id, _)| *id).filter(|id| !keeps(*id)).collect();
+    for id in going {
+        map.remove(&id);
+    }
 }
 
 impl Deletions {
@@ -375,11 +349,11 @@ impl Deletions {
         self.waiting.len() + self.told.len()
     }
 
-    /// Keeps the orders for chunks that are still there.
-    pub(crate) fn retain(&mut self, is_there: impl Fn(ChunkId) -> bool) {
-        self.waiting.retain(|chunk, _| is_there(*chunk));
-        self.told.retain(|chunk, _| is_there(*chunk));
-        self.recalled.retain(|chunk, _| is_there(*chunk));
+    /// Of the orders for chunks with these ids keeps those for chunks that are still there.
+    pub(crate) fn retain(&mut self, ids: &RangeInclusive<ChunkId>, is_there: impl Fn(ChunkId) -> bool) {
+        retain(&mut self.waiting, ids, &is_there);
+        retain(&mut self.told, ids, &is_there);
+        retain(&mut self.recalled, ids, &is_there);
     }
 
     /// Drops all orders, told or not; answers the chunks whose replicas were to be deleted.
@@ -417,19 +391,6 @@ impl Deletions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn promises_fade() {
-        let mut promises = Promises::default();
-        let at = |seconds: u64| Millis(100_000 + seconds * 1_000);
-        promises.add(10, at(0));
-        promises.add(5, at(2));
-        assert_eq!((promises.bytes(at(2)), promises.count(at(2))), (15, 2));
-        promises.add(1, at(3));
-        assert_eq!(promises.bytes(at(5)), 16);
-        assert_eq!(promises.bytes(at(6)), 1);
-        assert_eq!(promises.bytes(at(9)), 0);
-    }
 
     #[test]
     fn deletions_are_told_in_batches_and_again_when_overdue() {

@@ -4,11 +4,12 @@
 //! none twice. Then the least crowded place wins: a host of its own, then a zone, then a rack of its own. Among equals two
 //! are drawn, weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
 
-use dfs_types::{Millis, NodeId};
+use dfs_types::{ChunkId, Millis, NodeId};
 use rand::{Rng, RngExt};
 
 use crate::hash::of_text;
 use crate::node_list::NodeIndex;
+use crate::promises::Ticket;
 use crate::topology::{Place, crowd};
 use crate::{Cluster, NodeState};
 
@@ -17,14 +18,23 @@ use crate::{Cluster, NodeState};
 pub struct PlacementRequest {
     /// Nodes wanted.
     pub count: u32,
-    /// Bytes each of them must have room for.
-    pub chunk_size: u64,
+    /// Bytes that the replica on each of them may take.
+    pub bytes: u64,
     /// Host of the writer: a node there gets the first replica.
     pub writer_host: Option<String>,
     /// Nodes that hold the chunk already: not chosen again, and kept away from.
     pub existing: Vec<NodeId>,
     /// Nodes that must not be chosen, such as those the writer can't reach.
     pub exclude: Vec<NodeId>,
+}
+
+/// Nodes that were chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The nodes, in the order of the pipeline.
+    pub nodes: Vec<NodeId>,
+    /// The promise of room on them: to be bound to the chunk, or given up.
+    pub ticket: Ticket,
 }
 
 /// Why no node can be chosen.
@@ -135,13 +145,13 @@ fn draw(rng: &mut impl Rng, candidates: &[Candidate], group: &mut Vec<usize>) ->
 
 impl Cluster {
     /// Chooses nodes for the pipeline of a new chunk, or further ones for one that lost some; at least one, and
-    /// fewer than wanted if there are no more. What is chosen counts as used for some seconds, so that a burst of
-    /// requests does not fill one node.
+    /// fewer than wanted if there are no more. Room on them is promised, so that a burst of requests does not fill one
+    /// node: until the replica shows in the node's own figures, or is given up.
     pub fn choose_targets(
         &mut self,
         request: &PlacementRequest,
         now: Millis,
-    ) -> Result<Vec<NodeId>, PlacementError> {
+    ) -> Result<Placement, PlacementError> {
         let existing = request.existing.iter().filter_map(|id| self.nodes.by_id(*id));
         let placed: Vec<Place> = existing.map(|node| node.place).collect();
         let local = request.writer_host.as_deref().filter(|_| placed.is_empty()).map(of_text);
@@ -163,12 +173,22 @@ impl Cluster {
             choose(&mut rng, candidates, placed, count, local)
         };
         self.rng = rng;
-        for index in &chosen {
-            if let Some(node) = self.nodes.get_mut(*index) {
-                node.promises.add(request.chunk_size, now);
-            }
+        let nodes = self.nodes.ids(&chosen);
+        Ok(Placement { nodes, ticket: self.promises.place(chosen, request.bytes, now) })
+    }
+
+    /// The room of a placement is for this chunk.
+    pub fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId) {
+        if self.map.get(chunk).is_some() {
+            self.promises.bind(ticket, chunk);
+        } else {
+            self.promises.give_up(ticket);
         }
-        Ok(self.nodes.ids(&chosen))
+    }
+
+    /// Nothing comes of a placement.
+    pub fn give_up_placement(&mut self, ticket: Ticket) {
+        self.promises.give_up(ticket);
     }
 
     /// Every node that keeps the hard rules.
@@ -185,7 +205,7 @@ impl Cluster {
             live += 1;
         }
         if candidates.is_empty() {
-            return Err(PlacementError::NoNode { bytes: request.chunk_size, live, excluded, full });
+            return Err(PlacementError::NoNode { bytes: request.bytes, live, excluded, full });
         }
         Ok(candidates)
     }
@@ -199,11 +219,12 @@ impl Cluster {
         if request.existing.contains(&node.id) || request.exclude.contains(&node.id) {
             return Suitability::Excluded;
         }
-        let room = node.room(request.chunk_size, now);
+        let promised = self.promises.on(index);
+        let room = node.room(request.bytes, promised);
         if room == 0 {
             return Suitability::Full;
         }
-        Suitability::Fits(Candidate { node: index, place: node.place, room, load: node.load(now) })
+        Suitability::Fits(Candidate { node: index, place: node.place, room, load: node.load(promised, now) })
     }
 }
 
@@ -218,11 +239,13 @@ mod tests {
     use rand::rngs::Xoshiro256PlusPlus;
 
     use super::*;
+    use dfs_types::ReplicaState;
+
     use crate::Event;
-    use crate::test_support::{Rig, TERM, node_id, number, stats};
+    use crate::test_support::{GENERATION, Rig, TERM, node_id, number, record, stats};
 
     fn request(count: u32) -> PlacementRequest {
-        PlacementRequest { count, chunk_size: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
+        PlacementRequest { count, bytes: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
     }
 
     #[test]
@@ -236,7 +259,7 @@ mod tests {
                 stats.address.location = format!("/zone-{}/rack-{}", n / 8, n / 4);
                 rig.join(n, stats);
             }
-            let chosen = rig.cluster.choose_targets(&request(4), rig.now).unwrap();
+            let chosen = rig.cluster.choose_targets(&request(4), rig.now).unwrap().nodes;
             let numbers: Vec<u16> = chosen.iter().map(|id| number(*id)).collect();
             let distinct = |by: u16| numbers.iter().map(|n| n / by).collect::<BTreeSet<_>>().len();
             assert_eq!((distinct(2), distinct(4), distinct(8)), (4, 4, 2), "{numbers:?}");
@@ -253,9 +276,10 @@ mod tests {
         }
         let mut wanted = request(3);
         wanted.writer_host = Some("127.0.0.1".into());
-        let chosen: BTreeSet<_> = rig.cluster.choose_targets(&wanted, rig.now).unwrap().into_iter().collect();
+        let chosen: BTreeSet<_> =
+            rig.cluster.choose_targets(&wanted, rig.now).unwrap().nodes.into_iter().collect();
         assert_eq!(chosen.len(), 3);
-        assert_eq!(rig.cluster.choose_targets(&request(5), rig.now).unwrap().len(), 3, "all there are");
+        assert_eq!(rig.cluster.choose_targets(&request(5), rig.now).unwrap().nodes.len(), 3, "all there are");
     }
 
     #[test]
@@ -264,7 +288,10 @@ mod tests {
         for n in 0..10 {
             let mut wanted = request(3);
             wanted.writer_host = Some(stats(n).address.host);
-            assert_eq!(rig.cluster.choose_targets(&wanted, rig.now).unwrap().first(), Some(&node_id(n)));
+            assert_eq!(
+                rig.cluster.choose_targets(&wanted, rig.now).unwrap().nodes.first(),
+                Some(&node_id(n))
+            );
         }
     }
 
@@ -320,26 +347,86 @@ mod tests {
         rig.beat(&[0]);
         rig.apply(Event::Tick);
         rig.now = rig.now.plus(Duration::from_millis(2_500));
-        assert_eq!(rig.cluster.choose_targets(&request(2), rig.now).unwrap(), [node_id(0)]);
+        assert_eq!(rig.cluster.choose_targets(&request(2), rig.now).unwrap().nodes, [node_id(0)]);
     }
 
-    #[test]
-    fn a_burst_does_not_overfill_a_node() {
+    /// Three nodes with room for ten chunks each.
+    fn small() -> Rig {
         let mut rig = Rig::default();
         for n in 0..3 {
             let mut stats = stats(n);
             stats.volumes[0].available = 640 << 20;
             rig.join(n, stats);
         }
-        let mut given = 0;
-        while let Ok(chosen) = rig.cluster.choose_targets(&request(1), rig.now) {
-            given += chosen.len();
-            assert!(given <= 30);
+        rig
+    }
+
+    #[test]
+    fn a_burst_does_not_overfill_a_node() {
+        let mut rig = small();
+        let mut given = Vec::new();
+        while let Ok(Placement { nodes, ticket }) = rig.cluster.choose_targets(&request(1), rig.now) {
+            assert_eq!(nodes.len(), 1);
+            given.push(ticket);
+            assert!(given.len() <= 30);
         }
-        assert_eq!(given, 30, "ten chunks fit on each of three nodes");
-        rig.now = rig.now.plus(Duration::from_secs(6));
-        rig.beat(&[0, 1, 2]);
-        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_ok(), "by now heartbeats tell");
+        assert_eq!(given.len(), 30, "ten chunks fit on each of three nodes");
+        for _ in 0..3 {
+            rig.run(Duration::from_secs(6), &[0, 1, 2]);
+            assert!(rig.cluster.choose_targets(&request(1), rig.now).is_err(), "none has come yet, all may");
+        }
+        rig.cluster.give_up_placement(given.pop().unwrap());
+        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_ok(), "one will not come");
+        rig.run(Duration::from_mins(1), &[0, 1, 2]);
+        assert!(rig.cluster.choose_targets(&request(1), rig.now).is_ok(), "nobody came for them");
+        rig.check();
+    }
+
+    #[test]
+    fn small_files_one_after_the_other_need_no_heartbeat_in_between() {
+        let mut rig = small();
+        rig.out_of_safe_mode();
+        for chunk in 100..1_100 {
+            let placement = rig.cluster.choose_targets(&request(3), rig.now).unwrap();
+            rig.write_chunk(chunk, placement, 1_024);
+        }
+        rig.check();
+    }
+
+    #[test]
+    fn what_is_given_up_can_be_had_again() {
+        let mut rig = small();
+        rig.out_of_safe_mode();
+        for chunk in 100..1_100 {
+            let Placement { nodes, ticket } = rig.cluster.choose_targets(&request(3), rig.now).unwrap();
+            assert_eq!(nodes.len(), 3);
+            rig.apply(Event::ChunkAdded { chunk: ChunkId(chunk), generation: GENERATION, replication: 3 });
+            rig.cluster.bind_placement(ticket, ChunkId(chunk));
+            rig.apply(Event::PipelineSet { chunk: ChunkId(chunk), nodes });
+            rig.apply(Event::ChunkRemoved { chunk: ChunkId(chunk) });
+        }
+        rig.check();
+    }
+
+    #[test]
+    fn what_a_heartbeat_shows_is_not_counted_twice() {
+        let mut rig = small();
+        rig.out_of_safe_mode();
+        let Placement { nodes, ticket } = rig.cluster.choose_targets(&request(3), rig.now).unwrap();
+        rig.apply(Event::ChunkAdded { chunk: ChunkId(10), generation: GENERATION, replication: 3 });
+        rig.cluster.bind_placement(ticket, ChunkId(10));
+        rig.apply(Event::PipelineSet { chunk: ChunkId(10), nodes });
+        for n in 0..3 {
+            rig.changed(n, record(10, ReplicaState::Rbw));
+            let mut stats = stats(n);
+            // The replica may still take 64 MiB, and nine more fit beside it.
+            stats.volumes[0].available = 576 << 20;
+            stats.as_of = rig.number(n);
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
+        }
+        let fits = std::iter::from_fn(|| rig.cluster.choose_targets(&request(3), rig.now).ok()).count();
+        assert_eq!(fits, 9);
+        rig.check();
     }
 
     #[test]
@@ -387,7 +474,7 @@ mod tests {
             let fit_hosts: BTreeSet<u16> =
                 fit.iter().map(|id| hosts[usize::from(number(*id))]).collect();
             match rig.cluster.choose_targets(&wanted, rig.now) {
-                Ok(chosen) => {
+                Ok(Placement { nodes: chosen, .. }) => {
                     let distinct: BTreeSet<_> = chosen.iter().copied().collect();
                     prop_assert_eq!(distinct.len(), chosen.len());
                     prop_assert!(distinct.is_subset(&fit));

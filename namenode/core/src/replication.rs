@@ -146,7 +146,7 @@ impl Cluster {
     }
 
     /// Looks at every chunk; for the end of safe mode and the beginning or end of leadership.
-    pub(crate) fn refile_all(&mut self, now: Millis) {
+    pub(crate) fn refile_all(&mut self) {
         for urgency in URGENCIES {
             for id in self.replication.ring(urgency).clear() {
                 if let Some(chunk) = self.map.get_mut(id) {
@@ -159,7 +159,7 @@ impl Cluster {
                 chunk.untidy = false;
             }
         }
-        self.survey(now);
+        self.survey();
         // Every chunk is looked at here.
         self.forget_reviews();
         self.forget_duty_progress();

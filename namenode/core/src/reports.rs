@@ -1,12 +1,16 @@
 //! What nodes say of their replicas.
 
-use dfs_types::{ChunkId, GenStamp, NodeId, ReplicaRecord, ReplicaState};
+use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState};
 
-use crate::Effect;
-use crate::NodeState;
 use crate::chunk_map::{Odd, Recorded, Verdict};
 use crate::cluster::Cluster;
+use crate::intake::Fresh;
+use crate::node::retain;
 use crate::node_list::NodeIndex;
+use crate::{Effect, NodeState, Report, Slice};
+
+/// Most chunks that one slice takes from a node: it may have lost a disk, and nothing else is done meanwhile.
+const GONE: usize = 8_192;
 
 impl Cluster {
     /// The index of a node whose reports count. What a dead node says is left for the full report it is asked for
@@ -16,40 +20,104 @@ impl Cluster {
         self.nodes.get(index).filter(|node| node.state != NodeState::Dead).map(|_| index)
     }
 
-    /// A node has these replicas and no others.
-    pub(crate) fn full_report(
-        &mut self,
-        id: NodeId,
-        fence: u64,
-        mut replicas: Vec<ReplicaRecord>,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// A node tells of its replicas. What it said before counts, and what came late does not.
+    pub(crate) fn reported(&mut self, id: NodeId, report: &Report, now: Millis, effects: &mut Vec<Effect>) {
         let Some(index) = self.reporter(id) else {
             return;
         };
-        // Of two generations of one chunk the later one counts.
-        if !replicas.is_sorted_by_key(|record| (record.chunk, record.generation)) {
-            replicas.sort_unstable_by_key(|record| (record.chunk, record.generation));
+        let Report { after, changes, slice } = report;
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let Fresh { known, gap } = node.intake.changes(*after, changes.len());
+        // What it has may differ from what is known here in more than what it says now.
+        node.reported &= !gap;
+        for (at, (record, deleted)) in changes.iter().enumerate().skip(known) {
+            if *deleted {
+                self.replica_deleted(index, record.chunk, record.generation);
+            } else {
+                let number = after.saturating_add(at as u64).saturating_add(1);
+                if self.take_record(index, *record, number) {
+                    effects.push(Effect::ReplicaGained { chunk: record.chunk });
+                }
+            }
         }
+        let number = after.saturating_add(changes.len() as u64);
+        if let Some(slice) = slice
+            && self.nodes.get(index).is_some_and(|node| node.intake.is_newest(number))
+        {
+            self.take_slice(index, slice, number, now, effects);
+        }
+    }
+
+    /// Of the chunks in a range of ids a node has these replicas and no others, as of the change of this number.
+    fn take_slice(
+        &mut self,
+        index: NodeIndex,
+        slice: &Slice,
+        number: u64,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Slice { first, last, fence, replicas } = slice;
+        // Of two generations of one chunk the later one counts.
+        let mut replicas = replicas.clone();
+        replicas.sort_unstable_by_key(|record| (record.chunk, record.generation));
+        replicas.retain(|record| (*first..=*last).contains(&record.chunk));
         let is_there = |chunk: ChunkId| replicas.binary_search_by_key(&chunk, |record| record.chunk).is_ok();
-        let gone: Vec<ChunkId> = self.map.held(index).filter(|chunk| !is_there(*chunk)).collect();
+        let Some((last, gone)) = self.missing(index, (*first, *last), is_there) else {
+            return;
+        };
+        let ids = *first..=last;
         for chunk in gone {
+            self.end_expectation_of(index, chunk);
+            self.promises.gone(index, chunk);
             self.map.forget(chunk, index, None);
             self.refile(chunk);
         }
-        self.end_expectations(index, is_there);
         if let Some(node) = self.nodes.get_mut(index) {
-            node.deletions.retain(is_there);
-            node.corrupt.retain(|chunk, _| is_there(*chunk));
-            node.quarantined.clear();
-            node.reported = true;
-            node.reported_fence = fence;
+            node.deletions.retain(&ids, is_there);
+            retain(&mut node.corrupt, &ids, is_there);
+            retain(&mut node.quarantined, &ids, |_| false);
         }
-        for record in &replicas {
-            if self.take_record(index, *record) && self.may_be_awaited(record.chunk) {
+        for record in replicas.iter().take_while(|record| record.chunk <= last) {
+            self.end_expectation_of(index, record.chunk);
+            if self.take_record(index, *record, number) && self.may_be_awaited(record.chunk) {
                 effects.push(Effect::ReplicaGained { chunk: record.chunk });
             }
         }
+        self.keep_turn(index, now);
+        if let Some(node) = self.nodes.get_mut(index)
+            && let Some(fence) = node.intake.cover(*first, last, *fence)
+        {
+            (node.reported, node.reported_fence) = (true, fence);
+            self.end_turn(index);
+            self.end_expectations(index);
+        }
+    }
+
+    /// Chunks with these ids that a node had, or was expected to have, and that are not there; and up to which id that was
+    /// looked at: of more than [`GONE`] the others wait for the next slice. `None` if the range is empty.
+    fn missing(
+        &self,
+        index: NodeIndex,
+        (first, last): (ChunkId, ChunkId),
+        is_there: impl Fn(ChunkId) -> bool,
+    ) -> Option<(ChunkId, Vec<ChunkId>)> {
+        if first > last {
+            return None;
+        }
+        let ids = first..=last;
+        let held = self.map.held_in(index, ids.clone()).filter(|id| !is_there(*id)).take(GONE + 1);
+        let awaited = self.nodes.get(index).and_then(|node| node.awaited.as_ref());
+        let awaited = awaited.into_iter().flat_map(|awaited| awaited.chunks.range(ids.clone()));
+        let mut gone: Vec<ChunkId> = held.chain(awaited.filter(|id| !is_there(*id)).take(GONE + 1)).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        let further = gone.get(GONE).copied();
+        gone.truncate(GONE);
+        let last = further.map_or(last, |further| ChunkId(further.0.saturating_sub(1)));
+        Some((last, gone))
     }
 
     /// Whether a file may wait for this chunk's replicas to be closed. Spares a million effects per full report.
@@ -59,27 +127,8 @@ impl Cluster {
             || (self.decides() && self.map.get(id).is_some_and(|chunk| few(chunk.good().len())))
     }
 
-    /// Some of a node's replicas came, changed or went.
-    pub(crate) fn replicas_changed(
-        &mut self,
-        id: NodeId,
-        changes: &[(ReplicaRecord, bool)],
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(index) = self.reporter(id) else {
-            return;
-        };
-        for (record, deleted) in changes {
-            if *deleted {
-                self.replica_deleted(index, record.chunk, record.generation);
-            } else if self.take_record(index, *record) {
-                effects.push(Effect::ReplicaGained { chunk: record.chunk });
-            }
-        }
-    }
-
-    /// Records one replica; `true` if its chunk has one more good replica.
-    fn take_record(&mut self, index: NodeIndex, mut record: ReplicaRecord) -> bool {
+    /// Records one replica, told by the change of this number; `true` if its chunk has one more good replica.
+    fn take_record(&mut self, index: NodeIndex, mut record: ReplicaRecord, number: u64) -> bool {
         let (leads, reported) = (self.term.is_some(), record);
         let may_be_foreign = self.map.may_be_foreign(record.chunk);
         let Some(node) = self.nodes.get_mut(index) else {
@@ -93,6 +142,7 @@ impl Cluster {
         } else {
             node.corrupt.remove(&id);
         }
+        self.promises.told(index, &reported, number);
         node.deletions.replaced_by(id, generation);
         let doomed = node.deletions.contains(id, generation);
         match self.map.record(index, &record, doomed) {
@@ -125,7 +175,8 @@ impl Cluster {
         let known: Vec<_> =
             waiting.filter_map(|(index, node)| Some((index, node.quarantined.remove(&id)?))).collect();
         for (index, record) in known {
-            if self.take_record(index, record) {
+            // Nothing was promised for a chunk that was not known.
+            if self.take_record(index, record, 0) {
                 effects.push(Effect::ReplicaGained { chunk: id });
             }
         }
@@ -141,6 +192,7 @@ impl Cluster {
                 node.quarantined.remove(&id);
             }
         }
+        self.promises.gone(index, id);
         self.map.forget(id, index, Some(generation));
         self.refile(id);
     }
@@ -179,10 +231,11 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState};
+    use dfs_types::{ChunkId, GenStamp, NodeId, ReplicaRecord, ReplicaState};
 
-    use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record};
-    use crate::{Effect, Event};
+    use super::GONE;
+    use crate::test_support::{GENERATION, LENGTH, Rig, TERM, node_id, record, stats};
+    use crate::{Effect, Event, Report, Slice};
 
     const LATER: GenStamp = GenStamp(GENERATION.0 + 3);
 
@@ -237,5 +290,116 @@ mod tests {
             assert_eq!(view.good, [node_id(1), node_id(2)], "committed before: {committed}");
             rig.check();
         }
+    }
+
+    fn slice(first: u64, last: u64, fence: u64, replicas: &[ReplicaRecord]) -> Slice {
+        Slice { first: ChunkId(first), last: ChunkId(last), fence, replicas: replicas.to_vec() }
+    }
+
+    fn good(rig: &Rig, id: u64) -> Vec<NodeId> {
+        rig.cluster.chunk(ChunkId(id)).unwrap().good
+    }
+
+    #[test]
+    fn changes_between_the_slices_of_a_report_count_whatever_the_slices_say() {
+        let mut rig = Rig::with_nodes(2);
+        (10..20).for_each(|id| rig.chunk(id, 2, &[1]));
+        rig.rejoin(0, 2);
+        let fine = |id| record(id, ReplicaState::Finalized);
+        rig.tell(0, vec![], Some(slice(0, 12, TERM, &[fine(10), fine(11), fine(12)])));
+        assert!(rig.cluster.owes_report(node_id(0)));
+        assert_eq!(rig.cluster.wants_report(node_id(0), rig.now), Some(ChunkId(13)));
+        // One that a slice told goes, and one of a later slice comes and is told again by it.
+        rig.tell(0, vec![(fine(11), true), (fine(15), false)], None);
+        rig.tell(
+            0,
+            vec![(fine(16), false)],
+            Some(slice(13, u64::MAX, TERM, &[fine(13), fine(15), fine(16)])),
+        );
+        assert!(!rig.cluster.owes_report(node_id(0)));
+        assert_eq!(rig.cluster.wants_report(node_id(0), rig.now), None);
+        let has: Vec<u64> = (10..20).filter(|id| good(&rig, *id).contains(&node_id(0))).collect();
+        assert_eq!(has, [10, 12, 13, 15, 16]);
+        rig.check();
+    }
+
+    #[test]
+    fn what_comes_late_changes_nothing() {
+        let mut rig = Rig::with_nodes(2);
+        (10..13).for_each(|id| rig.chunk(id, 2, &[1]));
+        let fine = |id| record(id, ReplicaState::Finalized);
+        let after = rig.number(0);
+        let late = |changes: Vec<(ReplicaRecord, bool)>, slice| Event::Reported {
+            node: node_id(0),
+            report: Report { after, changes, slice },
+        };
+        let came = vec![(fine(10), false), (fine(11), false)];
+        rig.tell(0, came.clone(), None);
+        rig.tell(0, vec![(fine(10), true), (fine(12), false)], None);
+        // The same once more, alone and with a slice from before anything of it.
+        rig.apply(late(came.clone(), None));
+        rig.apply(late(vec![], Some(slice(0, u64::MAX, TERM, &[]))));
+        rig.apply(late(came, Some(slice(0, u64::MAX, TERM, &[fine(10), fine(11)]))));
+        let has: Vec<u64> = (10..13).filter(|id| good(&rig, *id).contains(&node_id(0))).collect();
+        assert_eq!(has, [11, 12]);
+        assert!(!rig.cluster.owes_report(node_id(0)), "nothing is missing");
+        rig.check();
+    }
+
+    #[test]
+    fn after_missing_changes_everything_is_reported_again() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.out_of_safe_mode();
+        let (node, after) = (node_id(0), rig.number(0) + 5);
+        rig.apply(Event::Reported { node, report: Report { after, ..Report::default() } });
+        assert!(rig.cluster.owes_report(node));
+        assert_eq!(good(&rig, 10).len(), 2, "what is known of it is believed in as long");
+        let report = Report { after, changes: vec![], slice: Some(slice(0, u64::MAX, TERM, &[])) };
+        rig.apply(Event::Reported { node, report });
+        assert!(!rig.cluster.owes_report(node));
+        assert_eq!(good(&rig, 10), [node_id(1)]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_slice_takes_a_bounded_number_of_replicas_away() {
+        let (mut rig, more) = (Rig::with_nodes(2), 10);
+        let all = 10..10 + (2 * GONE + more) as u64;
+        for id in all.clone() {
+            rig.add_chunk(id, LENGTH, 1);
+        }
+        let there = all.clone().map(|id| record(id, ReplicaState::Finalized)).collect();
+        rig.report(0, there);
+        for (times, left) in [(1, GONE + more), (2, more), (3, 0)] {
+            rig.rejoin(0, 2);
+            let next = rig.cluster.wants_report(node_id(0), rig.now).unwrap();
+            rig.tell(0, vec![], Some(slice(next.0, u64::MAX, TERM, &[])));
+            let expected = rig.cluster.expected.len();
+            assert_eq!(expected, left, "after {times} slices");
+            assert_eq!(rig.cluster.owes_report(node_id(0)), left > 0);
+        }
+        rig.check();
+    }
+
+    #[test]
+    fn a_turn_that_is_not_used_passes() {
+        let mut rig = Rig::default();
+        (0..6).for_each(|n| rig.join(n, stats(n)));
+        let turns = |rig: &mut Rig| -> Vec<u16> {
+            (0..6).filter(|n| rig.cluster.wants_report(node_id(*n), rig.now).is_some()).collect()
+        };
+        assert_eq!(turns(&mut rig), [0, 1, 2, 3]);
+        rig.report(1, vec![]);
+        assert_eq!(turns(&mut rig), [0, 2, 3, 4]);
+        rig.run(std::time::Duration::from_secs(6), &[0, 1, 2, 3, 4, 5]);
+        rig.tell(2, vec![], Some(slice(0, 9, TERM, &[])));
+        rig.run(std::time::Duration::from_secs(5), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(turns(&mut rig), [2, 5], "0, 3 and 4 let theirs pass, and wait for a while");
+        rig.run(std::time::Duration::from_secs(9), &[0, 1, 2, 3, 4, 5]);
+        rig.tell(2, vec![], Some(slice(10, 19, TERM, &[])));
+        rig.run(std::time::Duration::from_secs(2), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(turns(&mut rig), [0, 2, 3, 4]);
+        rig.check();
     }
 }

@@ -146,11 +146,14 @@ impl Cluster {
 
     /// A dead node's replicas no longer count.
     pub(crate) fn died(&mut self, index: NodeIndex) {
-        self.end_expectations(index, |_| false);
+        self.end_expectations(index);
         self.end_copies_of(index);
+        self.promises.forget_node(index);
+        self.end_turn(index);
         if let Some(node) = self.nodes.get_mut(index) {
             node.state = NodeState::Dead;
             node.reported = false;
+            node.intake.begin_again();
             node.copy_orders.clear();
             node.recovery_orders.clear();
             node.deletions.drop_waiting();

@@ -115,10 +115,10 @@ impl Terrain {
 impl Cluster {
     /// Looks where replicas can go now. If they can be spread over more or fewer places than before, all chunks are
     /// looked at again.
-    pub(crate) fn survey(&mut self, now: Millis) {
+    pub(crate) fn survey(&mut self) {
         let mut eligible: Vec<(Place, NodeIndex, u64)> = Vec::new();
         for (index, node) in self.nodes.iter().filter(|(_, node)| node.is_target()) {
-            let room = node.room(0, now) >> 20;
+            let room = node.room(0, self.promises.on(index)) >> 20;
             if room > 0 {
                 eligible.push((node.place, index, room));
             }
@@ -192,8 +192,10 @@ impl Cluster {
             && node.reported
             && !taken.contains(&index)
             && node.receiving.has_room(bytes, self.node_allowance(node, urgency));
-        let room = if fits { node.room(bytes, now) } else { 0 };
-        (room > 0).then(|| Candidate { node: index, place: node.place, room, load: node.load(now) })
+        let promised = self.promises.on(index);
+        let room = if fits { node.room(bytes, promised) } else { 0 };
+        let load = node.load(promised, now);
+        (room > 0).then_some(Candidate { node: index, place: node.place, room, load })
     }
 }
 
@@ -205,7 +207,7 @@ mod tests {
     use dfs_types::{ChunkId, NodeId};
 
     use crate::test_support::{Rig, node_id, number, stats};
-    use crate::{Command, PlacementRequest};
+    use crate::{Command, Placement, PlacementRequest};
 
     const NODES: u16 = 200;
 
@@ -228,7 +230,7 @@ mod tests {
     }
 
     fn request(count: u32, host: Option<String>) -> PlacementRequest {
-        PlacementRequest { count, chunk_size: 1, writer_host: host, existing: vec![], exclude: vec![] }
+        PlacementRequest { count, bytes: 1, writer_host: host, existing: vec![], exclude: vec![] }
     }
 
     fn distinct(nodes: &[NodeId], by: u16) -> usize {
@@ -238,19 +240,22 @@ mod tests {
     #[test]
     fn what_is_drawn_is_spread_and_follows_space() {
         let (mut rig, all) = large(3);
-        let (mut roomy, mut sum) = (0, 0);
+        let (mut roomy, mut sum, mut written) = (0, 0, Vec::new());
         for turn in 0..300 {
-            let chosen = rig.cluster.choose_targets(&request(3, None), rig.now).unwrap();
+            let Placement { nodes: chosen, ticket } =
+                rig.cluster.choose_targets(&request(3, None), rig.now).unwrap();
+            written.push(ticket);
             assert_eq!([distinct(&chosen, 1), distinct(&chosen, 10), distinct(&chosen, 50)], [3, 3, 3]);
             roomy += chosen.iter().filter(|id| number(**id).is_multiple_of(10)).count();
             sum += chosen.len();
             if turn % 10 == 0 {
+                written.drain(..).for_each(|ticket| rig.cluster.give_up_placement(ticket));
                 rig.run(Duration::from_secs(7), &all);
             }
         }
         // A tenth of the nodes has four thirteenths of the space.
         assert!(roomy * 100 > 22 * sum && roomy * 100 < 40 * sum, "{roomy} of {sum}");
-        let five = rig.cluster.choose_targets(&request(5, None), rig.now).unwrap();
+        let five = rig.cluster.choose_targets(&request(5, None), rig.now).unwrap().nodes;
         assert_eq!([distinct(&five, 2), distinct(&five, 10), distinct(&five, 50)], [5, 5, 4]);
         assert_eq!(rig.cluster.terrain.scans, 0, "nobody looked at all nodes");
     }
@@ -268,16 +273,16 @@ mod tests {
         }
         // Only three nodes a zone are left, on two hosts, and the last tick knew of fifty.
         for _ in 0..50 {
-            let chosen = rig.cluster.choose_targets(&request(4, None), rig.now).unwrap();
+            let chosen = rig.cluster.choose_targets(&request(4, None), rig.now).unwrap().nodes;
             assert!(chosen.iter().all(|id| !refused.contains(&number(*id))), "{chosen:?}");
             assert_eq!(distinct(&chosen, 50), 4);
         }
         let mut wanted = request(3, Some("host-25".into()));
-        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap();
+        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap().nodes;
         assert_eq!(number(chosen[0]) / 2, 25, "the writer's host comes first");
         wanted.exclude = vec![node_id(50), node_id(51)];
         wanted.existing = vec![node_id(0)];
-        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap();
+        let chosen = rig.cluster.choose_targets(&wanted, rig.now).unwrap().nodes;
         assert!(chosen.iter().all(|id| ![0, 50, 51].contains(&number(*id))), "{chosen:?}");
         rig.run(Duration::from_millis(500), &all);
     }

@@ -1,10 +1,11 @@
 //! A small cluster for tests, driven by hand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 
-use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
+use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Placement, Report, Slice, Volume};
 
 /// Length of every chunk in these tests.
 pub(crate) const LENGTH: u64 = 1 << 20;
@@ -49,6 +50,7 @@ pub(crate) fn stats(n: u16) -> NodeStats {
         active_reads: 0,
         active_copies: 0,
         stopping: false,
+        as_of: 0,
     }
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct Rig {
     pub(crate) fence: u64,
     /// Copies made by [`Rig::obey`].
     pub(crate) copied: usize,
+    /// How many changes each node has told.
+    numbers: BTreeMap<u16, u64>,
 }
 
 impl Default for Rig {
@@ -76,7 +80,8 @@ impl Default for Rig {
 impl Rig {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let now = Millis(1_000_000);
-        let mut rig = Self { cluster: Cluster::new(config, seed, now), now, fence: TERM, copied: 0 };
+        let cluster = Cluster::new(config, seed, now);
+        let mut rig = Self { cluster, now, fence: TERM, copied: 0, numbers: BTreeMap::new() };
         rig.apply(Event::LeadershipTaken { term: TERM });
         rig
     }
@@ -116,16 +121,52 @@ impl Rig {
         self.beat(&[n]);
     }
 
+    /// The node's full report, in one piece.
     pub(crate) fn report(&mut self, n: u16, replicas: Vec<ReplicaRecord>) -> Vec<Effect> {
-        self.apply(Event::FullReport { node: node_id(n), fence: self.fence, replicas })
+        self.report_as(n, self.fence, replicas)
+    }
+
+    /// The same from before the node heard of later leaders.
+    pub(crate) fn report_as(&mut self, n: u16, fence: u64, replicas: Vec<ReplicaRecord>) -> Vec<Effect> {
+        self.tell(n, vec![], Some(Slice::whole(fence, replicas)))
+    }
+
+    /// The number of the last change that the node has told.
+    pub(crate) fn number(&self, n: u16) -> u64 {
+        self.numbers.get(&n).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn tell(
+        &mut self,
+        n: u16,
+        changes: Vec<(ReplicaRecord, bool)>,
+        slice: Option<Slice>,
+    ) -> Vec<Effect> {
+        let after = self.number(n);
+        self.numbers.insert(n, after + changes.len() as u64);
+        self.apply(Event::Reported { node: node_id(n), report: Report { after, changes, slice } })
     }
 
     pub(crate) fn changed(&mut self, n: u16, record: ReplicaRecord) {
-        self.apply(Event::ReplicasChanged { node: node_id(n), changes: vec![(record, false)] });
+        self.tell(n, vec![(record, false)], None);
     }
 
     pub(crate) fn gone(&mut self, n: u16, record: ReplicaRecord) {
-        self.apply(Event::ReplicasChanged { node: node_id(n), changes: vec![(record, true)] });
+        self.tell(n, vec![(record, true)], None);
+    }
+
+    /// A chunk of this length is written where room was promised, and committed.
+    pub(crate) fn write_chunk(&mut self, chunk: u64, placement: Placement, length: u64) {
+        let (id, generation, Placement { nodes, ticket }) = (ChunkId(chunk), GENERATION, placement);
+        self.apply(Event::ChunkAdded { chunk: id, generation, replication: nodes.len() as u32 });
+        self.cluster.bind_placement(ticket, id);
+        self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
+        for state in [ReplicaState::Rbw, ReplicaState::Finalized] {
+            for node in &nodes {
+                self.changed(number(*node), ReplicaRecord { length, ..record(chunk, state) });
+            }
+        }
+        self.apply(Event::ChunkCommitted { chunk: id, generation, length });
     }
 
     pub(crate) fn corrupt(&mut self, chunk: u64, n: u16) {

@@ -211,7 +211,7 @@ impl Cluster {
                 // Equals take turns from chunk to chunk.
                 let turn = mix(id.0 ^ mix(u64::from(index.0)));
                 let dead = state == NodeState::Dead;
-                (!dead).then_some(((unsure, remote, node.load(now), turn), node.id))
+                (!dead).then_some(((unsure, remote, node.load(self.promises.on(index), now), turn), node.id))
             })
             .collect();
         ranked.sort_unstable();

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    Address, Balancing, Cluster, Command, Config, Effect, Event, NodeState, NodeStats, Volume,
+    Address, Balancing, Cluster, Command, Config, Effect, Event, NodeState, NodeStats, Placement,
+    PlacementRequest, Report, Slice, Volume,
 };
 use dfs_types::{
     ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState,
@@ -43,6 +44,7 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
         active_reads: u32::from(n),
         active_copies: 0,
         stopping,
+        as_of: 0,
     }
 }
 
@@ -88,72 +90,114 @@ fn a_fence() -> impl Strategy<Value = u64> {
     prop_oneof![4 => Just(2_u64), 1 => Just(1), 1 => Just(0)]
 }
 
+/// A slice of a full report, most often all of it.
+fn a_slice() -> impl Strategy<Value = Option<Slice>> {
+    let ids = prop_oneof![
+        3 => Just((0, u64::MAX)),
+        1 => (1_u64..10).prop_map(|last| (0, last)),
+        1 => (1_u64..10, 1_u64..10),
+        1 => (1_u64..10).prop_map(|first| (first, u64::MAX)),
+    ];
+    let slice = (a_fence(), ids, prop::collection::vec(a_replica(), 0..8)).prop_map(
+        |(fence, (first, last), replicas)| Slice {
+            first: ChunkId(first),
+            last: ChunkId(last),
+            fence,
+            replicas,
+        },
+    );
+    prop::option::of(slice)
+}
+
+/// What becomes of a placement.
+#[derive(Debug, Clone)]
+enum Fate {
+    Bound(ChunkId),
+    GivenUp,
+    Forgotten,
+}
+
+fn a_fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![4 => a_chunk().prop_map(Fate::Bound), 1 => Just(Fate::GivenUp), 1 => Just(Fate::Forgotten)]
+}
+
 /// What is done to the cluster.
 #[derive(Debug, Clone)]
 enum Step {
     Event(Event),
+    /// A writer asks for nodes.
+    Place(u32, Fate),
+    /// A node is asked whether it shall report.
+    Report(NodeId),
     Wait(u64),
     HeartbeatReply(NodeId),
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
-    let event =
-        prop_oneof![
-            (0..NODES, 1_u128..3, any::<bool>()).prop_map(|(n, incarnation, stopping)| Event::Registered {
-                node: node(n),
-                incarnation,
-                version: "1".into(),
-                stats: stats(n, stopping),
+    let event = prop_oneof![
+        (0..NODES, 1_u128..3, any::<bool>()).prop_map(|(n, incarnation, stopping)| Event::Registered {
+            node: node(n),
+            incarnation,
+            version: "1".into(),
+            stats: stats(n, stopping),
+        }),
+        (0..NODES, 0_u8..8, a_fence(), 0_u64..12).prop_map(|(n, calm, fence, as_of)| {
+            Event::HeartbeatSeen { node: node(n), fence, stats: NodeStats { as_of, ..stats(n, calm == 0) } }
+        }),
+        (
+            a_node(),
+            0_u64..12,
+            prop::collection::vec((a_replica(), prop::bool::weighted(0.2)), 0..4),
+            a_slice()
+        )
+            .prop_map(|(node, after, changes, slice)| Event::Reported {
+                node,
+                report: Report { after, changes, slice }
             }),
-            (0..NODES, 0_u8..8, a_fence()).prop_map(|(n, calm, fence)| Event::HeartbeatSeen {
-                node: node(n),
-                fence,
-                stats: stats(n, calm == 0)
-            }),
-            (a_node(), a_fence(), prop::collection::vec(a_replica(), 0..8))
-                .prop_map(|(node, fence, replicas)| Event::FullReport { node, fence, replicas }),
-            (a_node(), prop::collection::vec((a_replica(), prop::bool::weighted(0.2)), 1..4))
-                .prop_map(|(node, changes)| Event::ReplicasChanged { node, changes }),
-            (a_chunk(), a_generation(), a_node())
-                .prop_map(|(chunk, generation, node)| Event::ReplicaCorrupt { chunk, generation, node }),
-            (a_chunk(), 1_u32..4).prop_map(|(chunk, replication)| Event::ChunkAdded {
-                chunk,
-                generation: GenStamp(2),
-                replication
-            }),
-            (a_chunk(), a_generation(), a_length())
-                .prop_map(|(chunk, generation, length)| Event::ChunkCommitted { chunk, generation, length }),
-            (a_chunk(), a_generation())
-                .prop_map(|(chunk, generation)| Event::GenerationChanged { chunk, generation }),
-            a_chunk().prop_map(|chunk| Event::ChunkRemoved { chunk }),
-            (a_chunk(), 1_u32..5)
-                .prop_map(|(chunk, replication)| Event::ReplicationChanged { chunk, replication }),
-            (a_chunk(), prop::collection::vec(a_node(), 0..3))
-                .prop_map(|(chunk, nodes)| Event::PipelineSet { chunk, nodes }),
-            (0_u64..4, "[ab]")
-                .prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),
-            "[ab]".prop_map(|holder| Event::LeaseRenewed { holder }),
-            (0_u64..4).prop_map(|inode| Event::LeaseReleased { inode: InodeId(inode) }),
-            (a_chunk(), 0_u64..12).prop_map(|(chunk, acknowledged)| Event::RecoveryWanted {
-                chunk,
-                new_generation: GenStamp(3),
-                acknowledged
-            }),
-            a_chunk().prop_map(|chunk| Event::LossAccepted { chunk }),
-            prop::option::weighted(0.8, 1_u64..3).prop_map(|term| match term {
-                Some(term) => Event::LeadershipTaken { term },
-                None => Event::LeadershipLost,
-            }),
-            prop::bool::weighted(0.3).prop_map(|on| Event::SafeModeSet { on }),
-            (a_node(), a_duty()).prop_map(|(node, duty)| Event::DutySet { node, duty }),
-            prop::option::weighted(0.7, 0_u32..200).prop_map(|threshold| Event::BalancerSet {
-                settings: threshold
-                    .map(|threshold_permille| Balancing { threshold_permille, ..Balancing::default() }),
-            }),
-            a_node().prop_map(|node| Event::LossAnnounced { node }),
-        ];
+        (a_chunk(), a_generation(), a_node()).prop_map(|(chunk, generation, node)| Event::ReplicaCorrupt {
+            chunk,
+            generation,
+            node
+        }),
+        (a_chunk(), 1_u32..4).prop_map(|(chunk, replication)| Event::ChunkAdded {
+            chunk,
+            generation: GenStamp(2),
+            replication
+        }),
+        (a_chunk(), a_generation(), a_length())
+            .prop_map(|(chunk, generation, length)| Event::ChunkCommitted { chunk, generation, length }),
+        (a_chunk(), a_generation())
+            .prop_map(|(chunk, generation)| Event::GenerationChanged { chunk, generation }),
+        a_chunk().prop_map(|chunk| Event::ChunkRemoved { chunk }),
+        (a_chunk(), 1_u32..5)
+            .prop_map(|(chunk, replication)| Event::ReplicationChanged { chunk, replication }),
+        (a_chunk(), prop::collection::vec(a_node(), 0..3))
+            .prop_map(|(chunk, nodes)| Event::PipelineSet { chunk, nodes }),
+        (0_u64..4, "[ab]").prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),
+        "[ab]".prop_map(|holder| Event::LeaseRenewed { holder }),
+        (0_u64..4).prop_map(|inode| Event::LeaseReleased { inode: InodeId(inode) }),
+        (a_chunk(), 0_u64..12).prop_map(|(chunk, acknowledged)| Event::RecoveryWanted {
+            chunk,
+            new_generation: GenStamp(3),
+            acknowledged
+        }),
+        a_chunk().prop_map(|chunk| Event::LossAccepted { chunk }),
+        prop::option::weighted(0.8, 1_u64..3).prop_map(|term| match term {
+            Some(term) => Event::LeadershipTaken { term },
+            None => Event::LeadershipLost,
+        }),
+        prop::bool::weighted(0.3).prop_map(|on| Event::SafeModeSet { on }),
+        (a_node(), a_duty()).prop_map(|(node, duty)| Event::DutySet { node, duty }),
+        prop::option::weighted(0.7, 0_u32..200).prop_map(|threshold| Event::BalancerSet {
+            settings: threshold
+                .map(|threshold_permille| Balancing { threshold_permille, ..Balancing::default() }),
+        }),
+        a_node().prop_map(|node| Event::LossAnnounced { node }),
+    ];
     prop_oneof![
         12 => event.prop_map(Step::Event),
+        2 => (1_u32..4, a_fate()).prop_map(|(count, fate)| Step::Place(count, fate)),
+        2 => a_node().prop_map(Step::Report),
         4 => (1_u64..8).prop_map(Step::Wait),
         3 => a_node().prop_map(Step::HeartbeatReply),
     ]
@@ -265,7 +309,8 @@ proptest! {
             let (node, version) = (node(n), "1".to_owned());
             cluster.apply(Event::Registered { node, incarnation: 1, version, stats: stats(n, false) }, now);
             cluster.apply(Event::HeartbeatSeen { node, fence: 1, stats: stats(n, false) }, now);
-            cluster.apply(Event::FullReport { node, fence: 1, replicas: vec![] }, now);
+            let report = Report { slice: Some(Slice::whole(1, vec![])), ..Report::default() };
+            cluster.apply(Event::Reported { node, report }, now);
         }
         let mut promises = Promises::default();
         for step in steps {
@@ -279,6 +324,22 @@ proptest! {
                         now = now.plus(Duration::from_millis(500));
                         promises.check(&cluster.apply(Event::Tick, now), &[])?;
                     }
+                }
+                Step::Place(count, fate) => {
+                    let request = PlacementRequest {
+                        count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![]
+                    };
+                    if let Ok(Placement { ticket, .. }) = cluster.choose_targets(&request, now) {
+                        match fate {
+                            Fate::Bound(chunk) => cluster.bind_placement(ticket, chunk),
+                            Fate::GivenUp => cluster.give_up_placement(ticket),
+                            Fate::Forgotten => {}
+                        }
+                    }
+                }
+                Step::Report(node) => {
+                    let wanted = cluster.wants_report(node, now);
+                    prop_assert!(wanted.is_none() || cluster.owes_report(node));
                 }
                 Step::HeartbeatReply(node) => {
                     let orders = cluster.take_commands(node, now);

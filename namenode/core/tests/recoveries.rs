@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Volume};
+use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Report, Slice, Volume};
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 use proptest::prelude::*;
 
@@ -43,6 +43,7 @@ fn stats(n: u8) -> NodeStats {
         active_reads: 0,
         active_copies: 0,
         stopping: false,
+        as_of: 0,
     }
 }
 
@@ -51,6 +52,8 @@ struct DataNode {
     up: bool,
     incarnation: u128,
     replica: Option<ReplicaRecord>,
+    /// How many changes it has told.
+    told: u64,
 }
 
 /// What happens.
@@ -102,8 +105,13 @@ impl World {
         let now = Millis(1_000_000);
         let replica =
             |length| ReplicaRecord { chunk: CHUNK, generation: GENERATION, length, state: ReplicaState::Rwr };
-        let nodes =
-            lengths.iter().map(|length| DataNode { up: true, incarnation: 1, replica: length.map(replica) });
+        let node = |length: &Option<u64>| DataNode {
+            up: true,
+            incarnation: 1,
+            replica: length.map(replica),
+            told: 0,
+        };
+        let nodes = lengths.iter().map(node);
         let cluster = Cluster::new(config(), 1, now);
         let mut world =
             Self { cluster, now, term: 0, stamp: 100, acknowledged, nodes: nodes.collect(), closed: None };
@@ -162,13 +170,23 @@ impl World {
 
     /// A DataNode that is up registers and reports.
     fn greet(&mut self, n: u8) {
-        let DataNode { up, incarnation, replica } = self.nodes[usize::from(n)].clone();
+        let DataNode { up, incarnation, replica, told } = self.nodes[usize::from(n)].clone();
         if up {
             let (node, version) = (id(n), "1".to_owned());
             self.apply(Event::Registered { node, incarnation, version, stats: stats(n) });
             self.apply(Event::HeartbeatSeen { node, fence: self.term, stats: stats(n) });
-            self.apply(Event::FullReport { node, fence: self.term, replicas: replica.into_iter().collect() });
+            let slice = Some(Slice::whole(self.term, replica.into_iter().collect()));
+            let report = Report { after: told, changes: vec![], slice };
+            self.apply(Event::Reported { node, report });
         }
+    }
+
+    /// A DataNode tells that its replica came or (`true`) went.
+    fn tell(&mut self, n: u8, change: (ReplicaRecord, bool)) {
+        let node = &mut self.nodes[usize::from(n)];
+        let report = Report { after: node.told, changes: vec![change], slice: None };
+        node.told += 1;
+        self.apply(Event::Reported { node: id(n), report });
     }
 
     fn run(&mut self, seconds: u64) {
@@ -180,7 +198,7 @@ impl World {
                     continue;
                 }
                 self.apply(Event::HeartbeatSeen { node: id(n), fence: self.term, stats: stats(n) });
-                if self.cluster.wants_report(id(n)) {
+                if self.cluster.wants_report(id(n), self.now).is_some() {
                     self.greet(n);
                 }
                 for command in self.cluster.take_commands(id(n), self.now) {
@@ -199,7 +217,7 @@ impl World {
                     "node {n} is to delete what is waited for"
                 );
                 let replica = self.nodes[usize::from(n)].replica.take().unwrap();
-                self.apply(Event::ReplicasChanged { node: id(n), changes: vec![(replica, true)] });
+                self.tell(n, (replica, true));
             }
             Command::Copy { generation, length, targets, .. } => {
                 let state = ReplicaState::Finalized;
@@ -218,7 +236,7 @@ impl World {
         let node = &mut self.nodes[usize::from(n)];
         if node.up {
             node.replica = Some(record);
-            self.apply(Event::ReplicasChanged { node: id(n), changes: vec![(record, false)] });
+            self.tell(n, (record, false));
         }
     }
 

@@ -1,20 +1,18 @@
 //! What DataNodes say.
 
-use dfs_namenode_core::{Cluster, Command, Event, NodeStats, Volume};
+use dfs_namenode_core::{Cluster, Command, Event, NodeStats, Report, Slice, Volume};
 use dfs_types::limits::REPORT_PAGE;
-use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
 use tracing::info;
 
 use super::{Namenode, Node, resolve};
+use crate::engine::Turn;
 
 /// Most volumes of one DataNode.
 const MAX_VOLUMES: usize = 1_024;
 /// Longest path of a volume and longest version text, in bytes.
 const MAX_TEXT: usize = 4_096;
-/// Most replicas of one DataNode: a report of so many takes half a gigabyte while it is read.
-const MAX_REPORT: usize = 16_000_000;
 
 /// One process of a DataNode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +43,8 @@ pub struct Registered {
     pub cluster: ClusterId,
     /// How often heartbeats are expected.
     pub heartbeat_interval: Duration,
+    /// As in a [`Reception`].
+    pub report_from: Option<ChunkId>,
 }
 
 /// The answer to a report.
@@ -52,8 +52,8 @@ pub struct Registered {
 pub struct Reception {
     /// The process is not known: it must register again. Nothing of the message was taken in.
     pub register: bool,
-    /// A full report is wanted.
-    pub report: bool,
+    /// A full report is wanted, and it is this node's turn: its next slice begins with this chunk.
+    pub report_from: Option<ChunkId>,
 }
 
 /// The answer to a heartbeat.
@@ -101,39 +101,6 @@ pub enum Order {
     },
 }
 
-/// A full report while its pages come in; holds one of the few places for that.
-#[derive(Debug)]
-pub struct FullReport<'a> {
-    sender: Sender,
-    fence: u64,
-    replicas: Vec<ReplicaRecord>,
-    _place: SemaphorePermit<'a>,
-}
-
-impl FullReport<'_> {
-    /// Adds a page, whose replicas must follow the last page's in the order of their chunks.
-    pub fn add(&mut self, sender: Sender, page: Vec<ReplicaRecord>) -> FsResult<()> {
-        if sender != self.sender {
-            return Err(FsError::invalid("the pages of a report name different nodes or processes"));
-        }
-        if page.len() > REPORT_PAGE {
-            return Err(FsError::invalid(format!(
-                "a page of the report has {} replicas: at most {REPORT_PAGE} are allowed",
-                page.len()
-            )));
-        }
-        if self.replicas.len() + page.len() > MAX_REPORT {
-            return Err(FsError::invalid(format!("the report has more than {MAX_REPORT} replicas")));
-        }
-        let sorted = self.replicas.last().into_iter().chain(&page).is_sorted_by_key(|record| record.chunk);
-        if !sorted {
-            return Err(FsError::invalid("the report is not sorted by chunk"));
-        }
-        self.replicas.extend(page);
-        Ok(())
-    }
-}
-
 impl Namenode {
     /// Takes a DataNode process in, unless it belongs to another cluster.
     pub async fn register(&self, registration: Registration) -> FsResult<Registered> {
@@ -155,8 +122,15 @@ impl Namenode {
         let Sender { node, incarnation } = sender;
         let (host, port) = (&stats.address.host, stats.address.data_port);
         info!(%node, host, port, version, "datanode registers");
-        self.engine.tell(Event::Registered { node, incarnation, version, stats }).await?;
-        Ok(Registered { cluster: self.cluster, heartbeat_interval: self.settings.heartbeat_interval })
+        let report_from = self
+            .engine
+            .with(move |turn| {
+                turn.apply(Event::Registered { node, incarnation, version, stats });
+                turn.cluster.wants_report(node, turn.now)
+            })
+            .await?;
+        let heartbeat_interval = self.settings.heartbeat_interval;
+        Ok(Registered { cluster: self.cluster, heartbeat_interval, report_from })
     }
 
     /// A DataNode is alive, and obeys no leader of a term before `fence`; the answer carries its orders.
@@ -179,45 +153,39 @@ impl Namenode {
                 #[cfg(feature = "seeded-bug")]
                 let commands = crate::seeded::commands(commands);
                 let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
-                HeartbeatAnswer { reception: reception(turn.cluster, node), orders, leads }
+                HeartbeatAnswer { reception: reception(turn, node), orders, leads }
             })
             .await
     }
 
-    /// Begins to take in a full report, before which the node had the `fence` of a heartbeat. Waits while too many
-    /// others are under way.
-    pub async fn begin_report(&self, sender: Sender, fence: u64) -> FsResult<FullReport<'_>> {
-        let place = self.reports.acquire().await.map_err(|_| {
-            FsError::new(ErrorCode::Unavailable, "the NameNode is stopping: try again shortly")
-        })?;
-        Ok(FullReport { sender, fence, replicas: Vec::new(), _place: place })
-    }
-
-    /// Takes in a complete report.
-    pub async fn finish_report(&self, report: FullReport<'_>) -> FsResult<Reception> {
-        let FullReport { sender, fence, replicas, _place: place } = report;
-        let Sender { node, incarnation } = sender;
-        let count = replicas.len();
-        let taken = self.if_current(node, incarnation, Event::FullReport { node, fence, replicas }).await;
-        drop(place);
-        info!(%node, replicas = count, "full report");
-        taken
-    }
-
-    /// Takes in what came, changed or (`true`) went, in order.
-    pub async fn incremental_report(
-        &self,
-        sender: Sender,
-        changes: Vec<(ReplicaRecord, bool)>,
-    ) -> FsResult<Reception> {
-        if changes.len() > REPORT_PAGE {
+    /// Takes in what became of a node's replicas, and a slice of its full report.
+    pub async fn take_report(&self, sender: Sender, report: Report) -> FsResult<Reception> {
+        let Report { changes, slice, .. } = &report;
+        slice.as_ref().map_or(Ok(()), check_slice)?;
+        let replicas = slice.as_ref().map_or(0, |slice| slice.replicas.len());
+        if changes.len().max(replicas) > REPORT_PAGE {
             return Err(FsError::invalid(format!(
-                "the report has {} changes: at most {REPORT_PAGE} are allowed",
+                "the report has {} changes and a slice of {replicas} replicas: at most {REPORT_PAGE} of each are \
+                 allowed",
                 changes.len()
             )));
         }
+        let ends = slice.as_ref().is_some_and(|slice| slice.last == ChunkId(u64::MAX));
         let Sender { node, incarnation } = sender;
-        self.if_current(node, incarnation, Event::ReplicasChanged { node, changes }).await
+        let reception = self
+            .engine
+            .with(move |turn| {
+                if !turn.cluster.is_current(node, incarnation) {
+                    return UNKNOWN;
+                }
+                turn.apply(Event::Reported { node, report });
+                reception(turn, node)
+            })
+            .await?;
+        if ends && reception == Reception::default() {
+            info!(%node, "full report is in");
+        }
+        Ok(reception)
     }
 
     /// The recovery of a chunk is done: `holders` finalized it under the new generation with this length.
@@ -243,26 +211,14 @@ impl Namenode {
         }
         self.end_recovery(chunk, generation, length).await?;
         info!(%chunk, length, holders = holders.len(), "chunk recovered");
-        self.engine.with(move |turn| reception(turn.cluster, node)).await
-    }
-
-    async fn if_current(&self, node: NodeId, incarnation: u128, event: Event) -> FsResult<Reception> {
-        self.engine
-            .with(move |turn| {
-                if !turn.cluster.is_current(node, incarnation) {
-                    return UNKNOWN;
-                }
-                turn.apply(event);
-                reception(turn.cluster, node)
-            })
-            .await
+        self.engine.with(move |turn| reception(turn, node)).await
     }
 }
 
-const UNKNOWN: Reception = Reception { register: true, report: false };
+const UNKNOWN: Reception = Reception { register: true, report_from: None };
 
-fn reception(cluster: &Cluster, node: NodeId) -> Reception {
-    Reception { register: false, report: cluster.wants_report(node) }
+fn reception(turn: &mut Turn<'_>, node: NodeId) -> Reception {
+    Reception { register: false, report_from: turn.cluster.wants_report(node, turn.now) }
 }
 
 fn order(cluster: &Cluster, command: Command) -> Order {
@@ -276,6 +232,17 @@ fn order(cluster: &Cluster, command: Command) -> Order {
             Order::Recover { chunk, new_generation, acknowledged, holders: resolve(cluster, holders) }
         }
     }
+}
+
+fn check_slice(slice: &Slice) -> FsResult<()> {
+    let Slice { first, last, fence: _, replicas } = slice;
+    let within = replicas.iter().all(|record| (*first..=*last).contains(&record.chunk));
+    if first > last || !within || !replicas.is_sorted_by_key(|record| record.chunk) {
+        return Err(FsError::invalid(format!(
+            "the report's slice must have replicas of the chunks {first} to {last} only, sorted by chunk"
+        )));
+    }
+    Ok(())
 }
 
 fn check_volumes(volumes: &[Volume]) -> FsResult<()> {

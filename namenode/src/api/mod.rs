@@ -22,7 +22,6 @@ use std::sync::Arc;
 use dfs_namenode_core::{Address, Cluster};
 use dfs_types::names::SUPERGROUP;
 use dfs_types::{Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId, RequestId};
-use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};
@@ -30,9 +29,6 @@ use crate::peers::Peers;
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::Group;
 use crate::store::{Disk, DiskState, Store};
-
-/// Full reports taken in at the same time; each may hold hundreds of megabytes until it is applied.
-const CONCURRENT_REPORTS: usize = 4;
 
 /// Who asks for a change, and which of its requests this is.
 #[derive(Debug, Clone)]
@@ -81,7 +77,6 @@ pub struct Namenode {
     store: Store,
     engine: Handle,
     peers: Arc<Peers>,
-    reports: Semaphore,
     /// For one backup at a time: each takes the room of the whole database.
     backups: Arc<Semaphore>,
 }
@@ -101,9 +96,8 @@ impl Namenode {
         engine: Handle,
         peers: Arc<Peers>,
     ) -> Self {
-        let (cluster, reports) = (store.cluster(), Semaphore::new(CONCURRENT_REPORTS));
-        let backups = Arc::new(Semaphore::new(1));
-        Self { cluster, settings, superuser, store, engine, peers, reports, backups }
+        let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
+        Self { cluster, settings, superuser, store, engine, peers, backups }
     }
 
     /// The clock of the engine's decisions.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dfs_namenode_core::{Cluster, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
+use dfs_types::limits::RETRY_TTL;
 use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId, Millis};
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
@@ -25,6 +26,10 @@ use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
 const CONCURRENT_FOLLOW_UPS: usize = 32;
 /// Inodes freed by one edit: a commit stays short, so that clients do not notice.
 const REAP_LIMIT: u32 = 200;
+/// How often it is looked whether outcomes kept for retries are too old.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+/// Outcomes forgotten by one edit.
+const PURGE_LIMIT: u32 = 4_096;
 /// Pause after a failed attempt to free what was deleted.
 const REAP_RETRY: Duration = Duration::from_secs(5);
 
@@ -231,7 +236,21 @@ impl Namenode {
             let this = Arc::clone(&self);
             async move { this.perform(follow_up).await }
         });
-        tokio::join!(perform, self.reap_garbage());
+        tokio::join!(perform, self.reap_garbage(), self.purge_outcomes());
+    }
+
+    /// Forgets outcomes kept for retries that are too old, also while no clients' edits come along. Proposes nothing as
+    /// long as there are none: an idle group writes nothing. Never ends.
+    async fn purge_outcomes(&self) {
+        loop {
+            while self.store.oldest_outcome().is_some_and(|age| age > RETRY_TTL) {
+                if let Err(error) = self.propose_own(Edit::PurgeOutcomes { limit: PURGE_LIMIT }).await {
+                    debug!(%error, "forgetting old outcomes failed");
+                    break;
+                }
+            }
+            sleep(PURGE_INTERVAL).await;
+        }
     }
 
     async fn perform(&self, follow_up: FollowUp) {

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Event, PlacementRequest};
+use dfs_namenode_core::{Cluster, Event, Placement, PlacementRequest};
 use dfs_types::attributes::check_principal;
+use dfs_types::checksum::stored_bytes;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_PIPELINE, MIN_CHUNK_SIZE};
 use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Mode, NodeId};
 use tokio::time::Instant;
@@ -97,14 +98,15 @@ impl Namenode {
         Err(error)
     }
 
-    /// Commits the previous chunk's length and adds the next chunk, with nodes for it. A node on
-    /// `writer_host` is preferred for the first replica.
+    /// Commits the previous chunk's length and adds the next chunk, with nodes for it that have room for its
+    /// `expected_length` (0: a full chunk). A node on `writer_host` is preferred for the first replica.
     pub async fn add_chunk(
         &self,
         origin: Origin,
         file: OpenedBy,
         previous: Option<Extent>,
         exclude: Vec<NodeId>,
+        expected_length: u64,
         writer_host: Option<String>,
     ) -> FsResult<LocatedChunk> {
         self.check_writable()?;
@@ -113,18 +115,29 @@ impl Namenode {
         let replication = open.replication;
         let wish = PlacementRequest {
             count: replication.min(MAX_PIPELINE as u32),
-            chunk_size: open.chunk_size,
+            bytes: room_for(expected_length, open.chunk_size),
             writer_host,
             existing: Vec::new(),
             exclude,
         };
         let needed = self.needed_replicas(replication).min(MAX_PIPELINE);
-        let targets = self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
+        let Placement { nodes: targets, ticket } =
+            self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
 
         let OpenedBy { inode, holder } = file;
-        let outcome = self.propose(origin, Edit::AddChunk { inode, holder, previous }).await?;
-        let Outcome::ChunkAdded { chunk, generation, index, offset } = outcome else {
-            return Err(reused_request(&outcome));
+        let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous }).await {
+            Ok(Outcome::ChunkAdded { chunk, generation, index, offset }) => {
+                Ok((chunk, generation, index, offset))
+            }
+            Ok(other) => Err(reused_request(&other)),
+            Err(error) => Err(error),
+        };
+        let (chunk, generation, index, offset) = match added {
+            Ok(added) => added,
+            Err(error) => {
+                self.engine.with(move |turn| turn.cluster.give_up_placement(ticket)).await?;
+                return Err(error);
+            }
         };
         let nodes = self
             .engine
@@ -132,9 +145,11 @@ impl Namenode {
                 // A retry of a request that was answered before gets the pipeline it got then.
                 let earlier = turn.cluster.chunk(chunk).map(|view| view.pipeline).unwrap_or_default();
                 let pipeline = if earlier.is_empty() {
+                    turn.cluster.bind_placement(ticket, chunk);
                     turn.apply(Event::PipelineSet { chunk, nodes: targets.clone() });
                     targets
                 } else {
+                    turn.cluster.give_up_placement(ticket);
                     earlier
                 };
                 resolve(turn.cluster, pipeline)
@@ -275,7 +290,8 @@ impl Namenode {
             .await
     }
 
-    /// Chooses further nodes for a pipeline that lost some: `count` or fewer, at least one.
+    /// Chooses further nodes for a pipeline that lost some: `count` or fewer, at least one, with room for the chunk's
+    /// `expected_length` (0: a full chunk).
     pub async fn additional_nodes(
         &self,
         file: &OpenedBy,
@@ -283,6 +299,7 @@ impl Namenode {
         existing: Vec<NodeId>,
         exclude: Vec<NodeId>,
         count: u32,
+        expected_length: u64,
     ) -> FsResult<Vec<Node>> {
         check_exclude(&exclude)?;
         if count == 0 || existing.len().saturating_add(count as usize) > MAX_PIPELINE {
@@ -300,14 +317,16 @@ impl Namenode {
         }
         let wish = PlacementRequest {
             count,
-            chunk_size: open.status.chunk_size,
+            bytes: room_for(expected_length, open.status.chunk_size),
             writer_host: None,
             existing,
             exclude,
         };
         self.engine
             .with(move |turn| {
-                choose(turn.cluster, &wish, 1, turn.now).map(|nodes| resolve(turn.cluster, nodes))
+                let Placement { nodes, ticket } = choose(turn.cluster, &wish, 1, turn.now)?;
+                turn.cluster.bind_placement(ticket, chunk);
+                Ok(resolve(turn.cluster, nodes))
             })
             .await?
     }
@@ -319,29 +338,36 @@ impl Namenode {
     }
 }
 
+/// Bytes that a replica of a chunk of this expected length may take; 0 for a full one.
+fn room_for(expected_length: u64, chunk_size: u64) -> u64 {
+    stored_bytes(if expected_length == 0 { chunk_size } else { expected_length.min(chunk_size) })
+}
+
 /// Chooses nodes; fewer than `needed` are an error.
 fn choose(
     cluster: &mut Cluster,
     wish: &PlacementRequest,
     needed: usize,
     now: dfs_types::Millis,
-) -> FsResult<Vec<NodeId>> {
-    let chosen = cluster
+) -> FsResult<Placement> {
+    let placement = cluster
         .choose_targets(wish, now)
         .map_err(|error| FsError::new(ErrorCode::NotEnoughNodes, error.to_string()))?;
-    if chosen.len() < needed {
+    let chosen = placement.nodes.len();
+    if chosen < needed {
+        cluster.give_up_placement(placement.ticket);
         return Err(FsError::new(
             ErrorCode::NotEnoughNodes,
             format!(
                 "a chunk could go to {} nodes only instead of at least {needed} (of {} wanted); {} nodes are \
                  excluded by the writer: start DataNodes or free space on them",
-                chosen.len(),
+                chosen,
                 wish.count,
                 wish.exclude.len()
             ),
         ));
     }
-    Ok(chosen)
+    Ok(placement)
 }
 
 fn check_exclude(exclude: &[NodeId]) -> FsResult<()> {

@@ -1,4 +1,4 @@
-//! The loop around [`Cluster`]: one task owns it, everybody else sends messages.
+//! The loop around [`Cluster`]: one task, on a thread of its own, owns it; everybody else sends messages.
 //!
 //! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into
 //! queues that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same
@@ -246,7 +246,8 @@ impl Handle {
     }
 }
 
-/// The task that owns the cluster.
+/// The task that owns the cluster. It has a thread of its own: a slice of a report or a tick may take tens of
+/// milliseconds.
 #[derive(Debug)]
 pub struct Engine {
     cluster: Cluster,

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::NodeStats;
-use dfs_proto::convert::{cluster_id, node_id, replica_record, to_status};
+use dfs_namenode_core::{NodeStats, Report, Slice};
+use dfs_proto::convert::{cluster_id, node_id, replica_record};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
-use tonic::{Request, Response, Status, Streaming};
 
 use super::wire::{node, node_ids, unary, volume, wire_nodes};
 use crate::api::cluster::{Order, Reception, Registration, Sender};
@@ -24,30 +23,8 @@ unary! {
     impl Cluster {
         register: RegisterRequest -> RegisterReply,
         heartbeat: HeartbeatRequest -> HeartbeatReply,
-        incremental_report: IncrementalReportRequest -> ReportReply,
+        report_replicas: ReplicaReport -> ReportReply,
         commit_recovery: CommitRecoveryRequest -> ReportReply,
-    }
-
-    async fn full_report(
-        &self,
-        request: Request<Streaming<v1::ReportPage>>,
-    ) -> Result<Response<v1::ReportReply>, Status> {
-        let mut pages = request.into_inner();
-        let mut report = None;
-        while let Some(page) = pages.message().await? {
-            let (sender, fence) = (sender(&page.node, &page.incarnation).map_err(to_status)?, page.fence);
-            let page = records(page.replicas).map_err(to_status)?;
-            let report = match &mut report {
-                Some(report) => report,
-                none => none.insert(self.0.begin_report(sender, fence).await.map_err(to_status)?),
-            };
-            report.add(sender, page).map_err(to_status)?;
-        }
-        let report = report.ok_or_else(|| {
-            to_status(FsError::invalid("the report has no page: send one without replicas instead"))
-        })?;
-        let reception = self.0.finish_report(report).await.map_err(to_status)?;
-        Ok(Response::new(report_reply(reception)))
     }
 }
 
@@ -66,6 +43,7 @@ impl Service {
                 active_reads: 0,
                 active_copies: 0,
                 stopping: false,
+                as_of: 0,
             },
         };
         let registered = self.0.register(registration).await?;
@@ -74,6 +52,7 @@ impl Service {
             heartbeat_interval_ms: registered.heartbeat_interval.as_millis() as u64,
             namenodes: self.0.namenode_addresses(),
             address: self.0.own_address(),
+            report_from: registered.report_from.map(|from| from.0),
         })
     }
 
@@ -88,11 +67,12 @@ impl Service {
             active_reads: request.active_reads,
             active_copies: request.active_copies,
             stopping: request.stopping,
+            as_of: request.as_of,
         };
         let answer = self.0.heartbeat(sender, request.fence, stats).await?;
         Ok(v1::HeartbeatReply {
             register: answer.reception.register,
-            report: answer.reception.report,
+            report_from: answer.reception.report_from.map(|from| from.0),
             commands: answer.orders.into_iter().map(command).collect(),
             term: answer.leads.unwrap_or_default(),
             leads: answer.leads.is_some(),
@@ -100,14 +80,14 @@ impl Service {
         })
     }
 
-    async fn incremental_report(
-        &self,
-        request: v1::IncrementalReportRequest,
-        _: Peer,
-    ) -> FsResult<v1::ReportReply> {
+    async fn report_replicas(&self, request: v1::ReplicaReport, _: Peer) -> FsResult<v1::ReportReply> {
         let sender = sender(&request.node, &request.incarnation)?;
-        let changes = request.events.into_iter().map(change).collect::<FsResult<_>>()?;
-        self.0.incremental_report(sender, changes).await.map(report_reply)
+        let report = Report {
+            after: request.after,
+            changes: request.changes.into_iter().map(change).collect::<FsResult<_>>()?,
+            slice: request.slice.map(slice).transpose()?,
+        };
+        self.0.take_report(sender, report).await.map(report_reply)
     }
 
     async fn commit_recovery(
@@ -140,8 +120,10 @@ fn sender(node: &[u8], process: &[u8]) -> FsResult<Sender> {
     Ok(Sender { node: node_id(node)?, incarnation: incarnation(process)? })
 }
 
-fn records(wire: Vec<v1::ReplicaRecord>) -> FsResult<Vec<ReplicaRecord>> {
-    wire.into_iter().map(replica_record).collect()
+fn slice(wire: v1::ReportSlice) -> FsResult<Slice> {
+    let v1::ReportSlice { first, last, replicas, fence } = wire;
+    let replicas = replicas.into_iter().map(replica_record).collect::<FsResult<_>>()?;
+    Ok(Slice { first: ChunkId(first), last: ChunkId(last), fence, replicas })
 }
 
 fn change(event: v1::ReplicaEvent) -> FsResult<(ReplicaRecord, bool)> {
@@ -150,8 +132,8 @@ fn change(event: v1::ReplicaEvent) -> FsResult<(ReplicaRecord, bool)> {
 }
 
 fn report_reply(reception: Reception) -> v1::ReportReply {
-    let Reception { register, report } = reception;
-    v1::ReportReply { register, report }
+    let Reception { register, report_from } = reception;
+    v1::ReportReply { register, report_from: report_from.map(|from| from.0) }
 }
 
 fn command(order: Order) -> v1::Command {

@@ -52,7 +52,7 @@ fn deadline(path: &str) -> Option<Duration> {
 
 /// Whether a request is a stream of messages, each of which is done with when the next one comes; there are few of them.
 fn streams(path: &str) -> bool {
-    matches!(path, "/dfs.v1.Raft/Deliver" | "/dfs.v1.Raft/InstallSnapshot" | "/dfs.v1.Cluster/FullReport")
+    matches!(path, "/dfs.v1.Raft/Deliver" | "/dfs.v1.Raft/InstallSnapshot")
 }
 
 /// What all requests share.
@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn closing_files_takes_no_place_of_any_other_request() {
-        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let GateLayer(shared) = GateLayer::new(metrics);
+        let metrics = Metrics::on(&Metrics::meter(&prometheus::Registry::new())).unwrap();
+        let GateLayer(shared) = GateLayer::new(metrics, 1 << 30);
         let places: Vec<_> =
             std::iter::from_fn(|| shared.class("/dfs.v1.Namespace/Complete").0.try_acquire().ok()).collect();
         assert_eq!(places.len(), MAX_WAITING_REQUESTS);

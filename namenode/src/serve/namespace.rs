@@ -209,10 +209,8 @@ impl Service {
         let writer_host = empty_as_none(request.writer_host).or(peer);
         let exclude = node_ids(&request.exclude)?;
         let previous = request.previous.map(extent);
-        let added = self
-            .0
-            .add_chunk(origin(&self.0, request.context).await?, file, previous, exclude, writer_host)
-            .await?;
+        let (origin, expected) = (origin(&self.0, request.context).await?, request.expected_length);
+        let added = self.0.add_chunk(origin, file, previous, exclude, expected, writer_host).await?;
         Ok(wire_located(added))
     }
 
@@ -264,8 +262,8 @@ impl Service {
         reader(&self.0, request.context).await?;
         let file = opened(request.inode, request.holder)?;
         let (existing, exclude) = (node_ids(&request.existing)?, node_ids(&request.exclude)?);
-        let nodes =
-            self.0.additional_nodes(&file, ChunkId(request.chunk), existing, exclude, request.count).await?;
+        let (chunk, count, expected) = (ChunkId(request.chunk), request.count, request.expected_length);
+        let nodes = self.0.additional_nodes(&file, chunk, existing, exclude, count, expected).await?;
         Ok(v1::AdditionalNodesReply { nodes: wire_nodes(nodes) })
     }
 

@@ -245,6 +245,11 @@ pub enum Edit {
         /// On or off.
         on: bool,
     },
+    /// Forgets outcomes that are too old for retries, where no other edits come along that would.
+    PurgeOutcomes {
+        /// Most outcomes forgotten by this edit.
+        limit: u32,
+    },
 }
 
 /// What a successful edit answers. Kept for retries of the same request.

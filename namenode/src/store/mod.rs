@@ -441,6 +441,11 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.open_owners(&chunks)).await
     }
 
+    /// Age of the oldest outcome kept for retries; only at the leader.
+    pub fn oldest_outcome(&self) -> Option<Duration> {
+        self.shared.writer.progress().oldest_outcome()
+    }
+
     /// Where an inode is; `None` if it was deleted.
     pub async fn path_of(&self, inode: InodeId) -> FsResult<Option<FsPath>> {
         self.shared.readers.run(move |snapshot| snapshot.path_of(inode)).await

@@ -7,8 +7,9 @@
 //! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
 //! lease    one row a file being written: who holds it, and since which Unix time.
-//! retry    outcomes of requests, for retries: appended in order and purged from the front, so that a batch of
-//!          edits changes one page of it. The writer knows by heart which row is whose: see `apply::retry`.
+//! retry    outcomes of requests, for retries: appended in order; most go when their client has asked for something
+//!          else, so that a batch of edits changes few pages of it. `floor`: earlier calls of the client without an
+//!          outcome are refused. The writer knows by heart which row is whose: see `apply::retry`.
 //! cluster  id of the cluster; one row, written when the database is made.
 //! lost     ranges of chunk ids that may have been given away after a backup was made that this namespace was then
 //!          restored from: nobody knows what is in such chunks.
@@ -36,7 +37,7 @@ use super::position::Position;
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -100,6 +101,7 @@ CREATE TABLE retry (
     client BLOB NOT NULL,
     call INTEGER NOT NULL,
     at INTEGER NOT NULL,
+    floor INTEGER NOT NULL,
     outcome BLOB NOT NULL
 );
 CREATE TABLE cluster (

@@ -51,6 +51,8 @@ pub(crate) struct Progress {
     /// Why nothing is written any more.
     failure: OnceLock<String>,
     counters: Mutex<Counters>,
+    /// When the oldest outcome was kept, by the group's clock; and when that was found out.
+    oldest_outcome: Mutex<(Option<u64>, Instant)>,
     residences: Mutex<Residences>,
     commits: AtomicU64,
     /// Index of the entry applied last.
@@ -73,6 +75,7 @@ impl Progress {
         Self {
             failure: OnceLock::new(),
             counters: Mutex::new(state.counters()),
+            oldest_outcome: Mutex::new((state.oldest_outcome(), Instant::now())),
             residences: Mutex::new(Residences::of(state)),
             commits: AtomicU64::new(0),
             applied: watch::Sender::new(state.position().applied),
@@ -106,6 +109,13 @@ impl Progress {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Age of the oldest outcome kept for retries, in a group that has had a leader since the last commit.
+    pub(crate) fn oldest_outcome(&self) -> Option<Duration> {
+        let (oldest, since) = *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = self.counters().clock.saturating_sub(oldest?);
+        Some(Duration::from_millis(age) + since.elapsed())
+    }
+
     /// The members and where they are, as of the last commit.
     pub(crate) fn residences(&self) -> Residences {
         self.residences.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -128,6 +138,8 @@ impl Progress {
 
     fn publish(&self, state: &State, members_changed: bool) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = state.counters();
+        *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner) =
+            (state.oldest_outcome(), Instant::now());
         if members_changed {
             *self.residences.lock().unwrap_or_else(PoisonError::into_inner) = Residences::of(state);
         }

@@ -1,8 +1,9 @@
 //! DataNodes: registration, reports, orders.
 
-use dfs_namenode::api::cluster::Order;
+use dfs_namenode::api::cluster::{Order, Reception};
 use dfs_namenode::api::reading::BadReplica;
-use dfs_types::{ClusterId, ErrorCode, GenStamp, NodeId, ReplicaRecord, ReplicaState};
+use dfs_namenode_core::Slice;
+use dfs_types::{ChunkId, ClusterId, ErrorCode, GenStamp, NodeId, ReplicaRecord, ReplicaState};
 use tempfile::tempdir;
 
 use crate::support::{FakeNode, caller, fresh, nodes, origin, path, put, until};
@@ -40,7 +41,7 @@ async fn what_an_earlier_process_says_is_not_taken_in() {
 
     assert!(old.report(namenode).await.register);
     assert!(old.heartbeat(namenode).await.reception.register);
-    let changes = namenode.incremental_report(old.sender, Vec::new()).await.unwrap();
+    let changes = old.tell(namenode, Vec::new(), None).await.unwrap();
     assert!(changes.register);
     assert!(namenode.report().await.unwrap().nodes.iter().all(|node| !node.reported));
     assert!(!new.report(namenode).await.register);
@@ -49,27 +50,80 @@ async fn what_an_earlier_process_says_is_not_taken_in() {
 }
 
 #[tokio::test]
-async fn a_report_must_be_sorted_and_of_one_process() {
+async fn a_report_must_be_sorted_and_within_bounds() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
     let namenode = running.namenode();
-    let (one, two) = (FakeNode::new(1), FakeNode::new(2));
+    let node = FakeNode::new(1);
     let record = |chunk| ReplicaRecord {
-        chunk: dfs_types::ChunkId(chunk),
+        chunk: ChunkId(chunk),
         generation: GenStamp(1_001),
         length: 1,
         state: ReplicaState::Finalized,
     };
-    let mut report = namenode.begin_report(one.sender, 0).await.unwrap();
-    report.add(one.sender, vec![record(5), record(6)]).unwrap();
-    for (sender, page) in
-        [(one.sender, vec![record(4)]), (one.sender, vec![record(9), record(8)]), (two.sender, vec![])]
-    {
-        assert_eq!(report.add(sender, page).unwrap_err().code, ErrorCode::InvalidArgument);
+    let many = vec![record(7); dfs_types::limits::REPORT_PAGE + 1];
+    let changes = many.iter().map(|record| (*record, false)).collect();
+    assert_eq!(node.tell(namenode, changes, None).await.unwrap_err().code, ErrorCode::InvalidArgument);
+    for (first, last, replicas) in [
+        (5, 9, vec![record(4)]),
+        (5, 9, vec![record(10)]),
+        (0, 9, vec![record(9), record(8)]),
+        (1, 0, vec![]),
+        (0, 9, many),
+    ] {
+        let slice = Slice { first: ChunkId(first), last: ChunkId(last), fence: 0, replicas };
+        let refused = node.tell(namenode, vec![], Some(slice)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument, "{refused}");
     }
-    let page = vec![record(7); dfs_types::limits::REPORT_PAGE + 1];
-    assert_eq!(report.add(one.sender, page).unwrap_err().code, ErrorCode::InvalidArgument);
-    drop(report);
+    running.stop().await.unwrap();
+}
+
+/// Nothing that closes a file waits for the rest of a full report.
+#[tokio::test]
+async fn a_file_is_closed_while_its_nodes_still_report() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let mut all = nodes(namenode, 3).await;
+    for (at, name) in ["/a", "/b", "/c"].into_iter().enumerate() {
+        put(namenode, &mut all, name, 10 + at as u64).await;
+    }
+    for node in &mut all {
+        node.restart();
+        node.register(namenode, None).await.unwrap();
+        node.heartbeat(namenode).await;
+        let first = *node.replicas.keys().next().unwrap();
+        let reception = node.report_slice(namenode, ChunkId(0), first).await;
+        assert_eq!(reception.report_from, Some(ChunkId(first.0 + 1)), "the rest of its report is wanted");
+    }
+    put(namenode, &mut all, "/meanwhile", 99).await;
+    assert!(namenode.report().await.unwrap().nodes.iter().all(|node| !node.reported));
+    for node in &all {
+        let next = node.heartbeat(namenode).await.reception.report_from.unwrap();
+        let reception = node.report_slice(namenode, next, ChunkId(u64::MAX)).await;
+        assert_eq!(reception, Reception::default());
+    }
+    let report = namenode.report().await.unwrap();
+    assert!(report.nodes.iter().all(|node| node.reported));
+    assert_eq!((report.totals.chunks, report.totals.under_replicated, report.totals.missing), (4, 0, 0));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn few_nodes_report_at_the_same_time() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let all: Vec<FakeNode> = (1..=6).map(FakeNode::new).collect();
+    let mut wanted = Vec::new();
+    for node in &all {
+        wanted.extend(node.register(namenode, None).await.unwrap().report_from);
+    }
+    assert_eq!(wanted, [ChunkId(0); 4]);
+    assert_eq!(all[5].heartbeat(namenode).await.reception.report_from, None, "it is not its turn");
+    all[0].heartbeat(namenode).await;
+    assert_eq!(all[0].report(namenode).await, Reception::default());
+    assert_eq!(all[5].heartbeat(namenode).await.reception.report_from, Some(ChunkId(0)));
     running.stop().await.unwrap();
 }
 

@@ -23,7 +23,7 @@ fn context(user: &str, call: u64) -> Option<v1::Context> {
     let client = vec![user.len() as u8; 16];
     Some(v1::Context {
         follower_read_at: None,
-        id: Some(v1::RequestId { client, call }),
+        id: Some(v1::RequestId { client, call, lowest_unanswered: 0 }),
         caller: Some(v1::Caller { user: user.into(), groups: vec![] }),
     })
 }

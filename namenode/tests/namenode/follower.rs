@@ -15,7 +15,7 @@ use crate::support::{until, writable};
 fn context(call: u64, follower_read_at: Option<u64>) -> Option<v1::Context> {
     Some(v1::Context {
         follower_read_at,
-        id: Some(v1::RequestId { client: vec![5; 16], call }),
+        id: Some(v1::RequestId { client: vec![5; 16], call, lowest_unanswered: 0 }),
         caller: Some(v1::Caller { user: "root".into(), groups: vec![] }),
     })
 }

@@ -24,7 +24,7 @@ async fn channel(address: SocketAddr) -> Channel {
 fn context(call: u64) -> Option<v1::Context> {
     Some(v1::Context {
         follower_read_at: None,
-        id: Some(v1::RequestId { client: vec![3; 16], call }),
+        id: Some(v1::RequestId { client: vec![3; 16], call, lowest_unanswered: 0 }),
         caller: Some(v1::Caller { user: "root".into(), groups: vec![] }),
     })
 }
@@ -104,7 +104,7 @@ async fn bad_requests_are_invalid_and_harmless() {
     let no_id = Some(v1::Context { follower_read_at: None, id: None, ..context(1).unwrap() });
     let short_id = Some(v1::Context {
         follower_read_at: None,
-        id: Some(v1::RequestId { client: vec![3; 15], call: 1 }),
+        id: Some(v1::RequestId { client: vec![3; 15], call: 1, lowest_unanswered: 1 }),
         ..context(1).unwrap()
     });
     for request in [
@@ -128,6 +128,7 @@ async fn bad_requests_are_invalid_and_harmless() {
         previous: None,
         exclude: vec![vec![1; 3]],
         writer_host: String::new(),
+        expected_length: 0,
     };
     assert_eq!(code(client.add_chunk(add.clone()).await), ErrorCode::InvalidArgument);
     let unknown = v1::AddChunkRequest { exclude: vec![], ..add };
@@ -161,9 +162,14 @@ async fn strange_datanodes_are_told_what_to_do() {
         ..v1::HeartbeatRequest::default()
     };
     assert!(client.heartbeat(heartbeat.clone()).await.unwrap().into_inner().register);
-    let page = v1::ReportPage { fence: 0, node: vec![1; 16], incarnation: vec![9; 16], replicas: vec![] };
-    let pages = tokio_stream::iter(vec![page.clone()]);
-    assert!(client.full_report(pages).await.unwrap().into_inner().register);
+    let slice = |first, last| v1::ReplicaReport {
+        node: vec![1; 16],
+        incarnation: vec![9; 16],
+        after: 0,
+        changes: vec![],
+        slice: Some(v1::ReportSlice { first, last, replicas: vec![], fence: 0 }),
+    };
+    assert!(client.report_replicas(slice(0, u64::MAX)).await.unwrap().into_inner().register);
 
     for bad in [
         v1::RegisterRequest { incarnation: vec![9; 5], ..register.clone() },
@@ -174,17 +180,22 @@ async fn strange_datanodes_are_told_what_to_do() {
     ] {
         assert_eq!(code(client.register(bad).await), ErrorCode::InvalidArgument);
     }
-    let empty = tokio_stream::iter(Vec::<v1::ReportPage>::new());
-    assert_eq!(code(client.full_report(empty).await), ErrorCode::InvalidArgument);
+    for bad in [
+        v1::ReplicaReport { incarnation: vec![9; 5], ..slice(0, 1) },
+        v1::ReplicaReport { changes: vec![v1::ReplicaEvent::default()], ..slice(0, 1) },
+        slice(1, 0),
+    ] {
+        assert_eq!(code(client.report_replicas(bad).await), ErrorCode::InvalidArgument);
+    }
 
     let joined =
         client.register(v1::RegisterRequest { cluster: vec![], ..register }).await.unwrap().into_inner();
     assert_eq!((joined.cluster.len(), joined.heartbeat_interval_ms), (16, 1_000));
     let reply = client.heartbeat(heartbeat.clone()).await.unwrap().into_inner();
-    assert!(!reply.register && reply.report);
-    let pages = tokio_stream::iter(vec![page.clone(), page]);
-    assert!(!client.full_report(pages).await.unwrap().into_inner().report);
-    assert!(!client.heartbeat(heartbeat).await.unwrap().into_inner().report);
+    assert!(!reply.register && reply.report_from == Some(0));
+    assert_eq!(client.report_replicas(slice(0, 9)).await.unwrap().into_inner().report_from, Some(10));
+    assert_eq!(client.report_replicas(slice(10, u64::MAX)).await.unwrap().into_inner().report_from, None);
+    assert_eq!(client.heartbeat(heartbeat).await.unwrap().into_inner().report_from, None);
     running.stop().await.unwrap();
 }
 

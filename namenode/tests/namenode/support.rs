@@ -16,7 +16,7 @@ use dfs_namenode::api::{LocatedChunk, Namenode, Origin};
 use dfs_namenode::config::{Cli, Command, Config};
 use dfs_namenode::run::{Error, Running};
 use dfs_namenode::store::edit::Extent;
-use dfs_namenode_core::{Address, NodeStats, Volume};
+use dfs_namenode_core::{Address, NodeStats, Report, Slice, Volume};
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
     NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeHealth, VolumeId,
@@ -96,7 +96,7 @@ pub(crate) fn origin_of(user: &str) -> Origin {
     static CALLS: AtomicU64 = AtomicU64::new(1);
     let call = CallId(CALLS.fetch_add(1, Ordering::Relaxed));
     let client = ClientId::from_bytes(&[7; 16]).unwrap();
-    Origin { request: Some(RequestId { client, call }), caller: caller(user) }
+    Origin { request: Some(RequestId { client, call, lowest_unanswered: CallId(0) }), caller: caller(user) }
 }
 
 /// What a writer of one file does.
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) async fn add(&self, previous: Option<Extent>) -> FsResult<LocatedChunk> {
-        self.namenode.add_chunk(origin(), self.file.clone(), previous, Vec::new(), None).await
+        self.namenode.add_chunk(origin(), self.file.clone(), previous, Vec::new(), 0, None).await
     }
 
     pub(crate) async fn complete(&self, last: Option<Extent>) -> FsResult<FileStatus> {
@@ -145,9 +145,11 @@ pub(crate) fn extent(chunk: &LocatedChunk, length: u64) -> Extent {
 pub(crate) struct FakeNode {
     pub(crate) sender: Sender,
     pub(crate) stats: NodeStats,
-    replicas: BTreeMap<ChunkId, ReplicaRecord>,
+    pub(crate) replicas: BTreeMap<ChunkId, ReplicaRecord>,
     /// Highest term of a leader it has heard of.
     fence: AtomicU64,
+    /// How many changes it has told.
+    told: AtomicU64,
 }
 
 impl FakeNode {
@@ -174,10 +176,11 @@ impl FakeNode {
             active_reads: 0,
             active_copies: 0,
             stopping: false,
+            as_of: 0,
         };
         let node = NodeId::from_bytes(&[number; 16]).unwrap();
         let sender = Sender { node, incarnation: u128::from(number) };
-        Self { sender, stats, replicas: BTreeMap::new(), fence: AtomicU64::new(0) }
+        Self { sender, stats, replicas: BTreeMap::new(), fence: AtomicU64::new(0), told: AtomicU64::new(0) }
     }
 
     pub(crate) fn id(&self) -> NodeId {
@@ -210,9 +213,24 @@ impl FakeNode {
     }
 
     pub(crate) async fn report(&self, namenode: &Namenode) -> Reception {
-        let mut report = namenode.begin_report(self.sender, self.fence()).await.unwrap();
-        report.add(self.sender, self.replicas.values().copied().collect()).unwrap();
-        namenode.finish_report(report).await.unwrap()
+        self.report_slice(namenode, ChunkId(0), ChunkId(u64::MAX)).await
+    }
+
+    /// Tells what it has of the chunks with these ids.
+    pub(crate) async fn report_slice(&self, namenode: &Namenode, first: ChunkId, last: ChunkId) -> Reception {
+        let replicas = self.replicas.range(first..=last).map(|(_, record)| *record).collect();
+        let slice = Slice { first, last, fence: self.fence(), replicas };
+        self.tell(namenode, Vec::new(), Some(slice)).await.unwrap()
+    }
+
+    pub(crate) async fn tell(
+        &self,
+        namenode: &Namenode,
+        changes: Vec<(ReplicaRecord, bool)>,
+        slice: Option<Slice>,
+    ) -> FsResult<Reception> {
+        let after = self.told.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        namenode.take_report(self.sender, Report { after, changes, slice }).await
     }
 
     /// Registers and reports all replicas.
@@ -232,7 +250,7 @@ impl FakeNode {
     ) {
         let record = ReplicaRecord { chunk, generation, length, state };
         self.replicas.insert(chunk, record);
-        let reception = namenode.incremental_report(self.sender, vec![(record, false)]).await.unwrap();
+        let reception = self.tell(namenode, vec![(record, false)], None).await.unwrap();
         assert!(!reception.register);
     }
 
@@ -250,7 +268,7 @@ impl FakeNode {
     /// Is a new process with the same replicas.
     pub(crate) fn restart(&mut self) {
         self.sender.incarnation += 1_000;
-        self.fence = AtomicU64::new(0);
+        (self.fence, self.told) = (AtomicU64::new(0), AtomicU64::new(0));
     }
 }
 

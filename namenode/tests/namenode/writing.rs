@@ -76,7 +76,7 @@ async fn a_file_that_can_not_be_named_is_not_closed_without_its_replicas() {
     let writer = Writer { namenode, file };
     let written: Vec<_> = chunk.nodes.iter().map(|node| node.id).collect();
     let further = namenode
-        .additional_nodes(&writer.file, chunk.chunk, written[..1].to_vec(), written[1..].to_vec(), 1)
+        .additional_nodes(&writer.file, chunk.chunk, written[..1].to_vec(), written[1..].to_vec(), 1, 0)
         .await
         .unwrap();
     assert!(nodes.iter().any(|node| node.id() == further[0].id) && !written.contains(&further[0].id));
@@ -168,10 +168,12 @@ async fn a_retry_gets_the_same_chunk_and_pipeline() {
     let writer = Writer::create(namenode, "/f").await;
     let request = origin();
     let first =
-        namenode.add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), None).await.unwrap();
+        namenode.add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), 0, None).await.unwrap();
     for _ in 0..4 {
-        let again =
-            namenode.add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), None).await.unwrap();
+        let again = namenode
+            .add_chunk(request.clone(), writer.file.clone(), None, Vec::new(), 0, None)
+            .await
+            .unwrap();
         assert_eq!(again, first);
     }
     // The same id for something else is the client's mistake.
@@ -193,7 +195,7 @@ async fn a_pipeline_is_repaired_under_a_new_generation() {
 
     let generation = namenode.new_generation(origin(), writer.file.clone(), chunk.chunk).await.unwrap();
     let more =
-        namenode.additional_nodes(&writer.file, chunk.chunk, kept.clone(), vec![lost], 1).await.unwrap();
+        namenode.additional_nodes(&writer.file, chunk.chunk, kept.clone(), vec![lost], 1, 0).await.unwrap();
     assert_eq!(more.len(), 1);
     assert!(!kept.contains(&more[0].id) && more[0].id != lost);
     let pipeline: Vec<_> = kept.iter().copied().chain([more[0].id]).collect();
@@ -276,9 +278,9 @@ async fn a_restart_keeps_what_was_acknowledged_and_waits_for_reports() {
         node.restart();
         assert!(node.heartbeat(namenode).await.reception.register, "the new process is not known yet");
         node.register(namenode, Some(namenode.defaults().cluster)).await.unwrap();
-        assert!(node.heartbeat(namenode).await.reception.report, "its replicas are wanted");
+        assert!(node.heartbeat(namenode).await.reception.report_from.is_some(), "its replicas are wanted");
         node.report(namenode).await;
-        assert!(!node.heartbeat(namenode).await.reception.report);
+        assert!(node.heartbeat(namenode).await.reception.report_from.is_none());
     }
     writable(namenode).await;
     let (_, located) = namenode.locate(&caller("root"), &path("/kept"), 0, 100, None).await.unwrap();

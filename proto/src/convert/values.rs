@@ -86,12 +86,18 @@ pub fn context(context: Option<v1::Context>) -> FsResult<(Option<RequestId>, Cal
 
 /// Reads a request id.
 pub fn request_id(id: v1::RequestId) -> FsResult<RequestId> {
-    Ok(RequestId { client: client_id(&id.client)?, call: CallId(id.call) })
+    Ok(RequestId {
+        client: client_id(&id.client)?,
+        call: CallId(id.call),
+        lowest_unanswered: CallId(id.lowest_unanswered),
+    })
 }
 
 impl From<RequestId> for v1::RequestId {
     fn from(id: RequestId) -> Self {
-        Self { client: id.client.as_bytes().to_vec(), call: id.call.0 }
+        let RequestId { client, call, lowest_unanswered } = id;
+        let client = client.as_bytes().to_vec();
+        Self { client, call: call.0, lowest_unanswered: lowest_unanswered.0 }
     }
 }
 

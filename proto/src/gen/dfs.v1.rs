@@ -7,6 +7,10 @@ pub struct RequestId {
     pub client: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint64, tag = "2")]
     pub call: u64,
+    /// The lowest of the client's calls that it still waits for: it never asks again for one before it, whose outcome need not
+    /// be kept. 0: it does not say.
+    #[prost(uint64, tag = "3")]
+    pub lowest_unanswered: u64,
 }
 /// Who asks: asserted by the client, as in HDFS's simple authentication.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -438,6 +442,9 @@ pub struct AddChunkRequest {
     /// prefer a DataNode on this host for the first replica
     #[prost(string, tag = "6")]
     pub writer_host: ::prost::alloc::string::String,
+    /// of the chunk: room for so many bytes is promised; 0: a full chunk
+    #[prost(uint64, tag = "7")]
+    pub expected_length: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AbandonChunkRequest {
@@ -519,6 +526,9 @@ pub struct AdditionalNodesRequest {
     pub exclude: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(uint32, tag = "7")]
     pub count: u32,
+    /// as in AddChunkRequest
+    #[prost(uint64, tag = "8")]
+    pub expected_length: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AdditionalNodesReply {
@@ -2515,7 +2525,7 @@ pub struct WriteHeader {
     /// of the file, when the chunk was opened; kept beside the replica for rescue
     #[prost(string, tag = "6")]
     pub path: ::prost::alloc::string::String,
-    /// bytes at most; space is reserved for it
+    /// bytes at most
     #[prost(uint64, tag = "7")]
     pub chunk_size: u64,
     #[prost(enumeration = "WriteStage", tag = "8")]
@@ -2541,6 +2551,9 @@ pub struct WriteHeader {
     /// first to notice, and says which it is.
     #[prost(uint32, tag = "15")]
     pub patience_ms: u32,
+    /// bytes that the writer means to write; 0 or more than `chunk_size`: as many as that
+    #[prost(uint64, tag = "16")]
+    pub expected_length: u64,
 }
 /// Data of one packet begins at a multiple of 512 bytes of the chunk and, but for the last packet or one that is
 /// flushed, ends at one. A packet after a flushed odd tail begins again at the 512 before it.
@@ -3554,6 +3567,9 @@ pub struct RegisterReply {
     /// by which that list names this NameNode, whatever name it was reached by
     #[prost(string, tag = "4")]
     pub address: ::prost::alloc::string::String,
+    /// as in ReportReply
+    #[prost(uint64, optional, tag = "5")]
+    pub report_from: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VolumeStatus {
@@ -3601,15 +3617,18 @@ pub struct HeartbeatRequest {
     /// as in RegisterRequest
     #[prost(string, tag = "9")]
     pub machine: ::prost::alloc::string::String,
+    /// the volumes' free space is as of this change of the process's replicas, or a later one
+    #[prost(uint64, tag = "10")]
+    pub as_of: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatReply {
     /// the NameNode does not know this incarnation
     #[prost(bool, tag = "1")]
     pub register: bool,
-    /// the NameNode wants a full report
-    #[prost(bool, tag = "2")]
-    pub report: bool,
+    /// as in ReportReply
+    #[prost(uint64, optional, tag = "2")]
+    pub report_from: ::core::option::Option<u64>,
     /// only a leader gives any
     #[prost(message, repeated, tag = "3")]
     pub commands: ::prost::alloc::vec::Vec<Command>,
@@ -3676,15 +3695,34 @@ pub struct RecoverCommand {
     #[prost(uint64, tag = "4")]
     pub acknowledged: u64,
 }
+/// A process numbers the changes of its replicas 1, 2, 3 …, for all NameNodes alike.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReportPage {
+pub struct ReplicaReport {
     #[prost(bytes = "vec", tag = "1")]
     pub node: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub incarnation: ::prost::alloc::vec::Vec<u8>,
+    /// number of the last change before these
+    #[prost(uint64, tag = "3")]
+    pub after: u64,
+    /// all that follow it, in order
+    #[prost(message, repeated, tag = "4")]
+    pub changes: ::prost::alloc::vec::Vec<ReplicaEvent>,
+    /// as of the last of them
+    #[prost(message, optional, tag = "5")]
+    pub slice: ::core::option::Option<ReportSlice>,
+}
+/// Every replica of the chunks with ids from `first` to `last`; in the last slice of a full report that is the largest id.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportSlice {
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+    /// sorted by chunk
     #[prost(message, repeated, tag = "3")]
     pub replicas: ::prost::alloc::vec::Vec<ReplicaRecord>,
-    /// as in HeartbeatRequest, read before the report began; counts on the first page
+    /// as in HeartbeatRequest, read before the replicas were looked at
     #[prost(uint64, tag = "4")]
     pub fence: u64,
 }
@@ -3692,17 +3730,9 @@ pub struct ReportPage {
 pub struct ReportReply {
     #[prost(bool, tag = "1")]
     pub register: bool,
-    #[prost(bool, tag = "2")]
-    pub report: bool,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct IncrementalReportRequest {
-    #[prost(bytes = "vec", tag = "1")]
-    pub node: ::prost::alloc::vec::Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub incarnation: ::prost::alloc::vec::Vec<u8>,
-    #[prost(message, repeated, tag = "3")]
-    pub events: ::prost::alloc::vec::Vec<ReplicaEvent>,
+    /// The NameNode wants a full report, and it is this node's turn: the next slice begins with this chunk.
+    #[prost(uint64, optional, tag = "2")]
+    pub report_from: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaEvent {
@@ -3889,10 +3919,11 @@ pub mod cluster_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Cluster", "Heartbeat"));
             self.inner.unary(req, path, codec).await
         }
-        /// Every replica of the node, in pages of one stream, sorted by chunk.
-        pub async fn full_report(
+        /// What became of the node's replicas since the last report, and a slice of its full report where one is wanted. One at a
+        /// time: the next is sent when this one is answered, or given up.
+        pub async fn report_replicas(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::ReportPage>,
+            request: impl tonic::IntoRequest<super::ReplicaReport>,
         ) -> std::result::Result<tonic::Response<super::ReportReply>, tonic::Status> {
             self.inner
                 .ready()
@@ -3904,32 +3935,11 @@ pub mod cluster_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/dfs.v1.Cluster/FullReport",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Cluster", "FullReport"));
-            self.inner.client_streaming(req, path, codec).await
-        }
-        /// Replicas that came, changed or went since the last report, in order.
-        pub async fn incremental_report(
-            &mut self,
-            request: impl tonic::IntoRequest<super::IncrementalReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReportReply>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/dfs.v1.Cluster/IncrementalReport",
+                "/dfs.v1.Cluster/ReportReplicas",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("dfs.v1.Cluster", "IncrementalReport"));
+                .insert(GrpcMethod::new("dfs.v1.Cluster", "ReportReplicas"));
             self.inner.unary(req, path, codec).await
         }
         /// Lease recovery, last step: the primary node tells what the others agreed on.
@@ -3978,15 +3988,11 @@ pub mod cluster_server {
             &self,
             request: tonic::Request<super::HeartbeatRequest>,
         ) -> std::result::Result<tonic::Response<super::HeartbeatReply>, tonic::Status>;
-        /// Every replica of the node, in pages of one stream, sorted by chunk.
-        async fn full_report(
+        /// What became of the node's replicas since the last report, and a slice of its full report where one is wanted. One at a
+        /// time: the next is sent when this one is answered, or given up.
+        async fn report_replicas(
             &self,
-            request: tonic::Request<tonic::Streaming<super::ReportPage>>,
-        ) -> std::result::Result<tonic::Response<super::ReportReply>, tonic::Status>;
-        /// Replicas that came, changed or went since the last report, in order.
-        async fn incremental_report(
-            &self,
-            request: tonic::Request<super::IncrementalReportRequest>,
+            request: tonic::Request<super::ReplicaReport>,
         ) -> std::result::Result<tonic::Response<super::ReportReply>, tonic::Status>;
         /// Lease recovery, last step: the primary node tells what the others agreed on.
         async fn commit_recovery(
@@ -4157,13 +4163,11 @@ pub mod cluster_server {
                     };
                     Box::pin(fut)
                 }
-                "/dfs.v1.Cluster/FullReport" => {
+                "/dfs.v1.Cluster/ReportReplicas" => {
                     #[allow(non_camel_case_types)]
-                    struct FullReportSvc<T: Cluster>(pub Arc<T>);
-                    impl<
-                        T: Cluster,
-                    > tonic::server::ClientStreamingService<super::ReportPage>
-                    for FullReportSvc<T> {
+                    struct ReportReplicasSvc<T: Cluster>(pub Arc<T>);
+                    impl<T: Cluster> tonic::server::UnaryService<super::ReplicaReport>
+                    for ReportReplicasSvc<T> {
                         type Response = super::ReportReply;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -4171,11 +4175,11 @@ pub mod cluster_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::ReportPage>>,
+                            request: tonic::Request<super::ReplicaReport>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Cluster>::full_report(&inner, request).await
+                                <T as Cluster>::report_replicas(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -4186,52 +4190,7 @@ pub mod cluster_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = FullReportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.client_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/dfs.v1.Cluster/IncrementalReport" => {
-                    #[allow(non_camel_case_types)]
-                    struct IncrementalReportSvc<T: Cluster>(pub Arc<T>);
-                    impl<
-                        T: Cluster,
-                    > tonic::server::UnaryService<super::IncrementalReportRequest>
-                    for IncrementalReportSvc<T> {
-                        type Response = super::ReportReply;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::IncrementalReportRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Cluster>::incremental_report(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = IncrementalReportSvc(inner);
+                        let method = ReportReplicasSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,7 +1,8 @@
 //! Decisions with altered orders.
 
 use dfs_namenode_core::{
-    BalancerView, Cluster, Command, Effect, Event, PlacementError, PlacementRequest, Totals,
+    BalancerView, Cluster, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
+    Totals,
 };
 use dfs_simulation::Decisions;
 use dfs_types::{ChunkId, Millis, NodeId};
@@ -27,16 +28,24 @@ impl<A: FnMut(NodeId, Vec<Command>) -> Vec<Command>> Decisions for Altered<A> {
         &mut self,
         request: &PlacementRequest,
         now: Millis,
-    ) -> Result<Vec<NodeId>, PlacementError> {
+    ) -> Result<Placement, PlacementError> {
         self.cluster.choose_targets(request, now)
+    }
+
+    fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId) {
+        self.cluster.bind_placement(ticket, chunk);
     }
 
     fn loaded(&mut self, next: ChunkId, now: Millis) {
         Decisions::loaded(&mut self.cluster, next, now);
     }
 
-    fn wants_report(&self, node: NodeId) -> bool {
-        self.cluster.wants_report(node)
+    fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId> {
+        self.cluster.wants_report(node, now)
+    }
+
+    fn owes_report(&self, node: NodeId) -> bool {
+        self.cluster.owes_report(node)
     }
 
     fn in_safe_mode(&self) -> bool {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Event};
+use dfs_namenode_core::{Cluster, Event, Report, Slice};
 use dfs_types::{ChunkId, Millis, ReplicaRecord, ReplicaState};
 use rand::RngExt;
 
 use super::{Bytes, Process, World, finalized, node_id};
+
+/// Replicas in one slice of a full report.
+const SLICE: usize = 5;
 
 /// A NameNode.
 pub(crate) struct SimNamenode {
@@ -17,17 +20,27 @@ pub(crate) struct SimNamenode {
     pub(crate) deposed: Option<(Millis, Vec<u128>)>,
 }
 
-/// What one node has to tell one NameNode.
+/// What one node told one NameNode.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
-    /// Changes not reported yet, in order.
-    pub(crate) changes: Vec<(ReplicaRecord, bool)>,
-    /// A full report is wanted.
-    pub(crate) due: bool,
-    /// A full report on its way, and when it arrives; what changes meanwhile waits.
-    pub(crate) sent: Option<(Millis, u64, Vec<ReplicaRecord>)>,
+    /// So many changes were sent, and answered or given up.
+    pub(crate) told: usize,
+    /// From which chunk on the NameNode wants a full report.
+    pub(crate) wanted: Option<ChunkId>,
+    /// Messages on their way, and when each arrives. The node waits for the answer to the last one only; earlier ones may
+    /// come after it.
+    pub(crate) sent: Vec<Sent>,
     /// Nothing comes through until then.
     pub(crate) cut: Millis,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    arrives: Millis,
+    report: Report,
+    /// The node has given up waiting for the answer.
+    given_up: bool,
 }
 
 impl World {
@@ -135,8 +148,9 @@ impl World {
         if !self.namenodes[k].cluster.is_current(id, incarnation) {
             let (version, stats) = ("1".to_owned(), self.stats(n));
             self.tell(k, Event::Registered { node: id, incarnation, version, stats });
-            // What was on its way was for the process that is no more.
-            self.nodes[n].reports[k] = Reports::default();
+            // What was on its way was for the process that is no more. The NameNode knows nothing of this one.
+            let told = self.nodes[n].history.len();
+            self.nodes[n].reports[k] = Reports { told, ..Reports::default() };
             return;
         }
         self.report(n, k);
@@ -147,7 +161,9 @@ impl World {
         let stats = self.stats(n);
         self.tell(k, Event::HeartbeatSeen { node: id, fence, stats });
         let cluster = &mut self.namenodes[k].cluster;
-        self.nodes[n].reports[k].due |= cluster.wants_report(id);
+        let wanted = cluster.wants_report(id, self.now);
+        let reports = &mut self.nodes[n].reports[k];
+        reports.wanted = reports.wanted.or(wanted);
         let Some(term) = cluster.leads() else {
             assert_eq!(cluster.take_commands(id, self.now), [], "seed {}", self.seed);
             return;
@@ -166,32 +182,69 @@ impl World {
         }
     }
 
-    /// A node's report to a NameNode: never two at once.
-    fn report(&mut self, n: usize, k: usize) {
-        let (id, incarnation, fence) = (node_id(n), self.nodes[n].incarnation, self.nodes[n].fence);
+    /// What is to be told: all changes since the last message, and the next few replicas of a full report.
+    fn next_report(&self, n: usize, k: usize) -> Option<Report> {
+        let node = &self.nodes[n];
+        let Reports { told, wanted, .. } = node.reports[k];
+        let changes = node.history[told..].to_vec();
+        if changes.is_empty() && wanted.is_none() {
+            return None;
+        }
         let alone = self.namenodes.len() == 1;
-        let delay = if alone { 0 } else { self.rng.random_range(0..3_000) };
-        let node = &mut self.nodes[n];
-        let reports = &mut node.reports[k];
-        if reports.due && reports.sent.is_none() {
-            let replicas = node.disk.iter().map(|(id, bytes)| {
-                let found = matches!(bytes, Bytes::Rotten(since) if *since != incarnation || !alone);
+        let slice = wanted.map(|first| {
+            let mut replicas = Vec::new();
+            for (id, bytes) in node.disk.range(first..).take(SLICE) {
+                let found = matches!(bytes, Bytes::Rotten(since) if *since != node.incarnation || !alone);
                 let state = if found { ReplicaState::Corrupt } else { ReplicaState::Finalized };
-                ReplicaRecord { state, ..finalized(*id) }
-            });
-            let arrives = self.now.plus(Duration::from_millis(delay));
-            reports.sent = Some((arrives, fence, replicas.collect()));
-            (reports.due, reports.changes) = (false, Vec::new());
+                replicas.push(ReplicaRecord { state, ..finalized(*id) });
+            }
+            let last = replicas.get(SLICE - 1).map_or(ChunkId(u64::MAX), |record| record.chunk);
+            Slice { first, last, fence: node.fence, replicas }
+        });
+        Some(Report { after: told as u64, changes, slice })
+    }
+
+    /// A message arrives, and its answer if somebody waits for it.
+    fn arrive(&mut self, n: usize, k: usize, sent: Sent) {
+        let (id, now) = (node_id(n), self.now);
+        let Sent { report, given_up, .. } = sent;
+        let told = report.after as usize + report.changes.len();
+        self.tell(k, Event::Reported { node: id, report });
+        if !given_up {
+            let wanted = self.namenodes[k].cluster.wants_report(id, now);
+            let reports = &mut self.nodes[n].reports[k];
+            (reports.told, reports.wanted) = (told, wanted);
         }
+    }
+
+    /// A node's reports to a NameNode: one at a time. Slices take time, and now and then the node gives one up, sends the
+    /// same once more, and the first arrives after it.
+    fn report(&mut self, n: usize, k: usize) {
         let now = self.now;
-        let reports = &mut self.nodes[n].reports[k];
-        if let Some((_, fence, replicas)) = reports.sent.take_if(|(arrives, _, _)| *arrives <= now) {
-            self.tell(k, Event::FullReport { node: id, fence, replicas });
+        let sent = std::mem::take(&mut self.nodes[n].reports[k].sent);
+        let (arrived, under_way): (Vec<Sent>, Vec<Sent>) =
+            sent.into_iter().partition(|sent| sent.arrives <= now);
+        self.nodes[n].reports[k].sent = under_way;
+        for sent in arrived {
+            self.arrive(n, k, sent);
         }
-        let reports = &mut self.nodes[n].reports[k];
-        if reports.sent.is_none() && !reports.changes.is_empty() {
-            let changes = std::mem::take(&mut reports.changes);
-            self.tell(k, Event::ReplicasChanged { node: id, changes });
+        let given_up = !self.nodes[n].reports[k].sent.is_empty() && self.rng.random_range(0..4) == 0;
+        for sent in &mut self.nodes[n].reports[k].sent {
+            sent.given_up |= given_up;
+        }
+        if self.nodes[n].reports[k].sent.iter().any(|sent| !sent.given_up) {
+            return;
+        }
+        while let Some(report) = self.next_report(n, k) {
+            let slow = self.namenodes.len() > 1 && report.slice.is_some();
+            let delay = if slow { self.rng.random_range(0..1_500) } else { 0 };
+            let arrives = now.plus(Duration::from_millis(delay));
+            let sent = Sent { arrives, report, given_up: false };
+            if slow {
+                self.nodes[n].reports[k].sent.push(sent);
+                return;
+            }
+            self.arrive(n, k, sent);
         }
     }
 }

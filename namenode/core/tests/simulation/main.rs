@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    Address, Command, Config, Event, NodeState, NodeStats, PlacementRequest, Totals, Volume,
+    Address, Command, Config, Event, NodeState, NodeStats, Placement, PlacementRequest, Totals, Volume,
 };
 use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -62,7 +62,9 @@ struct SimNode {
     incarnation: u128,
     stopping: bool,
     disk: BTreeMap<ChunkId, Bytes>,
-    /// What each NameNode is to be told.
+    /// Every change of its replicas since its process began.
+    history: Vec<(ReplicaRecord, bool)>,
+    /// What each NameNode was told of it.
     reports: Vec<Reports>,
     /// Deletions it was told, when it gets round to them, and in which term.
     deletions: Vec<(Millis, ChunkId, u64)>,
@@ -291,6 +293,7 @@ impl World {
         if !matches!(process, Process::CutOff(_)) {
             node.deletions.clear();
             node.fence = 0;
+            node.history.clear();
             for reports in &mut node.reports {
                 *reports = Reports { cut: reports.cut, ..Reports::default() };
             }
@@ -307,7 +310,8 @@ impl World {
         // What a reader tells one NameNode is lost when another takes over: the node must know, and tell whoever
         // decides before they rely on the replica.
         let alone = self.namenodes.len() == 1;
-        if !alone && self.believers().any(|k| self.is_cut(n, k) || self.nodes[n].reports[k].sent.is_some()) {
+        if !alone && self.believers().any(|k| self.is_cut(n, k) || !self.nodes[n].reports[k].sent.is_empty())
+        {
             return;
         }
         let readable = self.cluster().locate(id, None, self.now).contains(&node_id(n));
@@ -333,17 +337,19 @@ impl World {
         let (id, replication) = self.new_chunk();
         let request = PlacementRequest {
             count: replication,
-            chunk_size: LENGTH,
+            bytes: LENGTH,
             writer_host: None,
             existing: vec![],
             exclude: vec![],
         };
         let now = self.now;
-        let Ok(nodes) = self.namenodes[self.leader].cluster.choose_targets(&request, now) else {
+        let cluster = &mut self.namenodes[self.leader].cluster;
+        let Ok(Placement { nodes, ticket }) = cluster.choose_targets(&request, now) else {
             return;
         };
         assert!(nodes.len() <= replication as usize);
         self.commit(Event::ChunkAdded { chunk: id, generation: GENERATION, replication });
+        self.namenodes[self.leader].cluster.bind_placement(ticket, id);
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         self.open.insert(id, (replication, nodes.into_iter().map(Self::number).collect()));
     }
@@ -430,6 +436,7 @@ impl World {
             active_reads: sessions,
             active_copies: 0,
             stopping: node.stopping,
+            as_of: node.history.len() as u64,
         }
     }
 
@@ -527,8 +534,8 @@ impl World {
             let known = |(k, reports): (usize, &Reports)| {
                 let cluster = &self.namenodes[k].cluster;
                 let current = cluster.is_current(node_id(n), node.incarnation);
-                let told = reports.changes.is_empty() && reports.sent.is_none();
-                current && told && reports.cut <= self.now && !cluster.wants_report(node_id(n))
+                let told = reports.told == node.history.len() && reports.sent.is_empty();
+                current && told && reports.cut <= self.now && !cluster.owes_report(node_id(n))
             };
             match node.process {
                 Process::Up => node.reports.iter().enumerate().all(known),
@@ -578,6 +585,7 @@ impl SimNode {
             incarnation: 1,
             stopping: false,
             disk: BTreeMap::new(),
+            history: Vec::new(),
             reports: (0..namenodes).map(|_| Reports::default()).collect(),
             deletions: Vec::new(),
             fence: 0,
@@ -587,9 +595,7 @@ impl SimNode {
 
     /// A replica came, changed or went: every NameNode is to know.
     fn changed(&mut self, replica: ReplicaRecord, deleted: bool) {
-        for reports in &mut self.reports {
-            reports.changes.push((replica, deleted));
-        }
+        self.history.push((replica, deleted));
     }
 }
 

@@ -104,6 +104,11 @@ impl State {
         self.counters
     }
 
+    /// When the oldest outcome was kept, by the group's clock.
+    pub(crate) fn oldest_outcome(&self) -> Option<u64> {
+        self.kept.oldest()
+    }
+
     /// How far the log is applied.
     pub(crate) fn position(&self) -> &Position {
         &self.position
@@ -311,6 +316,7 @@ impl Step<'_, '_> {
             Edit::SetBalancer { settings } => self.set_balancer(*settings),
             Edit::EndBalancer { settings } => self.end_balancer(*settings),
             Edit::SetSafeMode { on } => self.set_safe_mode(*on),
+            Edit::PurgeOutcomes { limit } => self.purge_outcomes(*limit),
         }
     }
 

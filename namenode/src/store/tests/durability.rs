@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfs_types::limits::RETRY_TTL;
-use dfs_types::{ClusterId, ErrorCode, Millis};
+use dfs_types::{CallId, ClusterId, ErrorCode, Millis, RequestId};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
@@ -222,6 +222,65 @@ fn old_outcomes_are_forgotten_by_the_groups_clock() {
     // A leader whose clock is behind does not turn it back.
     rename_at(&mut state, 300..301, begin);
     assert_eq!(state.counters().clock, begin.plus(RETRY_TTL + Duration::from_millis(1)).0);
+}
+
+#[test]
+fn a_client_that_says_what_it_waits_for_leaves_one_outcome() {
+    let mut fixture = Fixture::new();
+    for call in 1..=50 {
+        let request = RequestId { lowest_unanswered: CallId(call), ..request(call) };
+        let edit = by(None, mkdir(&format!("/{call}")));
+        fixture.propose(Proposal { request: Some(request), ..edit }).unwrap();
+    }
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 1);
+    let again = |call| Proposal { request: Some(request(call)), ..by(None, mkdir(&format!("/{call}"))) };
+    for _ in 0..2 {
+        assert!(fixture.propose(again(50)).is_ok(), "its answer may have been lost");
+        let late = fixture.propose(again(49)).unwrap_err();
+        assert_eq!(late.code, ErrorCode::InvalidArgument, "{late}");
+        assert!(late.message.contains("look whether it was done"), "{late}");
+        fixture.close();
+        fixture.open();
+    }
+    assert_eq!(fixture.names("/").len(), 50);
+}
+
+#[test]
+fn outcomes_of_clients_that_say_nothing_are_bounded() {
+    let mut fixture = Fixture::new();
+    fixture.ok(mkdir("/a"));
+    fixture.close();
+    let database = fixture.directory().join("namespace.db");
+    let mut state = State::load(schema::open_writer(&database).unwrap()).unwrap();
+    let clock = Millis(state.counters().clock);
+    rename_at(&mut state, 0..5_000, clock);
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 4_096, "of one client");
+    assert_eq!(fixture.number("SELECT min(call) FROM retry"), 5_000 - 4_096);
+}
+
+#[test]
+fn old_outcomes_go_without_other_edits_too() {
+    let mut fixture = Fixture::new();
+    fixture.ok(mkdir("/a"));
+    fixture.close();
+    let database = fixture.directory().join("namespace.db");
+    let mut state = State::load(schema::open_writer(&database).unwrap()).unwrap();
+    let begin = Millis(state.counters().clock);
+    rename_at(&mut state, 0..100, begin);
+    let purge = |state: &mut State, clock: Millis| {
+        let proposals = vec![by(None, Edit::PurgeOutcomes { limit: 60 })];
+        let batch = Batch { clock, superuser: SUPERUSER.to_owned(), proposals };
+        let index = state.position().applied + 1;
+        let entry = LogEntry { index, term: 2, content: Content::Record(Record::Edits(batch)) };
+        apply_entries(state, &Cache::new(10), &[entry]).unwrap();
+        state.oldest_outcome().is_some()
+    };
+    assert!(purge(&mut state, begin.plus(RETRY_TTL)), "none is too old");
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 100);
+    let late = begin.plus(RETRY_TTL + Duration::from_millis(1));
+    assert!(purge(&mut state, late));
+    assert_eq!(fixture.number("SELECT count(*) FROM retry"), 40);
+    assert!(!purge(&mut state, late), "nothing is left, and nothing more is to be proposed");
 }
 
 #[test]

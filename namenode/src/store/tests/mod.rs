@@ -79,7 +79,8 @@ fn by(caller: Option<Caller>, edit: Edit) -> Proposal {
 }
 
 fn request(call: u64) -> RequestId {
-    RequestId { client: ClientId::from_bytes(&[7; 16]).unwrap(), call: CallId(call) }
+    let client = ClientId::from_bytes(&[7; 16]).unwrap();
+    RequestId { client, call: CallId(call), lowest_unanswered: CallId(0) }
 }
 
 /// A store in a temporary directory, driven from synchronous tests.

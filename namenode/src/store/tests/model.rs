@@ -35,6 +35,7 @@ pub(super) enum Op {
     BeginRecovery(Target),
     CommitRecovery(Target),
     Reap { limit: u32 },
+    PurgeOutcomes { limit: u32 },
     SetNodeDuty { nodes: Vec<u8>, duty: NodeDuty },
     SetBalancer(Option<(u32, u64)>),
     EndBalancer { truly: bool },
@@ -88,6 +89,7 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => target().prop_map(Op::BeginRecovery),
         2 => target().prop_map(Op::CommitRecovery),
         1 => (0..5_u32).prop_map(|limit| Op::Reap { limit }),
+        1 => (0..5_u32).prop_map(|limit| Op::PurgeOutcomes { limit }),
         2 => (proptest::collection::vec(0..5_u8, 0..4), any_duty())
             .prop_map(|(nodes, duty)| Op::SetNodeDuty { nodes, duty }),
         1 => any::<Option<(u32, u64)>>().prop_map(Op::SetBalancer),
@@ -178,6 +180,7 @@ impl Op {
                 Edit::CommitRecovery { extent, lossy: target.lie % 3 == 0 }
             }
             Self::Reap { limit } => Edit::Reap { limit: *limit },
+            Self::PurgeOutcomes { limit } => Edit::PurgeOutcomes { limit: *limit },
             Self::SetNodeDuty { nodes, duty } => {
                 let nodes = nodes.iter().map(|byte| NodeId::from_bytes(&[*byte; 16]).unwrap()).collect();
                 Edit::SetNodeDuty { nodes, duty: *duty }
@@ -468,6 +471,7 @@ impl Model {
                 Ok(Some(Outcome::Done))
             }
             Edit::Reap { .. } => Ok(None),
+            Edit::PurgeOutcomes { .. } => Ok(Some(Outcome::Done)),
             Edit::SetNodeDuty { nodes, duty } => {
                 if let NodeDuty::Maintenance { until } = duty
                     && until.0 > i64::MAX as u64

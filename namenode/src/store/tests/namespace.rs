@@ -273,6 +273,8 @@ fn permissions_of_edits() {
         (chown(Some("bob"), Some("guests")), &admin, true),
         (Edit::Reap { limit: 1 }, &alice, false),
         (Edit::Reap { limit: 1 }, &admin, true),
+        (Edit::PurgeOutcomes { limit: 1 }, &alice, false),
+        (Edit::PurgeOutcomes { limit: 1 }, &admin, true),
     ];
     // One tree for all refusals, which must leave it as it is; a fresh one for each edit that is allowed.
     let fixture = shared_tree();

@@ -222,7 +222,7 @@ impl World {
     /// As a client: one request, asked again until somebody answers it.
     fn ok(&self, edit: &Edit) -> Outcome {
         let client = ClientId::random();
-        let request = RequestId { client, call: CallId(1) };
+        let request = RequestId { client, call: CallId(1), lowest_unanswered: CallId(1) };
         until("an edit's answer", || {
             let proposal = Proposal { request: Some(request), ..by(None, edit.clone()) };
             match self.wait(self.lead().propose(proposal)) {
