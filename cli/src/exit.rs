@@ -185,7 +185,7 @@ impl Failures {
 
 /// One line on standard error, in the form all errors have.
 pub(crate) fn print_error(command: &str, message: &(impl fmt::Display + ?Sized)) {
-    eprintln!("dfs: {command}: {message}");
+    eprintln!("{}", crate::output::harmless(&format!("dfs: {command}: {message}")));
 }
 
 #[cfg(test)]

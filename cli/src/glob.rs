@@ -108,25 +108,101 @@ impl Alternative {
 }
 
 /// A pattern for names, as `find --name` takes it.
-pub(crate) fn name_matcher(pattern: &str) -> Outcome<GlobMatcher> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
-    let glob = glob.map_err(|error| Failure::Usage(format!("pattern '{pattern}': {}", error.kind())))?;
-    Ok(glob.compile_matcher())
+#[derive(Debug)]
+pub(crate) struct NamePattern(Vec<GlobMatcher>);
+
+impl NamePattern {
+    /// Reads a pattern; `any_case` makes no difference between `A` and `a`.
+    pub(crate) fn parse(text: &str, any_case: bool) -> Outcome<Self> {
+        let alternatives = expand_braces(text)?;
+        let matchers =
+            alternatives.iter().map(|alternative| matcher(&Glob::read(alternative).text, any_case));
+        matchers.collect::<Outcome<_>>().map(Self)
+    }
+
+    /// Whether a name matches.
+    pub(crate) fn is_match(&self, name: &str) -> bool {
+        self.0.iter().any(|matcher| matcher.is_match(name))
+    }
 }
 
 fn part(text: &str) -> Outcome<Part> {
     if text == "**" {
         return Ok(Part::Deep);
     }
-    if text.contains(['*', '?', '[']) {
-        return Ok(Part::Pattern { matcher: name_matcher(text)?, dotted: text.starts_with('.') });
+    let glob = Glob::read(text);
+    Ok(match glob.literal {
+        Some(literal) => Part::Literal(literal),
+        None => Part::Pattern { matcher: matcher(&glob.text, false)?, dotted: text.starts_with('.') },
+    })
+}
+
+fn matcher(glob: &str, any_case: bool) -> Outcome<GlobMatcher> {
+    let mut builder = GlobBuilder::new(glob);
+    let built = builder.literal_separator(true).backslash_escape(true).case_insensitive(any_case).build();
+    let glob = built.map_err(|error| Failure::Usage(format!("pattern '{glob}': {}", error.kind())))?;
+    Ok(glob.compile_matcher())
+}
+
+/// A pattern whose braces are expanded, as globset takes it: what is no pattern is escaped, so that it means itself.
+struct Glob {
+    text: String,
+    /// The name, if it is just one.
+    literal: Option<String>,
+}
+
+impl Glob {
+    fn read(pattern: &str) -> Self {
+        let (mut text, mut literal) = (String::new(), Some(String::new()));
+        let mut rest = pattern.chars();
+        while let Some(character) = rest.next() {
+            let class = if character == '[' { class(rest.as_str()) } else { None };
+            let plain = match (character, class) {
+                ('*' | '?', _) => {
+                    text.push(character);
+                    literal = None;
+                    continue;
+                }
+                (_, Some((class, after))) => {
+                    text.push('[');
+                    text.push_str(class);
+                    literal = None;
+                    rest = after.chars();
+                    continue;
+                }
+                ('\\', None) => rest.next().unwrap_or('\\'),
+                (character, None) => character,
+            };
+            if matches!(plain, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+                text.push('\\');
+            }
+            text.push(plain);
+            if let Some(literal) = &mut literal {
+                literal.push(plain);
+            }
+        }
+        Self { text, literal }
     }
-    let mut literal = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        literal.push(if character == '\\' { characters.next().unwrap_or('\\') } else { character });
+}
+
+/// What, after its `[`, is a class of characters with the bracket that closes it, and what follows; `None` if the
+/// bracket means itself, because nothing closes it or because a range in it is the wrong way round.
+fn class(after: &str) -> Option<(&str, &str)> {
+    let inside = after.strip_prefix(['!', '^']).unwrap_or(after);
+    let start = after.len() - inside.len();
+    // A bracket that comes first is one of the characters.
+    let first = inside.chars().next()?.len_utf8();
+    let close = first + inside.get(first..)?.find(']')?;
+    let members: Vec<char> = inside.get(..close)?.chars().collect();
+    let mut at = 0;
+    while let Some(&low) = members.get(at) {
+        match (members.get(at + 1), members.get(at + 2)) {
+            (Some('-'), Some(&high)) if low > high => return None,
+            (Some('-'), Some(_)) => at += 3,
+            _ => at += 1,
+        }
     }
-    Ok(Part::Literal(literal))
+    after.split_at_checked(start + close + 1)
 }
 
 /// `/a/{b,c/d}` is `/a/b` and `/a/c/d`. Braces without a comma, or without their partner, mean themselves.
@@ -303,6 +379,16 @@ mod tests {
         "/data",
         "/data[1]",
         "/odd*name",
+        "/odd/",
+        "/odd/{Tenant}.v1",
+        "/odd/{1234-ab}.dat",
+        "/odd/open{brace",
+        "/odd/a}b",
+        "/odd/[",
+        "/odd/[a",
+        "/odd/a]b",
+        "/odd/[z-a]",
+        "/odd/back\\slash",
     ]);
 
     async fn matches(pattern: &str) -> Vec<String> {
@@ -322,7 +408,7 @@ mod tests {
             ("/data", vec!["/data"]),
             ("/logs/", vec!["/logs"]),
             ("/none", vec![]),
-            ("/*", vec!["/data", "/data[1]", "/logs", "/odd*name"]),
+            ("/*", vec!["/data", "/data[1]", "/logs", "/odd", "/odd*name"]),
             ("/logs/*", vec!["/logs/2024", "/logs/2025"]),
             ("/logs/.*", vec!["/logs/.hidden"]),
             ("/logs/202[0-4]/?.log", vec!["/logs/2024/a.log"]),
@@ -352,6 +438,49 @@ mod tests {
             ["/logs/2024", "/logs/2024/a.log", "/logs/2024/b.txt"],
             "everything at and below"
         );
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_a_pattern_means_itself() {
+        for (pattern, name) in [
+            ("{Tenant}.v1", "{Tenant}.v1"),
+            ("{Tenant}.*", "{Tenant}.v1"),
+            ("*{Tenant}*", "{Tenant}.v1"),
+            ("{1234*", "{1234-ab}.dat"),
+            ("{1234-ab}.{dat,txt}", "{1234-ab}.dat"),
+            ("*{brace", "open{brace"),
+            ("open{*", "open{brace"),
+            ("a}?", "a}b"),
+            ("[", "["),
+            ("[a", "[a"),
+            ("[[]a", "[a"),
+            ("?[a", ""),
+            ("[?", "[a"),
+            ("a]*", "a]b"),
+            ("a[]]b", "a]b"),
+            ("[z-a]", "[z-a]"),
+            ("[z-a*", "[z-a]"),
+            ("back\\\\slash", "back\\slash"),
+            ("back\\\\*", "back\\slash"),
+            ("*\\", ""),
+        ] {
+            let expected = if name.is_empty() { Vec::new() } else { vec![format!("/odd/{name}")] };
+            assert_eq!(matches(&format!("/odd/{pattern}")).await, expected, "{pattern}");
+            let found = NamePattern::parse(pattern, false).unwrap();
+            let names = TREE.0.iter().filter_map(|path| path.strip_prefix("/odd/"));
+            let names: Vec<&str> = names.filter(|name| found.is_match(name)).collect();
+            assert_eq!(
+                names,
+                expected.iter().map(|path| &path["/odd/".len()..]).collect::<Vec<_>>(),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_match_in_any_case_if_asked_to() {
+        assert!(NamePattern::parse("*.{log,TXT}", true).unwrap().is_match("A.Txt"));
+        assert!(!NamePattern::parse("*.{log,TXT}", false).unwrap().is_match("A.Txt"));
     }
 
     #[test]
@@ -386,7 +515,7 @@ mod tests {
 
     #[test]
     fn wrong_paths_and_patterns_are_refused() {
-        for text in ["", "a", "~/a", "hdfs://nn/a", "/[a"] {
+        for text in ["", "a", "~/a", "hdfs://nn/a"] {
             assert_eq!(Pattern::parse(text).unwrap_err().status(), 2, "{text}");
         }
     }

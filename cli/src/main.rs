@@ -5,6 +5,7 @@ mod cmd;
 mod confirm;
 mod exit;
 mod glob;
+mod habits;
 mod local;
 mod mode;
 mod output;
@@ -62,7 +63,10 @@ fn parse() -> Cli {
     if plugin {
         command = command.name("kubectl dfs").bin_name("kubectl dfs");
     }
-    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    command.build();
+    let parsed = habits::understood(&command, std::env::args_os().collect())
+        .and_then(|words| command.try_get_matches_from(words))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = parsed.unwrap_or_else(|error| error.exit());
     cli.global.plugin = plugin;
     cli

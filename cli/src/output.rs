@@ -1,11 +1,12 @@
 //! Standard output: tables, JSON, and times as text.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::{Duration, SystemTime};
 
-use comfy_table::{CellAlignment, Row, Table, presets};
 use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::exit::{Failure, Outcome};
 
@@ -22,16 +23,20 @@ impl Out {
         Self { stdout: BufWriter::new(io::stdout()) }
     }
 
-    /// One line.
+    /// One line; on a terminal what is in it can't steer it.
     pub(crate) fn line(&mut self, text: &str) -> Outcome {
+        let text = if io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) };
         writeln!(self.stdout, "{text}").map_err(Failure::output)
+    }
+
+    /// A text as it is, and the NUL that ends it.
+    pub(crate) fn nul_ended(&mut self, text: &str) -> Outcome {
+        write!(self.stdout, "{text}\0").map_err(Failure::output)
     }
 
     /// One JSON value, pretty.
     pub(crate) fn json(&mut self, value: &(impl Serialize + ?Sized)) -> Outcome {
-        serde_json::to_writer_pretty(&mut self.stdout, value)
-            .map_err(|error| Failure::output(error.into()))?;
-        self.line("")
+        self.line(&json(value, true)?)
     }
 
     /// What was written becomes visible.
@@ -47,8 +52,16 @@ pub(crate) struct List {
 }
 
 enum Form {
-    Json { any: bool },
-    Table { header: Vec<&'static str>, right: &'static [usize], rows: Vec<Vec<String>> },
+    Json {
+        any: bool,
+    },
+    /// The last cell of each row, ended by NUL.
+    Nul,
+    Table {
+        header: Vec<&'static str>,
+        right: &'static [usize],
+        rows: Vec<Vec<String>>,
+    },
 }
 
 impl List {
@@ -62,15 +75,21 @@ impl List {
         Self { out: Out::new(), form: Form::Table { header: header.to_vec(), right, rows: Vec::new() } }
     }
 
+    /// Names that end with NUL, which no name contains: for programs that take any name.
+    pub(crate) fn nul_ended() -> Self {
+        Self { out: Out::new(), form: Form::Nul }
+    }
+
     /// Adds one entry, as the value or as the cells the list's form asks for.
     pub(crate) fn push(&mut self, value: &impl Serialize, cells: impl FnOnce() -> Vec<String>) -> Outcome {
         match &mut self.form {
             Form::Json { any } => {
                 let start = if *any { "," } else { "[" };
                 *any = true;
-                let text = serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))?;
+                let text = json(value, false)?;
                 self.out.line(&format!("{start}{text}"))
             }
+            Form::Nul => self.out.nul_ended(&cells().pop().unwrap_or_default()),
             Form::Table { rows, .. } => {
                 rows.push(cells());
                 if rows.len() >= BATCH { self.print_rows() } else { Ok(()) }
@@ -82,7 +101,7 @@ impl List {
     pub(crate) fn heading(&mut self, text: &str) -> Outcome {
         self.print_rows()?;
         match self.form {
-            Form::Json { .. } => Ok(()),
+            Form::Json { .. } | Form::Nul => Ok(()),
             Form::Table { .. } => self.out.line(text),
         }
     }
@@ -93,7 +112,7 @@ impl List {
         match self.form {
             Form::Json { any: true } => self.out.line("]")?,
             Form::Json { any: false } => self.out.line("[]")?,
-            Form::Table { .. } => {}
+            Form::Nul | Form::Table { .. } => {}
         }
         self.out.flush()
     }
@@ -108,21 +127,144 @@ impl List {
     }
 }
 
-/// Aligned columns with two spaces between them and no lines.
+/// Aligned columns with two spaces between them and no lines; every cell as [`name`] shows it.
 pub(crate) fn table(header: Vec<&str>, rows: Vec<Vec<String>>, right: &[usize]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    if !header.is_empty() {
-        table.set_header(header);
-    }
-    table.add_rows(rows.into_iter().map(Row::from));
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+    aligned(header, rows, right, io::stdout().is_terminal())
+}
+
+/// [`table`], for a terminal or for a program. What a cell has at its end stays; only what would fill up the last cell of
+/// a line is not written.
+fn aligned(header: Vec<&str>, rows: Vec<Vec<String>>, right: &[usize], terminal: bool) -> String {
+    let header = header.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = std::iter::once(header)
+        .filter(|header| !header.is_empty())
+        .chain(rows)
+        .map(|row| row.into_iter().map(|cell| visible(&cell, terminal).into_owned()).collect())
+        .collect();
+    let mut widths: Vec<usize> = Vec::new();
+    for line in &lines {
+        widths.resize(widths.len().max(line.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.width());
         }
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        let mut spaces = 0;
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let fill = width - cell.width();
+            let (before, after) = if right.contains(&column) { (fill, 0) } else { (0, fill) };
+            spaces += before;
+            if !cell.is_empty() {
+                text.extend(std::iter::repeat_n(' ', spaces));
+                text.push_str(cell);
+                spaces = 0;
+            }
+            spaces += after + 2;
+        }
+    }
+    text
+}
+
+/// A name, or anything that others have chosen, as standard output takes it: to a program as it is, on a terminal so that
+/// it is seen whole and moves nothing, as `ls` does.
+pub(crate) fn name(text: &str) -> Cow<'_, str> {
+    visible(text, io::stdout().is_terminal())
+}
+
+/// On a terminal quotes what can't be seen or would steer it, in the form that bash reads back.
+fn visible(text: &str, terminal: bool) -> Cow<'_, str> {
+    if !terminal {
+        return Cow::Borrowed(text);
+    }
+    if text.contains(steers) {
+        let mut quoted = "$'".to_owned();
+        for character in text.chars() {
+            match character {
+                '\'' | '\\' => quoted.extend(['\\', character]),
+                character => push_harmless(&mut quoted, character),
+            }
+        }
+        quoted.push('\'');
+        return Cow::Owned(quoted);
+    }
+    let edge = |character: Option<char>| character.is_some_and(char::is_whitespace);
+    if edge(text.chars().next()) || edge(text.chars().next_back()) {
+        return Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")));
+    }
+    Cow::Borrowed(text)
+}
+
+/// A line of text whose names can't steer a terminal; its own line ends stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(|character: char| steers(character) && character != '\n') {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => safe.push('\n'),
+            character => push_harmless(&mut safe, character),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether a terminal does something else with a character than to show it where it stands: control characters, and those
+/// that reorder, break or hide text.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+fn push_harmless(text: &mut String, character: char) {
+    match character {
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        character if steers(character) => text.push_str(&escaped(character)),
+        character => text.push(character),
+    }
+}
+
+/// A character as bash's `$'…'` reads it.
+fn escaped(character: char) -> String {
+    match u32::from(character) {
+        number @ ..=0xffff => format!("\\u{number:04x}"),
+        number => format!("\\U{number:08x}"),
+    }
+}
+
+/// A value as JSON in which what would steer a terminal is escaped, wherever it goes: the same value for every reader.
+pub(crate) fn json(value: &(impl Serialize + ?Sized), pretty: bool) -> Outcome<String> {
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let text = text.map_err(|error| Failure::Other(error.to_string()))?;
+    // JSON has ASCII's own control characters escaped already, so what is left of the kind is inside strings.
+    if !text.contains(|character: char| steers(character) && character != '\n') {
+        return Ok(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if !steers(character) || character == '\n' {
+            safe.push(character);
+            continue;
+        }
+        safe.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+    }
+    Ok(safe)
 }
 
 /// `2025-01-31 18:05` in UTC, to the minute, as `ls -l` shows times.
@@ -179,7 +321,56 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = vec![vec!["a".to_owned(), "5".to_owned()], vec!["long".to_owned(), "12345".to_owned()]];
-        assert_eq!(table(vec!["NAME", "SIZE"], rows, &[1]), "NAME   SIZE\na         5\nlong  12345");
+        let text = aligned(vec!["NAME", "SIZE"], rows, &[1], false);
+        assert_eq!(text, "NAME   SIZE\na         5\nlong  12345");
+    }
+
+    #[test]
+    fn cells_keep_their_white_space_and_nothing_is_filled_up_after_them() {
+        for name in
+            ["trail ", " lead", "Icon\r", "nbsp\u{a0}", "wide\u{3000}", "tab\t", "two  inside", "a\nb"]
+        {
+            let alone = vec![vec![name.to_owned()], vec!["a longer name than these".to_owned()]];
+            let text = aligned(Vec::new(), alone, &[], false);
+            assert_eq!(text, format!("{name}\na longer name than these"));
+            let last = vec![vec!["1".to_owned(), name.to_owned()]];
+            assert_eq!(aligned(Vec::new(), last, &[0], false), format!("1  {name}"));
+        }
+        let empty = vec![vec!["a".to_owned(), String::new()], vec!["bcd".to_owned(), "e".to_owned()]];
+        assert_eq!(aligned(Vec::new(), empty, &[], false), "a\nbcd  e");
+        assert_eq!(aligned(Vec::new(), vec![vec!["ü漢".to_owned(), "x".to_owned()]], &[], false), "ü漢  x");
+    }
+
+    #[test]
+    fn a_terminal_is_shown_names_and_not_steered_by_them() {
+        for (name, shown) in [
+            ("plain ü 漢 🦀", "plain ü 漢 🦀"),
+            ("trail ", "'trail '"),
+            ("it's\u{a0}", "'it'\\''s\u{a0}'"),
+            ("Icon\r", "$'Icon\\r'"),
+            ("a\nb", "$'a\\nb'"),
+            ("\u{1b}[31mred", "$'\\u001b[31mred'"),
+            ("it's\t\\", "$'it\\'s\\t\\\\'"),
+            ("a\u{202e}b", "$'a\\u202eb'"),
+            ("\u{9b}2J", "$'\\u009b2J'"),
+            ("\u{e0041}", "$'\\U000e0041'"),
+        ] {
+            assert_eq!(visible(name, true), shown);
+            assert_eq!(visible(name, false), name);
+        }
+        let row = vec![vec!["\u{1b}]0;x\u{7}".to_owned(), "b".to_owned()]];
+        assert_eq!(aligned(Vec::new(), row, &[], true), "$'\\u001b]0;x\\u0007'  b");
+        assert_eq!(harmless("two\nlines\u{1b}c"), "two\nlines\\u001bc");
+    }
+
+    #[test]
+    fn json_has_every_character_and_steers_nothing() {
+        let name = (1..=0x10_ffff).filter_map(char::from_u32).collect::<String>();
+        for pretty in [false, true] {
+            let text = json(&[&name], pretty).unwrap();
+            assert!(!text.contains(|character: char| steers(character) && character != '\n'));
+            assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [name.as_str()]);
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::datanodes::DataNodes;
 use crate::dial::{Connector, TcpConnector};
 use crate::group::{NamenodeGroup, group, learn_members};
-use crate::identity::{self, Given};
 use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::namenode::NameNode;
@@ -74,7 +73,8 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct Builder {
     namenodes: Vec<String>,
-    given: Given,
+    user: Option<String>,
+    groups: Option<Vec<String>>,
     connector: Arc<dyn Connector>,
     settings: Settings,
     follower_reads: bool,
@@ -114,7 +114,8 @@ impl Dfs {
     pub fn builder() -> Builder {
         Builder {
             namenodes: Vec::new(),
-            given: Given::default(),
+            user: None,
+            groups: None,
             connector: Arc::new(TcpConnector),
             settings: Settings {
                 connect_timeout: CONNECT_TIMEOUT,
@@ -142,14 +143,14 @@ impl Builder {
     /// Presents this user instead of `DFS_USER` or the process's user.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
-        self.given.user = Some(user.into());
+        self.user = Some(user.into());
         self
     }
 
     /// Presents these groups, the primary one first, instead of those the system knows of the user.
     #[must_use]
     pub fn groups(mut self, groups: Vec<String>) -> Self {
-        self.given.groups = Some(groups);
+        self.groups = Some(groups);
         self
     }
 
@@ -260,14 +261,14 @@ impl Builder {
     }
 
     async fn unconnected(self) -> FsResult<NameNode> {
-        let Self { namenodes, given, connector, settings, follower_reads, memory: _ } = self;
+        let Self { namenodes, user, groups, connector, settings, follower_reads, memory: _ } = self;
         if namenodes.is_empty() || namenodes.len() > MAX_NAMENODES {
             return Err(FsError::invalid(format!(
                 "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
                 namenodes.len()
             )));
         }
-        let caller = tokio::task::spawn_blocking(move || identity::complete(given))
+        let caller = tokio::task::spawn_blocking(move || dfs_identity::caller(user, groups))
             .await
             .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
         Ok(NameNode::new(namenodes, caller, connector, settings.connect_timeout, follower_reads))

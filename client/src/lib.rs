@@ -32,7 +32,6 @@ mod dial;
 mod duty;
 mod error;
 mod group;
-mod identity;
 mod lease;
 mod lease_recovery;
 mod locate;

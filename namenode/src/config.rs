@@ -150,7 +150,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_LEASE_HARD_LIMIT",
           default_value_t = LEASE_HARD_LIMIT.into())]
     lease_hard_limit: Span,
-    /// User who may do anything; the operating system's user if not given.
+    /// User who may do anything [default: who runs this NameNode, by the name that his clients present].
     #[arg(long, value_name = "NAME", env = "DFS_NAMENODE_SUPERUSER")]
     superuser: Option<String>,
     /// Log filter, for example `info,dfs_namenode=debug`.
@@ -303,7 +303,7 @@ impl Config {
         if !args.peers.is_empty() && args.advertise.as_ref().is_none_or(|own| !args.peers.contains(own)) {
             return Err(Invalid("--peers must name this NameNode too, as --advertise does".to_owned()));
         }
-        let superuser = args.superuser.unwrap_or_else(os_user);
+        let superuser = args.superuser.unwrap_or_else(dfs_identity::process_user);
         check_principal("superuser", &superuser).map_err(|error| Invalid(error.message))?;
         Ok(Self {
             dir: args.dir,
@@ -355,22 +355,6 @@ fn check_order(times: &[(&str, Duration)]) -> Result<(), Invalid> {
         }
     }
     Ok(())
-}
-
-/// Name of the user this process runs as: from the user database, else from the environment, else its number.
-fn os_user() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let database = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    user_name(&database, uid).or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| format!("uid{uid}"))
-}
-
-fn user_name(database: &str, uid: u32) -> Option<String> {
-    database.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let number: u32 = fields.nth(1)?.parse().ok()?;
-        (number == uid).then(|| name.to_owned())
-    })
 }
 
 #[cfg(test)]
@@ -425,9 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_found_by_number() {
-        let database = "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n";
-        assert_eq!(user_name(database, 1_000).as_deref(), Some("alice"));
-        assert_eq!(user_name(database, 7), None);
+    fn who_runs_the_namenode_is_superuser_by_the_name_that_his_clients_present() {
+        assert_eq!(parse(&[]).unwrap().superuser, dfs_identity::caller(None, None).unwrap().user);
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Outcome};
-use crate::output::Out;
+use crate::output::{self, Out};
 use crate::{remote, size};
 
 /// How `dfs fsck` is typed.
@@ -186,8 +186,7 @@ impl Args {
                         continue;
                     }
                     if json {
-                        let text = serde_json::to_string(&shown(&file))
-                            .map_err(|error| Failure::Other(error.to_string()))?;
+                        let text = output::json(&shown(&file), false)?;
                         out.line(&format!("{}{text}", if first { "" } else { "," }))?;
                         first = false;
                     } else {
@@ -223,7 +222,7 @@ impl Args {
         let open = if file.status.open { ", open for writing" } else { "" };
         out.line(&format!(
             "{}  {}, {} chunks{open}",
-            file.path,
+            output::name(file.path.as_str()),
             size::human(file.status.length),
             file.chunks.len()
         ))?;
@@ -344,7 +343,7 @@ fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome
         ("Waiting:", summary.waiting.to_string()),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    out.line(&crate::output::table(Vec::new(), rows, &[]))?;
+    out.line(&output::table(Vec::new(), rows, &[]))?;
     let verdict = if summary.healthy {
         "HEALTHY"
     } else if summary.missing == 0 && summary.corrupt == 0 {
@@ -352,7 +351,7 @@ fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome
     } else {
         "DAMAGED: some chunks have no good replica"
     };
-    out.line(&format!("{path} is {verdict}"))
+    out.line(&format!("{} is {verdict}", output::name(path.as_str())))
 }
 
 #[cfg(test)]

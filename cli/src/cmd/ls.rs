@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
-use crate::output::{Entry, List, kind_and_mode, minute};
+use crate::output::{self, Entry, List, kind_and_mode, minute};
 use crate::{remote, size};
 
 /// How `dfs ls` is typed.
@@ -62,7 +62,7 @@ impl Args {
                 if index > 0 {
                     list.heading("")?;
                 }
-                list.heading(&format!("{path}:"))?;
+                list.heading(&format!("{}:", output::name(path.as_str())))?;
             }
             if !inside {
                 self.print(&mut list, format, path.as_str(), &path, &status)?;

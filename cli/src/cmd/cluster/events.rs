@@ -14,7 +14,7 @@ use super::age::age;
 use super::{name_of, named};
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
-use crate::output::{List, Out, table};
+use crate::output::{List, Out, json, table};
 
 /// Most events of one answer of the API server.
 const PAGE: u32 = 500;
@@ -109,9 +109,7 @@ fn tell(event: &Shown, context: &Context) -> Outcome {
     let mut out = Out::new();
     match context.global.output {
         Format::Json => {
-            let text = serde_json::to_string(event)
-                .map_err(|error| crate::exit::Failure::Other(error.to_string()))?;
-            out.line(&text)?;
+            out.line(&json(event, false)?)?;
         }
         Format::Table | Format::Wide => out.line(&table(Vec::new(), vec![row(event)], &[]))?,
     }
@@ -125,7 +123,7 @@ fn row(event: &Shown) -> Vec<String> {
         event.reason.clone(),
         event.object.clone(),
         event.count.to_string(),
-        event.message.clone(),
+        event.message.replace('\n', " "),
     ]
 }
 
