@@ -108,6 +108,7 @@ async fn fill_directory(store: Store, number: u64, files: u64) -> Result<u64> {
             chunk_size: DEFAULT_CHUNK_SIZE,
             overwrite: false,
             parents: false,
+            temporary: false,
         };
         let Outcome::Status(status) = store.propose(proposal(create)).await? else {
             bail!("create answers with a status")
@@ -118,7 +119,7 @@ async fn fill_directory(store: Store, number: u64, files: u64) -> Result<u64> {
             bail!("a chunk is added")
         };
         let last = Some(Extent { chunk, generation, length: LENGTH });
-        store.propose(proposal(Edit::Complete { inode, holder, last })).await?;
+        store.propose(proposal(Edit::Complete { inode, holder, last, publish: None })).await?;
     }
     Ok(1 + 3 * files)
 }

@@ -65,4 +65,4 @@ pub use locate::{LocatedChunk, Locations};
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
 pub use read::FileReader;
 pub use stream::FileStream;
-pub use write::{CreateOptions, Durability, FileWriter};
+pub use write::{CreateOptions, Durability, FileWriter, Publication};

@@ -260,7 +260,7 @@ impl Dfs {
         request.await.map(|v1::Empty {}| ())
     }
 
-    /// Sets the times of modification and access; `None` leaves one as it is.
+    /// Sets the times of modification and access, which only the owner may; `None` leaves one as it is.
     pub async fn set_times(
         &self,
         path: &FsPath,
@@ -277,6 +277,11 @@ impl Dfs {
             }
         );
         request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sets the times of modification and access to the NameNode's present time; a directory has only the former.
+    pub async fn touch(&self, path: &FsPath) -> FsResult<()> {
+        ask!(self, touch, TouchRequest { path: path.to_string() }).await.map(|v1::Empty {}| ())
     }
 
     /// Sums over a tree.

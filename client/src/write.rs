@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, checksum};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode, checksum};
 use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -59,6 +59,9 @@ pub struct CreateOptions {
     pub durability: Durability,
     /// Bytes that will be written, if that is known: room is looked for and promised for no more. More or fewer are fine.
     pub expected_length: Option<u64>,
+    /// The file is only there to be published: if its writer goes away before, so does the file, whatever of it was
+    /// flushed. Otherwise what was flushed is kept, and the file is closed by lease recovery.
+    pub temporary: bool,
 }
 
 impl Default for CreateOptions {
@@ -71,6 +74,32 @@ impl Default for CreateOptions {
             chunk_size: None,
             durability: Durability::Fsync,
             expected_length: None,
+            temporary: false,
+        }
+    }
+}
+
+/// How [`FileWriter::publish`] gives a file its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The file's new path; its directory must exist.
+    pub to: FsPath,
+    /// An existing file gives way.
+    pub overwrite: bool,
+    /// Its modification time; `None`: when it is published.
+    pub mtime: Option<Millis>,
+    /// Its access time; `None`: when it was created.
+    pub atime: Option<Millis>,
+}
+
+impl From<Publication> for v1::Publication {
+    fn from(publication: Publication) -> Self {
+        let Publication { to, overwrite, mtime, atime } = publication;
+        Self {
+            to: to.to_string(),
+            overwrite,
+            mtime: mtime.map(|time| time.0),
+            atime: atime.map(|time| time.0),
         }
     }
 }
@@ -101,7 +130,7 @@ enum Seal {
 
 /// A file being written, by this writer only. [`FileWriter::close`] (or `shutdown` of [`AsyncWrite`]) must be called:
 /// a writer dropped without it, or after a failure, removes the unfinished file in the background, unless some of it
-/// was flushed: then what was flushed is kept and the file is closed by lease recovery.
+/// was flushed and the file is not temporary: then what was flushed is kept and the file is closed by lease recovery.
 ///
 /// `flush` of [`AsyncWrite`] does nothing: data is sent in packets by itself. Use [`FileWriter::hflush`] to make what
 /// was written so far readable.
@@ -122,10 +151,13 @@ pub struct FileWriter {
     slots: PollSemaphore,
     held_window: Option<OwnedSemaphorePermit>,
     held_shared: Option<OwnedSemaphorePermit>,
+    /// What closing the file does besides.
+    publish: Option<Publication>,
     closing: Option<BoxFuture<'static, FsResult<FileStatus>>>,
     closed: Option<FileStatus>,
     /// Nothing is to be removed when this is dropped.
     keep: bool,
+    temporary: bool,
     lease: Arc<LeaseGuard>,
 }
 
@@ -152,7 +184,16 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn create(&self, path: &FsPath, options: CreateOptions) -> FsResult<FileWriter> {
-        let CreateOptions { overwrite, parents, mode, replication, chunk_size, durability, expected_length } =
+        let CreateOptions {
+            overwrite,
+            parents,
+            mode,
+            replication,
+            chunk_size,
+            durability,
+            expected_length,
+            temporary,
+        } =
             options;
         let inner = &self.inner;
         let lease = Arc::new(LeaseGuard::new(Arc::clone(inner)));
@@ -164,10 +205,11 @@ impl Dfs {
                     path: path.to_string(),
                     holder: inner.holder.clone(),
                     mode: mode.bits(),
-                    replication: replication.unwrap_or(0),
-                    chunk_size: chunk_size.unwrap_or(0),
+                    replication,
+                    chunk_size,
                     overwrite,
                     parents,
+                    temporary,
                 };
                 async move { client.create(request).await }
             })
@@ -199,9 +241,11 @@ impl Dfs {
             slots: PollSemaphore::new(Arc::new(Semaphore::new(CHUNKS_IN_FLIGHT))),
             held_window: None,
             held_shared: None,
+            publish: None,
             closing: None,
             closed: None,
             keep: false,
+            temporary,
             lease,
         })
     }
@@ -250,12 +294,19 @@ impl FileWriter {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
-    /// Stops writing and removes the unfinished file.
+    /// Like [`FileWriter::close`], and gives the file another path at the same moment: it is seen there complete, and
+    /// never without its name. After a failure nothing can be written any more: [`FileWriter::abort`] removes what there is.
+    pub async fn publish(&mut self, publication: Publication) -> FsResult<FileStatus> {
+        self.publish.get_or_insert(publication);
+        poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// Stops writing and removes the unfinished file, wherever it is by now.
     pub async fn abort(mut self) -> FsResult<()> {
         self.keep = true;
         self.chunks.clear();
         self.closing = None;
-        remove_unfinished(&self.file).await
+        discard(&self.file).await
     }
 
     async fn flush_with(&mut self, seal: Seal) -> FsResult<()> {
@@ -293,7 +344,7 @@ impl FileWriter {
                 other => break other.map(|v1::Empty {}| ())?,
             }
         }
-        self.keep = true;
+        self.keep = !self.temporary;
         Ok(())
     }
 
@@ -453,7 +504,8 @@ impl FileWriter {
                 self.boundary = true;
             }
             let chunks = self.chunks.iter().map(|chunk| chunk.progress.clone()).collect();
-            self.closing = Some(complete(Arc::clone(&self.file), chunks).boxed());
+            let publish = self.publish.clone();
+            self.closing = Some(complete(Arc::clone(&self.file), chunks, publish).boxed());
         }
         let Some(closing) = &mut self.closing else { return Poll::Pending };
         let status = ready!(closing.poll_unpin(cx))?;
@@ -463,7 +515,11 @@ impl FileWriter {
 }
 
 /// Waits for all chunks and closes the file.
-async fn complete(file: Arc<WriteTarget>, chunks: Vec<watch::Receiver<Progress>>) -> FsResult<FileStatus> {
+async fn complete(
+    file: Arc<WriteTarget>,
+    chunks: Vec<watch::Receiver<Progress>>,
+    publish: Option<Publication>,
+) -> FsResult<FileStatus> {
     let mut last = None;
     for mut progress in chunks {
         last = file.wait(&mut progress, |progress| progress.phase == Phase::Finished).await?.extent;
@@ -477,6 +533,7 @@ async fn complete(file: Arc<WriteTarget>, chunks: Vec<watch::Receiver<Progress>>
                     inode: file.inode.0,
                     holder: file.dfs.holder.clone(),
                     last: last.map(Into::into),
+                    publish: publish.clone().map(Into::into),
                 };
                 async move { client.complete(request).await }
             })
@@ -494,37 +551,25 @@ async fn complete(file: Arc<WriteTarget>, chunks: Vec<watch::Receiver<Progress>>
     }
 }
 
-/// Removes the file if it is still the one this writer opened.
-async fn remove_unfinished(file: &WriteTarget) -> FsResult<()> {
-    let patience = Patience::steady(ABORT_PATIENCE);
-    let namenode = &file.dfs.namenode;
-    let path = file.path.to_string();
-    let found = namenode
-        .namespace(patience, |mut client, context| {
-            let request = v1::StatRequest { context: Some(context), path: path.clone() };
-            async move { client.stat(request).await }
+/// Removes the file if this writer still has it open.
+async fn discard(file: &WriteTarget) -> FsResult<()> {
+    let discarded = file
+        .dfs
+        .namenode
+        .namespace(Patience::steady(ABORT_PATIENCE), |mut client, context| {
+            let request = v1::DiscardRequest {
+                context: Some(context),
+                inode: file.inode.0,
+                holder: file.dfs.holder.clone(),
+            };
+            async move { client.discard(request).await }
         })
         .await;
-    let found = match found {
-        Ok(reply) => status(reply.status)?,
-        Err(error) if error.code == ErrorCode::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if found.inode != file.inode || !found.open {
-        return Ok(());
+    match discarded {
+        // It is gone, closed, or another's.
+        Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::LeaseConflict) => Ok(()),
+        other => other.map(|v1::Empty {}| ()),
     }
-    namenode
-        .namespace(patience, |mut client, context| {
-            let request = v1::DeleteRequest {
-                context: Some(context),
-                path: path.clone(),
-                recursive: false,
-                expected_inode: file.inode.0,
-            };
-            async move { client.delete(request).await }
-        })
-        .await
-        .map(|_| ())
 }
 
 impl Drop for FileWriter {
@@ -537,7 +582,7 @@ impl Drop for FileWriter {
         let lease = Arc::clone(&self.lease);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = remove_unfinished(&file).await {
+                if let Err(error) = discard(&file).await {
                     warn!(path = %file.path, %error, "an unfinished file was not removed");
                 }
                 drop(lease);

@@ -1,9 +1,7 @@
 //! `dfs touch`.
 
-use std::time::SystemTime;
-
 use dfs_client::{CreateOptions, Dfs};
-use dfs_types::{ErrorCode, FsError, Millis, Mode};
+use dfs_types::{ErrorCode, FsError, Mode};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
@@ -38,10 +36,7 @@ impl Args {
     async fn touch(&self, dfs: &Dfs, text: &str, umask: u32) -> Outcome {
         let typed = RemotePath::parse(text)?;
         match typed.look(dfs).await? {
-            Some(_) => {
-                let now = Some(present_time()?);
-                dfs.set_times(&typed.path, now, now).await.map_err(Failure::from)
-            }
+            Some(_) => dfs.touch(&typed.path).await.map_err(Failure::from),
             None if self.no_create => Ok(()),
             None if typed.directory => {
                 let message = format!("there is no directory {}: make it with 'dfs mkdir -p'", typed.path);
@@ -55,13 +50,4 @@ impl Args {
             }
         }
     }
-}
-
-fn present_time() -> Outcome<Millis> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-    since.and_then(|since| u64::try_from(since.as_millis()).ok()).map(Millis).ok_or_else(|| {
-        Failure::Other(
-            "the clock of this machine is before 1970, which no file's time can be: set it".to_owned(),
-        )
-    })
 }

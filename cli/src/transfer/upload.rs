@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use dfs_client::{CreateOptions, Dfs, FileWriter};
+use dfs_client::{CreateOptions, Dfs, FileWriter, Publication};
 use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Mode};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
@@ -76,20 +76,15 @@ impl Upload {
         };
         let (bytes, length) = self.open(source).await?;
         let (mode, create) = (attributes.mode, self.create.clone());
-        let options = CreateOptions { mode, expected_length: length, ..create };
-        let (hidden, writer) = self.create(&directory, name, options, above).await?;
-        let inode = writer.inode();
-        let written = tokio::select! {
-            written = self.write(bytes, writer) => written,
+        let options = CreateOptions { mode, temporary: true, expected_length: length, ..create };
+        let (hidden, mut writer) = self.create(&directory, name, options, above).await?;
+        let outcome = tokio::select! {
+            outcome = self.write(bytes, &mut writer, &hidden, target, attributes) => outcome,
             () = self.stop.cancelled() => Err(Failure::Interrupted),
         };
-        let outcome = match written {
-            Ok(()) => self.publish(&hidden, target, attributes).await,
-            Err(failure) => Err(failure),
-        };
         if let Err(failure) = outcome {
-            // The first failure is the one to tell.
-            let _ = self.dfs.delete_file(&hidden, inode).await;
+            // The first failure is the one to tell; what can't be removed now goes when the lease expires.
+            let _ = writer.abort().await;
             return Err(failure);
         }
         self.progress.file();
@@ -117,33 +112,33 @@ impl Upload {
         }
     }
 
-    /// Writes a whole file and closes it.
-    async fn write(&self, mut bytes: BoxStream<'static, Outcome<Bytes>>, mut writer: FileWriter) -> Outcome {
+    /// Writes a whole file and gives it its name and times in one step.
+    async fn write(
+        &self,
+        mut bytes: BoxStream<'static, Outcome<Bytes>>,
+        writer: &mut FileWriter,
+        hidden: &FsPath,
+        target: &FsPath,
+        attributes: Attributes,
+    ) -> Outcome {
         while let Some(piece) = bytes.next().await {
             let piece = piece?;
             let length = piece.len();
             writer.write_bytes(piece).await?;
             self.progress.bytes(length);
         }
-        writer.close().await?;
-        Ok(())
-    }
-
-    /// Gives a complete file its attributes and its name.
-    async fn publish(&self, hidden: &FsPath, target: &FsPath, attributes: Attributes) -> Outcome {
-        let Attributes { mode, exact, times } = attributes;
-        if exact {
-            self.dfs.set_mode(hidden, mode).await?;
-        }
-        if let Some(Times { mtime, atime }) = times {
-            self.dfs.set_times(hidden, Some(mtime), Some(atime)).await?;
-        }
         if let Some(directory) = target.parent()
             && hidden.parent().as_ref() != Some(&directory)
         {
             self.dfs.mkdir_all(&directory, self.keep.fresh(Mode::DIRECTORY).mode).await?;
         }
-        self.dfs.rename(hidden, target, self.force).await.map_err(|error| match error.code {
+        let publication = Publication {
+            to: target.clone(),
+            overwrite: self.force,
+            mtime: attributes.times.map(|times| times.mtime),
+            atime: attributes.times.map(|times| times.atime),
+        };
+        writer.publish(publication).await.map(drop).map_err(|error| match error.code {
             ErrorCode::AlreadyExists => exists_already(target),
             ErrorCode::NotFound => {
                 let message = format!("{target}: its directory was moved or removed meanwhile: try again");

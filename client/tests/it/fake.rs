@@ -303,6 +303,13 @@ impl Names {
         found.ok_or_else(|| to_status(FsError::new(ErrorCode::LeaseConflict, "not open")))
     }
 
+    fn rename(&mut self, inode: u64, to: String) {
+        let from = self.files.iter().find(|(_, file)| file.inode == inode).map(|(from, _)| from.clone());
+        if let Some(file) = from.and_then(|from| self.files.remove(&from)) {
+            self.files.insert(to, file);
+        }
+    }
+
     /// One of the last two chunks, which a writer may change.
     fn recent(&mut self, inode: u64, chunk: u64) -> Result<&mut Chunk, Status> {
         let found = self.by_inode(inode)?.chunks.iter_mut().rev().take(2).find(|found| found.id == chunk);
@@ -470,8 +477,8 @@ impl v1::namespace_server::Namespace for NameNode {
             let file = File {
                 inode: names.next(),
                 open: true,
-                chunk_size: if request.chunk_size == 0 { CHUNK } else { request.chunk_size },
-                replication: if request.replication == 0 { 3 } else { request.replication },
+                chunk_size: request.chunk_size.unwrap_or(CHUNK),
+                replication: request.replication.unwrap_or(3),
                 chunks: Vec::new(),
             };
             names.created.insert(key.clone(), file_status(&file));
@@ -539,9 +546,18 @@ impl v1::namespace_server::Namespace for NameNode {
         let request = request.into_inner();
         let mut names = self.names.lock().unwrap();
         names.commit(request.inode, request.last)?;
+        if let Some(publication) = request.publish {
+            names.rename(request.inode, publication.to);
+        }
         let file = names.by_inode(request.inode)?;
         file.open = false;
         Ok(Response::new(v1::StatusReply { status: Some(file_status(file)) }))
+    }
+
+    async fn discard(&self, request: Request<v1::DiscardRequest>) -> Result<Response<v1::Empty>, Status> {
+        let inode = request.into_inner().inode;
+        self.names.lock().unwrap().files.retain(|_, file| file.inode != inode);
+        Ok(Response::new(v1::Empty {}))
     }
 
     async fn new_generation(
@@ -608,6 +624,7 @@ impl v1::namespace_server::Namespace for NameNode {
         set_mode: SetModeRequest -> Empty,
         set_owner: SetOwnerRequest -> Empty,
         set_times: SetTimesRequest -> Empty,
+        touch: TouchRequest -> Empty,
         recover_lease: RecoverLeaseRequest -> RecoverLeaseReply,
     }
 }

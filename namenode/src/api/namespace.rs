@@ -2,9 +2,15 @@
 
 use dfs_types::limits::{LIST_PAGE, MAX_REPLICATION};
 use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
+use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
 use crate::store::edit::{Edit, Outcome};
+
+/// Parts of a tree that are removed before it is looked at again.
+const PARTS: usize = 1_024;
+/// Those that are removed at the same time: they share commits.
+const CONCURRENT_PARTS: usize = 32;
 
 /// What a client should know before it does anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,9 @@ impl Namenode {
 
     /// Removes a file or directory; answers whether there was one. With `expected` only that inode is removed: where it
     /// is now, if the directory of `path` was moved meanwhile, but under no other name than the last of `path`.
+    ///
+    /// A tree goes at once, unless it has so many directories that looking at the caller's rights on them would hold others
+    /// up: then all are looked at first, and the tree is taken away from below.
     pub async fn delete(
         &self,
         origin: Origin,
@@ -85,8 +94,53 @@ impl Namenode {
             Some(inode) => self.present_path(path, inode).await?,
             None => path,
         };
-        match self.propose(origin, Edit::Delete { path, recursive, expected }).await? {
+        let caller = origin.caller.clone();
+        match self.propose(origin, Edit::Delete { path: path.clone(), recursive, expected }).await? {
             Outcome::Deleted(existed) => Ok(existed),
+            Outcome::DeleteInParts => self.delete_in_parts(&caller, path).await.map(|()| true),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    async fn delete_in_parts(&self, caller: &Caller, path: FsPath) -> FsResult<()> {
+        self.store.check_removal(caller, &path).await?;
+        let mut todo = vec![path];
+        while let Some(directory) = todo.pop() {
+            if self.delete_part(caller, directory.clone()).await? {
+                continue;
+            }
+            let parts = self.store.parts(caller, &directory, PARTS).await?;
+            if parts.is_empty() {
+                // Others may have emptied it meanwhile.
+                if self.delete_part(caller, directory.clone()).await? {
+                    continue;
+                }
+                return Err(FsError::invalid(format!(
+                    "{directory} has directories so deep that no path can name them: move them up, or let a superuser \
+                     delete it"
+                )));
+            }
+            todo.push(directory);
+            let deleted: Vec<(FsPath, FsResult<bool>)> = stream::iter(parts)
+                .map(|part| async move { (part.clone(), self.delete_part(caller, part).await) })
+                .buffer_unordered(CONCURRENT_PARTS)
+                .collect()
+                .await;
+            for (part, deleted) in deleted {
+                if !deleted? {
+                    todo.push(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a part of a tree; `false`: it is too large for one edit itself.
+    async fn delete_part(&self, caller: &Caller, path: FsPath) -> FsResult<bool> {
+        let origin = Origin { request: None, caller: caller.clone() };
+        match self.propose(origin, Edit::Delete { path, recursive: true, expected: None }).await? {
+            Outcome::Deleted(_) => Ok(true),
+            Outcome::DeleteInParts => Ok(false),
             other => Err(reused_request(&other)),
         }
     }
@@ -133,12 +187,13 @@ impl Namenode {
         mtime: Option<Millis>,
         atime: Option<Millis>,
     ) -> FsResult<()> {
-        for time in [mtime, atime].into_iter().flatten() {
-            if i64::try_from(time.0).is_err() {
-                return Err(FsError::invalid(format!("the time {time} ms is out of range")));
-            }
-        }
+        check_times([mtime, atime])?;
         self.propose_done(origin, Edit::SetTimes { path, mtime, atime }).await
+    }
+
+    /// Sets the times to the present one.
+    pub async fn touch(&self, origin: Origin, path: FsPath) -> FsResult<()> {
+        self.propose_done(origin, Edit::Touch { path }).await
     }
 
     /// Proposes a change that has nothing to tell.
@@ -147,6 +202,14 @@ impl Namenode {
             Outcome::Done => Ok(()),
             other => Err(reused_request(&other)),
         }
+    }
+}
+
+/// Checks times that somebody wants to be set.
+pub(super) fn check_times(times: [Option<Millis>; 2]) -> FsResult<()> {
+    match times.into_iter().flatten().find(|time| i64::try_from(time.0).is_err()) {
+        Some(time) => Err(FsError::invalid(format!("the time {time} ms is out of range"))),
+        None => Ok(()),
     }
 }
 

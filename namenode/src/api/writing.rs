@@ -10,10 +10,10 @@ use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_PIPELINE, MIN_CH
 use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Mode, NodeId};
 use tokio::time::Instant;
 
-use super::namespace::check_replication;
+use super::namespace::{check_replication, check_times};
 use super::{LocatedChunk, Namenode, Node, Origin, resolve, reused_request};
 use crate::engine::Need;
-use crate::store::edit::{Edit, Extent, Outcome};
+use crate::store::edit::{Edit, Extent, Outcome, Publication};
 
 /// How long closing a file waits for finalized replicas: well below the deadline of a request.
 const COMPLETE_WAIT: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ const REPORTS_WAIT: Duration = Duration::from_secs(1);
 /// Most nodes a request may exclude; a writer meets a handful.
 const MAX_EXCLUDED: usize = 1_024;
 
-/// What a new file shall be like. Zeros mean the server's defaults.
+/// What a new file shall be like.
 #[derive(Debug, Clone)]
 pub struct NewFile {
     /// Where.
@@ -31,14 +31,16 @@ pub struct NewFile {
     pub holder: String,
     /// Permission bits.
     pub mode: Mode,
-    /// Replicas of each chunk.
-    pub replication: u32,
-    /// Bytes of a full chunk.
-    pub chunk_size: u64,
+    /// Replicas of each chunk; `None`: the default.
+    pub replication: Option<u32>,
+    /// Bytes of a full chunk; `None`: the default.
+    pub chunk_size: Option<u64>,
     /// Whether an existing file gives way.
     pub overwrite: bool,
     /// Whether missing directories above it are made.
     pub parents: bool,
+    /// Whether it goes away, instead of being closed, when its writer does before it is closed.
+    pub temporary: bool,
 }
 
 /// An open file and the writer that says it has its lease.
@@ -65,17 +67,23 @@ impl Namenode {
     /// overwritten, its recovery is started and the error is `RecoveryInProgress`: try again.
     pub async fn create(&self, origin: Origin, file: NewFile) -> FsResult<FileStatus> {
         check_principal("lease holder", &file.holder)?;
-        let replication =
-            if file.replication == 0 { self.settings.default_replication } else { file.replication };
+        let replication = file.replication.unwrap_or(self.settings.default_replication);
         check_replication(replication)?;
-        let chunk_size =
-            if file.chunk_size == 0 { self.settings.default_chunk_size } else { file.chunk_size };
+        let chunk_size = file.chunk_size.unwrap_or(self.settings.default_chunk_size);
         check_chunk_size(chunk_size)?;
-        let NewFile { path, holder, mode, overwrite, parents, .. } = file;
-        let edit =
-            Edit::Create { path: path.clone(), holder, mode, replication, chunk_size, overwrite, parents };
+        let NewFile { path, holder, mode, overwrite, parents, temporary, .. } = file;
+        let edit = Edit::Create {
+            path: path.clone(),
+            holder,
+            mode,
+            replication,
+            chunk_size,
+            overwrite,
+            parents,
+            temporary,
+        };
         let caller = origin.caller.clone();
-        let error = match self.propose(origin, edit).await {
+        let error = match self.propose(origin.clone(), edit.clone()).await {
             Ok(Outcome::Status(status)) => return Ok(status),
             Ok(other) => return Err(reused_request(&other)),
             Err(error) => error,
@@ -89,13 +97,21 @@ impl Namenode {
         let inode = status.inode;
         let abandoned = status.open
             && self.engine.with(move |turn| turn.cluster.lease_expired_soft(inode, turn.now)).await?;
-        if abandoned && matches!(self.begin_recovery(inode, None).await, Ok(false)) {
-            return Err(FsError::new(
+        if !abandoned {
+            return Err(error);
+        }
+        match self.begin_recovery(inode, None).await {
+            Ok(false) => Err(FsError::new(
                 ErrorCode::RecoveryInProgress,
                 format!("{path} is being closed because its writer is gone: try again shortly"),
-            ));
+            )),
+            // A temporary file has made room; one that was closed is still in the way.
+            Ok(true) => match self.propose(origin, edit).await? {
+                Outcome::Status(status) => Ok(status),
+                other => Err(reused_request(&other)),
+            },
+            Err(_) => Err(error),
         }
-        Err(error)
     }
 
     /// Commits the previous chunk's length and adds the next chunk, with nodes for it that have room for its
@@ -179,7 +195,7 @@ impl Namenode {
         self.propose_done(origin, Edit::CommitLength { inode, holder, extent }).await
     }
 
-    /// Closes the file. Waits until each of its chunks has enough finalized replicas; if that takes too long,
+    /// Closes the file, and moves it at the same moment if it is published. Waits until each of its chunks has enough finalized replicas; if that takes too long,
     /// the error is `NotEnoughNodes` and says what lacks.
     ///
     /// Replicas may not come at all, when their nodes can't reach this NameNode. So the last chunk is committed after
@@ -189,8 +205,12 @@ impl Namenode {
         origin: Origin,
         file: OpenedBy,
         last: Option<Extent>,
+        publish: Option<Publication>,
     ) -> FsResult<FileStatus> {
         self.check_writable()?;
+        if let Some(Publication { mtime, atime, .. }) = &publish {
+            check_times([*mtime, *atime])?;
+        }
         match self.store.open_file(file.inode, &file.holder).await {
             Ok(open) => {
                 let count = self.needed_replicas(open.status.replication);
@@ -220,10 +240,16 @@ impl Namenode {
             Err(error) => return Err(error),
         }
         let OpenedBy { inode, holder } = file;
-        match self.propose(origin, Edit::Complete { inode, holder, last }).await? {
+        match self.propose(origin, Edit::Complete { inode, holder, last, publish }).await? {
             Outcome::Status(status) => Ok(status),
             other => Err(reused_request(&other)),
         }
+    }
+
+    /// Removes the file that a writer has open.
+    pub async fn discard(&self, origin: Origin, file: OpenedBy) -> FsResult<()> {
+        let OpenedBy { inode, holder } = file;
+        self.propose_done(origin, Edit::Discard { inode, holder }).await
     }
 
     async fn wait_replicated(&self, needs: Vec<Need>, deadline: Instant) -> FsResult<()> {

@@ -16,6 +16,7 @@ use crate::api::reading::BadReplica;
 use crate::api::recovery::LeaseRecovery;
 use crate::api::writing::{NewFile, OpenedBy};
 use crate::store::Summary;
+use crate::store::edit::Publication;
 
 /// The service over the API.
 #[derive(Debug)]
@@ -38,11 +39,13 @@ unary! {
         set_mode: SetModeRequest -> Empty,
         set_owner: SetOwnerRequest -> Empty,
         set_times: SetTimesRequest -> Empty,
+        touch: TouchRequest -> Empty,
         create: CreateRequest -> StatusReply,
         add_chunk: AddChunkRequest -> LocatedChunk,
         abandon_chunk: AbandonChunkRequest -> Empty,
         commit_length: CommitLengthRequest -> Empty,
         complete: CompleteRequest -> StatusReply,
+        discard: DiscardRequest -> Empty,
         new_generation: NewGenerationRequest -> NewGenerationReply,
         update_pipeline: UpdatePipelineRequest -> Empty,
         additional_nodes: AdditionalNodesRequest -> AdditionalNodesReply,
@@ -187,6 +190,12 @@ impl Service {
         self.0.set_times(origin, path, request.mtime.map(Millis), request.atime.map(Millis)).await?;
         Ok(v1::Empty {})
     }
+
+    async fn touch(&self, request: v1::TouchRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        self.0.touch(origin, path).await?;
+        Ok(v1::Empty {})
+    }
 }
 
 /// Writing a file.
@@ -200,6 +209,7 @@ impl Service {
             chunk_size: request.chunk_size,
             overwrite: request.overwrite,
             parents: request.parents,
+            temporary: request.temporary,
         };
         self.0.create(origin(&self.0, request.context).await?, file).await.map(status_reply)
     }
@@ -230,7 +240,14 @@ impl Service {
     async fn complete(&self, request: v1::CompleteRequest, _: Peer) -> FsResult<v1::StatusReply> {
         let file = opened(request.inode, request.holder)?;
         let last = request.last.map(extent);
-        self.0.complete(origin(&self.0, request.context).await?, file, last).await.map(status_reply)
+        let publish = request.publish.map(publication).transpose()?;
+        self.0.complete(origin(&self.0, request.context).await?, file, last, publish).await.map(status_reply)
+    }
+
+    async fn discard(&self, request: v1::DiscardRequest, _: Peer) -> FsResult<v1::Empty> {
+        let file = opened(request.inode, request.holder)?;
+        self.0.discard(origin(&self.0, request.context).await?, file).await?;
+        Ok(v1::Empty {})
     }
 
     async fn new_generation(
@@ -295,6 +312,11 @@ impl Service {
         self.0.report_bad_replicas(replicas).await?;
         Ok(v1::Empty {})
     }
+}
+
+fn publication(wire: v1::Publication) -> FsResult<Publication> {
+    let v1::Publication { to, overwrite, mtime, atime } = wire;
+    Ok(Publication { to: path(&to)?, overwrite, mtime: mtime.map(Millis), atime: atime.map(Millis) })
 }
 
 fn bad_replica(wire: v1::BadReplica) -> FsResult<BadReplica> {

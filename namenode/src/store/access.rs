@@ -116,6 +116,11 @@ impl Authority<'_> {
         )))
     }
 
+    /// Whether the sticky bit of a directory keeps the caller from taking out what is not his.
+    pub(crate) fn is_held_by_sticky(&self, directory: &Inode) -> bool {
+        directory.mode.is_sticky() && self.bound().is_some_and(|caller| caller.user != directory.owner)
+    }
+
     /// In a sticky directory only the entry's owner or the directory's may remove or rename an entry.
     pub(crate) fn check_sticky(&self, directory: &Inode, entry: &Inode, place: Place<'_>) -> FsResult<()> {
         let Some(caller) = self.bound() else {

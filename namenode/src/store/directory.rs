@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{backup, schema, space};
 
 /// Version of the directory's layout that this program writes and reads.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 4;
 const VERSION_FILE: &str = "VERSION";
 const DATABASE_FILE: &str = "namespace.db";
 const LOCK_FILE: &str = "lock";

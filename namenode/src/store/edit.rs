@@ -35,6 +35,19 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// What closing a file does at the same moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Its new path.
+    pub to: FsPath,
+    /// Whether a file that is there gives way.
+    pub overwrite: bool,
+    /// Its modification time, if not the present.
+    pub mtime: Option<Millis>,
+    /// Its access time, if it changes.
+    pub atime: Option<Millis>,
+}
+
 /// How the balancer works while it is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BalancerSettings {
@@ -89,6 +102,8 @@ pub enum Edit {
         overwrite: bool,
         /// Makes missing parents.
         parents: bool,
+        /// The file goes away, instead of being closed, if its writer does before it is closed.
+        temporary: bool,
     },
     /// Commits the previous chunk's length and adds the next chunk.
     AddChunk {
@@ -127,7 +142,8 @@ pub enum Edit {
         /// The last chunk as the writer finished it.
         extent: Extent,
     },
-    /// Commits the last chunk and closes the file. The same call again finds the file closed and succeeds.
+    /// Commits the last chunk and closes the file, and perhaps moves it. The same call again finds the file closed and
+    /// succeeds.
     Complete {
         /// The file.
         inode: InodeId,
@@ -135,6 +151,15 @@ pub enum Edit {
         holder: String,
         /// The last chunk as the writer finished it; `None` for an empty file.
         last: Option<Extent>,
+        /// Where it goes at the same moment; `None`: it stays where it is.
+        publish: Option<Publication>,
+    },
+    /// Removes an open file, wherever it is.
+    Discard {
+        /// The file.
+        inode: InodeId,
+        /// Who writes it.
+        holder: String,
     },
     /// Takes a new generation stamp for a chunk; the chunk keeps its own until [`Edit::UpdatePipeline`].
     NewGeneration {
@@ -195,7 +220,7 @@ pub enum Edit {
         /// The new group, if it changes.
         group: Option<String>,
     },
-    /// Sets times.
+    /// Sets times to any value.
     SetTimes {
         /// The file or directory.
         path: FsPath,
@@ -204,8 +229,13 @@ pub enum Edit {
         /// The new access time, if it changes; directories have none.
         atime: Option<Millis>,
     },
+    /// Sets the times to the present one, which is a matter of writing and not of owning.
+    Touch {
+        /// The file or directory.
+        path: FsPath,
+    },
     /// Takes the lease from its holder for recovery and takes new generation stamps for the last two chunks, which are
-    /// those whose replicas may not be finalized. A file without chunks is closed at once.
+    /// those whose replicas may not be finalized. A file without chunks is closed at once, a temporary one removed.
     BeginRecovery {
         /// The file.
         inode: InodeId,
@@ -274,6 +304,8 @@ pub enum Outcome {
     Generation(GenStamp),
     /// Whether there was something to delete.
     Deleted(bool),
+    /// Nothing was deleted: to see whether the caller may, too many directories would have to be looked at in one edit.
+    DeleteInParts,
     /// Recovery: closed already, or which chunks must be recovered with which stamps.
     Recovery {
         /// The file is closed.

@@ -153,6 +153,24 @@ impl Inode {
     }
 }
 
+/// At most `limit` entries of a directory after a name, in the order of their names' bytes.
+pub(crate) fn entries(
+    connection: &Connection,
+    directory: InodeId,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<Inode>> {
+    connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            inode_columns!(),
+            " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name"
+        ))?
+        .query_map((directory.0 as i64, after), Inode::from_row)?
+        .take(limit)
+        .collect()
+}
+
 /// Names from the root down to an inode that is `name` in `parent`; `None` if it is in a deleted tree.
 fn names_down_to(
     connection: &Connection,

@@ -22,6 +22,15 @@ pub(crate) fn since(connection: &Connection, inode: InodeId) -> rusqlite::Result
         .optional()
 }
 
+/// Whether an open file goes away with its writer.
+pub(crate) fn is_temporary(connection: &Connection, inode: InodeId) -> rusqlite::Result<bool> {
+    let temporary = connection
+        .prepare_cached("SELECT temporary FROM lease WHERE inode = ?1")?
+        .query_row([inode.0 as i64], |row| row.get(0))
+        .optional()?;
+    Ok(temporary.unwrap_or(false))
+}
+
 /// Every lease, by inode.
 pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<(InodeId, String)>> {
     connection

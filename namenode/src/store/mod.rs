@@ -26,6 +26,7 @@ mod part;
 mod position;
 mod reader;
 mod record;
+mod removal;
 mod resolve;
 pub mod schema;
 mod settings;
@@ -462,6 +463,25 @@ impl Store {
             summing = readers.run(move |snapshot| snapshot.go_on_summing(&caller, summing)).await?;
         }
         Ok(summing.sum)
+    }
+
+    /// Whether the caller may remove the tree at a path, wherever it is now. Checked in steps, so that it is no proof for
+    /// later.
+    pub async fn check_removal(&self, caller: &Caller, path: &FsPath) -> FsResult<()> {
+        let (first_caller, path) = (caller.clone(), path.clone());
+        let readers = &self.shared.readers;
+        let mut removal = readers.run(move |snapshot| snapshot.begin_removal(&first_caller, &path)).await?;
+        while !removal.is_done() {
+            let caller = caller.clone();
+            removal = readers.run(move |snapshot| snapshot.go_on_removing(&caller, removal)).await?;
+        }
+        Ok(())
+    }
+
+    /// At most `limit` parts of a directory that is too large to be removed by one edit; none if it is gone.
+    pub async fn parts(&self, caller: &Caller, path: &FsPath, limit: usize) -> FsResult<Vec<FsPath>> {
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.parts(&caller, &path, limit)).await
     }
 
     /// A page of the files below a path, or that file itself, depth first in the order of names, with their chunks;

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! inode    one row a file or directory, clustered by (parent, name): listing is one range, lookup one descent.
+//!          An index has the directories by themselves, to find those of a tree without its files.
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
 //!          `below` is how much longer than a directory's own path one below it may be: see `apply::reach`.
 //! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
 //!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
-//! lease    one row a file being written: who holds it, and since which Unix time.
+//! lease    one row a file being written: who holds it, and since which Unix time; `temporary` if the file goes away with
+//!          its writer instead of being closed.
 //! retry    outcomes of requests, for retries: appended in order; most go when their client has asked for something
 //!          else, so that a batch of edits changes few pages of it. `floor`: earlier calls of the client without an
 //!          outcome are refused. The writer knows by heart which row is whose: see `apply::retry`.
@@ -79,6 +81,7 @@ CREATE TABLE inode (
     PRIMARY KEY (parent, name)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX inode_id ON inode (id);
+CREATE INDEX inode_directory ON inode (parent) WHERE kind = 1;
 CREATE TABLE chunk (
     inode INTEGER NOT NULL,
     idx INTEGER NOT NULL,
@@ -94,7 +97,8 @@ CREATE UNIQUE INDEX chunk_id ON chunk (id);
 CREATE TABLE lease (
     inode INTEGER PRIMARY KEY,
     holder TEXT NOT NULL,
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    temporary INTEGER NOT NULL
 );
 CREATE TABLE retry (
     number INTEGER PRIMARY KEY,

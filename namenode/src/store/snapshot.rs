@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::access::{Access, Authority};
 use super::chunk::{Chunk, chunk_columns};
-use super::inode::{Inode, inode_columns, is_attached, path_of};
+use super::inode::{Inode, entries, is_attached, path_of};
 use super::lease;
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
@@ -79,17 +79,7 @@ impl<'a> Snapshot<'a> {
         start_after: &str,
         limit: usize,
     ) -> Result<Vec<Inode>, Stop> {
-        let entries = self
-            .connection
-            .prepare_cached(concat!(
-                "SELECT ",
-                inode_columns!(),
-                " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name"
-            ))?
-            .query_map((directory.0 as i64, start_after), Inode::from_row)?
-            .take(limit)
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(entries)
+        Ok(entries(self.connection, directory, start_after, limit)?)
     }
 
     /// A file and its chunks that overlap `[offset, offset + length)`.

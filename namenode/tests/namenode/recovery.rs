@@ -6,9 +6,10 @@ use std::sync::Arc;
 use dfs_namenode::api::admin::{Finding, FsckSummary};
 use dfs_namenode::api::cluster::Order;
 use dfs_namenode::api::recovery::{LeaseRecovery, WaitingChunk};
+use dfs_namenode::api::writing::{NewFile, OpenedBy};
 use dfs_namenode::api::{LocatedChunk, Namenode};
 use dfs_namenode::run::Running;
-use dfs_types::{ErrorCode, FsPath, GenStamp, ReplicaState};
+use dfs_types::{ErrorCode, FsPath, GenStamp, Mode, ReplicaState};
 use futures_util::StreamExt;
 use tempfile::tempdir;
 
@@ -321,4 +322,67 @@ async fn a_superuser_accepts_a_loss_and_no_more_is_lost_than_must_be() {
     assert_eq!(closed(namenode, "/half").await, 300);
     assert!(accept("root").await.unwrap().closed);
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_writers_temporary_file_is_gone_after_the_hard_limit() {
+    let dir = tempdir().unwrap();
+    let place = dir.path().join("nn");
+    let running = fresh(&place, &[]).await;
+    let namenode = running.namenode();
+    let mut datanodes = nodes(namenode, 3).await;
+    let status = namenode.create(origin(), temporary("/.x")).await.unwrap();
+    let writer = Writer { namenode, file: OpenedBy::new(status.inode, HOLDER.to_owned()).unwrap() };
+    let chunk = writer.add(None).await.unwrap();
+    for node in &mut datanodes {
+        node.hold(namenode, (chunk.chunk, chunk.generation), 70, ReplicaState::Rbw).await;
+    }
+    namenode.commit_length(origin(), writer.file.clone(), extent(&chunk, 70)).await.unwrap();
+    running.stop().await.unwrap();
+
+    // Whoever leads after that knows what the file is for, and needs no DataNode to let go of it.
+    let running = start(&place, &SHORT_LEASES).await.unwrap();
+    let namenode = running.namenode();
+    writable(namenode).await;
+    until("the file to be gone", || async {
+        let error = namenode.stat(&caller("root"), &path("/.x")).await.err();
+        error.map(|error| assert_eq!(error.code, ErrorCode::NotFound))
+    })
+    .await;
+    assert_eq!(namenode.fs_stats().await.unwrap().chunks, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_writers_temporary_file_makes_room_after_the_soft_limit() {
+    let dir = tempdir().unwrap();
+    let flags = ["--heartbeat-interval", "100ms", "--lease-soft-limit", "300ms", "--lease-hard-limit", "1h"];
+    let running = fresh(&dir.path().join("nn"), &flags).await;
+    let namenode = running.namenode();
+    let first = namenode.create(origin(), temporary("/.x")).await.unwrap();
+    let second = until("the name to be free", || async {
+        match namenode.create(origin(), NewFile { holder: "other".to_owned(), ..temporary("/.x") }).await {
+            Ok(status) => Some(status),
+            Err(error) => {
+                assert_eq!(error.code, ErrorCode::AlreadyExists, "{error}");
+                None
+            }
+        }
+    })
+    .await;
+    assert!(second.open && second.inode > first.inode);
+    running.stop().await.unwrap();
+}
+
+fn temporary(at: &str) -> NewFile {
+    NewFile {
+        path: path(at),
+        holder: HOLDER.to_owned(),
+        mode: Mode::FILE,
+        replication: None,
+        chunk_size: None,
+        overwrite: false,
+        parents: false,
+        temporary: true,
+    }
 }

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 /// Longest wait for a condition.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) const HOLDER: &str = "writer-1";
 pub(crate) const CHUNK_SIZE: u64 = 1 << 20;
@@ -116,7 +116,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) async fn complete(&self, last: Option<Extent>) -> FsResult<FileStatus> {
-        self.namenode.complete(origin(), self.file.clone(), last).await
+        self.namenode.complete(origin(), self.file.clone(), last, None).await
     }
 
     pub(crate) fn inode(&self) -> InodeId {
@@ -129,10 +129,11 @@ pub(crate) async fn create(namenode: &Namenode, at: &str, holder: &str) -> FsRes
         path: path(at),
         holder: holder.to_owned(),
         mode: Mode::FILE,
-        replication: 3,
-        chunk_size: CHUNK_SIZE,
+        replication: Some(3),
+        chunk_size: Some(CHUNK_SIZE),
         overwrite: false,
         parents: true,
+        temporary: false,
     };
     namenode.create(origin(), file).await
 }

@@ -3,11 +3,12 @@
 use dfs_namenode::api::cluster::Order;
 use dfs_namenode::api::writing::NewFile;
 use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState};
+use futures_util::future::join_all;
 use tempfile::tempdir;
 
 use crate::support::{
-    CHUNK_SIZE, FakeNode, HOLDER, Writer, caller, create, extent, fresh, nodes, origin, path, put, start,
-    until, writable,
+    CHUNK_SIZE, FakeNode, HOLDER, Writer, caller, create, extent, fresh, nodes, origin, origin_of, path, put,
+    start, until, writable,
 };
 
 #[tokio::test]
@@ -236,15 +237,22 @@ async fn what_a_file_can_not_be_is_refused() {
         chunk_size,
         overwrite: false,
         parents: false,
+        temporary: false,
     };
-    for bad in
-        [file(513, 0, "h"), file(1, 1_000, "h"), file(1, 4 << 30, "h"), file(1, 0, ""), file(1, 0, "a:b")]
-    {
+    for bad in [
+        file(Some(513), None, "h"),
+        file(Some(0), None, "h"),
+        file(Some(1), Some(1_000), "h"),
+        file(Some(1), Some(0), "h"),
+        file(Some(1), Some(4 << 30), "h"),
+        file(Some(1), None, ""),
+        file(Some(1), None, "a:b"),
+    ] {
         let error = namenode.create(origin(), bad.clone()).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidArgument, "{bad:?}: {error}");
     }
-    let status = namenode.create(origin(), file(0, 0, "h")).await.unwrap();
-    assert_eq!((status.replication, status.chunk_size), (3, 1 << 20), "zeros are the defaults");
+    let status = namenode.create(origin(), file(None, None, "h")).await.unwrap();
+    assert_eq!((status.replication, status.chunk_size), (3, 1 << 20), "the defaults");
     let error = namenode.set_replication(origin(), path("/f"), 0).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArgument);
     running.stop().await.unwrap();
@@ -317,5 +325,35 @@ async fn a_writer_removes_its_file_wherever_its_directory_went_but_not_under_ano
     assert!(!delete("/d/.hidden", published.inode()).await);
     assert_ne!(other.inode(), published.inode());
     assert_eq!(namenode.stat(&caller("root"), &path("/d")).await.unwrap().children, 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tree_of_many_directories_is_removed_by_whom_it_belongs_to() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let alice = caller("alice");
+    namenode.mkdir(origin(), path("/alice"), Mode::DIRECTORY, false).await.unwrap();
+    let all = Mode::new(0o777).unwrap();
+    namenode.set_mode(origin(), path("/alice"), all).await.unwrap();
+    let mkdir = |at: String| async move {
+        namenode.mkdir(origin_of("alice"), path(&at), Mode::DIRECTORY, true).await.unwrap();
+    };
+    // More than one edit looks at, wide and deep.
+    join_all((0..2_200).map(|number| mkdir(format!("/alice/tree/{number}/x")))).await;
+    mkdir(format!("/alice/tree/deep{}", "/a".repeat(300))).await;
+    namenode.set_owner(origin(), path("/alice/tree/1999"), Some("bob".into()), None).await.unwrap();
+
+    let remove = || namenode.delete(origin_of("alice"), path("/alice/tree"), true, None);
+    let refused = remove().await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PermissionDenied);
+    assert!(refused.message.contains("/alice/tree/1999"), "{refused}");
+    let left = namenode.content_summary(&alice, &path("/alice/tree")).await.unwrap();
+    assert_eq!(left.directories, 1 + 2 * 2_200 + 301, "nothing was removed");
+    namenode.set_owner(origin(), path("/alice/tree/1999"), Some("alice".into()), None).await.unwrap();
+    assert!(remove().await.unwrap());
+    assert!(!remove().await.unwrap());
+    assert_eq!(namenode.stat(&alice, &path("/alice")).await.unwrap().children, 0);
     running.stop().await.unwrap();
 }

@@ -405,6 +405,13 @@ pub struct SetTimesRequest {
     pub atime: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TouchRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<Context>,
@@ -414,16 +421,19 @@ pub struct CreateRequest {
     pub holder: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
     pub mode: u32,
-    /// 0: the server's default
-    #[prost(uint32, tag = "5")]
-    pub replication: u32,
-    /// 0: the server's default
-    #[prost(uint64, tag = "6")]
-    pub chunk_size: u64,
+    /// absent: the server's default
+    #[prost(uint32, optional, tag = "5")]
+    pub replication: ::core::option::Option<u32>,
+    /// absent: the server's default
+    #[prost(uint64, optional, tag = "6")]
+    pub chunk_size: ::core::option::Option<u64>,
     #[prost(bool, tag = "7")]
     pub overwrite: bool,
     #[prost(bool, tag = "8")]
     pub parents: bool,
+    /// The file goes away, instead of being closed, when its writer does before it is published.
+    #[prost(bool, tag = "9")]
+    pub temporary: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddChunkRequest {
@@ -479,6 +489,32 @@ pub struct CompleteRequest {
     /// absent for an empty file
     #[prost(message, optional, tag = "4")]
     pub last: ::core::option::Option<ChunkExtent>,
+    /// absent: the file keeps its name
+    #[prost(message, optional, tag = "5")]
+    pub publish: ::core::option::Option<Publication>,
+}
+/// What closing a file does at the same moment, so that nobody ever sees one without the other.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Publication {
+    /// its new path
+    #[prost(string, tag = "1")]
+    pub to: ::prost::alloc::string::String,
+    /// an existing file gives way
+    #[prost(bool, tag = "2")]
+    pub overwrite: bool,
+    #[prost(uint64, optional, tag = "3")]
+    pub mtime: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub atime: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    #[prost(string, tag = "3")]
+    pub holder: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewGenerationRequest {
@@ -930,6 +966,7 @@ pub mod namespace_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "SetOwner"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sets times to any value, which only the owner may.
         pub async fn set_times(
             &mut self,
             request: impl tonic::IntoRequest<super::SetTimesRequest>,
@@ -948,6 +985,25 @@ pub mod namespace_client {
             );
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "SetTimes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets times to the server's present time, which everybody may who may write the file or directory.
+        pub async fn touch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TouchRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Namespace/Touch");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "Touch"));
             self.inner.unary(req, path, codec).await
         }
         /// Opens a new file for writing by `holder`, who now has its lease.
@@ -1034,7 +1090,7 @@ pub mod namespace_client {
                 .insert(GrpcMethod::new("dfs.v1.Namespace", "CommitLength"));
             self.inner.unary(req, path, codec).await
         }
-        /// Closes the file; answers when every chunk has its minimum of finalized replicas.
+        /// Closes the file, and perhaps moves it; answers when every chunk has its minimum of finalized replicas.
         pub async fn complete(
             &mut self,
             request: impl tonic::IntoRequest<super::CompleteRequest>,
@@ -1053,6 +1109,25 @@ pub mod namespace_client {
             );
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "Complete"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes the file that its writer has open, wherever it is by now.
+        pub async fn discard(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiscardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Namespace/Discard");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "Discard"));
             self.inner.unary(req, path, codec).await
         }
         /// Takes a new generation stamp for a chunk whose pipeline broke.
@@ -1263,9 +1338,15 @@ pub mod namespace_server {
             &self,
             request: tonic::Request<super::SetOwnerRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Sets times to any value, which only the owner may.
         async fn set_times(
             &self,
             request: tonic::Request<super::SetTimesRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Sets times to the server's present time, which everybody may who may write the file or directory.
+        async fn touch(
+            &self,
+            request: tonic::Request<super::TouchRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// Opens a new file for writing by `holder`, who now has its lease.
         async fn create(
@@ -1287,11 +1368,16 @@ pub mod namespace_server {
             &self,
             request: tonic::Request<super::CommitLengthRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
-        /// Closes the file; answers when every chunk has its minimum of finalized replicas.
+        /// Closes the file, and perhaps moves it; answers when every chunk has its minimum of finalized replicas.
         async fn complete(
             &self,
             request: tonic::Request<super::CompleteRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusReply>, tonic::Status>;
+        /// Removes the file that its writer has open, wherever it is by now.
+        async fn discard(
+            &self,
+            request: tonic::Request<super::DiscardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// Takes a new generation stamp for a chunk whose pipeline broke.
         async fn new_generation(
             &self,
@@ -1976,6 +2062,49 @@ pub mod namespace_server {
                     };
                     Box::pin(fut)
                 }
+                "/dfs.v1.Namespace/Touch" => {
+                    #[allow(non_camel_case_types)]
+                    struct TouchSvc<T: Namespace>(pub Arc<T>);
+                    impl<T: Namespace> tonic::server::UnaryService<super::TouchRequest>
+                    for TouchSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TouchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::touch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TouchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/dfs.v1.Namespace/Create" => {
                     #[allow(non_camel_case_types)]
                     struct CreateSvc<T: Namespace>(pub Arc<T>);
@@ -2184,6 +2313,49 @@ pub mod namespace_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/Discard" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiscardSvc<T: Namespace>(pub Arc<T>);
+                    impl<T: Namespace> tonic::server::UnaryService<super::DiscardRequest>
+                    for DiscardSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DiscardRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::discard(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiscardSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

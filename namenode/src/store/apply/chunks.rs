@@ -5,8 +5,8 @@ use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId};
 
 use super::Step;
 use crate::store::chunk::Chunk;
-use crate::store::edit::{Change, Extent, Outcome};
-use crate::store::inode::{Inode, is_attached};
+use crate::store::edit::{Change, Extent, Outcome, Publication};
+use crate::store::inode::{Inode, is_attached, path_of};
 use crate::store::lease;
 use crate::store::stop::Stop;
 
@@ -230,20 +230,47 @@ impl Step<'_, '_> {
         id: InodeId,
         holder: &str,
         extent: Option<Extent>,
+        publish: Option<&Publication>,
     ) -> Result<Outcome, Stop> {
         let file = self.attached(id)?;
         let last = Chunk::last(self.connection, id)?;
-        if !file.open && !file.is_directory() && is_final(last.as_ref(), extent) {
+        if publish.is_none() && !file.open && !file.is_directory() && is_final(last.as_ref(), extent) {
             return Ok(Outcome::Status(file.status()));
         }
         lease::check(id, holder, self.holder(id)?.as_deref())?;
-        let mut length = 0;
-        if let Some((last, extent)) = finished(&file, last, extent)? {
-            self.fix_length(&file, &last, extent)?;
-            length = last.start + extent.length;
+        let last = finished(&file, last, extent)?;
+        let length = last.as_ref().map_or(0, |(last, extent)| last.start + extent.length);
+        let Some(publication) = publish else {
+            self.finish_file(&file, last, length)?;
+            return Ok(Outcome::Status(self.status(id)?));
+        };
+
+        let from = path_of(self.connection, &file)?.ok_or_else(|| lease::gone(id))?;
+        let planned = self.plan_move(&from, &publication.to, publication.overwrite)?;
+        self.finish_file(&file, last, length)?;
+        let mut closed = Inode { length, mtime: self.now, open: false, ..file };
+        if let Some(planned) = planned {
+            closed = self.move_entry(&closed, &planned)?;
         }
-        self.close(&file, length)?;
+        let Publication { to: _, overwrite: _, mtime, atime } = publication;
+        if mtime.is_some() || atime.is_some() {
+            self.write_times(&closed, mtime.unwrap_or(closed.mtime), atime.unwrap_or(closed.atime))?;
+        }
         Ok(Outcome::Status(self.status(id)?))
+    }
+
+    /// Fixes the length of the last chunk and closes the file.
+    fn finish_file(&mut self, file: &Inode, last: Option<(Chunk, Extent)>, length: u64) -> Result<(), Stop> {
+        if let Some((last, extent)) = last {
+            self.fix_length(file, &last, extent)?;
+        }
+        self.close(file, length)
+    }
+
+    pub(super) fn discard(&mut self, id: InodeId, holder: &str) -> Result<Outcome, Stop> {
+        let file = self.held(id, holder)?;
+        self.remove_open(&file)?;
+        Ok(Outcome::Done)
     }
 
     pub(super) fn new_generation(

@@ -287,12 +287,13 @@ impl Step<'_, '_> {
     fn run(&mut self, edit: &Edit) -> Result<Outcome, Stop> {
         match edit {
             Edit::Mkdir { path, mode, parents } => self.mkdir(path, *mode, *parents),
-            Edit::Create { path, holder, mode, replication, chunk_size, overwrite, parents } => {
+            Edit::Create { path, holder, mode, replication, chunk_size, overwrite, parents, temporary } => {
                 let file = namespace::NewFile {
                     holder,
                     mode: *mode,
                     replication: *replication,
                     chunk_size: *chunk_size,
+                    temporary: *temporary,
                 };
                 self.create(path, &file, *overwrite, *parents)
             }
@@ -300,7 +301,10 @@ impl Step<'_, '_> {
             Edit::AbandonChunk { inode, holder, chunk } => self.abandon_chunk(*inode, holder, *chunk),
             Edit::CommitLength { inode, holder, extent } => self.commit_length(*inode, holder, *extent),
             Edit::CommitChunk { inode, holder, extent } => self.commit_chunk(*inode, holder, *extent),
-            Edit::Complete { inode, holder, last } => self.complete(*inode, holder, *last),
+            Edit::Complete { inode, holder, last, publish } => {
+                self.complete(*inode, holder, *last, publish.as_ref())
+            }
+            Edit::Discard { inode, holder } => self.discard(*inode, holder),
             Edit::NewGeneration { inode, holder, chunk } => self.new_generation(*inode, holder, *chunk),
             Edit::UpdatePipeline { inode, holder, extent } => self.update_pipeline(*inode, holder, *extent),
             Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite),
@@ -309,6 +313,7 @@ impl Step<'_, '_> {
             Edit::SetMode { path, mode } => self.set_mode(path, *mode),
             Edit::SetOwner { path, owner, group } => self.set_owner(path, owner.as_deref(), group.as_deref()),
             Edit::SetTimes { path, mtime, atime } => self.set_times(path, *mtime, *atime),
+            Edit::Touch { path } => self.touch(path),
             Edit::BeginRecovery { inode } => self.begin_recovery(*inode),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::Reap { limit } => self.reap(*limit),

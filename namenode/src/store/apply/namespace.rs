@@ -8,6 +8,7 @@ use super::{Step, reach};
 use crate::store::access::Access;
 use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER};
 use crate::store::inode::{Inode, number};
+use crate::store::removal::{MOST_IN_ONE_EDIT, Removal};
 use crate::store::resolve::{Resolved, is_a_directory};
 use crate::store::stop::Stop;
 
@@ -21,6 +22,7 @@ pub(super) struct NewFile<'a> {
     pub(super) mode: Mode,
     pub(super) replication: u32,
     pub(super) chunk_size: u64,
+    pub(super) temporary: bool,
 }
 
 impl NewFile<'_> {
@@ -49,6 +51,16 @@ impl NewFile<'_> {
         let bits = self.mode.bits() & 0o777;
         Mode::truncate(bits | ((bits & 0o444) >> 2) | OWNER_USES)
     }
+}
+
+/// A move that was checked.
+pub(super) struct Move<'p> {
+    pub(super) source: Resolved<'p>,
+    target: Resolved<'p>,
+    /// Its last part in the target.
+    name: &'p str,
+    /// How far what is below it reaches.
+    below: u64,
 }
 
 fn check_replication(replication: u32) -> FsResult<()> {
@@ -146,8 +158,8 @@ impl Step<'_, '_> {
         self.insert(&inode)?;
         self.count_entries(directory, 1)?;
         self.write(
-            "INSERT INTO lease (inode, holder, since) VALUES (?1, ?2, ?3)",
-            (inode.id.0 as i64, file.holder, self.now.0 as i64),
+            "INSERT INTO lease (inode, holder, since, temporary) VALUES (?1, ?2, ?3, ?4)",
+            (inode.id.0 as i64, file.holder, self.now.0 as i64, file.temporary),
         )?;
         self.counters.open_files += 1;
         self.emit(Change::LeaseTaken { inode: inode.id, holder: file.holder.to_owned() });
@@ -177,21 +189,33 @@ impl Step<'_, '_> {
     }
 
     pub(super) fn rename(&mut self, from: &FsPath, to: &FsPath, overwrite: bool) -> Result<Outcome, Stop> {
-        if from.is_root() || to.is_root() {
-            return Err(FsError::invalid("the root directory can't be moved or replaced").into());
+        if let Some(planned) = self.plan_move(from, to, overwrite)? {
+            let moved = planned.source.existing()?;
+            self.move_entry(moved, &planned)?;
         }
+        Ok(Outcome::Done)
+    }
+
+    /// Checks a move; `None` if there is nothing to move, because both paths are the same.
+    pub(super) fn plan_move<'p>(
+        &self,
+        from: &'p FsPath,
+        to: &'p FsPath,
+        overwrite: bool,
+    ) -> Result<Option<Move<'p>>, Stop> {
+        let Some(name) = to.name().filter(|_| !from.is_root()) else {
+            return Err(FsError::invalid("the root directory can't be moved or replaced").into());
+        };
         let source = self.resolve(from)?;
         let moved = source.existing()?;
         if from == to {
-            return Ok(Outcome::Done);
+            return Ok(None);
         }
         if to.starts_with(from) {
             return Err(FsError::invalid(format!("{from} can't be moved below itself, to {to}")).into());
         }
         let target = self.resolve(to)?;
-        let name = to.name().ok_or_else(|| FsError::internal("a path that is not the root has a name"))?;
         let new_directory = target.existing_parent()?;
-        let old_directory = source.existing_parent()?;
         self.check_removing(&source, moved)?;
         self.authority.check(new_directory, Access::Write, target.parent_place())?;
         if let Some(replaced) = target.target() {
@@ -199,26 +223,29 @@ impl Step<'_, '_> {
             self.authority.check_sticky(new_directory, replaced, target.place())?;
         }
         let below = self.reach_when_moved(moved, from, to)?;
+        Ok(Some(Move { source, target, name, below }))
+    }
 
-        self.reach_down(&target, below)?;
+    /// Moves what [`Step::plan_move`] lets move, whose row is now `moved`; answers the row as it is then.
+    pub(super) fn move_entry(&mut self, moved: &Inode, planned: &Move<'_>) -> Result<Inode, Stop> {
+        let Move { source, target, name, below } = planned;
+        let (old_directory, new_directory) = (source.existing_parent()?, target.existing_parent()?);
+        self.reach_down(target, *below)?;
         if let Some(replaced) = target.target() {
             self.remove_entry(replaced)?;
             self.count_entries(new_directory, -1)?;
         }
+        let there =
+            Inode { parent: new_directory.id, name: (*name).to_owned(), below: *below, ..moved.clone() };
         self.view.forget(moved);
-        self.view.put(Inode {
-            parent: new_directory.id,
-            name: name.to_owned(),
-            below,
-            ..Inode::clone(moved)
-        });
+        self.view.put(there.clone());
         self.write(
             "UPDATE inode SET parent = ?3, name = ?4, below = ?5 WHERE parent = ?1 AND name = ?2",
-            (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name, below as i64),
+            (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name, *below as i64),
         )?;
         self.count_entries(old_directory, -1)?;
         self.count_entries(new_directory, 1)?;
-        Ok(Outcome::Done)
+        Ok(there)
     }
 
     pub(super) fn delete(
@@ -240,8 +267,13 @@ impl Step<'_, '_> {
             if !recursive {
                 return Err(not_empty(path).into());
             }
-            // Only the top is checked: a tree goes in constant time, whatever its size.
-            self.authority.check(target, Access::All, found.place())?;
+            if !self.authority.is_super() {
+                let mut removal = Removal::of(target, path);
+                removal.go_on(self.connection, self.authority, MOST_IN_ONE_EDIT)?;
+                if !removal.is_done() {
+                    return Ok(Outcome::DeleteInParts);
+                }
+            }
         }
         self.remove_entry(target)?;
         self.count_entries(found.existing_parent()?, -1)?;
@@ -317,9 +349,28 @@ impl Step<'_, '_> {
         let found = self.resolve(path)?;
         let inode = found.existing()?;
         self.authority.check_owner(inode, found.place())?;
-        let mtime = mtime.unwrap_or(inode.mtime);
+        self.write_times(inode, mtime.unwrap_or(inode.mtime), atime.unwrap_or(inode.atime))
+    }
+
+    /// As POSIX's `utimensat` without times: who may write may say that he just did, but not make up when.
+    pub(super) fn touch(&mut self, path: &FsPath) -> Result<Outcome, Stop> {
+        let found = self.resolve(path)?;
+        let inode = found.existing()?;
+        let owns = self.authority.check_owner(inode, found.place()).is_ok();
+        if !owns {
+            self.authority.check(inode, Access::Write, found.place())?;
+        }
+        self.write_times(inode, self.now, self.now)
+    }
+
+    pub(super) fn write_times(
+        &mut self,
+        inode: &Inode,
+        mtime: Millis,
+        atime: Millis,
+    ) -> Result<Outcome, Stop> {
         let atime = match inode.kind {
-            FileKind::File => atime.unwrap_or(inode.atime),
+            FileKind::File => atime,
             FileKind::Directory => inode.atime,
         };
         self.view.forget(inode);

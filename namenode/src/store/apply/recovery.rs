@@ -18,6 +18,11 @@ impl Step<'_, '_> {
         if !file.open {
             return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
         }
+        if lease::is_temporary(self.connection, id)? {
+            // Nobody was promised anything of it, and nobody would ever finish it.
+            self.remove_open(&file)?;
+            return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
+        }
         // A writer goes on to the next chunk before the nodes have finalized the one before, but no further.
         let mut recent = Chunk::last_two(self.connection, id)?;
         recent.reverse();

@@ -221,12 +221,15 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::SetMode { .. }
         | Edit::SetOwner { .. }
         | Edit::SetTimes { .. }
+        | Edit::Touch { .. }
+        | Edit::Discard { .. }
+        | Edit::Complete { publish: Some(_), .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
         | Edit::SetSafeMode { .. } => true,
         Edit::CommitLength { .. }
         | Edit::CommitChunk { .. }
-        | Edit::Complete { .. }
+        | Edit::Complete { publish: None, .. }
         | Edit::BeginRecovery { .. }
         | Edit::CommitRecovery { .. }
         | Edit::Reap { .. }

@@ -139,6 +139,14 @@ impl Step<'_, '_> {
         Ok(())
     }
 
+    /// Takes an open file out of the namespace, wherever it is.
+    pub(super) fn remove_open(&mut self, file: &Inode) -> Result<(), Stop> {
+        let directory =
+            Inode::by_id(self.connection, file.parent)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        self.remove_entry(file)?;
+        self.count_entries(&directory, -1)
+    }
+
     /// Moves an inode with all below it under the parent of deleted trees, in constant time.
     pub(super) fn detach(&mut self, inode: &Inode) -> Result<(), Stop> {
         self.write(

@@ -93,7 +93,7 @@ fn damage_is_named() {
     let version = path.join("VERSION");
     let good = fs::read_to_string(&version).unwrap();
 
-    fs::write(&version, good.replace("\"format_version\":2", "\"format_version\":3")).unwrap();
+    fs::write(&version, good.replace("\"format_version\":", "\"format_version\":7")).unwrap();
     says(&path, &["checksum of VERSION does not match", "backup"]);
     let json = r#"{"format_version":9,"something":"new"}"#;
     fs::write(&version, format!("{json}\ncrc32c:{:08x}\n", crc32c(json.as_bytes()))).unwrap();

@@ -7,6 +7,7 @@ mod linearizability;
 mod model;
 mod namespace;
 mod reading;
+mod temporary;
 mod writing;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ fn create(at: &str, holder: &str) -> Edit {
         chunk_size: 1_024,
         overwrite: false,
         parents: true,
+        temporary: false,
     }
 }
 

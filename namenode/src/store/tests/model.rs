@@ -1,5 +1,7 @@
 //! Random edits against a model in memory that knows nothing of SQL, caches or batches.
 
+mod writers;
+
 use std::collections::BTreeMap;
 
 use dfs_types::{
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
 use crate::store::ChunkRow;
-use crate::store::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, RECOVERY_HOLDER};
+use crate::store::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, Publication, RECOVERY_HOLDER};
 
 use ErrorCode::{
     AlreadyExists, InvalidArgument, IsADirectory, LeaseConflict, NotADirectory, NotEmpty, NotFound,
@@ -20,16 +22,19 @@ use ErrorCode::{
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     Mkdir { path: FsPath, parents: bool },
-    Create { path: FsPath, holder: bool, overwrite: bool, parents: bool },
+    Create { path: FsPath, holder: bool, overwrite: bool, parents: bool, temporary: bool },
     Rename { from: FsPath, to: FsPath, overwrite: bool },
     Delete { path: FsPath, recursive: bool, expects: Option<bool> },
     SetReplication { path: FsPath, replication: u32 },
     SetTimes { path: FsPath, mtime: u64 },
+    Touch(FsPath),
     AddChunk(Target),
     AbandonChunk(Target),
     CommitLength(Target),
     CommitChunk(Target),
     Complete(Target),
+    Publish(Target, FsPath, bool),
+    Discard(Target),
     NewGeneration(Target),
     UpdatePipeline(Target),
     BeginRecovery(Target),
@@ -72,18 +77,24 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
     let any_bool = any::<bool>;
     let op = prop_oneof![
         3 => (any_path(), any_bool()).prop_map(|(path, parents)| Op::Mkdir { path, parents }),
-        6 => (any_path(), any_bool(), any_bool(), any_bool())
-            .prop_map(|(path, holder, overwrite, parents)| Op::Create { path, holder, overwrite, parents }),
+        6 => (any_path(), any_bool(), any_bool(), any_bool(), any_bool())
+            .prop_map(|(path, holder, overwrite, parents, temporary)| {
+                Op::Create { path, holder, overwrite, parents, temporary }
+            }),
         3 => (any_path(), any_path(), any_bool()).prop_map(|(from, to, overwrite)| Op::Rename { from, to, overwrite }),
         2 => (any_path(), any_bool(), any::<Option<bool>>())
             .prop_map(|(path, recursive, expects)| Op::Delete { path, recursive, expects }),
         1 => (any_path(), 0..4_u32).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
         1 => (any_path(), any::<u64>()).prop_map(|(path, mtime)| Op::SetTimes { path, mtime }),
+        1 => any_path().prop_map(Op::Touch),
         6 => target().prop_map(Op::AddChunk),
         1 => target().prop_map(Op::AbandonChunk),
         2 => target().prop_map(Op::CommitLength),
         1 => target().prop_map(Op::CommitChunk),
         2 => target().prop_map(Op::Complete),
+        2 => (target(), any_path(), any_bool())
+            .prop_map(|(target, to, overwrite)| Op::Publish(target, to, overwrite)),
+        1 => target().prop_map(Op::Discard),
         2 => target().prop_map(Op::NewGeneration),
         2 => target().prop_map(Op::UpdatePipeline),
         1 => target().prop_map(Op::BeginRecovery),
@@ -107,7 +118,7 @@ impl Op {
             Self::Mkdir { path, parents } => {
                 Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY, parents: *parents }
             }
-            Self::Create { path, holder, overwrite, parents } => Edit::Create {
+            Self::Create { path, holder, overwrite, parents, temporary } => Edit::Create {
                 path: path.clone(),
                 holder: if *holder { "alice" } else { "bob" }.to_owned(),
                 mode: Mode::FILE,
@@ -115,6 +126,7 @@ impl Op {
                 chunk_size: 1_024,
                 overwrite: *overwrite,
                 parents: *parents,
+                temporary: *temporary,
             },
             Self::Rename { from, to, overwrite } => {
                 Edit::Rename { from: from.clone(), to: to.clone(), overwrite: *overwrite }
@@ -130,6 +142,7 @@ impl Op {
             Self::SetTimes { path, mtime } => {
                 Edit::SetTimes { path: path.clone(), mtime: Some(Millis(*mtime)), atime: None }
             }
+            Self::Touch(path) => Edit::Touch { path: path.clone() },
             Self::AddChunk(target) => {
                 let (inode, holder, previous) = said(target);
                 Edit::AddChunk { inode, holder, previous }
@@ -149,7 +162,17 @@ impl Op {
             }
             Self::Complete(target) => {
                 let (inode, holder, last) = said(target);
-                Edit::Complete { inode, holder, last }
+                Edit::Complete { inode, holder, last, publish: None }
+            }
+            Self::Publish(target, to, overwrite) => {
+                let (inode, holder, last) = said(target);
+                let mtime = Some(Millis(target.length)).filter(|_| target.lie > 8);
+                let publish = Publication { to: to.clone(), overwrite: *overwrite, mtime, atime: None };
+                Edit::Complete { inode, holder, last, publish: Some(publish) }
+            }
+            Self::Discard(target) => {
+                let (inode, holder, _) = said(target);
+                Edit::Discard { inode, holder }
             }
             Self::NewGeneration(target) => {
                 let (inode, holder, extent) = said(target);
@@ -220,6 +243,8 @@ struct Node {
     atime: Millis,
     replication: u32,
     holder: Option<String>,
+    /// While it is open.
+    temporary: bool,
     chunks: Vec<ModelChunk>,
 }
 
@@ -266,6 +291,7 @@ impl Model {
             atime: Millis(0),
             replication: 0,
             holder: None,
+            temporary: false,
             chunks: Vec::new(),
         };
         self.next_inode += 1;
@@ -297,6 +323,10 @@ impl Model {
 
     fn node_by_id(&self, id: InodeId) -> Option<&Node> {
         self.nodes.values().find(|node| node.id == id)
+    }
+
+    fn place_of(&self, id: InodeId) -> FsPath {
+        path(self.nodes.iter().find(|(_, node)| node.id == id).map(|(at, _)| at).unwrap())
     }
 
     fn entries(&self, at: &str) -> impl Iterator<Item = &String> {
@@ -423,7 +453,7 @@ impl Model {
                 }
                 Ok(Some(Outcome::Status(self.status(path.as_str()))))
             }
-            Edit::Create { path, holder, replication, overwrite, parents, .. } => {
+            Edit::Create { path, holder, replication, overwrite, parents, temporary, .. } => {
                 self.check_above(path)?;
                 match self.nodes.get(path.as_str()) {
                     Some(node) if node.kind == FileKind::Directory => return Err(IsADirectory),
@@ -436,6 +466,7 @@ impl Model {
                 node.atime = now;
                 node.replication = *replication;
                 node.holder = Some(holder.clone());
+                node.temporary = *temporary;
                 self.touch_parent(path, now);
                 Ok(Some(Outcome::Status(self.status(path.as_str()))))
             }
@@ -470,6 +501,13 @@ impl Model {
                 self.nodes.get_mut(path.as_str()).unwrap().mtime = mtime.unwrap();
                 Ok(Some(Outcome::Done))
             }
+            Edit::Touch { path } => {
+                let file = self.get(path)?.kind == FileKind::File;
+                let node = self.nodes.get_mut(path.as_str()).unwrap();
+                node.mtime = now;
+                node.atime = if file { now } else { node.atime };
+                Ok(Some(Outcome::Done))
+            }
             Edit::Reap { .. } => Ok(None),
             Edit::PurgeOutcomes { .. } => Ok(Some(Outcome::Done)),
             Edit::SetNodeDuty { nodes, duty } => {
@@ -500,6 +538,7 @@ impl Model {
             | Edit::CommitLength { .. }
             | Edit::CommitChunk { .. }
             | Edit::Complete { .. }
+            | Edit::Discard { .. }
             | Edit::NewGeneration { .. }
             | Edit::UpdatePipeline { .. }
             | Edit::BeginRecovery { .. }
@@ -545,171 +584,6 @@ impl Model {
         self.touch_parent(to, now);
         Ok(Some(Outcome::Done))
     }
-
-    /// The edits of writers and recovery.
-    fn write(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
-        match edit {
-            Edit::AddChunk { inode, holder, previous } => {
-                let node = self.held(*inode, holder)?;
-                fix_last(node, *previous)?;
-                let (index, offset) = (node.chunks.len() as u64, node.length());
-                let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
-                self.next_chunk += 1;
-                let added = ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None };
-                self.file_of(*inode)?.chunks.push(added);
-                Ok(Some(Outcome::ChunkAdded { chunk, generation, index, offset }))
-            }
-            Edit::AbandonChunk { inode, holder, chunk } => {
-                let node = self.held(*inode, holder)?;
-                let empty =
-                    |last: &&ModelChunk| last.id == *chunk && last.length.is_none() && last.readable == 0;
-                node.chunks.last().filter(empty).ok_or(StaleChunk)?;
-                node.chunks.pop();
-                Ok(Some(Outcome::Done))
-            }
-            Edit::CommitLength { inode, holder, extent } => {
-                let chunk = self.recent(*inode, holder, extent.chunk)?;
-                if extent.generation != chunk.generation
-                    || chunk.length.is_some_and(|known| extent.length > known)
-                {
-                    return Err(StaleChunk);
-                }
-                if chunk.length.is_none() && extent.length > 1_024 {
-                    return Err(InvalidArgument);
-                }
-                chunk.readable = chunk.readable.max(extent.length);
-                Ok(Some(Outcome::Done))
-            }
-            Edit::CommitChunk { inode, holder, extent } => {
-                let node = self.held(*inode, holder)?;
-                fix_last(node, Some(*extent))?;
-                Ok(Some(Outcome::Done))
-            }
-            Edit::Complete { inode, holder, last } => {
-                let node = self.file_of(*inode)?;
-                let end = node.chunks.last().and_then(|chunk| {
-                    chunk.length.map(|length| Extent {
-                        chunk: chunk.id,
-                        generation: chunk.generation,
-                        length,
-                    })
-                });
-                if node.holder.is_some() || end != *last {
-                    let node = self.held(*inode, holder)?;
-                    fix_last(node, *last)?;
-                    (node.holder, node.mtime) = (None, now);
-                }
-                let id = *inode;
-                let at =
-                    self.nodes.iter().find(|(_, node)| node.id == id).map(|(key, _)| key.clone()).unwrap();
-                Ok(Some(Outcome::Status(self.status(&at))))
-            }
-            Edit::NewGeneration { inode, holder, chunk } => {
-                self.recent(*inode, holder, *chunk)?;
-                Ok(Some(Outcome::Generation(self.take_generation())))
-            }
-            Edit::UpdatePipeline { inode, holder, extent } => {
-                let next = self.next_generation;
-                let chunk = self.recent(*inode, holder, extent.chunk)?;
-                if extent.generation <= chunk.generation {
-                    return Err(StaleChunk);
-                }
-                if extent.generation.0 >= next {
-                    return Err(InvalidArgument);
-                }
-                match chunk.length {
-                    Some(known) if extent.length > known => return Err(StaleChunk),
-                    Some(_) => {}
-                    None if extent.length > 1_024 => return Err(InvalidArgument),
-                    None if extent.length < chunk.readable => return Err(StaleChunk),
-                    None => chunk.readable = extent.length,
-                }
-                chunk.generation = extent.generation;
-                Ok(Some(Outcome::Done))
-            }
-            Edit::BeginRecovery { inode } => {
-                let node = self.file_of(*inode)?;
-                if node.holder.is_none() {
-                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
-                }
-                if node.chunks.is_empty() {
-                    (node.holder, node.mtime) = (None, now);
-                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
-                }
-                let all = node.chunks.len();
-                let mut chunks = Vec::new();
-                for index in all.saturating_sub(2)..all {
-                    let stamp = self.take_generation();
-                    let chunk = &mut self.file_of(*inode)?.chunks[index];
-                    chunk.recovery = Some(stamp);
-                    chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
-                }
-                self.file_of(*inode)?.holder = Some(RECOVERY_HOLDER.to_owned());
-                Ok(Some(Outcome::Recovery { closed: false, chunks }))
-            }
-            Edit::CommitRecovery { extent, lossy } => {
-                let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);
-                let node = self.nodes.values_mut().find(has).ok_or(NotFound)?;
-                let chunk = node.chunks.iter_mut().find(|chunk| chunk.id == extent.chunk).unwrap();
-                if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
-                    if chunk.recovery.take().is_some() {
-                        close_recovered(node, now);
-                    }
-                    return Ok(Some(Outcome::Done));
-                }
-                if chunk.recovery != Some(extent.generation) {
-                    return Err(StaleChunk);
-                }
-                if extent.length > 1_024 {
-                    return Err(InvalidArgument);
-                }
-                let known = chunk.length.unwrap_or(u64::MAX);
-                if (extent.length < chunk.readable && !lossy) || extent.length > known {
-                    return Err(StaleChunk);
-                }
-                let lost = chunk.length.is_some_and(|known| extent.length < known);
-                chunk.generation = extent.generation;
-                (chunk.length, chunk.readable, chunk.recovery) = (Some(extent.length), extent.length, None);
-                let at = node.chunks.iter().position(|chunk| chunk.id == extent.chunk).unwrap();
-                if lost {
-                    node.chunks.truncate(at + 1);
-                }
-                if extent.length == 0 {
-                    node.chunks.pop();
-                }
-                close_recovered(node, now);
-                Ok(Some(Outcome::Done))
-            }
-            other => panic!("not an edit of a writer: {other:?}"),
-        }
-    }
-}
-
-/// Closes a file of which no chunk is being recovered any more.
-fn close_recovered(node: &mut Node, now: Millis) {
-    if node.chunks.iter().all(|chunk| chunk.recovery.is_none()) {
-        (node.holder, node.mtime) = (None, now);
-    }
-}
-
-/// Gives a file's last chunk the length the writer says.
-fn fix_last(node: &mut Node, said: Option<Extent>) -> ModelResult<()> {
-    let (chunk, said) = match (node.chunks.last_mut(), said) {
-        (None, None) => return Ok(()),
-        (Some(chunk), Some(said)) if chunk.id == said.chunk => (chunk, said),
-        _ => return Err(StaleChunk),
-    };
-    if said.generation != chunk.generation || chunk.length.is_some_and(|length| length != said.length) {
-        return Err(StaleChunk);
-    }
-    if !(1..=1_024).contains(&said.length) {
-        return Err(InvalidArgument);
-    }
-    if said.length < chunk.readable {
-        return Err(StaleChunk);
-    }
-    (chunk.length, chunk.readable) = (Some(said.length), said.length);
-    Ok(())
 }
 
 /// Every path a script may name.

@@ -15,8 +15,8 @@ fn strict_mkdir(at: &str) -> Edit {
 
 fn overwriting(at: &str, holder: &str) -> Edit {
     match create(at, holder) {
-        Edit::Create { path, holder, mode, replication, chunk_size, parents, .. } => {
-            Edit::Create { path, holder, mode, replication, chunk_size, parents, overwrite: true }
+        Edit::Create { path, holder, mode, replication, chunk_size, parents, temporary, .. } => {
+            Edit::Create { path, holder, mode, replication, chunk_size, parents, temporary, overwrite: true }
         }
         other => other,
     }
@@ -55,6 +55,7 @@ fn create_checks_what_it_is_given() {
         chunk_size,
         overwrite: false,
         parents: false,
+        temporary: false,
     };
     for wrong in [
         with(0, 512, "w"),
@@ -265,6 +266,9 @@ fn permissions_of_edits() {
         (chmod("/alice/f"), &admin, true),
         (times("/alice/f"), &alice, true),
         (times("/open/a"), &stranger, false),
+        (Edit::Touch { path: path("/open") }, &stranger, true),
+        (Edit::Touch { path: path("/open/a") }, &stranger, false),
+        (Edit::Touch { path: path("/open/a") }, &alice, true),
         (chown(Some("bob"), None), &alice, false),
         (chown(Some("alice"), None), &alice, true),
         (chown(None, Some("staff")), &alice, true),

@@ -17,7 +17,7 @@ fn write(fixture: &Fixture, at: &str, lengths: &[u64], open: bool) {
     }
     let end = match previous {
         Some(extent) if open => Edit::CommitLength { inode, holder: "w".into(), extent },
-        last => Edit::Complete { inode, holder: "w".into(), last },
+        last => Edit::Complete { inode, holder: "w".into(), last, publish: None },
     };
     fixture.ok(end);
 }

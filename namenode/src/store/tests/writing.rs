@@ -20,7 +20,7 @@ fn add(inode: InodeId, previous: Option<Extent>) -> Edit {
 }
 
 fn complete(inode: InodeId, last: Option<Extent>) -> Edit {
-    Edit::Complete { inode, holder: "w".into(), last }
+    Edit::Complete { inode, holder: "w".into(), last, publish: None }
 }
 
 fn pipeline(inode: InodeId, extent: Extent) -> Edit {
@@ -189,7 +189,7 @@ fn recovery_takes_the_file_from_its_writer() {
     assert_eq!(fixture.take_changes(), [taken]);
     assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 50)))), LeaseConflict);
     let holder = RECOVERY_HOLDER.to_owned();
-    let pretender = Edit::Complete { inode, holder, last: Some(extent(FIRST, 0, 50)) };
+    let pretender = Edit::Complete { inode, holder, last: Some(extent(FIRST, 0, 50)), publish: None };
     assert_eq!(fixture.code(pretender), LeaseConflict, "nobody can call himself that");
     let commit =
         |generation, length| Edit::CommitRecovery { extent: extent(FIRST, generation, length), lossy: false };

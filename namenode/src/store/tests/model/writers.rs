@@ -1,0 +1,198 @@
+//! The edits of writers and of recovery.
+
+use dfs_types::{ChunkId, ErrorCode, Millis};
+
+use super::{Model, ModelChunk, ModelResult, Node};
+use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
+
+use ErrorCode::{InvalidArgument, NotFound, StaleChunk};
+
+impl Model {
+    /// What such an edit does.
+    pub(super) fn write(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
+        match edit {
+            Edit::AddChunk { inode, holder, previous } => {
+                let node = self.held(*inode, holder)?;
+                fix_last(node, *previous)?;
+                let (index, offset) = (node.chunks.len() as u64, node.length());
+                let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
+                self.next_chunk += 1;
+                let added = ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None };
+                self.file_of(*inode)?.chunks.push(added);
+                Ok(Some(Outcome::ChunkAdded { chunk, generation, index, offset }))
+            }
+            Edit::AbandonChunk { inode, holder, chunk } => {
+                let node = self.held(*inode, holder)?;
+                let empty =
+                    |last: &&ModelChunk| last.id == *chunk && last.length.is_none() && last.readable == 0;
+                node.chunks.last().filter(empty).ok_or(StaleChunk)?;
+                node.chunks.pop();
+                Ok(Some(Outcome::Done))
+            }
+            Edit::CommitLength { inode, holder, extent } => {
+                let chunk = self.recent(*inode, holder, extent.chunk)?;
+                if extent.generation != chunk.generation
+                    || chunk.length.is_some_and(|known| extent.length > known)
+                {
+                    return Err(StaleChunk);
+                }
+                if chunk.length.is_none() && extent.length > 1_024 {
+                    return Err(InvalidArgument);
+                }
+                chunk.readable = chunk.readable.max(extent.length);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::CommitChunk { inode, holder, extent } => {
+                let node = self.held(*inode, holder)?;
+                fix_last(node, Some(*extent))?;
+                Ok(Some(Outcome::Done))
+            }
+            Edit::Complete { inode, holder, last, publish: Some(publish) } => {
+                let node = self.held(*inode, holder)?;
+                let mut finished = node.clone();
+                fix_last(&mut finished, *last)?;
+                let from = self.place_of(*inode);
+                // A rename that is refused changes nothing, and nothing else may have changed then.
+                self.rename(&from, &publish.to, publish.overwrite, now)?;
+                let node = self.file_of(*inode)?;
+                let mtime = publish.mtime.unwrap_or(now);
+                *node = Node { holder: None, temporary: false, mtime, ..finished };
+                Ok(Some(Outcome::Status(self.status(publish.to.as_str()))))
+            }
+            Edit::Discard { inode, holder } => {
+                self.held(*inode, holder)?;
+                let at = self.place_of(*inode);
+                self.remove(&at, now);
+                Ok(Some(Outcome::Done))
+            }
+            Edit::Complete { inode, holder, last, publish: None } => {
+                let node = self.file_of(*inode)?;
+                let end = node.chunks.last().and_then(|chunk| {
+                    chunk.length.map(|length| Extent {
+                        chunk: chunk.id,
+                        generation: chunk.generation,
+                        length,
+                    })
+                });
+                if node.holder.is_some() || end != *last {
+                    let node = self.held(*inode, holder)?;
+                    fix_last(node, *last)?;
+                    (node.holder, node.mtime) = (None, now);
+                }
+                let id = *inode;
+                let at =
+                    self.nodes.iter().find(|(_, node)| node.id == id).map(|(key, _)| key.clone()).unwrap();
+                Ok(Some(Outcome::Status(self.status(&at))))
+            }
+            Edit::NewGeneration { inode, holder, chunk } => {
+                self.recent(*inode, holder, *chunk)?;
+                Ok(Some(Outcome::Generation(self.take_generation())))
+            }
+            Edit::UpdatePipeline { inode, holder, extent } => {
+                let next = self.next_generation;
+                let chunk = self.recent(*inode, holder, extent.chunk)?;
+                if extent.generation <= chunk.generation {
+                    return Err(StaleChunk);
+                }
+                if extent.generation.0 >= next {
+                    return Err(InvalidArgument);
+                }
+                match chunk.length {
+                    Some(known) if extent.length > known => return Err(StaleChunk),
+                    Some(_) => {}
+                    None if extent.length > 1_024 => return Err(InvalidArgument),
+                    None if extent.length < chunk.readable => return Err(StaleChunk),
+                    None => chunk.readable = extent.length,
+                }
+                chunk.generation = extent.generation;
+                Ok(Some(Outcome::Done))
+            }
+            Edit::BeginRecovery { inode } => {
+                let node = self.file_of(*inode)?;
+                if node.holder.is_none() {
+                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
+                }
+                if node.temporary {
+                    let at = self.place_of(*inode);
+                    self.remove(&at, now);
+                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
+                }
+                if node.chunks.is_empty() {
+                    (node.holder, node.mtime) = (None, now);
+                    return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
+                }
+                let all = node.chunks.len();
+                let mut chunks = Vec::new();
+                for index in all.saturating_sub(2)..all {
+                    let stamp = self.take_generation();
+                    let chunk = &mut self.file_of(*inode)?.chunks[index];
+                    chunk.recovery = Some(stamp);
+                    chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
+                }
+                self.file_of(*inode)?.holder = Some(RECOVERY_HOLDER.to_owned());
+                Ok(Some(Outcome::Recovery { closed: false, chunks }))
+            }
+            Edit::CommitRecovery { extent, lossy } => {
+                let has = |node: &&mut Node| node.chunks.iter().any(|chunk| chunk.id == extent.chunk);
+                let node = self.nodes.values_mut().find(has).ok_or(NotFound)?;
+                let chunk = node.chunks.iter_mut().find(|chunk| chunk.id == extent.chunk).unwrap();
+                if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
+                    if chunk.recovery.take().is_some() {
+                        close_recovered(node, now);
+                    }
+                    return Ok(Some(Outcome::Done));
+                }
+                if chunk.recovery != Some(extent.generation) {
+                    return Err(StaleChunk);
+                }
+                if extent.length > 1_024 {
+                    return Err(InvalidArgument);
+                }
+                let known = chunk.length.unwrap_or(u64::MAX);
+                if (extent.length < chunk.readable && !lossy) || extent.length > known {
+                    return Err(StaleChunk);
+                }
+                let lost = chunk.length.is_some_and(|known| extent.length < known);
+                chunk.generation = extent.generation;
+                (chunk.length, chunk.readable, chunk.recovery) = (Some(extent.length), extent.length, None);
+                let at = node.chunks.iter().position(|chunk| chunk.id == extent.chunk).unwrap();
+                if lost {
+                    node.chunks.truncate(at + 1);
+                }
+                if extent.length == 0 {
+                    node.chunks.pop();
+                }
+                close_recovered(node, now);
+                Ok(Some(Outcome::Done))
+            }
+            other => panic!("not an edit of a writer: {other:?}"),
+        }
+    }
+}
+
+/// Closes a file of which no chunk is being recovered any more.
+fn close_recovered(node: &mut Node, now: Millis) {
+    if node.chunks.iter().all(|chunk| chunk.recovery.is_none()) {
+        (node.holder, node.mtime) = (None, now);
+    }
+}
+
+/// Gives a file's last chunk the length the writer says.
+fn fix_last(node: &mut Node, said: Option<Extent>) -> ModelResult<()> {
+    let (chunk, said) = match (node.chunks.last_mut(), said) {
+        (None, None) => return Ok(()),
+        (Some(chunk), Some(said)) if chunk.id == said.chunk => (chunk, said),
+        _ => return Err(StaleChunk),
+    };
+    if said.generation != chunk.generation || chunk.length.is_some_and(|length| length != said.length) {
+        return Err(StaleChunk);
+    }
+    if !(1..=1_024).contains(&said.length) {
+        return Err(InvalidArgument);
+    }
+    if said.length < chunk.readable {
+        return Err(StaleChunk);
+    }
+    (chunk.length, chunk.readable) = (Some(said.length), said.length);
+    Ok(())
+}
