@@ -1,7 +1,7 @@
 //! Reading, with and without failures.
 
 use std::io::SeekFrom;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dfs_client::{CreateOptions, Dfs};
 use dfs_types::{ErrorCode, checksum};
@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use crate::datanode::Faults;
 use crate::fake::{CHUNK, Cluster, content, path};
 
+/// Longest wait for what is to happen at all.
+const LIMIT: Duration = Duration::from_mins(1);
 const LENGTH: usize = 3 * CHUNK as usize + 12_345;
 
 async fn stored(nodes: u8) -> (Cluster, Dfs, Vec<u8>) {
@@ -97,7 +99,7 @@ async fn a_bad_replica_is_reported_and_never_returned() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), reported).await.expect("each bad replica is reported");
+    tokio::time::timeout(LIMIT, reported).await.expect("each bad replica is reported");
     let names = cluster.names.lock().unwrap();
     assert!(names.bad.iter().all(|(_, node)| *node == cluster.nodes[0].endpoint.id));
 }
@@ -105,12 +107,11 @@ async fn a_bad_replica_is_reported_and_never_returned() {
 #[tokio::test]
 async fn a_slow_replica_is_overtaken() {
     let (cluster, _, data) = stored(3).await;
-    cluster.set(0, Faults { delay: Duration::from_secs(20), ..Faults::default() });
+    cluster.set(0, Faults { delay: Duration::from_hours(1), ..Faults::default() });
     let hedging = cluster.builder().hedge_after(Duration::from_millis(50)).connect().await.unwrap();
-    let started = Instant::now();
     let reader = hedging.open(&path("/a")).await.unwrap();
-    assert!(reader.read_at(0, 1_000).await.unwrap() == data[..1_000]);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let read = tokio::time::timeout(LIMIT, reader.read_at(0, 1_000)).await;
+    assert!(read.expect("it does not wait for the slow one").unwrap() == data[..1_000]);
     assert_eq!(*cluster.nodes[0].reads.lock().unwrap(), 1);
     assert!(reader.read_all().await.unwrap() == data);
     assert_eq!(*cluster.nodes[0].reads.lock().unwrap(), 1, "the slow node is avoided");
@@ -126,7 +127,7 @@ async fn a_replica_that_stands_still_is_overtaken_at_the_exact_byte() {
         let dfs = patient.clone().connect().await.unwrap();
         let before = *cluster.nodes[0].reads.lock().unwrap();
         let read = async { dfs.open(&path("/a")).await.unwrap().read_all().await.unwrap() };
-        let read = tokio::time::timeout(Duration::from_secs(30), read).await;
+        let read = tokio::time::timeout(LIMIT, read).await;
         assert!(read.expect("it does not wait for the silent one") == data);
         assert!(*cluster.nodes[0].reads.lock().unwrap() > before, "the silent node was asked");
     }
@@ -161,10 +162,9 @@ async fn dead_nodes_end_in_an_error_within_the_budget() {
         cluster.set(node, Faults { dead: true, ..Faults::default() });
     }
     let dfs = cluster.builder().transfer_budget(Duration::from_millis(700)).connect().await.unwrap();
-    let started = Instant::now();
-    let error = dfs.open(&path("/a")).await.unwrap().read_all().await.unwrap_err();
+    let read = async { dfs.open(&path("/a")).await.unwrap().read_all().await };
+    let error = tokio::time::timeout(LIMIT, read).await.expect("it gives up").unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable);
-    assert!(started.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn many_idle_readers_do_not_block_another_one() {
         idle.push(reader);
     }
     let other = dfs.open(&path("/a")).await.unwrap();
-    let all = tokio::time::timeout(Duration::from_secs(10), other.read_all()).await;
+    let all = tokio::time::timeout(LIMIT, other.read_all()).await;
     assert!(all.unwrap().unwrap() == data);
     for mut reader in idle {
         let mut rest = Vec::new();

@@ -173,7 +173,7 @@ async fn ready_means_that_the_leader_knows_all_replicas() {
     assert!(page.starts_with("HTTP/1.1 503") && page.contains("leading NameNode"), "{page}");
     leader.with(|known| known.hangs_on_reports = false);
     until("the leader knows all", || leader.with(|known| known.reported.contains(&node.id))).await;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !get(&node, "/readyz").await.starts_with("HTTP/1.1 200") {
         assert!(Instant::now() < deadline, "not ready in time");
     }

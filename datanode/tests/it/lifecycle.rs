@@ -30,7 +30,7 @@ async fn a_node_tells_where_it_is_while_it_runs() {
     assert_eq!(addresses["rpc"], node.data.to_string());
     assert_eq!(addresses["http"], node.http.to_string());
     assert_eq!(addresses["pid"], std::process::id());
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !get(node, "/readyz").await.starts_with("HTTP/1.1 200") {
         assert!(Instant::now() < deadline);
     }
@@ -100,7 +100,7 @@ async fn another_clusters_namenode_ends_the_node() {
     let other = FakeNamenode::start().await;
     let config = config(other.address, &[&node.volumes[0]], &[]);
     let node = DataNode::start(config, prometheus::Registry::new(), Shutdown::new()).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(15), node.ended()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_mins(1), node.ended()).await.unwrap();
     let message = ended.unwrap_err().to_string();
     assert!(message.contains(&other.cluster.to_string()), "{message}");
     assert_ne!(other.cluster, namenode.cluster);
@@ -118,7 +118,7 @@ fn run(volume: &Path, more: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();

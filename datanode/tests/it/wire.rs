@@ -22,7 +22,7 @@ use crate::cluster::Node;
 pub(crate) const GENERATION: u64 = 1_001;
 /// Chunk size in these tests.
 pub(crate) const CHUNK_SIZE: u64 = 8 << 20;
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Bytes that differ everywhere.
 pub(crate) fn bytes(length: usize) -> Vec<u8> {

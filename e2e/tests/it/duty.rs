@@ -259,8 +259,13 @@ async fn balance(cluster: &LocalCluster, larger: &Options) -> Result<()> {
     let files = fill(&dfs, 16, 4 << 20, 2).await?;
     cluster.up(larger).await?;
     let added = id_of(cluster, Daemon::DataNode(4)).await?;
-    let status = dfs.balancer(BalancerAction::Status).await?;
-    ensure!(!status.running && status.lowest_permille < status.mean_permille, "{status:?}");
+    // What the nodes use is known from their heartbeats.
+    wait::until("the new node to be known as the emptiest", PATIENCE, || async {
+        let status = dfs.balancer(BalancerAction::Status).await?;
+        ensure!(!status.running && status.lowest_permille < status.mean_permille, "{status:?}");
+        Ok(())
+    })
+    .await?;
     let start = BalancerAction::Start { threshold_permille: Some(60), bytes_per_second: Some(32 << 20) };
     ensure!(dfs.balancer(start).await?.running, "it was started");
     let status = wait::until("the balancer to end", PATIENCE, || async {
@@ -270,8 +275,13 @@ async fn balance(cluster: &LocalCluster, larger: &Options) -> Result<()> {
     })
     .await?;
     ensure!(status.balanced && status.moved_chunks > 0, "{status:?}");
-    ensure!(status.highest_permille - status.lowest_permille <= 120, "{status:?}");
-    ensure!(node(&dfs, added).await?.replicas > 0, "the new node has its share");
+    wait::until("the nodes to be even, and the new one to have its share", PATIENCE, || async {
+        let status = dfs.balancer(BalancerAction::Status).await?;
+        ensure!(status.highest_permille - status.lowest_permille <= 120, "{status:?}");
+        ensure!(node(&dfs, added).await?.replicas > 0, "the new node has no replica");
+        Ok(())
+    })
+    .await?;
     wait::until("surplus replicas to be gone", PATIENCE, || clean(&dfs)).await?;
     all_there(&dfs, &files).await
 }

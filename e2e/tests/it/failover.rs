@@ -22,7 +22,7 @@ const LENGTH: usize = 8 << 20;
 /// Pause between two pieces, so that a file is written for as long as leaders are killed.
 const PACE: Duration = Duration::from_millis(20);
 /// How long the group may take to be whole again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn options() -> CreateOptions {
     CreateOptions { chunk_size: Some(CHUNK), ..CreateOptions::default() }

@@ -135,7 +135,7 @@ async fn a_tree_of_real_files_survives_a_killed_datanode() -> Result<()> {
     });
     tokio::try_join!(put, kill_when(&cluster, signal, Daemon::DataNode(2)))?;
     cluster.start(Daemon::DataNode(2)).await?;
-    cluster.wait_ready(Duration::from_secs(30)).await?;
+    cluster.wait_ready(Duration::from_mins(2)).await?;
 
     let (half, signal) = oneshot::channel();
     let get = for_all(&files, half, |file| {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::stage::{Stage, party};
 
 /// How long a read may take to find a follower.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Directories that a client makes and sees at once.
 const OWN: usize = 150;
 /// Most directories that one client makes and another one sees; they fit on one page.

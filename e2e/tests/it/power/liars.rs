@@ -15,7 +15,7 @@ use super::machines::Machines;
 /// Cuts within which a loss must show. A cut keeps everything now and then.
 const TRIES: u64 = 10;
 /// Within this files that are there are read, which a first cut without lies shows.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namenode_that_does_not_sync_loses_edits() -> Result<()> {

@@ -25,7 +25,7 @@ use crate::store::position::Position;
 use crate::store::{Options, PartFile, Store, backup, group, schema};
 
 /// Longest wait for a condition.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_mins(1);
 /// A log that is trimmed after some hundred edits.
 const SHORT_LOG: u64 = 32 << 10;
 
