@@ -10,6 +10,8 @@ mod files;
 mod followers;
 mod habits;
 mod history;
+mod identity;
+mod killed_puts;
 mod power;
 mod protocol;
 mod small_files;
