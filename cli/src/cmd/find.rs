@@ -9,8 +9,9 @@ use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::{NamePattern, remote_path};
+use crate::glob::NamePattern;
 use crate::output::{self, Entry, List, kind_and_mode, minute};
+use crate::remote_path::RemotePath;
 use crate::{remote, size};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -236,7 +237,7 @@ impl Args {
             }
         }
         let after = match &self.newer_than {
-            Some(path) => Some(dfs.stat(&remote_path(path)?).await?.mtime),
+            Some(path) => Some(dfs.stat(&RemotePath::parse(path)?.path).await?.mtime),
             None => None,
         };
         Ok(Conditions {

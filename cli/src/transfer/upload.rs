@@ -11,7 +11,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attributes::{Attributes, Keep, Times};
+use super::attributes::{Attributes, Keep};
 use super::progress::Progress;
 use super::target::exists_already;
 use super::{PIECES, READ_BYTES, hidden_name};
