@@ -405,6 +405,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_in_its_place_is_not_written_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, aside) = (dir.path().join("volume"), dir.path().join("aside"));
+        formatted(&path);
+        let directory = Directory::lock(&path).unwrap();
+        directory.check_place().unwrap();
+        fs::rename(&path, &aside).unwrap();
+        formatted(&path);
+        let replica = Paths::new(&directory).directory(Place::Rbw, ChunkId(1)).join("replica");
+        fs::write(replica, "x").unwrap();
+        assert!(aside.join("dfs/rbw/replica").exists() && !path.join("dfs/rbw/replica").exists());
+        directory.check_place().unwrap_err();
+    }
+
+    #[test]
     fn a_second_user_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _first = Directory::lock(dir.path()).unwrap();
