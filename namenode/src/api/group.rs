@@ -221,6 +221,11 @@ impl Namenode {
     pub async fn transfer_leader(&self, caller: &Caller, to: u64) -> FsResult<u64> {
         self.check_superuser(caller)?;
         let to = self.successor(to)?;
+        let leads = |member: &MemberView| member.id == to && member.role == MemberRole::Leader;
+        if to == self.store.group().id() && self.members().iter().any(leads) {
+            // Raft says nothing to a leader that is to follow itself.
+            return Ok(to);
+        }
         info!(to, "handing the leadership over");
         self.store.group().hand_over(to).await
     }
