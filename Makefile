@@ -41,7 +41,7 @@ DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test run-cluster stop-cluster clean-data test-ops failure-test image e2e bench simulate fmt lint generate deny
+.PHONY: help setup setup-build setup-test build demo test run-cluster stop-cluster clean-data test-ops failure-test image e2e bench simulate fmt lint generate deny
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,15 +49,22 @@ help: ## show this list
 	@echo "  Variables: FAILURE_TEST=all ROUNDS=$(ROUNDS) FAILURE_REPORT=$(FAILURE_REPORT)"
 	@echo "  NAMENODES=$(NAMENODES) DATANODES=$(DATANODES) DATA=$(DATA) NAMENODE_PORT=$(NAMENODE_PORT) CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)"
 
-setup: ## install what is missing: Debian packages, crates, test runner
+setup: setup-build setup-test ## install what is missing: Debian packages, crates, test runner
+
+# Installs the Debian packages $(2) if there is no command $(1).
+package = @command -v $(1) >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "install these packages: $(2)"; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(2); }
+
+# What the programs are built with.
+setup-build:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install the Rust toolchain from https://rustup.rs"; exit 1; }
-	@missing=; command -v cc >/dev/null || missing="gcc libc6-dev"; \
-	  command -v faketime >/dev/null || missing="$$missing faketime"; \
-	  if [ -n "$$missing" ]; then \
-	    if command -v apt-get >/dev/null; then \
-	      sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	      $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
-	    else echo "install these packages: $$missing"; exit 1; fi; fi
+	$(call package,cc,gcc libc6-dev)
+
+# What only tests need.
+setup-test: setup-build
+	$(call package,faketime,faketime)
 	cargo fetch --locked --quiet
 	@cargo nextest --version >/dev/null 2>&1 || CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/tools" cargo install --locked \
 	  --no-default-features --features default-no-update cargo-nextest --version $(NEXTEST)
@@ -67,7 +74,7 @@ build: ## build the programs and link them into bin/
 	@mkdir -p bin
 	@for name in $(BINARIES); do ln -sfn "$(programs)/$$name" "bin/$$name"; done
 
-demo: setup build ## store real files, kill a DataNode, see that all is still there
+demo: setup-build build ## store real files, kill a DataNode, see that all is still there
 	$(DFS) local demo
 
 test: setup ## formatting, lints and every test

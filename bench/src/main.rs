@@ -1,5 +1,11 @@
 //! Benchmarks of a local cluster, beside what this machine can do. Nothing here asserts a time.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 mod degraded;
 mod failover;
 mod limits;

@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dfs_client::{Builder, Dfs};
 use dfs_daemon::Memory;
+use dfs_types::address::Addresses;
 use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER};
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +43,9 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Address of a NameNode; of several, repeated or with commas between them, the one that leads is found
     /// [default: 127.0.0.1:9000].
-    #[arg(id = "namenode", long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE, value_delimiter = ',',
+    #[arg(id = "namenode", long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE,
           help_heading = "Connection")]
-    pub(crate) namenodes: Vec<String>,
+    pub(crate) namenodes: Vec<Addresses>,
     /// DfsCluster on Kubernetes to work with instead: every connection is forwarded by its API server.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Kubernetes")]
     pub(crate) cluster: Option<String>,
@@ -241,9 +242,7 @@ impl Context {
     /// A client yet to be connected.
     pub(crate) async fn builder(&self) -> Outcome<Builder> {
         let builder = match self.global.reach() {
-            Reach::Addresses(addresses) => {
-                addresses.iter().fold(Dfs::builder(), |builder, address| builder.namenode(address.trim()))
-            }
+            Reach::Addresses(addresses) => addresses.iter().fold(Dfs::builder(), Builder::namenode),
             Reach::Kubernetes { cluster, .. } => {
                 let access = self.global.access().await?;
                 access.builder(&access.cluster(cluster.as_deref()).await?)
@@ -268,14 +267,26 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use dfs_program::command_line;
 
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn variables_that_are_set_to_nothing_are_not_read() {
+        let empty = |command| command_line::without_empty(command, &|_| Some(OsString::new()));
+        assert!(!command_line::variables(&Cli::command()).is_empty());
+        assert_eq!(command_line::variables(&empty(Cli::command())), []);
+        let full = command_line::without_empty(Cli::command(), &|_| Some("x".into()));
+        assert_eq!(command_line::variables(&full), command_line::variables(&Cli::command()));
     }
 
     #[test]
@@ -471,6 +482,12 @@ mod tests {
             "fsck / --list missing --files",
             "local up --namenodes 0",
             "local up --namenodes 6",
+            "ls / --namenode host",
+            "ls / --namenode host:",
+            "ls / --namenode host:99999",
+            "ls / --namenode :9000",
+            "ls / --namenode http://host:9000",
+            "ls / --namenode a:1,b",
         ] {
             let words = std::iter::once("dfs").chain(line.split(' ').filter(|word| !word.is_empty()));
             let error = Cli::try_parse_from(words).unwrap_err();
@@ -494,7 +511,7 @@ mod tests {
         }
         let line = "dfs ls / --namenode a:1 --namenode b:2 --follower-reads";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        assert_eq!(cli.global.namenodes, ["a:1", "b:2"]);
+        assert_eq!(cli.global.reach(), Reach::Addresses(vec!["a:1".to_owned(), "b:2".to_owned()]));
         assert!(cli.global.follower_reads);
     }
 

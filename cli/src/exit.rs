@@ -15,6 +15,7 @@ use std::io;
 use std::path::Path;
 
 use dfs_local::LocalError;
+use dfs_program::streams;
 use dfs_types::path::PathError;
 use dfs_types::{ErrorCode, FsError};
 
@@ -185,7 +186,7 @@ impl Failures {
 
 /// One line on standard error, in the form all errors have.
 pub(crate) fn print_error(command: &str, message: &(impl fmt::Display + ?Sized)) {
-    eprintln!("{}", crate::output::harmless(&format!("dfs: {command}: {message}")));
+    streams::tell(&crate::output::harmless(&format!("dfs: {command}: {message}")));
 }
 
 #[cfg(test)]

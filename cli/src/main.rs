@@ -15,12 +15,14 @@ mod remote_path;
 mod size;
 mod transfer;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
+use dfs_program::streams::StandardError;
+use dfs_program::{Lines, command_line, panics};
 use dfs_types::names::ENV_LOG;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,10 +35,16 @@ const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long work on files may go on after the command, to remove what is half done. A read of standard input can't be
 /// cancelled and is not waited for any longer.
 const LAST_PATIENCE: Duration = Duration::from_millis(200);
+/// How long the last lines of the log may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = parse();
-    start_logs(cli.global.verbose);
+    panics::told_by(|panic| print_error("internal error", &panic));
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let log = start_log(cli.global.verbose);
     let name = cli.command.name();
     let umask = umask();
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -47,6 +55,9 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(Failure::Other(format!("cannot start the runtime: {error}"))),
     };
+    if let Ok(log) = log {
+        log.flush(LAST_LINES);
+    }
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     if let Some(message) = failure.message() {
         print_error(name, &message);
@@ -54,8 +65,8 @@ fn main() -> ExitCode {
     ExitCode::from(failure.status())
 }
 
-/// The command line; a wrong one, or a question for help, ends the program here.
-fn parse() -> Cli {
+/// The command line, or the status with which the program ends: it is wrong, or a question for help.
+fn parse() -> Result<Cli, ExitCode> {
     let called = std::env::args_os().next();
     let plugin =
         called.as_deref().map(Path::new).and_then(Path::file_stem).is_some_and(|name| name == reach::PLUGIN);
@@ -63,13 +74,9 @@ fn parse() -> Cli {
     if plugin {
         command = command.name("kubectl dfs").bin_name("kubectl dfs");
     }
-    command.build();
-    let parsed = habits::understood(&command, std::env::args_os().collect())
-        .and_then(|words| command.try_get_matches_from(words))
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let mut cli = parsed.unwrap_or_else(|error| error.exit());
+    let mut cli: Cli = command_line::parse_as(command, habits::understood)?;
     cli.global.plugin = plugin;
-    cli
+    Ok(cli)
 }
 
 /// Permission bits that this process gives to nothing new. It can only be read by setting it, so before any thread starts.
@@ -143,14 +150,23 @@ fn ignores(status: &str, signal: i32) -> bool {
     mask & (1 << (signal - 1)) != 0
 }
 
-fn start_logs(verbose: u8) {
+/// What is logged goes to standard error, unless nobody takes it there.
+fn start_log(verbose: u8) -> io::Result<Lines> {
     let level = match verbose {
         0 => "off",
         1 => "dfs_client=debug,dfs_kubernetes=debug,dfs_cli=debug,warn",
         _ => "dfs_client=trace,dfs_kubernetes=trace,dfs_cli=trace,info",
     };
-    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let chosen = command_line::variable(ENV_LOG).and_then(|directives| EnvFilter::try_new(directives).ok());
+    let filter = chosen.unwrap_or_else(|| EnvFilter::new(level));
+    let lines = Lines::start(StandardError)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(lines.clone())
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
+    Ok(lines)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Standard output: tables, JSON, and times as text.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
+use dfs_program::streams::StandardOutput;
 use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -15,12 +16,12 @@ const BATCH: usize = 1_000;
 
 /// Buffered standard output whose errors end the command.
 pub(crate) struct Out {
-    stdout: BufWriter<Stdout>,
+    stdout: BufWriter<StandardOutput>,
 }
 
 impl Out {
     pub(crate) fn new() -> Self {
-        Self { stdout: BufWriter::new(io::stdout()) }
+        Self { stdout: BufWriter::new(StandardOutput) }
     }
 
     /// One line; on a terminal what is in it can't steer it.
@@ -34,7 +35,7 @@ impl Out {
         write!(self.stdout, "{text}\0").map_err(Failure::output)
     }
 
-    /// One JSON value, pretty.
+    /// One JSON value, pretty; nothing of one that JSON can't say.
     pub(crate) fn json(&mut self, value: &(impl Serialize + ?Sized)) -> Outcome {
         self.line(&json(value, true)?)
     }

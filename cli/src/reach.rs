@@ -1,6 +1,7 @@
 //! Where the cluster is that a command works with: at addresses, or on Kubernetes.
 
 use dfs_kubernetes::access::{Access, AccessError};
+use dfs_types::address::Addresses;
 use dfs_types::names::NAMENODE_PORT;
 use dfs_types::{ErrorCode, FsError};
 
@@ -58,7 +59,7 @@ impl Global {
         } else if self.namenodes.is_empty() {
             Reach::Addresses(vec![format!("127.0.0.1:{NAMENODE_PORT}")])
         } else {
-            Reach::Addresses(self.namenodes.clone())
+            Reach::Addresses(self.namenodes.iter().flat_map(|Addresses(list)| list.clone()).collect())
         }
     }
 

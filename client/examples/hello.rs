@@ -5,6 +5,12 @@
 //! cargo run -p dfs-client --example hello              # or: … hello HOST:PORT
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 use dfs_client::{CreateOptions, Dfs};
 use dfs_types::FsPath;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};

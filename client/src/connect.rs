@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dfs_types::limits::CONNECT_TIMEOUT;
-use dfs_types::{ClusterId, FsError, FsResult};
+use dfs_types::{ClusterId, FsError, FsResult, address};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::datanodes::DataNodes;
@@ -226,12 +226,14 @@ impl Builder {
 
     /// Connects: finds the NameNode that leads and learns which cluster it is.
     ///
-    /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers.
+    /// Errors: `InvalidArgument` for a bad address or user, `Unavailable` within five seconds if no NameNode answers,
+    /// `WrongCluster` if those that were given are of several clusters.
     pub async fn connect(self) -> FsResult<Dfs> {
         let (connector, settings, memory) = (Arc::clone(&self.connector), self.settings, self.memory);
         let namenode = self.unconnected().await?;
         let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
-        let Defaults { cluster, min_replicas, .. } = fetch_defaults(&namenode, first).await?;
+        let (Defaults { cluster, min_replicas, .. }, members) = fetch_defaults(&namenode, first).await?;
+        namenode.check_given(&members).await?;
         let memory = Memory::new(memory);
         let inner = Inner {
             holder: format!("dfs-client-{}", namenode.client()),
@@ -267,6 +269,10 @@ impl Builder {
                 "{} NameNode addresses are given: give 1 to {MAX_NAMENODES}",
                 namenodes.len()
             )));
+        }
+        for given in &namenodes {
+            address::check(given)
+                .map_err(|error| FsError::invalid(format!("'{given}' is no NameNode's address: {error}")))?;
         }
         let caller = tokio::task::spawn_blocking(move || dfs_identity::caller(user, groups))
             .await

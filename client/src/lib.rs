@@ -38,6 +38,7 @@ mod locate;
 mod memory;
 mod namenode;
 mod namespace;
+mod one_cluster;
 mod peers;
 mod pipeline;
 mod read;

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use crate::calls::{Call, Calls};
 use crate::dial::{Connector, dial};
+use crate::one_cluster::OneCluster;
 use crate::peers::{Address, Peers};
 use crate::retry::{Backoff, Patience};
 
@@ -46,6 +47,7 @@ pub(crate) struct NameNode {
     /// Highest index of the log that an answer reflected.
     applied: AtomicU64,
     follower_reads: bool,
+    cluster: OneCluster,
 }
 
 /// Why a try of a call was in vain.
@@ -85,6 +87,7 @@ impl NameNode {
             caller,
             applied: AtomicU64::new(0),
             follower_reads,
+            cluster: OneCluster::default(),
         }
     }
 
@@ -334,10 +337,12 @@ impl NameNode {
             };
             match call(channel, context).await {
                 Ok(response) => {
+                    self.cluster.check(address, response.metadata(), &self.peers)?;
                     self.note_applied(response.metadata());
                     Ok(response.into_inner())
                 }
                 Err(status) => {
+                    self.cluster.check(address, status.metadata(), &self.peers)?;
                     self.note_applied(status.metadata());
                     Err(Refusal { leader: leader(&status), error: from_status(&status) })
                 }

@@ -74,21 +74,25 @@ pub(crate) fn status(status: Option<v1::FileStatus>) -> FsResult<FileStatus> {
     file_status(status.ok_or_else(|| incomplete("status"))?)
 }
 
-/// Asks the NameNode for [`Defaults`].
-pub(crate) async fn fetch_defaults(namenode: &NameNode, patience: Patience) -> FsResult<Defaults> {
+/// Asks the NameNode for [`Defaults`], and where it believes the NameNodes of its group to be.
+pub(crate) async fn fetch_defaults(
+    namenode: &NameNode,
+    patience: Patience,
+) -> FsResult<(Defaults, Vec<String>)> {
     let reply = namenode
         .namespace(
             patience,
             |mut client, _| async move { client.get_defaults(v1::GetDefaultsRequest {}).await },
         )
         .await?;
-    Ok(Defaults {
+    let defaults = Defaults {
         cluster: cluster_id(&reply.cluster)?,
         chunk_size: reply.chunk_size,
         replication: reply.replication,
         min_replicas: reply.min_replicas,
         safe_mode: reply.safe_mode,
-    })
+    };
+    Ok((defaults, reply.namenodes))
 }
 
 /// Sends one request of the namespace with its context and answers with the reply: the leader's, or, `looking`, that of
@@ -111,7 +115,7 @@ macro_rules! ask {
 impl Dfs {
     /// What the cluster is and uses by default.
     pub async fn defaults(&self) -> FsResult<Defaults> {
-        fetch_defaults(&self.inner.namenode, self.inner.settings.call()).await
+        Ok(fetch_defaults(&self.inner.namenode, self.inner.settings.call()).await?.0)
     }
 
     /// Attributes of a file or directory; `NotFound` if there is none.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dfs_proto::convert::is_address;
+use dfs_types::address;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -83,6 +83,12 @@ impl Peers {
         self.lock().leader_first().cloned().collect()
     }
 
+    /// The addresses that were given, not learned.
+    pub(crate) fn given(&self) -> Vec<Address> {
+        let state = self.lock();
+        state.peers.iter().take(state.given).map(|peer| Arc::clone(&peer.address)).collect()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().peers.len()
@@ -134,7 +140,10 @@ impl Peers {
             index <= given || peer.address == leader || members.iter().any(|member| **member == *peer.address)
         });
         for member in members {
-            if state.peers.len() < MAX_NAMENODES && is_address(member) && state.position(member).is_none() {
+            if state.peers.len() < MAX_NAMENODES
+                && address::check(member).is_ok()
+                && state.position(member).is_none()
+            {
                 state.peers.push(Peer::at(Address::from(member.as_str())));
             }
         }

@@ -193,8 +193,7 @@ impl Dfs {
             durability,
             expected_length,
             temporary,
-        } =
-            options;
+        } = options;
         let inner = &self.inner;
         let lease = Arc::new(LeaseGuard::new(Arc::clone(inner)));
         let reply = inner

@@ -16,4 +16,4 @@ pub use budget::Budget;
 pub use memory::Memory;
 pub use metrics::{Described, Kind, Meter};
 pub use shutdown::Shutdown;
-pub use telemetry::LogFormat;
+pub use telemetry::{Log, LogFile, LogFormat};

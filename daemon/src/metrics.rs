@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, Result,
 };
+
+use crate::telemetry;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,11 +109,14 @@ impl Meter {
         self.add(HistogramVec::new(options, labels)?, Kind::Histogram, name, help, labels)
     }
 
-    /// Tells which version of the program runs, and what the process takes: CPU, memory, files and threads, under the names
-    /// that all of Prometheus's client libraries give them.
+    /// Tells which version of the program runs, how many lines its log lacks, and what the process takes: CPU, memory, files
+    /// and threads, under the names that all of Prometheus's client libraries give them.
     pub fn process(&self, version: &str) -> Result<()> {
         let info = self.gauges("build_info", "1, with the version of the program as its label", &["version"]);
         info?.with_label_values(&[version]).set(1);
+        let (name, help) = ("log_lines_dropped_total", "Lines of the log that could not be written");
+        let lines = LogLines(Arc::new((IntCounter::with_opts(self.opts(name, help))?, Mutex::default())));
+        self.add(lines, Kind::Counter, name, help, &[])?;
         let process = ProcessCollector::for_self();
         let described: Vec<_> = process.desc().into_iter().map(of_process).collect();
         self.registry.register(Box::new(process))?;
@@ -139,6 +145,23 @@ impl Meter {
         };
         self.described.lock().unwrap_or_else(PoisonError::into_inner).push(described);
         Ok(metric)
+    }
+}
+
+/// Brings its counter up to what the process's log counts itself.
+#[derive(Clone)]
+struct LogLines(Arc<(IntCounter, Mutex<()>)>);
+
+impl Collector for LogLines {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (counter, one_at_a_time) = &*self.0;
+        let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        counter.inc_by(telemetry::dropped_lines().saturating_sub(counter.get()));
+        counter.collect()
     }
 }
 

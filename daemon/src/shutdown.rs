@@ -60,8 +60,8 @@ impl Shutdown {
                 _ = interrupt.recv() => "SIGINT",
                 () = token.cancelled() => return,
             };
-            info!(signal = name, "stopping");
             token.cancel();
+            info!(signal = name, "stopping");
         });
         Ok(())
     }

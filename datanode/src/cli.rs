@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use dfs_daemon::{LogFormat, Shutdown, limits, telemetry};
+use dfs_daemon::{LogFile, LogFormat, Shutdown, limits, telemetry};
+use dfs_program::{command_line, panics, streams};
 
 use crate::{Config, DataNode, config};
 
@@ -24,11 +25,28 @@ enum Command {
 
 /// What the process does, and how it ends.
 pub fn main() -> ExitCode {
-    let Cli { command: Command::Run(config) } = Cli::parse();
+    panics::told_by(streams::tell_and_go);
+    let Cli { command: Command::Run(config) } = match command_line::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let format = match config.log_format {
+        config::LogFormat::Text => LogFormat::Text,
+        config::LogFormat::Json => LogFormat::Json,
+    };
+    let file = config.log_file.clone();
+    let file = file.map(|path| LogFile { path, max_bytes: config.log_max_bytes, files: config.log_files });
+    let log = match telemetry::init(config.log.as_deref(), format, file) {
+        Ok(log) => log,
+        Err(error) => {
+            streams::tell_and_go(format!("error: {:#}", anyhow::Error::from(error)));
+            return ExitCode::FAILURE;
+        }
+    };
     match run(*config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            log.last_word(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -36,14 +54,27 @@ pub fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    let format = match config.log_format {
-        config::LogFormat::Text => LogFormat::Text,
-        config::LogFormat::Json => LogFormat::Json,
-    };
-    telemetry::init(config.log.as_deref(), format)?;
     limits::raise_open_files();
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("cannot watch for signals")?;
     let node = DataNode::start(config, prometheus::Registry::new(), shutdown).await?;
     Ok(node.ended().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn variables_that_are_set_to_nothing_are_not_read() {
+        let empty = |command| command_line::without_empty(command, &|_| Some(OsString::new()));
+        assert!(!command_line::variables(&Cli::command()).is_empty());
+        assert_eq!(command_line::variables(&empty(Cli::command())), []);
+        let full = command_line::without_empty(Cli::command(), &|_| Some("x".into()));
+        assert_eq!(command_line::variables(&full), command_line::variables(&Cli::command()));
+    }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dfs_daemon::telemetry::{LOG_FILES, LOG_MAX_BYTES, LOG_MIN_BYTES};
+use dfs_types::address::Addresses;
 use dfs_types::limits::{MAX_LOCATION_BYTES, MAX_MACHINE_BYTES};
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
 
@@ -20,25 +22,12 @@ pub enum LogFormat {
 /// Settings of a DataNode, as flags or environment variables.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Directory that holds replicas; give it again for each further disk
-    #[arg(
-        long = "volume",
-        env = "DFS_DATANODE_VOLUME",
-        value_name = "DIR",
-        required = true,
-        value_delimiter = ','
-    )]
+    /// Directory that holds replicas; give it again for each further disk. The variable names one directory
+    #[arg(long = "volume", env = "DFS_DATANODE_VOLUME", value_name = "DIR", required = true)]
     pub volumes: Vec<PathBuf>,
     /// NameNode to report to; give it again, or a list, for several; others of its group are learned from it
-    #[arg(
-        long = "namenode",
-        env = "DFS_DATANODE_NAMENODE",
-        value_name = "HOST:PORT",
-        required = true,
-        value_delimiter = ',',
-        value_parser = parse_host_port
-    )]
-    pub namenodes: Vec<String>,
+    #[arg(long = "namenode", env = "DFS_DATANODE_NAMENODE", value_name = "HOST:PORT", required = true)]
+    pub namenodes: Vec<Addresses>,
     /// Address of the data port
     #[arg(long, env = "DFS_DATANODE_LISTEN", value_name = "HOST:PORT",
         default_value_t = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), DATANODE_PORT))]
@@ -105,14 +94,17 @@ pub struct Config {
     /// How log lines look
     #[arg(long, env = "DFS_DATANODE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-}
-
-/// Checks that `text` is HOST:PORT.
-pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
-    if dfs_proto::convert::is_address(text) {
-        return Ok(text.to_owned());
-    }
-    Err("write HOST:PORT, for example namenode:9000".to_owned())
+    /// File for log lines instead of standard error; when it is full it is renamed to FILE.1, FILE.1 to FILE.2 and so on
+    #[arg(long, env = "DFS_DATANODE_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Most bytes of one such file
+    #[arg(long, env = "DFS_DATANODE_LOG_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_MAX_BYTES,
+        value_parser = clap::value_parser!(u64).range(LOG_MIN_BYTES..))]
+    pub log_max_bytes: u64,
+    /// Most such files, the one being written included
+    #[arg(long, env = "DFS_DATANODE_LOG_FILES", value_name = "N", default_value_t = LOG_FILES,
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub log_files: u32,
 }
 
 fn parse_machine(text: &str) -> Result<String, String> {
@@ -184,7 +176,10 @@ mod tests {
     fn defaults_and_lists() {
         let config = parse(&["--volume", "/a", "--volume", "/b", "--namenode", "n0:1,n1:2"]).unwrap();
         assert_eq!(config.volumes, [PathBuf::from("/a"), PathBuf::from("/b")]);
-        assert_eq!(config.namenodes, ["n0:1", "n1:2"]);
+        assert_eq!(config.namenodes, [Addresses(vec!["n0:1".to_owned(), "n1:2".to_owned()])]);
+        // A comma is a letter like any other in a directory's name.
+        let config = parse(&["--volume", "/a, b", "--namenode", "n0:1"]).unwrap();
+        assert_eq!(config.volumes, [PathBuf::from("/a, b")]);
         assert_eq!((config.scrub_rate, config.reserve), (8 << 20, None));
         assert_eq!(config.listen.port(), DATANODE_PORT);
         let node = ["--volume", "/a", "--namenode", "n:1", "--host", "w1", "--topology-file", "/t"];

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_daemon::{Readiness, Shutdown};
-use dfs_types::FsError;
+use dfs_types::{FsError, address};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::commands::Inbox;
-use crate::config::parse_host_port;
 use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
@@ -194,19 +193,19 @@ impl Group {
     }
 
     fn learn(self: &Arc<Self>, members: &mut Members, namenodes: &[String]) {
-        for address in namenodes.iter().take(MAX_NAMENODES) {
-            if members.list.iter().any(|member| member.is_called(address)) {
+        for known in namenodes.iter().take(MAX_NAMENODES) {
+            if members.list.iter().any(|member| member.is_called(known)) {
                 continue;
             }
-            let namenode = parse_host_port(address)
-                .map_err(FsError::invalid)
-                .and_then(|address| Namenode::new(&address, self.shared.speaker.clone()));
+            let namenode = address::check(known)
+                .map_err(|error| FsError::invalid(error.to_string()))
+                .and_then(|()| Namenode::new(known, self.shared.speaker.clone()));
             match namenode {
                 Ok(namenode) => {
                     info!(%namenode, "learned of a NameNode");
                     self.add(members, Arc::new(namenode), false);
                 }
-                Err(error) => warn!(address, %error, "a NameNode has no usable address"),
+                Err(error) => warn!(address = known, %error, "a NameNode has no usable address"),
             }
         }
     }

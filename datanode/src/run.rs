@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dfs_daemon::{Admin, Readiness, Room, Shutdown, limits};
 use dfs_proto::convert::Endpoint;
+use dfs_types::address::Addresses;
 use dfs_types::limits::HEARTBEAT_INTERVAL;
 use dfs_types::{ClusterId, ErrorCode, FsError, NodeId};
 use prometheus::Registry;
@@ -148,6 +149,7 @@ impl DataNode {
         let namenodes = config
             .namenodes
             .iter()
+            .flat_map(|Addresses(list)| list)
             .map(|address| Namenode::new(address, speaker.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let sessions = memory::sessions_of_process(connections);

@@ -22,6 +22,8 @@ pub enum Capability {
     Disk,
     /// Let a disk be full ([`Cluster::fill`]).
     FullDisk,
+    /// Let the disk that all daemons log to be full ([`Cluster::fill_logs`]).
+    FullLogDisk,
     /// Let a disk fail ([`Cluster::lose_volume`]).
     FailingDisk,
     /// Let a disk be slow ([`Cluster::throttle`]).
@@ -88,6 +90,8 @@ pub struct Shape {
     pub topology: &'static [&'static str],
     /// Whether disks are small (each [`DISK_BYTES`]) and can be full, fail, be slow and lose power.
     pub disks: bool,
+    /// Whether all daemons log to a disk of the suite's own, which can be full.
+    pub log_disk: bool,
     /// Whether clocks can be set.
     pub clocks: bool,
     /// Times by which the NameNode judges.
@@ -105,6 +109,7 @@ impl Shape {
             volumes: 1,
             topology: &[],
             disks: false,
+            log_disk: false,
             clocks: false,
             times: TIMES,
             disk_patience: (Duration::from_secs(5), Duration::from_secs(50)),
@@ -187,6 +192,9 @@ pub trait Cluster: Any + Send + Sync {
 
     /// Lets no more byte fit on a daemon's disks.
     async fn fill(&self, node: Daemon) -> Result<()>;
+
+    /// Lets no more byte fit on the disk that all daemons log to.
+    async fn fill_logs(&self) -> Result<()>;
 
     /// Lets every access to a volume fail (the first one is 1).
     async fn lose_volume(&self, node: Daemon, volume: u16) -> Result<()>;

@@ -13,6 +13,12 @@
 //!    └─> table, Markdown, JSON, JUnit; the exit status follows what was wrong
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 pub mod cluster;
 pub mod files;
 pub mod health;

@@ -1,5 +1,11 @@
 //! `dfs-failure-test`: runs the failure suite on a cluster of its own.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,11 @@
 //! The suite finds bugs that were put in on purpose, each at the step that is meant for it.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

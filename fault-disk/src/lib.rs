@@ -24,6 +24,12 @@
 //! What is promised and what may happen otherwise is in [`Settings`] and ADR 0015. Mounting needs root and `/dev/fuse`:
 //! [`FaultDisk::available`] says why not, for a test that is skipped then.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 mod disk;
 mod error;
 mod mount;

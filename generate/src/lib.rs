@@ -3,6 +3,12 @@
 //! `cargo xtask generate` writes it; tests fail when a committed file differs. The manifests are what `helm template` makes
 //! of the chart: they are written and compared where helm is on the PATH.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 mod definition;
 mod manifests;
 mod metrics;

@@ -1,5 +1,11 @@
 //! `dfs-generate ROOT`: writes what is made from code. `cargo xtask generate` calls it.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 use std::path::Path;
 
 use anyhow::{Context, Result};

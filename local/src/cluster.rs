@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::error::{LocalError, Result};
 use crate::options::{Lifetime, Options};
+use crate::path_text;
 use crate::process::{Identity, ProcessState};
 use crate::record::{Daemon, Layout, Record, file_error};
 
@@ -56,9 +57,11 @@ pub struct DaemonStatus {
     pub known_as: Option<String>,
     /// HTTP address; absent before the first start.
     pub http: Option<String>,
-    /// Its directory.
+    /// Its directory; as text see [`path_text`](crate::path_text).
+    #[serde(serialize_with = "path_text::serialize")]
     pub directory: PathBuf,
-    /// Its log file.
+    /// Its log file, likewise.
+    #[serde(serialize_with = "path_text::serialize")]
     pub log: PathBuf,
 }
 
@@ -81,6 +84,11 @@ impl LocalCluster {
     /// Where a disk may be mounted for a daemon alone before it is started.
     pub fn disk(&self, daemon: Daemon) -> PathBuf {
         self.layout.disk(daemon)
+    }
+
+    /// Where all daemons log; a disk may be mounted there before any is started.
+    pub fn logs(&self) -> PathBuf {
+        self.layout.logs()
     }
 
     /// The volumes of a DataNode that was started before.
@@ -113,7 +121,7 @@ impl LocalCluster {
         .await;
         if let Err(error) = outcome {
             self.blocking(move |this| {
-                started.into_iter().try_for_each(|daemon| this.end(daemon, Signal::KILL))
+                started.into_iter().try_for_each(|daemon| this.end(daemon, Signal::KILL).map(drop))
             })
             .await?;
             return Err(error);
@@ -155,14 +163,21 @@ impl LocalCluster {
         .await
     }
 
-    /// Stops one daemon as Kubernetes does: SIGTERM, and SIGKILL if it takes too long.
+    /// Stops one daemon as Kubernetes does: SIGTERM, and SIGKILL if it takes too long, which is an error.
     pub async fn stop(&self, daemon: Daemon) -> Result<()> {
-        self.locked(move |this| this.end(daemon, Signal::TERM)).await
+        self.locked(move |this| {
+            if this.end(daemon, Signal::TERM)? {
+                Ok(())
+            } else {
+                Err(LocalError::Disobeyed(daemon, STOP_PATIENCE))
+            }
+        })
+        .await
     }
 
     /// Ends one daemon at once, as a crash does, and waits until its process is gone.
     pub async fn kill(&self, daemon: Daemon) -> Result<()> {
-        self.locked(move |this| this.end(daemon, Signal::KILL)).await
+        self.locked(move |this| this.end(daemon, Signal::KILL).map(drop)).await
     }
 
     /// Ends these daemons at the same moment, as a power failure does, and waits until their processes are gone.
@@ -172,7 +187,7 @@ impl LocalCluster {
             for daemon in &daemons {
                 this.ask_to_end(*daemon, Signal::KILL)?;
             }
-            daemons.iter().try_for_each(|daemon| this.end(*daemon, Signal::KILL))
+            daemons.iter().try_for_each(|daemon| this.end(*daemon, Signal::KILL).map(drop))
         })
         .await
     }
@@ -304,11 +319,13 @@ impl LocalCluster {
         Ok(Some(process))
     }
 
-    /// Ends one process with this signal, by SIGKILL if that does not help, and forgets it.
-    fn end(&self, daemon: Daemon, signal: Signal) -> Result<()> {
+    /// Ends one process with this signal, by SIGKILL if that does not help, and forgets it. Answers whether it helped.
+    fn end(&self, daemon: Daemon, signal: Signal) -> Result<bool> {
+        let mut obeyed = true;
         if let Some(process) = self.ask_to_end(daemon, signal)? {
             let failed = |source| LocalError::Process { action: "stop", daemon, source };
-            if !process.wait_end(STOP_PATIENCE).map_err(failed)? {
+            obeyed = process.wait_end(STOP_PATIENCE).map_err(failed)?;
+            if !obeyed {
                 process.signal(Signal::KILL).map_err(failed)?;
                 if !process.wait_end(KILL_PATIENCE).map_err(failed)? {
                     return Err(LocalError::Unkillable(daemon, process.pid));
@@ -319,7 +336,8 @@ impl LocalCluster {
         if let Some(record) = cluster.daemons.get_mut(&daemon) {
             record.process = None;
         }
-        self.layout.save(&cluster)
+        self.layout.save(&cluster)?;
+        Ok(obeyed)
     }
 
     fn signal_running(&self, daemon: Daemon, signal: Signal) -> Result<()> {

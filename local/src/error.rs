@@ -65,7 +65,17 @@ pub enum LocalError {
         /// Why.
         source: io::Error,
     },
-    /// A process ended by itself while the cluster was waited for.
+    /// A process ended by itself and said why.
+    #[error("{daemon} ended by itself: {said}\nWhat it did before is in {log}")]
+    Ended {
+        /// Which daemon.
+        daemon: Daemon,
+        /// All that it said.
+        said: String,
+        /// Its log file.
+        log: PathBuf,
+    },
+    /// A process ended by itself, without a word, while the cluster was waited for.
     #[error("{daemon} ended by itself; the end of {log}:\n{tail}")]
     Died {
         /// Which daemon.
@@ -90,6 +100,9 @@ pub enum LocalError {
     /// A process went on after SIGKILL.
     #[error("{0} (pid {1}) does not end, not even by SIGKILL: look at it with 'ps'")]
     Unkillable(Daemon, u32),
+    /// A process had to be killed.
+    #[error("{0} did not stop within {1:?} of SIGTERM and was killed: see its log")]
+    Disobeyed(Daemon, Duration),
     /// The daemon is not part of this cluster, or does not run.
     #[error("{0} does not run")]
     NotRunning(Daemon),

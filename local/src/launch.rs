@@ -18,7 +18,7 @@ impl LocalCluster {
         if !(1..=MAX_NAMENODES).contains(&options.namenodes) {
             return Err(LocalError::Namenodes(options.namenodes));
         }
-        let logs = self.layout.root().join("logs");
+        let logs = self.layout.logs();
         fs::create_dir_all(&logs).map_err(file_error("create", &logs))?;
         let mut cluster = self.layout.load()?;
         for record in cluster.daemons.values_mut().filter(|record| !record.is_alive()) {
@@ -106,11 +106,13 @@ impl LocalCluster {
         let namenodes = cluster.namenode_addresses();
         let record = cluster.daemons.get_mut(&daemon).ok_or(LocalError::NotRunning(daemon))?;
         let mut command = self.command(daemon, record, &namenodes)?;
-        let log = self.layout.log(daemon);
-        let output =
-            OpenOptions::new().create(true).append(true).open(&log).map_err(file_error("open", &log))?;
-        record.log_start = output.metadata().map_err(file_error("read", &log))?.len();
-        let errors = output.try_clone().map_err(file_error("open", &log))?;
+        record.log_start = fs::metadata(self.layout.log(daemon)).map_or(0, |log| log.len());
+        // What is not of the log: few words, such as why it could not start. A disk that has no room for them is no reason
+        // not to start.
+        let said = self.layout.said(daemon);
+        let said = OpenOptions::new().create(true).write(true).truncate(true).open(said);
+        let both = said.and_then(|file| Ok((Stdio::from(file.try_clone()?), Stdio::from(file))));
+        let (output, errors) = both.unwrap_or_else(|_| (Stdio::null(), Stdio::null()));
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         if self.lifetime == Lifetime::Detached {
             command.process_group(0);
@@ -134,6 +136,8 @@ impl LocalCluster {
         }
         let mut command = Command::new(program);
         command.arg("run").args(["--listen", &listen, "--http", &http]);
+        // It keeps its log within bounds itself: nobody else is there when this command has ended.
+        command.arg("--log-file").arg(self.layout.log(daemon));
         match daemon {
             Daemon::NameNode(_) => {
                 let (disk, directory) = (self.layout.disk(daemon), self.layout.directory(daemon));

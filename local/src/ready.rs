@@ -108,8 +108,13 @@ impl LocalCluster {
     }
 
     pub(crate) fn died(&self, daemon: Daemon, log_start: u64) -> LocalError {
-        let tail = self.layout.log_tail(daemon, log_start);
-        LocalError::Died { daemon, log: self.layout.log(daemon), tail }
+        let log = self.layout.log(daemon);
+        let said = self.layout.last_words(daemon);
+        if said.is_empty() {
+            let tail = self.layout.log_tail(daemon, log_start);
+            return LocalError::Died { daemon, log, tail };
+        }
+        LocalError::Ended { daemon, said, log }
     }
 
     pub(crate) fn not_ready(&self, (daemon, what): (Daemon, String), within: Duration) -> LocalError {

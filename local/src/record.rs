@@ -5,7 +5,8 @@
 //! DATA/cluster.lock            locked while a command changes the cluster
 //! DATA/namenode-1/meta/        directory of the first NameNode
 //! DATA/datanode-1/             volume of the first DataNode (further ones: datanode-1/volume-2 …)
-//! DATA/logs/namenode-1.log …   what the processes wrote
+//! DATA/logs/namenode-1.log …   what the processes log; older ones are namenode-1.log.1 …
+//! DATA/logs/namenode-1.out …   what else they had to say since their last start, such as why they ended
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ const VERSION: u32 = 3;
 const TAIL_LINES: usize = 15;
 /// Bytes of a log that are read for them.
 const TAIL_BYTES: u64 = 16 << 10;
+/// Most bytes that an error shows of what a daemon said beside its log: far more than any says.
+const SAID_BYTES: u64 = 64 << 10;
 /// How long a command waits for another one to finish with the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -197,8 +200,16 @@ impl Layout {
         }
     }
 
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     pub(crate) fn log(&self, daemon: Daemon) -> PathBuf {
-        self.root.join("logs").join(format!("{daemon}.log"))
+        self.logs().join(format!("{daemon}.log"))
+    }
+
+    pub(crate) fn said(&self, daemon: Daemon) -> PathBuf {
+        self.logs().join(format!("{daemon}.out"))
     }
 
     fn record(&self) -> PathBuf {
@@ -266,6 +277,15 @@ impl Layout {
         }
     }
 
+    /// All that a daemon said beside its log since it was started.
+    pub(crate) fn last_words(&self, daemon: Daemon) -> String {
+        let mut bytes = Vec::new();
+        // What can't be read is nothing.
+        let _read =
+            File::open(self.said(daemon)).and_then(|file| file.take(SAID_BYTES).read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
     /// The last lines a daemon wrote since byte `start` of its log.
     pub(crate) fn log_tail(&self, daemon: Daemon, start: u64) -> String {
         read_tail(&self.log(daemon), start)
@@ -276,6 +296,8 @@ impl Layout {
 fn read_tail(path: &Path, start: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
+    // A log that is shorter was begun anew meanwhile.
+    let start = if start > end { 0 } else { start };
     file.seek(SeekFrom::Start(start.max(end.saturating_sub(TAIL_BYTES)).min(end)))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
@@ -363,5 +385,7 @@ mod tests {
         let tail = read_tail(&path, 4).unwrap();
         assert_eq!(tail.lines().count(), TAIL_LINES);
         assert!(tail.ends_with("line 99"));
+        fs::write(&path, "new\n").unwrap();
+        assert!(read_tail(&path, 1 << 20).unwrap().contains("new"), "another file took its place");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use dfs_program::streams;
+
 use crate::cluster::LocalCluster;
 use crate::error::{LocalError, Result};
 use crate::options::{Lifetime, Options, Ports};
@@ -45,7 +47,7 @@ impl Drop for TestCluster {
     fn drop(&mut self) {
         if let Err(error) = self.cluster.wipe_out() {
             // Nothing else can be done here, and a process that stays must not stay unseen.
-            eprintln!("the local cluster's processes could not be stopped: {error}");
+            streams::tell(&format!("the local cluster's processes could not be stopped: {error}"));
         }
     }
 }

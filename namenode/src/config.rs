@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use dfs_daemon::LogFile;
+use dfs_daemon::telemetry::{LOG_FILES, LOG_MAX_BYTES, LOG_MIN_BYTES};
 use dfs_types::ClusterId;
+use dfs_types::address::{self, AddressError, Addresses};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::{
     BYTES_PER_CHECKSUM, DEAD_AFTER, DEFAULT_CHUNK_SIZE, DEFAULT_MIN_REPLICAS, DEFAULT_REPLICATION,
@@ -94,12 +97,12 @@ pub struct RunArgs {
     http: String,
     /// Address under which other NameNodes, DataNodes and clients reach this one; by default the one it listens on, with
     /// the host's name if that is every address.
-    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_ADVERTISE")]
+    #[arg(long, value_name = "HOST:PORT", env = "DFS_NAMENODE_ADVERTISE", value_parser = parse_address)]
     advertise: Option<String>,
     /// Addresses of all NameNodes of the group, with commas between them and in the same order everywhere. With an empty
     /// directory this one joins the group it finds there, or begins one if it is the first and nobody has anything.
-    #[arg(long, value_name = "HOST:PORT,...", env = "DFS_NAMENODE_PEERS", value_delimiter = ',')]
-    peers: Vec<String>,
+    #[arg(long, value_name = "HOST:PORT,...", env = "DFS_NAMENODE_PEERS")]
+    peers: Vec<Addresses>,
     /// A leader that is silent for this long is replaced, after up to as long again.
     #[arg(long, value_name = "TIME", env = "DFS_NAMENODE_ELECTION_TIMEOUT",
           default_value_t = ELECTION_TIMEOUT.into())]
@@ -159,6 +162,21 @@ pub struct RunArgs {
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", env = "DFS_NAMENODE_LOG_FORMAT", default_value = "text")]
     log_format: LogStyle,
+    /// File for log lines instead of standard error; when it is full it is renamed to FILE.1, FILE.1 to FILE.2 and so on.
+    #[arg(long, value_name = "FILE", env = "DFS_NAMENODE_LOG_FILE")]
+    log_file: Option<PathBuf>,
+    /// Most bytes of one such file.
+    #[arg(long, value_name = "BYTES", env = "DFS_NAMENODE_LOG_MAX_BYTES", default_value_t = LOG_MAX_BYTES,
+          value_parser = clap::value_parser!(u64).range(LOG_MIN_BYTES..))]
+    log_max_bytes: u64,
+    /// Most such files, the one being written included.
+    #[arg(long, value_name = "N", env = "DFS_NAMENODE_LOG_FILES", default_value_t = LOG_FILES,
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    log_files: u32,
+}
+
+fn parse_address(text: &str) -> Result<String, AddressError> {
+    address::check(text).map(|()| text.to_owned())
 }
 
 fn any_host(port: u16) -> String {
@@ -201,6 +219,8 @@ pub struct Config {
     pub log: Option<String>,
     /// How log lines look.
     pub log_style: LogStyle,
+    /// Where they go, if not to standard error.
+    pub log_file: Option<LogFile>,
 }
 
 /// What the API decides by.
@@ -284,23 +304,13 @@ impl Config {
                 args.election_timeout
             )));
         }
-        for (flag, addresses) in
-            [("--peers", args.peers.as_slice()), ("--advertise", args.advertise.as_slice())]
-        {
-            for address in addresses {
-                if !dfs_proto::convert::is_address(address) {
-                    let text = format!("{flag}: '{address}' is no NameNode's address: write HOST:PORT");
-                    return Err(Invalid(text));
-                }
-            }
-        }
         for (flag, address) in [("--listen", &args.listen), ("--http", &args.http)] {
-            if !dfs_proto::convert::is_listening_address(address) {
-                let text = format!("{flag}: '{address}' can't be listened on: write HOST:PORT");
-                return Err(Invalid(text));
+            if let Err(error) = address::check_listening(address) {
+                return Err(Invalid(format!("{flag}: '{address}' can't be listened on: {error}")));
             }
         }
-        if !args.peers.is_empty() && args.advertise.as_ref().is_none_or(|own| !args.peers.contains(own)) {
+        let peers: Vec<String> = args.peers.into_iter().flat_map(|Addresses(list)| list).collect();
+        if !peers.is_empty() && args.advertise.as_ref().is_none_or(|own| !peers.contains(own)) {
             return Err(Invalid("--peers must name this NameNode too, as --advertise does".to_owned()));
         }
         let superuser = args.superuser.unwrap_or_else(dfs_identity::process_user);
@@ -310,7 +320,7 @@ impl Config {
             listen: args.listen,
             http: args.http,
             advertise: args.advertise,
-            peers: args.peers,
+            peers,
             election_timeout: *args.election_timeout,
             leader_heartbeat_interval,
             min_free: args.min_free,
@@ -320,6 +330,11 @@ impl Config {
             superuser,
             log: args.log,
             log_style: args.log_format,
+            log_file: args.log_file.map(|path| LogFile {
+                path,
+                max_bytes: args.log_max_bytes,
+                files: args.log_files,
+            }),
         })
     }
 }
@@ -359,6 +374,11 @@ fn check_order(times: &[(&str, Duration)]) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory as _;
+    use dfs_program::command_line;
+
     use super::*;
 
     fn parse(flags: &[&str]) -> Result<Config, String> {
@@ -368,6 +388,15 @@ mod tests {
             Command::Run(args) => Config::new(*args).map_err(|error| error.to_string()),
             Command::Format(_) | Command::Restore(_) => Err("not run".to_owned()),
         }
+    }
+
+    #[test]
+    fn variables_that_are_set_to_nothing_are_not_read() {
+        let empty = |command| command_line::without_empty(command, &|_| Some(OsString::new()));
+        assert!(!command_line::variables(&Cli::command()).is_empty());
+        assert_eq!(command_line::variables(&empty(Cli::command())), []);
+        let full = command_line::without_empty(Cli::command(), &|_| Some("x".into()));
+        assert_eq!(command_line::variables(&full), command_line::variables(&Cli::command()));
     }
 
     #[test]

@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_namenode_core::{Cluster, Event};
+use dfs_program::{command_line, panics, streams};
 use dfs_types::{ClusterId, FsError, FsResult};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
@@ -61,9 +62,9 @@ const READERS: std::ops::RangeInclusive<usize> = 2..=16;
 /// Why the process could not start or serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Logs could not be set up.
-    #[error("setting up the log failed")]
-    Telemetry(#[from] telemetry::Error),
+    /// The work is done, but what there is to say of it could not be written.
+    #[error("it is done, but standard output can't be written")]
+    Output(#[source] io::Error),
     /// Threads, signals or metrics could not be set up.
     #[error("starting the process failed")]
     Process(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -130,18 +131,47 @@ pub struct Addresses {
 
 /// The process: performs the command line.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    panics::told_by(streams::tell_and_go);
+    let cli: Cli = match command_line::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let result = match cli.command {
         Command::Format(args) => format(&args),
         Command::Restore(args) => restore(&args),
         Command::Run(args) => match Config::new(*args) {
-            Ok(config) => run(config),
-            Err(error) => Cli::command().error(ErrorKind::ValueValidation, error).exit(),
+            Ok(config) => return logged(config),
+            Err(error) => {
+                return command_line::refused(Cli::command().error(ErrorKind::ValueValidation, error));
+            }
         },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            streams::tell_and_go(format!("error: {}", sentence(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves, with a log.
+fn logged(config: Config) -> ExitCode {
+    let format = match config.log_style {
+        LogStyle::Text => LogFormat::Text,
+        LogStyle::Json => LogFormat::Json,
+    };
+    let log = match telemetry::init(config.log.as_deref(), format, config.log_file.clone()) {
+        Ok(log) => log,
+        Err(error) => {
+            streams::tell_and_go(format!("error: {}", sentence(&error)));
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.last_word(&sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -151,30 +181,25 @@ pub fn main() -> ExitCode {
 pub fn format(args: &FormatArgs) -> Result<(), Error> {
     let cluster = args.cluster_id.unwrap_or_else(ClusterId::random);
     Directory::format(&args.dir, cluster)?;
-    println!("formatted {} for cluster {cluster}", args.dir.display());
-    Ok(())
+    streams::print(&format!("formatted {} for cluster {cluster}\n", args.dir.display()))
+        .map_err(Error::Output)
 }
 
 /// Makes a directory from a backup.
 pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let RestoreArgs { dir, backup } = args;
     let directory = Directory::make(dir, Beginning::Backup(backup))?;
-    println!(
-        "restored {} of cluster {} as NameNode {}: start it, then add others with --peers",
+    let text = format!(
+        "restored {} of cluster {} as NameNode {}: start it, then add others with --peers\n",
         dir.display(),
         directory.cluster(),
         directory.member()
     );
-    Ok(())
+    streams::print(&text).map_err(Error::Output)
 }
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
-    let format = match config.log_style {
-        LogStyle::Text => LogFormat::Text,
-        LogStyle::Json => LogFormat::Json,
-    };
-    telemetry::init(config.log.as_deref(), format)?;
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -421,11 +446,12 @@ fn spawn_server<E>(
     let (stop, failure) = (shutdown.clone(), Arc::clone(failure));
     shutdown.spawn(async move {
         if let Err(source) = server.await {
-            let source = source.into();
-            error!(port, error = %source, "serving failed");
+            let source: Box<dyn std::error::Error + Send + Sync> = source.into();
+            let reason = source.to_string();
             // Only the first failure is the cause.
             let _second = failure.set(Error::Serve { port, source });
             stop.request();
+            error!(port, error = reason, "serving failed");
         }
     });
 }
@@ -449,10 +475,10 @@ fn spawn_engine(
     let (stop, failure) = (shutdown.clone(), Arc::clone(failure));
     engine_stop.spawn(async move {
         if end.await.is_err() {
-            error!("the engine died");
             // Only the first failure is the cause.
             let _second = failure.set(Error::Process("the engine died".into()));
             stop.request();
+            error!("the engine died");
         }
     });
     Ok(())
@@ -568,13 +594,13 @@ fn tell_engine(
             Ok(cluster) => engine.replace(cluster),
             Err(error) => {
                 // With an old map of a new namespace replicas would be taken for garbage.
-                error!(%error, "reading a snapshot's chunks failed, this namenode stops");
                 engine.replace(Cluster::new(dfs_namenode_core::Config::default(), 0, clock.now()));
                 let reason =
                     format!("reading the chunks of a snapshot failed ({}): check the disk", error.message);
                 // Only the first failure is the cause.
                 let _second = failure.set(Error::Broken(reason));
                 shutdown.request();
+                error!(%error, "reading a snapshot's chunks failed, this namenode stops");
             }
         }
     })

@@ -108,6 +108,11 @@ fn name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory as _;
+    use dfs_program::command_line;
+
     use super::*;
 
     fn parse(flags: &[&str]) -> Result<RunArgs, clap::Error> {
@@ -116,6 +121,15 @@ mod tests {
             Command::Run(args) => Ok(args),
             Command::Crd => unreachable!("run was given"),
         }
+    }
+
+    #[test]
+    fn variables_that_are_set_to_nothing_are_not_read() {
+        let empty = |command| command_line::without_empty(command, &|_| Some(OsString::new()));
+        assert!(!command_line::variables(&Cli::command()).is_empty());
+        assert_eq!(command_line::variables(&empty(Cli::command())), []);
+        let full = command_line::without_empty(Cli::command(), &|_| Some("x".into()));
+        assert_eq!(command_line::variables(&full), command_line::variables(&Cli::command()));
     }
 
     #[test]

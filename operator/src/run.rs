@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
+use dfs_daemon::{Admin, Log, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::forward::said;
 use dfs_kubernetes::names::FIELD_MANAGER;
@@ -38,13 +38,17 @@ const CONCURRENCY: u16 = 32;
 /// Time that everything has to end.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+/// Starts the log.
+pub fn logs(args: &RunArgs) -> Result<Log, telemetry::Error> {
     let format = match args.log_format {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
     };
-    telemetry::init(args.log.as_deref(), format)?;
+    telemetry::init(args.log.as_deref(), format, None)
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let default_image = args.default_image().map_err(|error| anyhow!(error))?;
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("signals can't be watched for")?;
@@ -64,8 +68,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let incoming = room.accept("http", listener, &shutdown)?;
     shutdown.spawn(async move {
         if let Err(error) = pages.serve(incoming, stop.clone()).await {
-            warn!(%error, "the HTTP port failed");
             stop.request();
+            warn!(%error, "the HTTP port failed");
         }
     });
 

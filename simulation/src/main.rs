@@ -1,5 +1,11 @@
 //! `dfs-simulation`: what happens to a cluster that nobody has at hand.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;

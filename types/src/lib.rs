@@ -3,6 +3,7 @@
 //! This crate does no I/O, reads no clock and spawns nothing: it can be used from the pure decision code of the
 //! NameNode as well as from the command line.
 
+pub mod address;
 pub mod attributes;
 pub mod backup;
 pub mod checksum;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use dfs_client::{Dfs, FileReader};
+use dfs_program::streams;
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, Stdout};
@@ -29,13 +30,19 @@ impl Args {
     }
 }
 
+/// Standard output, unless it is closed.
+pub(super) fn standard_output() -> Outcome<Stdout> {
+    streams::check_output().map_err(Failure::output)?;
+    Ok(tokio::io::stdout())
+}
+
 /// Writes files to standard output, one after the other.
 pub(super) async fn write_all(
     dfs: &Dfs,
     files: impl Iterator<Item = (FsPath, FileStatus)>,
     failures: &mut Failures,
 ) -> Outcome {
-    let mut stdout = tokio::io::stdout();
+    let mut stdout = standard_output()?;
     for (path, status) in files {
         let outcome = if status.is_directory() {
             Err(FsError::new(

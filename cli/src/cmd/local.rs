@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dfs_local::options::{MAX_DATANODES, MAX_NAMENODES};
-use dfs_local::{Lifetime, LocalCluster, Options, Ports, ProcessState};
+use dfs_local::{Lifetime, LocalCluster, Options, Ports, ProcessState, path_text};
 use dfs_types::names::NAMENODE_PORT;
 
 use crate::args::{Context, Format};
@@ -182,7 +182,7 @@ impl DataArgs {
                     daemon.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
                     shown(&daemon.address),
                     shown(&daemon.http),
-                    daemon.log.display().to_string(),
+                    path_text(&daemon.log),
                 ]
             });
             out.line(&table(vec!["DAEMON", "STATE", "PID", "ADDRESS", "HTTP", "LOG"], rows.collect(), &[2]))?;

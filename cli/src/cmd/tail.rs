@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_types::{ErrorCode, FsError};
 
-use super::cat::write_range;
+use super::cat::{standard_output, write_range};
 use crate::args::Context;
 use crate::exit::Outcome;
 use crate::{remote, size};
@@ -30,7 +30,7 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let (path, _) = remote::one(&dfs, &self.path).await?;
-        let mut stdout = tokio::io::stdout();
+        let mut stdout = standard_output()?;
         let mut shown = None;
         loop {
             let status = dfs.stat(&path).await?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dfs_client::NodeState;
 use dfs_local::{Daemon, Options, TestCluster};
+use dfs_program::streams;
 use sha2::{Digest, Sha256};
 
 use super::program::Program;
@@ -248,7 +249,7 @@ fn show_progress(text: &str) -> Outcome {
 }
 
 fn say(text: &str) -> Outcome {
-    writeln!(io::stdout(), "{text}").map_err(Failure::output)
+    streams::print(&format!("{text}\n")).map_err(Failure::output)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Outcome<T> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use dfs_client::{CreateOptions, Dfs, FileWriter, Publication};
+use dfs_program::streams;
 use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Mode};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
@@ -159,7 +160,8 @@ impl Upload {
             }
             Source::Stdin => {
                 let input = PathBuf::from("standard input");
-                (read_in_background(input, |_| Ok(io::stdin().lock())), None)
+                let open = |_: &Path| streams::check_input().map(|()| io::stdin().lock());
+                (read_in_background(input, open), None)
             }
             Source::Remote(path) => {
                 let reader = self.dfs.open(&path).await?;

@@ -401,6 +401,7 @@ impl v1::namespace_server::Namespace for NameNode {
             replication: 3,
             min_replicas: 2,
             safe_mode: false,
+            namenodes: Vec::new(),
         }))
     }
 

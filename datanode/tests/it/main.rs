@@ -1,6 +1,6 @@
 //! Real DataNodes in this process, a fake NameNode, and clients that speak the wire protocol.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod budget;
 mod cluster;

@@ -1,5 +1,11 @@
 //! `dfs-kubernetes-test`: the failure suite and further checks on a real Kubernetes.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
 mod ground;
 mod pods;
 mod scenarios;

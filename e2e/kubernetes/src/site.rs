@@ -63,6 +63,7 @@ impl Site for Kubernetes {
             Capability::FullDisk | Capability::FailingDisk | Capability::SlowDisk | Capability::PowerCut => {
                 because("claims are directories of machines here: their disks can't be made to fail")
             }
+            Capability::FullLogDisk => because("logs lie on the disk of the machines themselves"),
             Capability::Clock => because("all machines have the clock of this one"),
             Capability::Restore => because("a NameNode's volume can't be filled from outside"),
             Capability::Topology => because("where a DataNode is follows from its machine"),

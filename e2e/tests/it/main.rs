@@ -1,5 +1,12 @@
 //! Tests over real processes on this machine. Build the daemons first: `cargo build --workspace --bins`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "only for tests and measurements: it may end where nobody takes what it says"
+)]
+
+mod command_line;
 mod crash;
 mod crowds;
 mod duty;
@@ -16,4 +23,5 @@ mod power;
 mod protocol;
 mod small_files;
 mod stage;
+mod streams;
 mod writers;

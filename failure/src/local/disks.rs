@@ -17,7 +17,11 @@ const NAMENODE_DISK_BYTES: u64 = 1 << 30;
 #[derive(Debug, Default, Clone)]
 pub(super) struct Disks(Arc<Mutex<Mounted>>);
 
-type Mounted = BTreeMap<(Daemon, u16), Arc<FaultDisk>>;
+#[derive(Debug, Default)]
+struct Mounted {
+    data: BTreeMap<(Daemon, u16), Arc<FaultDisk>>,
+    logs: Option<Arc<FaultDisk>>,
+}
 
 impl Disks {
     /// Why there can be none here.
@@ -40,14 +44,34 @@ impl Disks {
             let at = if count > 1 { at.join(format!("volume-{volume}")) } else { at };
             let settings = Settings { capacity, ..Settings::default() };
             let disk = tokio::task::spawn_blocking(move || FaultDisk::mount(&at, settings)).await??;
-            self.lock().insert((daemon, volume), Arc::new(disk));
+            self.lock().data.insert((daemon, volume), Arc::new(disk));
         }
+        Ok(())
+    }
+
+    /// Mounts the disk for all daemons' logs, before any is started.
+    pub(super) async fn mount_logs(&self, cluster: &LocalCluster) -> Result<()> {
+        let at = cluster.logs();
+        let settings = Settings { capacity: DISK_BYTES, ..Settings::default() };
+        let disk = tokio::task::spawn_blocking(move || FaultDisk::mount(&at, settings)).await??;
+        self.lock().logs = Some(Arc::new(disk));
+        Ok(())
+    }
+
+    /// Nothing more fits on it.
+    pub(super) fn fill_logs(&self) -> Result<()> {
+        let all = self.lock();
+        let disk = all
+            .logs
+            .as_ref()
+            .context("logs have no disk of their own: the scenario's shape must ask for it")?;
+        disk.fill();
         Ok(())
     }
 
     fn of(&self, daemon: Daemon) -> Result<Vec<Arc<FaultDisk>>> {
         let all = self.lock();
-        let disks = all.range((daemon, 0)..=(daemon, u16::MAX)).map(|(_, disk)| Arc::clone(disk));
+        let disks = all.data.range((daemon, 0)..=(daemon, u16::MAX)).map(|(_, disk)| Arc::clone(disk));
         let disks: Vec<_> = disks.collect();
         disks.first().with_context(|| {
             format!("{daemon} has no disk of its own: the scenario's shape must ask for disks")
@@ -103,12 +127,15 @@ impl Disks {
 
     /// Ends all disks; no process uses them any more.
     pub(super) fn unmount(&self) {
-        self.lock().clear();
+        let mut all = self.lock();
+        all.data.clear();
+        all.logs = None;
     }
 
     /// Every disk works as it should.
     pub(super) fn mend(&self) -> Result<()> {
-        for disk in self.lock().values() {
+        let all = self.lock();
+        for disk in all.data.values().chain(&all.logs) {
             disk.hang(false);
             disk.free();
             disk.fail_io(false)?;

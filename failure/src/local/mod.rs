@@ -43,6 +43,7 @@ impl Site for LocalSite {
     fn lacks(&self, capability: Capability) -> Option<String> {
         match capability {
             Capability::FullDisk
+            | Capability::FullLogDisk
             | Capability::FailingDisk
             | Capability::SlowDisk
             | Capability::HangingDisk
@@ -138,6 +139,9 @@ impl Processes {
             namenode,
             _folder: folder,
         };
+        if shape.log_disk {
+            this.disks.mount_logs(&this.cluster).await?;
+        }
         let namenodes = (1..=shape.namenodes).map(Daemon::NameNode);
         for daemon in namenodes.chain((1..=shape.datanodes).map(Daemon::DataNode)) {
             options.advertise.insert(daemon, this.network.add(daemon).await?);
@@ -250,6 +254,10 @@ impl Cluster for Processes {
         self.disks.fill(node)
     }
 
+    async fn fill_logs(&self) -> Result<()> {
+        self.disks.fill_logs()
+    }
+
     async fn lose_volume(&self, node: Daemon, volume: u16) -> Result<()> {
         self.disks.fail(node, volume)
     }
@@ -340,8 +348,11 @@ impl Cluster for Processes {
         tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&folder)?;
             for log in logs {
-                if let Some(name) = log.file_name() {
-                    std::fs::copy(&log, folder.join(name))?;
+                for file in [log.with_extension("out"), log.clone()] {
+                    // One that never said anything has no log.
+                    if let Some(name) = file.file_name().filter(|_| file.exists()) {
+                        std::fs::copy(&file, folder.join(name))?;
+                    }
                 }
             }
             anyhow::Ok(())

@@ -4,6 +4,7 @@ mod corruption;
 mod crash;
 mod datanodes;
 mod disks;
+mod logs;
 mod namenodes;
 mod partitions;
 mod people;
@@ -64,6 +65,7 @@ pub fn all() -> &'static [Scenario] {
             corruption::list(),
             disks::list(),
             volumes::list(),
+            logs::list(),
             crash::list(),
             stale::list(),
             partitions::list(),

@@ -3,6 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::large_stack_arrays,
     reason = "a test fails by panicking; clippy.toml allows it only inside of test functions"
 )]

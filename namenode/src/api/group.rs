@@ -120,6 +120,11 @@ impl Namenode {
         group.residences().addresses.get(&leader).cloned()
     }
 
+    /// The cluster whose metadata these are.
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
     /// `HOST:PORT` of every NameNode of the group.
     pub fn namenode_addresses(&self) -> Vec<String> {
         self.store.group().residences().addresses.into_values().collect()
@@ -269,7 +274,7 @@ impl Namenode {
                 format!("this is cluster {} and not {theirs}: check --peers", self.cluster),
             ));
         }
-        if !dfs_proto::convert::is_address(&address) {
+        if dfs_types::address::check(&address).is_err() {
             return Err(FsError::invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
         }
         info!(address, "a namenode asks to join");

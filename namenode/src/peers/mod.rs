@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use dfs_daemon::Shutdown;
 use dfs_namenode_raft::Envelope;
-use dfs_proto::convert::is_address;
 use dfs_proto::v1;
 use dfs_proto::v1::raft_client::RaftClient;
 use dfs_types::limits::MAX_NAMENODE_MESSAGE_BYTES;
-use dfs_types::{ClusterId, ErrorCode, FsError, FsResult};
+use dfs_types::{ClusterId, ErrorCode, FsError, FsResult, address};
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::{Channel, Endpoint};
@@ -149,7 +148,7 @@ impl Peers {
                 format!("a NameNode of another cluster speaks to {}: check its --peers", self.address),
             ));
         }
-        if !is_address(&wire.address) {
+        if address::check(&wire.address).is_err() {
             return Err(FsError::invalid(format!(
                 "'{}' is no NameNode's address: write HOST:PORT",
                 wire.address

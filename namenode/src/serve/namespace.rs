@@ -76,6 +76,7 @@ impl Service {
             replication: defaults.replication,
             min_replicas: defaults.min_replicas,
             safe_mode: defaults.safe_mode,
+            namenodes: self.0.namenode_addresses(),
         })
     }
 

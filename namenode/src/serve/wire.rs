@@ -25,7 +25,7 @@ macro_rules! unary {
                     let answer = Service::$name(self, request.into_inner(), peer).await;
                     let mut response =
                         tonic::Response::new($crate::serve::wire::admitted(&self.0, answer)?);
-                    dfs_proto::convert::set_applied(response.metadata_mut(), self.0.applied());
+                    $crate::serve::wire::sign(&self.0, response.metadata_mut());
                     Ok(response)
                 }
             )*
@@ -41,12 +41,18 @@ pub(super) fn peer<T>(request: &tonic::Request<T>) -> Option<String> {
     connection.map(|connection| connection.peer().ip().to_canonical().to_string())
 }
 
+/// Notes beside an answer whose it is, and how much this NameNode had applied.
+pub(super) fn sign(namenode: &Namenode, metadata: &mut tonic::metadata::MetadataMap) {
+    convert::set_applied(metadata, namenode.applied());
+    convert::set_cluster(metadata, namenode.cluster());
+}
+
 /// The answer, or its error; that this NameNode does not lead comes with the leader's address.
 pub(super) fn admitted<T>(namenode: &Namenode, answer: FsResult<T>) -> Result<T, tonic::Status> {
     answer.map_err(|error| {
         let leader = if error.code == ErrorCode::NotLeader { namenode.leader_address() } else { None };
         let mut status = convert::to_status(error);
-        convert::set_applied(status.metadata_mut(), namenode.applied());
+        sign(namenode, status.metadata_mut());
         match leader {
             Some(leader) => convert::with_leader(status, &leader),
             None => status,

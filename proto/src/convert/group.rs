@@ -1,6 +1,6 @@
 //! What a NameNode tells beside its answers about the group it belongs to.
 
-use dfs_types::{FsError, FsResult, MemberRole};
+use dfs_types::{ClusterId, FsError, FsResult, MemberRole, address};
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
@@ -10,8 +10,8 @@ use crate::v1;
 const LEADER_KEY: &str = "dfs-leader";
 /// Metadata key of every answer: index of the last log entry in the answering NameNode's database.
 const APPLIED_KEY: &str = "dfs-applied";
-/// Longest address that is believed, in bytes: a DNS name and a port.
-const MAX_ADDRESS_BYTES: usize = 255 + 6;
+/// Metadata key of every answer: id of the answering NameNode's cluster.
+const CLUSTER_KEY: &str = "dfs-cluster";
 
 /// The status with the leader's address. One that can't be written in a header is left out: it is only a hint.
 #[must_use]
@@ -25,7 +25,19 @@ pub fn with_leader(mut status: Status, address: &str) -> Status {
 /// Where the leader is according to a NameNode that does not lead, if it knows.
 pub fn leader(status: &Status) -> Option<String> {
     let address = status.metadata().get(LEADER_KEY)?.to_str().ok()?;
-    is_address(address).then(|| address.to_owned())
+    address::check(address).is_ok().then(|| address.to_owned())
+}
+
+/// Notes in an answer's metadata of which cluster its sender is.
+pub fn set_cluster(metadata: &mut MetadataMap, cluster: ClusterId) {
+    if let Ok(value) = MetadataValue::try_from(cluster.to_string()) {
+        metadata.insert(CLUSTER_KEY, value);
+    }
+}
+
+/// Of which cluster the sender of an answer is; `None` if it does not say.
+pub fn cluster(metadata: &MetadataMap) -> Option<ClusterId> {
+    metadata.get(CLUSTER_KEY)?.to_str().ok()?.parse().ok()
 }
 
 /// Notes in an answer's metadata what its sender had applied.
@@ -59,25 +71,6 @@ pub fn member_role(role: v1::MemberRole) -> FsResult<MemberRole> {
         v1::MemberRole::Unreachable => Ok(MemberRole::Unreachable),
         v1::MemberRole::Unspecified => Err(FsError::invalid("a NameNode's role is missing")),
     }
-}
-
-/// Whether this looks like `HOST:PORT`.
-pub fn is_address(text: &str) -> bool {
-    is_listening_address(text) && !text.ends_with(":0")
-}
-
-/// Whether this is `HOST:PORT` to listen on; port 0 stands for a free one.
-pub fn is_listening_address(text: &str) -> bool {
-    text.len() <= MAX_ADDRESS_BYTES
-        && text.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty()
-                && !host.contains(['/', '@', '?', '#'])
-                && !host.contains(char::is_whitespace)
-                // A number may be written with zeros before it, or with a sign: not here.
-                && port.bytes().all(|byte| byte.is_ascii_digit())
-                && (port == "0" || !port.starts_with('0'))
-                && port.parse::<u16>().is_ok()
-        })
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ mod values;
 
 pub use error::{from_detail, from_status, to_detail, to_status};
 pub use group::{
-    applied, is_address, is_listening_address, leader, member_role, set_applied, wire_member_role,
-    with_leader,
+    applied, cluster, leader, member_role, set_applied, set_cluster, wire_member_role, with_leader,
 };
 pub use values::{
     Endpoint, Extent, caller, client_id, cluster_id, context, empty_as_none, file_status, node_id, path,

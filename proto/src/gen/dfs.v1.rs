@@ -213,6 +213,9 @@ pub struct GetDefaultsReply {
     pub min_replicas: u32,
     #[prost(bool, tag = "5")]
     pub safe_mode: bool,
+    /// HOST:PORT of every NameNode of the group, as it knows itself
+    #[prost(string, repeated, tag = "6")]
+    pub namenodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatRequest {

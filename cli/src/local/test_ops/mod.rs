@@ -6,9 +6,10 @@ mod files;
 mod namespace;
 mod trees;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use dfs_program::streams;
 use serde_json::Value;
 
 use super::program::{Ended, Program};
@@ -74,7 +75,7 @@ impl Run {
 }
 
 fn say(text: &str) -> Outcome {
-    writeln!(io::stdout(), "{text}").map_err(Failure::output)
+    streams::print(&format!("{text}\n")).map_err(Failure::output)
 }
 
 /// Calls the program and looks at the outcome.

@@ -474,6 +474,10 @@ impl Cluster for Pods {
         bail!("claims have no limit here")
     }
 
+    async fn fill_logs(&self) -> Result<()> {
+        bail!("logs lie on the disk of the machines themselves")
+    }
+
     async fn lose_volume(&self, _node: Daemon, _volume: u16) -> Result<()> {
         bail!("disks can't be made to fail here")
     }

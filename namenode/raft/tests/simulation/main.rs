@@ -2,7 +2,12 @@
 //! messages, members that come, go and lose their disks. One seed is one run; `DFS_SEED=n` repeats one.
 
 #![cfg(not(feature = "seeded-bug"))]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a simulation that can't go on is a failed test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a simulation that can't go on is a failed test"
+)]
 
 mod disk;
 mod world;
