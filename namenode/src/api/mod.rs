@@ -22,6 +22,7 @@ use std::sync::Arc;
 use dfs_namenode_core::{Address, Cluster};
 use dfs_types::names::SUPERGROUP;
 use dfs_types::{Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId, RequestId};
+use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};

@@ -335,14 +335,17 @@ impl Edit {
             | Self::NewGeneration { .. }
             | Self::UpdatePipeline { .. }
             | Self::Rename { .. }
+            | Self::Discard { .. }
             | Self::Delete { .. }
             | Self::SetReplication { .. }
             | Self::SetMode { .. }
             | Self::SetOwner { .. }
             | Self::SetTimes { .. }
+            | Self::Touch { .. }
             | Self::BeginRecovery { .. }
             | Self::CommitRecovery { .. }
             | Self::Reap { .. }
+            | Self::PurgeOutcomes { .. }
             | Self::SetNodeDuty { .. }
             | Self::SetBalancer { .. }
             | Self::EndBalancer { .. }
