@@ -274,6 +274,7 @@ mod tests {
     use dfs_program::command_line;
 
     use super::*;
+    use crate::habits;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -355,6 +356,8 @@ mod tests {
 
     #[test]
     fn every_example_of_the_help_is_a_command_line() {
+        let mut built = Cli::command();
+        built.build();
         let (mut todo, mut count) = (vec![Cli::command()], 0);
         while let Some(command) = todo.pop() {
             todo.extend(command.get_subcommands().cloned());
@@ -365,8 +368,8 @@ mod tests {
                 let line = line.trim_start().split("  ").next().unwrap_or_default();
                 let line = line.get(line.find("dfs ").expect("an example is of dfs")..).unwrap_or_default();
                 let line = line.split([')', '|', '>']).next().unwrap_or_default();
-                let words = line.split_whitespace().map(|word| word.trim_matches('\''));
-                let parsed = Cli::try_parse_from(words);
+                let words = line.split_whitespace().map(|word| word.trim_matches('\'').into()).collect();
+                let parsed = habits::understood(&built, words).and_then(Cli::try_parse_from);
                 assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
                 count += 1;
             }

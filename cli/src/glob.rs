@@ -420,7 +420,7 @@ mod tests {
             ("/odd\\*name", vec!["/odd*name"]),
             ("/data/*", vec![]),
             // Only directories end in a slash.
-            ("/*/", vec!["/logs"]),
+            ("/*/", vec!["/logs", "/odd"]),
             ("/logs/*/", vec!["/logs/2024", "/logs/2025"]),
             ("/logs/**/", vec!["/logs", "/logs/2024", "/logs/2025"]),
             ("/{data,logs}/", vec!["/logs"]),

@@ -16,8 +16,8 @@ use crate::namenode::NameNode;
 use crate::peers::{Address, Peers};
 
 /// Longest that a given address is waited for that the group does not know: it may be another name of a member, or be of
-/// nobody any more.
-const STRANGER: Duration = Duration::from_secs(1);
+/// nobody any more. No new command is to lose more to one that is dead.
+const STRANGER: Duration = Duration::from_millis(100);
 
 /// The cluster of the first answer, and who gave it.
 #[derive(Debug, Default)]

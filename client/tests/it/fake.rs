@@ -69,6 +69,7 @@ struct NameNode {
     member: Arc<Member>,
     names: Arc<Mutex<Names>>,
     nodes: Arc<Vec<Arc<Node>>>,
+    listed: Arc<Mutex<Vec<Arc<Member>>>>,
 }
 
 pub(crate) struct Cluster {
@@ -111,7 +112,7 @@ impl Group {
     /// What one of them answers with.
     fn router(&self, member: &Arc<Member>) -> Router {
         let Self { names, nodes, listed, backup } = self.clone();
-        let service = NameNode { member: Arc::clone(member), names, nodes };
+        let service = NameNode { member: Arc::clone(member), names, nodes, listed: Arc::clone(&listed) };
         let administration = Administration { member: Arc::clone(member), members: listed, backup };
         let namespace = v1::namespace_server::NamespaceServer::new(service);
         let group = v1::namenodes_server::NamenodesServer::new(administration);
@@ -401,7 +402,7 @@ impl v1::namespace_server::Namespace for NameNode {
             replication: 3,
             min_replicas: 2,
             safe_mode: false,
-            namenodes: Vec::new(),
+            namenodes: self.listed.lock().unwrap().iter().map(|member| member.address.clone()).collect(),
         }))
     }
 

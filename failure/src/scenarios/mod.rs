@@ -5,6 +5,7 @@ mod crash;
 mod datanodes;
 mod disks;
 mod logs;
+mod namenode_disks;
 mod namenodes;
 mod partitions;
 mod people;
@@ -59,6 +60,7 @@ pub fn all() -> &'static [Scenario] {
         let groups = [
             datanodes::list(),
             namenodes::list(),
+            namenode_disks::list(),
             pipeline::list(),
             slow::list(),
             racks::list(),
