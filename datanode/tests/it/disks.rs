@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use dfs_proto::v1;
 use dfs_types::ErrorCode;
@@ -78,9 +79,13 @@ async fn a_disk_that_hangs_costs_only_its_volume() {
     until_health(&namenode, &node, [Healthy, Suspect]).await;
     let error = read(namenode.cluster, &node, hung[1]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable, "it is refused: {error}");
-    let metrics = get(&node, "/metrics").await;
     let line = format!("dfs_datanode_volume_suspect{{volume=\"{}\"}} 1", node.volumes[1].display());
-    assert!(metrics.contains(&line), "{line} in {metrics}");
+    let told = async {
+        while !get(&node, "/metrics").await.contains(&line) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), told).await.expect("the metric tells it");
 
     // The other volume goes on with everything, also what was ordered after something for the hung one.
     namenode.order(&node, delete(&[hung[1]]));
