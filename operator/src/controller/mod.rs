@@ -161,7 +161,7 @@ impl Context {
             since: &since,
             now,
         };
-        let status = self.tell(&name, cluster, &facts, last).await?;
+        let (status, untold) = self.tell(&name, cluster, &facts, last).await?;
         if let Some(failure) = failure {
             return Err(Failure(failure));
         }
@@ -174,7 +174,8 @@ impl Context {
             (Files::NotAsked, false) => (UNBORN, Outcome::Waiting),
             (Files::Silent(_) | Files::Told(_), false) => (BUSY, Outcome::Waiting),
         };
-        Ok((Action::requeue(pause), outcome))
+        // A pod that waits for what will never be causes no further change: that is told all the same.
+        Ok((Action::requeue(untold.map_or(pause, |left| pause.min(left))), outcome))
     }
 
     /// What is there, but for the file system.

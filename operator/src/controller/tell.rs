@@ -42,20 +42,23 @@ impl Context {
         }
     }
 
-    /// Writes the status and tells what changed, if anything did that does not have time.
+    /// Writes the status and tells what changed, if anything did that does not have time. Answers with the status as it is
+    /// written, and when what is not told yet may be told.
     pub(super) async fn tell(
         &self,
         name: &ClusterName,
         cluster: &DfsCluster,
         facts: &Facts<'_>,
         last: Last,
-    ) -> Result<DfsClusterStatus, Failure> {
+    ) -> Result<(DfsClusterStatus, Option<Duration>), Failure> {
         let old = last.status;
         let new = status::status(facts, &old);
-        let due =
-            status::patience(&old, &new).is_some_and(|patience| last.age.is_none_or(|age| age >= patience));
-        if !due {
-            return Ok(old);
+        let Some(patience) = status::patience(&old, &new) else {
+            return Ok((old, None));
+        };
+        let left = left_of(patience, last.age);
+        if left.is_some() {
+            return Ok((old, left));
         }
         self.write(name, &new).await.map_err(|error| Failure(said(&error)))?;
         self.memories.of(name, cluster.metadata.uid.as_deref(), |memory| {
@@ -64,7 +67,7 @@ impl Context {
         for news in events::changes(&old, &new) {
             events::publish(&self.recorder, cluster, news).await;
         }
-        Ok(new)
+        Ok((new, None))
     }
 
     async fn write(&self, name: &ClusterName, status: &DfsClusterStatus) -> Result<(), kube::Error> {
@@ -107,6 +110,11 @@ impl Context {
     }
 }
 
+/// How long what is told may still stay as it was written so long ago, if that is known.
+fn left_of(patience: Duration, age: Option<Duration>) -> Option<Duration> {
+    patience.checked_sub(age?).filter(|left| !left.is_zero())
+}
+
 /// What is written of a cluster that can't be read: one condition, which keeps its time while it says the same.
 fn refusal(meta: &ObjectMeta, error: &str, there: &Value, now: Timestamp) -> Value {
     let conditions = there["status"]["conditions"].as_array();
@@ -133,6 +141,15 @@ fn refusal(meta: &ObjectMeta, error: &str, there: &Value, now: Timestamp) -> Val
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_not_be_told_yet_has_its_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(left_of(seconds(10), Some(seconds(4))), Some(seconds(6)));
+        for (patience, age) in [(10, Some(10)), (10, Some(11)), (0, Some(0)), (10, None)] {
+            assert_eq!(left_of(seconds(patience), age.map(seconds)), None, "{patience} {age:?}");
+        }
+    }
 
     #[test]
     fn a_refusal_keeps_the_time_of_a_condition_that_stays() {

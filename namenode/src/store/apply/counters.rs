@@ -53,32 +53,16 @@ impl Default for Counters {
     }
 }
 
-impl Counters {
-    /// Reads them.
-    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut statement = connection.prepare(
-            "SELECT next_inode, next_chunk, next_generation, files, directories, open_files, garbage, edits, next_outcome, \
-             clock, next_member FROM counter",
-        )?;
-        statement.query_row([], |row| {
-            Ok(Self {
-                next_inode: number(row, 0)?,
-                next_chunk: number(row, 1)?,
-                next_generation: number(row, 2)?,
-                files: number(row, 3)?,
-                directories: number(row, 4)?,
-                open_files: number(row, 5)?,
-                garbage: number(row, 6)?,
-                edits: number(row, 7)?,
-                next_outcome: number(row, 8)?,
-                clock: number(row, 9)?,
-                next_member: number(row, 10)?,
-            })
-        })
-    }
+/// The columns of `counter` in the order of [`Counters::columns`].
+macro_rules! counter_columns {
+    () => {
+        "next_inode, next_chunk, next_generation, files, directories, open_files, garbage, edits, next_outcome, clock, \
+         next_member"
+    };
+}
 
-    /// Writes them.
-    pub(crate) fn save(self, connection: &Connection) -> rusqlite::Result<()> {
+impl Counters {
+    fn columns(&mut self) -> [&mut u64; 11] {
         let Self {
             next_inode,
             next_chunk,
@@ -92,7 +76,7 @@ impl Counters {
             clock,
             next_member,
         } = self;
-        let values = [
+        [
             next_inode,
             next_chunk,
             next_generation,
@@ -104,14 +88,30 @@ impl Counters {
             next_outcome,
             clock,
             next_member,
-        ];
+        ]
+    }
+
+    /// Reads them.
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement = connection.prepare(concat!("SELECT ", counter_columns!(), " FROM counter"))?;
+        statement.query_row([], |row| {
+            let mut counters = Self::default();
+            for (column, value) in counters.columns().into_iter().enumerate() {
+                *value = number(row, column)?;
+            }
+            Ok(counters)
+        })
+    }
+
+    /// Writes them.
+    pub(crate) fn save(mut self, connection: &Connection) -> rusqlite::Result<()> {
         connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO counter (only, next_inode, next_chunk, next_generation, files, directories, \
-                 open_files, garbage, edits, next_outcome, clock, next_member) \
-                 VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute(values.map(|value| value as i64))?;
+            .prepare_cached(concat!(
+                "INSERT OR REPLACE INTO counter (only, ",
+                counter_columns!(),
+                ") VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ))?
+            .execute(self.columns().map(|value| *value as i64))?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What survives: crashes, retries, other batch sizes.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -193,16 +194,39 @@ fn a_retry_in_the_same_batch_and_after_a_restart_gets_the_first_answer() {
     assert_eq!(fixture.propose(ask()).unwrap(), first.unwrap());
 }
 
+/// Applies an edit with this call at a time of the group's clock.
+fn apply_at(state: &mut State, call: u64, edit: Edit, clock: Millis) -> Outcome {
+    let proposal = Proposal { request: Some(request(call)), ..by(None, edit) };
+    let batch = Batch { clock, superuser: SUPERUSER.to_owned(), proposals: vec![proposal] };
+    let index = state.position().applied + 1;
+    let entry = LogEntry { index, term: 2, content: Content::Record(Record::Edits(batch)) };
+    apply_entries(state, &Cache::new(10), &[entry]).unwrap().remove(0).unwrap().0
+}
+
 /// Applies renames with these calls at a time of the group's clock.
 fn rename_at(state: &mut State, calls: std::ops::Range<u64>, clock: Millis) {
-    let cache = Cache::new(10);
     for call in calls {
-        let proposal = Proposal { request: Some(request(call)), ..by(None, rename("/a", "/a", false)) };
-        let batch = Batch { clock, superuser: SUPERUSER.to_owned(), proposals: vec![proposal] };
-        let index = state.position().applied + 1;
-        let entry = LogEntry { index, term: 2, content: Content::Record(Record::Edits(batch)) };
-        apply_entries(state, &cache, &[entry]).unwrap();
+        apply_at(state, call, rename("/a", "/a", false), clock);
     }
+}
+
+#[test]
+fn a_retry_after_a_snapshot_was_taken_over_gets_the_first_answer() {
+    let mut fixture = Fixture::new();
+    fixture.ok(mkdir("/a"));
+    fixture.close();
+    let open = |database: &Path| State::load(schema::open_writer(database).unwrap()).unwrap();
+    let mut leader = open(&fixture.directory().join("namespace.db"));
+    let deleted = apply_at(&mut leader, 1, delete("/a"), NOW);
+    assert_eq!(deleted, Outcome::Deleted(true));
+    let home = tempfile::tempdir().unwrap();
+    let snapshot = home.path().join("snapshot.db");
+    crate::store::backup::copy(&fixture.directory().join("namespace.db"), &snapshot).unwrap();
+    let behind = Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap();
+    let mut behind = open(&behind.database());
+    behind.replace(&Cache::new(10), &snapshot).unwrap();
+    assert_eq!(apply_at(&mut behind, 1, delete("/a"), NOW), deleted);
+    assert_eq!(apply_at(&mut behind, 2, delete("/a"), NOW), Outcome::Deleted(false));
 }
 
 #[test]
@@ -219,8 +243,10 @@ fn old_outcomes_are_forgotten_by_the_groups_clock() {
     rename_at(&mut state, 200..300, begin.plus(RETRY_TTL + Duration::from_millis(1)));
     assert_eq!(fixture.number("SELECT count(*) FROM retry"), 200, "the first hundred are gone");
     assert_eq!(fixture.number(&format!("SELECT count(*) FROM retry WHERE at = {}", begin.0)), 0);
-    // A leader whose clock is behind does not turn it back.
-    rename_at(&mut state, 300..301, begin);
+    // A leader whose clock is behind does not turn it back; a request that was forgotten is a new one.
+    rename_at(&mut state, 0..1, begin);
+    let kept = format!("SELECT at FROM retry WHERE call = {}", request(0).call.0);
+    assert_eq!(fixture.number(&kept) as u64, state.counters().clock);
     assert_eq!(state.counters().clock, begin.plus(RETRY_TTL + Duration::from_millis(1)).0);
 }
 
