@@ -80,11 +80,12 @@ demo: setup-build build ## store real files, kill a DataNode, see that all is st
 test: setup ## formatting, lints and every test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo build --locked --workspace --bins
+	# With the features that tests have: otherwise everything is compiled once more.
+	cargo build --locked --workspace --bins --tests
 	cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
-	cargo xtask check-generated
-	cargo xtask tidy
+	CARGO_MANIFEST_DIR="$(CURDIR)/xtask" "$(CARGO_TARGET_DIR)/debug/dfs-xtask" check-generated
+	CARGO_MANIFEST_DIR="$(CURDIR)/xtask" "$(CARGO_TARGET_DIR)/debug/dfs-xtask" tidy
 
 run-cluster: build ## start a cluster on this machine, or what of it does not run
 	$(DFS) local up --data "$(DATA)" --namenodes $(NAMENODES) --datanodes $(DATANODES) --namenode-port $(NAMENODE_PORT)
