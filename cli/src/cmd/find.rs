@@ -25,7 +25,7 @@ Examples:
   dfs find /logs --name '*.log' --size +100MiB
   dfs find / -type d -empty
   dfs find /tmp --type f --older 30d
-  dfs find /tmp -name '*.tmp' -print0 | xargs -0 dfs rm")]
+  dfs find /tmp -name '*.tmp' -print0 | xargs -0 -r dfs rm")]
 pub(crate) struct Args {
     /// Where to look; patterns are fine.
     #[arg(value_name = "PATH", default_value = "/")]
