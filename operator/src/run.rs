@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, ensure};
 use dfs_daemon::{Admin, Log, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::forward::said;
@@ -159,7 +159,9 @@ async fn control(
         () = shutdown.requested() => return Ok(()),
     };
     if !ready {
-        bail!("a watch ended before it had begun");
+        // The watches end with the process, and may be the first to.
+        ensure!(shutdown.is_requested(), "a watch ended before it had begun");
+        return Ok(());
     }
     readiness.ready();
     info!(clusters = clusters.len(), ?scope, "reconciling");
