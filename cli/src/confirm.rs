@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::exit::{Failure, Outcome};
+use crate::output::one_line;
 
 /// Goes on if `yes` was given on the command line, or if the person at the terminal types it.
 pub(crate) async fn confirm(what: String, yes: bool) -> Outcome {
@@ -22,7 +23,7 @@ pub(crate) async fn confirm(what: String, yes: bool) -> Outcome {
 
 fn ask(what: &str) -> io::Result<bool> {
     let mut stderr = io::stderr().lock();
-    write!(stderr, "{what}. Type 'yes' to go on: ")?;
+    write!(stderr, "{}. Type 'yes' to go on: ", one_line(what))?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

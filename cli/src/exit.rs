@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     Other(String),
     /// The arguments can't be meant.
     Usage(String),
+    /// A daemon of this machine failed; what it said last is told in its own lines.
+    Local(String),
     /// Each failure has been printed already; this is the status of them all.
     Reported(u8),
     /// The user wants no more.
@@ -44,7 +46,7 @@ impl Failure {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Fs(error) => status_of(error.code),
-            Self::Other(_) => 1,
+            Self::Other(_) | Self::Local(_) => 1,
             Self::Usage(_) => 2,
             Self::Reported(status) => *status,
             Self::Interrupted => 130,
@@ -56,9 +58,20 @@ impl Failure {
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Fs(error) => Some(error.message.clone()),
-            Self::Other(message) | Self::Usage(message) => Some(message.clone()),
+            Self::Other(message) | Self::Usage(message) | Self::Local(message) => Some(message.clone()),
             Self::Interrupted => Some("interrupted".to_owned()),
             Self::Reported(_) | Self::BrokenPipe => None,
+        }
+    }
+
+    /// Prints what there is to tell.
+    pub(crate) fn tell(&self, command: &str) {
+        match (self, self.message()) {
+            (Self::Local(_), Some(message)) => {
+                streams::tell(&crate::output::harmless(&format!("dfs: {command}: {message}")));
+            }
+            (_, Some(message)) => print_error(command, &message),
+            (_, None) => {}
         }
     }
 
@@ -117,7 +130,7 @@ impl From<PathError> for Failure {
 
 impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Self {
-        Self::Other(chain(&error))
+        Self::Local(chain(&error))
     }
 }
 
@@ -161,9 +174,7 @@ impl Failures {
         // Different kinds of failures have only "failed" in common.
         self.status = Some(self.status.map_or(status, |former| if former == status { status } else { 1 }));
         self.count += 1;
-        if let Some(message) = failure.message() {
-            print_error(self.command, &message);
-        }
+        failure.tell(self.command);
         Ok(())
     }
 
@@ -184,9 +195,9 @@ impl Failures {
     }
 }
 
-/// One line on standard error, in the form all errors have.
+/// One line on standard error, in the form all errors have: nothing that is named in it begins another.
 pub(crate) fn print_error(command: &str, message: &(impl fmt::Display + ?Sized)) {
-    streams::tell(&crate::output::harmless(&format!("dfs: {command}: {message}")));
+    streams::tell(&crate::output::one_line(&format!("dfs: {command}: {message}")));
 }
 
 #[cfg(test)]

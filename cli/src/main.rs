@@ -59,9 +59,7 @@ fn main() -> ExitCode {
         log.flush(LAST_LINES);
     }
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    if let Some(message) = failure.message() {
-        print_error(name, &message);
-    }
+    failure.tell(name);
     ExitCode::from(failure.status())
 }
 
@@ -104,43 +102,46 @@ async fn run(command: Command, context: &Context) -> Outcome {
     }
 }
 
-/// Signals by which the user, or what runs this program, wants no more.
+/// Signals by which the user, or what runs this program, wants no more. One that it was started to ignore (`nohup`,
+/// `trap '' INT`, a job in the background of a script) is to be survived.
 struct Interruptions {
-    interrupt: Signal,
-    terminate: Signal,
-    /// The terminal is gone; none if that is to be survived (`nohup`).
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    /// The terminal is gone.
     hang_up: Option<Signal>,
 }
 
 impl Interruptions {
     fn watch() -> io::Result<Self> {
+        // Without `unsafe`, only here can be read what happens to a signal.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let unless_ignored = |kind: SignalKind| {
+            let watched = !ignores(&status, kind.as_raw_value());
+            watched.then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            hang_up: unless_ignored(SignalKind::hangup())?,
         })
     }
 
     async fn next(&mut self) {
-        let hang_up = async {
-            match &mut self.hang_up {
-                Some(hang_up) => drop(hang_up.recv().await),
-                None => std::future::pending().await,
-            }
-        };
+        let Self { interrupt, terminate, hang_up } = self;
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = hang_up => {}
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hang_up) => {}
         }
     }
 }
 
-/// Whether whoever started this program has it ignore SIGHUP.
-fn hang_up_is_ignored() -> bool {
-    // Without `unsafe`, only here can be read what happens to a signal.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ignores(&status, SignalKind::hangup().as_raw_value())
+/// Waits for a signal; for ever, if it is ignored.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether this `/proc/PID/status` says that a signal is ignored.

@@ -199,16 +199,26 @@ fn visible(text: &str, terminal: bool) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// A line of text whose names can't steer a terminal; its own line ends stay.
+/// Text whose names can't steer a terminal; its own line ends stay, so that it is for what has been made of lines.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.contains(|character: char| steers(character) && character != '\n') {
+    escape(text, |character| steers(character) && character != '\n')
+}
+
+/// A sentence whose names can't steer a terminal nor begin a line of their own.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    escape(text, steers)
+}
+
+fn escape(text: &str, wanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&wanted) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        match character {
-            '\n' => safe.push('\n'),
-            character => push_harmless(&mut safe, character),
+        if wanted(character) {
+            push_harmless(&mut safe, character);
+        } else {
+            safe.push(character);
         }
     }
     Cow::Owned(safe)
@@ -362,6 +372,8 @@ mod tests {
         let row = vec![vec!["\u{1b}]0;x\u{7}".to_owned(), "b".to_owned()]];
         assert_eq!(aligned(Vec::new(), row, &[], true), "$'\\u001b]0;x\\u0007'  b");
         assert_eq!(harmless("two\nlines\u{1b}c"), "two\nlines\\u001bc");
+        assert_eq!(one_line("/a\ndfs: all is well\r\u{1b}c"), "/a\\ndfs: all is well\\r\\u001bc");
+        assert!(matches!(one_line("plain ü 漢 🦀"), Cow::Borrowed(_)));
     }
 
     #[test]
