@@ -1,15 +1,18 @@
 //! `dfs admin`: the group of NameNodes, DataNodes' duties, files without a writer, and backups of the metadata.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dfs_client::{BackupSummary, MemberRole, NamenodeMember};
+use dfs_descriptors::Stream;
+use dfs_local::path_text;
 use dfs_types::ErrorCode;
 use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::{Outcome, print_error};
-use crate::output::{Out, table};
+use crate::output::{Out, name, table};
 use crate::size;
+use crate::transfer::standard_streams;
 use crate::transfer::target::exists_already;
 
 /// How `dfs admin` is typed.
@@ -74,7 +77,7 @@ struct ShownMember<'a> {
 
 #[derive(Serialize)]
 struct ShownBackup {
-    file: PathBuf,
+    file: String,
     cluster: String,
     applied: u64,
     length: u64,
@@ -110,21 +113,40 @@ impl Args {
             Command::Node(args) => return args.run(context).await,
             Command::Quarantine(args) => return args.run(context).await,
             Command::RecoverLease(args) => return args.run(context).await,
-            Command::Backup { file, force } => {
-                let BackupSummary { cluster, applied, length } =
-                    context.dfs().await?.backup(&file, force).await.map_err(|error| match error.code {
-                        ErrorCode::AlreadyExists if !force => exists_already(&file.display()),
-                        _ => error.into(),
-                    })?;
-                if json {
-                    out.json(&ShownBackup { file, cluster: cluster.to_string(), applied, length })?;
-                } else {
-                    let (file, size) = (file.display(), size::human(length));
-                    out.line(&format!("{file}: {size}, all changes up to log entry {applied}"))?;
-                }
-            }
+            Command::Backup { file, force } => backup(context, &mut out, &file, force).await?,
         }
         out.flush()
+    }
+}
+
+async fn backup(context: &Context, out: &mut Out, file: &Path, force: bool) -> Outcome {
+    let looked = file.to_owned();
+    let look = move || standard_streams::check_given(&looked).map(|()| standard_streams::stream(&looked));
+    let stream = tokio::task::spawn_blocking(look).await??;
+    let backup = context.dfs().await?.backup(file, force).await;
+    let summary = backup.map_err(|error| match error.code {
+        ErrorCode::AlreadyExists if !force => exists_already(&file.display()),
+        _ => error.into(),
+    })?;
+    if stream == Some(Stream::Output) {
+        // A word here would be a part of the backup.
+        return Ok(());
+    }
+    let BackupSummary { cluster, applied, length } = summary;
+    let file = told(file);
+    if context.global.output == Format::Json {
+        return out.json(&ShownBackup { file, cluster: cluster.to_string(), applied, length });
+    }
+    let size = size::human(length);
+    out.line(&format!("{}: {size}, all changes up to log entry {applied}", name(&file)))
+}
+
+/// A file as it was named, or, if that is no text, as one that tells every byte.
+fn told(file: &Path) -> String {
+    match file.to_str() {
+        Some(text) => text.to_owned(),
+        // There is no folder to begin with only if that was removed; then the name has to do.
+        None => path_text(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned())),
     }
 }
 

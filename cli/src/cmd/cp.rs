@@ -12,6 +12,7 @@ use crate::remote::{self, Walk};
 use crate::transfer::attributes::Keep;
 use crate::transfer::claims::Claims;
 use crate::transfer::directories::Directories;
+use crate::transfer::is_under_way;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::progress::Progress;
 use crate::transfer::target::RemoteTarget;
@@ -54,7 +55,8 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("cp");
-        let sources = context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
+        let sources =
+            context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
         let several = sources.len() > 1 || self.sources.len() > 1;
         let target = context.until_stop(RemoteTarget::look(&dfs, &self.target, several)).await?;
         let progress = Progress::new(true);
@@ -118,13 +120,14 @@ impl Args {
 struct Copying<'a> {
     upload: Arc<Upload>,
     jobs: Jobs<'a>,
-    claims: Claims<FsPath>,
+    claims: Claims<FsPath, FsPath>,
     directories: Directories,
 }
 
 impl Copying<'_> {
     async fn tree(&mut self, root: FsPath, status: FileStatus, target: FsPath) -> bool {
-        if !self.claims.merge(target.clone(), &root) {
+        let mut claim = self.claims.merge(target.clone(), root.clone()).await;
+        if claim.is_none() {
             self.upload.progress.around(|| print_error("cp", &twice(&root)));
             return true;
         }
@@ -138,15 +141,17 @@ impl Copying<'_> {
             let go_on = match placed {
                 Err(failure) => self.jobs.note(Err(failure)),
                 Ok((_, status, to)) if status.is_directory() => {
-                    let keep = self.upload.keep;
-                    let above = (to == target).then(|| keep.fresh(Mode::DIRECTORY).mode);
-                    let made =
-                        self.directories.make(&self.upload.dfs, to, keep.of_remote(&status), above).await;
+                    let made = self.directory(&status, to, &target).await;
+                    // The root comes first.
+                    let claim = claim.take();
                     if made.is_err() {
                         walk.skip();
+                    } else if let Some(claim) = claim {
+                        claim.keep();
                     }
                     self.jobs.note(made)
                 }
+                Ok((path, status, _)) if is_under_way(&path, &status) => true,
                 Ok((path, status, to)) => self.file(path, &status, to, Above::Need).await,
             };
             if !go_on || self.upload.stop.is_cancelled() {
@@ -156,18 +161,29 @@ impl Copying<'_> {
         true
     }
 
+    async fn directory(&mut self, status: &FileStatus, to: FsPath, target: &FsPath) -> Outcome {
+        let keep = self.upload.keep;
+        let above = (to == *target).then(|| keep.fresh(Mode::DIRECTORY).mode);
+        self.directories.make(&self.upload.dfs, to, keep.of_remote(status), above).await
+    }
+
     async fn file(&mut self, path: FsPath, status: &FileStatus, to: FsPath, above: Above) -> bool {
-        match self.claims.take(to.clone(), &path) {
-            Ok(true) => {}
-            Ok(false) => {
+        let claim = match self.claims.take(to.clone(), path.clone()).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => {
                 self.upload.progress.around(|| print_error("cp", &twice(&path)));
                 return true;
             }
             Err(failure) => return self.jobs.note(Err(failure)),
-        }
+        };
         let upload = Arc::clone(&self.upload);
         let attributes = upload.keep.of_remote(status);
         upload.progress.expect(status.length);
-        self.jobs.start(async move { upload.run(Source::Remote(path), &to, attributes, above).await }).await
+        let copied = async move {
+            upload.run(Source::Remote(path), &to, attributes, above).await?;
+            claim.keep();
+            Ok(())
+        };
+        self.jobs.start(copied).await
     }
 }

@@ -1,6 +1,6 @@
 //! `dfs get`.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::num::NonZeroU16;
@@ -15,10 +15,12 @@ use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::remote::{self, Walk};
 use crate::transfer::attributes::{DIRECTORY_BITS, OWNER_USES};
-use crate::transfer::claims::Claims;
+use crate::transfer::claims::{Claims, Place};
 use crate::transfer::download::{Download, preserve};
+use crate::transfer::is_under_way;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::progress::Progress;
+use crate::transfer::standard_streams;
 
 /// How `dfs get` is typed.
 #[derive(Debug, clap::Args)]
@@ -58,19 +60,22 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("get");
-        let sources = context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
+        let sources =
+            context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
         if self.target == Path::new("-") {
             let sources = sources.into_iter().map(|source| (source.path, source.status));
             context.until_stop(super::cat::write_all(&dfs, sources, &mut failures)).await?;
             return failures.finish();
         }
+        let target = self.target.clone();
+        tokio::task::spawn_blocking(move || standard_streams::check_given(&target)).await??;
         let several = sources.len() > 1 || self.sources.len() > 1;
         let one_folder = !several && sources.first().is_some_and(|source| source.status.is_directory());
         let into = local_target(&self.target, several, one_folder).await?;
         let progress = Progress::new(true);
         let mut copy = Copying {
             claims: Claims::new(sources.len()),
-            folders: Vec::new(),
+            folders: BTreeMap::new(),
             download: Arc::new(Download {
                 dfs,
                 force: self.force,
@@ -114,33 +119,24 @@ impl Args {
 struct Copying<'a> {
     download: Arc<Download>,
     jobs: Jobs<'a>,
-    claims: Claims<Place>,
-    folders: Vec<Folder>,
+    claims: Claims<Place, FsPath>,
+    folders: BTreeMap<PathBuf, Folder>,
     target: PathBuf,
 }
 
-/// A folder that gets its attributes when everything is in it.
+/// A folder that gets its attributes when everything is in it: of several that become one the last one's, as with
+/// `cp -rp`.
 struct Folder {
-    place: PathBuf,
     status: FileStatus,
     /// Everything is kept, not only permission bits.
     exact: bool,
 }
 
-/// A local path, as it is shown.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Place(PathBuf);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.display(), f)
-    }
-}
-
 impl Copying<'_> {
     /// Copies a directory; notes the folders it makes.
     async fn tree(&mut self, root: FsPath, status: FileStatus, local: PathBuf) -> bool {
-        if !self.claims.merge(Place(local.clone()), &root) {
+        let mut claim = self.claims.merge(Place(local.clone()), root.clone()).await;
+        if claim.is_none() {
             self.download.progress.around(|| print_error("get", &twice(&root)));
             return true;
         }
@@ -154,10 +150,16 @@ impl Copying<'_> {
                     let place = path.parts().skip(depth).fold(local.clone(), |place, name| place.join(name));
                     if status.is_directory() {
                         let made = self.folder(place, status).await;
+                        // The root comes first.
+                        let claim = claim.take();
                         if made.is_err() {
                             walk.skip();
+                        } else if let Some(claim) = claim {
+                            claim.keep();
                         }
                         self.jobs.note(made)
+                    } else if is_under_way(&path, &status) {
+                        true
                     } else {
                         self.file(path, status, place).await
                     }
@@ -176,24 +178,29 @@ impl Copying<'_> {
         let is_new = tokio::task::spawn_blocking(move || make_folder(&made, mode, follow)).await??;
         let exact = self.download.preserve;
         if exact || (is_new && mode & OWNER_USES != OWNER_USES) {
-            self.folders.push(Folder { place, status, exact });
+            self.folders.insert(place, Folder { status, exact });
         }
         Ok(())
     }
 
     async fn file(&mut self, path: FsPath, status: FileStatus, place: PathBuf) -> bool {
-        match self.claims.take(Place(place.clone()), &path) {
-            Ok(true) => {}
-            Ok(false) => {
+        let claim = match self.claims.take(Place(place.clone()), path.clone()).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => {
                 self.download.progress.around(|| print_error("get", &twice(&path)));
                 return true;
             }
             Err(failure) => return self.jobs.note(Err(failure)),
-        }
+        };
         let download = Arc::clone(&self.download);
         let named = place == self.target;
         download.progress.expect(status.length);
-        self.jobs.start(async move { download.run(&path, &status, place, named).await }).await
+        let copied = async move {
+            let lost = download.run(&path, &status, place, named).await?;
+            claim.keep();
+            lost.map_or(Ok(()), Err)
+        };
+        self.jobs.start(copied).await
     }
 }
 
@@ -228,8 +235,8 @@ fn make_folder(place: &Path, mode: u32, follow: bool) -> Outcome<bool> {
 
 /// Gives folders their attributes, those below before those above: every file that was put into them changed their
 /// times, and above, the way to them may be closed then. Answers with what failed.
-fn finish_folders(folders: Vec<Folder>, umask: u32) -> Vec<Failure> {
-    let finish = |Folder { place, status, exact }| {
+fn finish_folders(folders: BTreeMap<PathBuf, Folder>, umask: u32) -> Vec<Failure> {
+    let finish = |(place, Folder { status, exact }): (PathBuf, Folder)| {
         let failed = |error: io::Error| Failure::file(&place, &error);
         if exact {
             let folder = File::open(&place).map_err(failed)?;

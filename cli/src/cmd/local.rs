@@ -11,7 +11,7 @@ use dfs_types::names::NAMENODE_PORT;
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Outcome};
 use crate::local::{demo, test_ops};
-use crate::output::{Out, table};
+use crate::output::{Out, name, table};
 
 /// How `dfs local` is typed.
 #[derive(Debug, clap::Args)]
@@ -123,7 +123,8 @@ impl UpArgs {
             out.json(&up)?;
             return out.flush();
         }
-        let data = cluster.data().display();
+        let data = path_text(cluster.data());
+        let data = name(&data);
         let namenodes = up.namenodes.join(",");
         if up.started.is_empty() {
             out.line(&format!("the cluster in {data} is running already, NameNode {namenodes}"))?;
@@ -159,7 +160,7 @@ impl DataArgs {
         let cluster = self.cluster()?;
         cluster.clean().await?;
         let mut out = Out::new();
-        out.line(&format!("removed {}", cluster.data().display()))?;
+        out.line(&format!("removed {}", name(&path_text(cluster.data()))))?;
         out.flush()
     }
 

@@ -39,9 +39,9 @@ impl Args {
             let message = format!("the target {path} does not exist: make it with 'dfs mkdir -p'");
             return Err(FsError::new(ErrorCode::NotFound, message).into());
         }
-        let mut claims = Claims::new(sources.len());
+        let claims = Claims::new(sources.len());
         for source in sources {
-            let outcome = self.rename(&dfs, source, &target, &mut claims).await;
+            let outcome = self.rename(&dfs, source, &target, &claims).await;
             failures.keep(outcome)?;
         }
         failures.finish()
@@ -52,7 +52,7 @@ impl Args {
         dfs: &Dfs,
         source: remote::Source,
         target: &RemoteTarget,
-        claims: &mut Claims<FsPath>,
+        claims: &Claims<FsPath, FsPath>,
     ) -> Outcome {
         let remote::Source { path, status, name } = source;
         let Some(name) = name else {
@@ -63,23 +63,39 @@ impl Args {
                 let message = format!("there is no directory {to}: make it with 'dfs mkdir -p'");
                 return Err(FsError::new(ErrorCode::NotFound, message).into());
             }
-            RemoteTarget::NewSlash(to) | RemoteTarget::As(to, _) => to.clone(),
+            RemoteTarget::NewSlash(to) | RemoteTarget::As { path: to, .. } => to.clone(),
             RemoteTarget::Into(_) | RemoteTarget::New(_) => target.for_file(|| Ok(Some(name.as_str())))?,
         };
         if to == path {
             return Err(FsError::invalid(format!("{path} can't be moved to itself")).into());
         }
-        if !claims.take(to.clone(), &path)? {
+        let Some(claim) = claims.take(to.clone(), path.clone()).await? else {
             print_error("mv", &format!("{path} is named more than once: it is moved once"));
             return Ok(());
+        };
+        match dfs.rename(&path, &to, self.force).await {
+            Ok(()) => {
+                claim.keep();
+                Ok(())
+            }
+            Err(error) => {
+                // It may have been moved all the same, and what comes next would destroy it.
+                if matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut) {
+                    claim.keep();
+                }
+                Err(self.refused(error, &path, &to))
+            }
         }
-        dfs.rename(&path, &to, self.force).await.map_err(|error| match error.code {
-            ErrorCode::AlreadyExists if !self.force => exists_already(&to),
+    }
+
+    fn refused(&self, error: FsError, path: &FsPath, to: &FsPath) -> Failure {
+        match error.code {
+            ErrorCode::AlreadyExists if !self.force => exists_already(to),
             ErrorCode::NotEmpty => {
                 let message = format!("the directory {to} is not empty: {path} can't replace it");
                 FsError::new(ErrorCode::NotEmpty, message).into()
             }
             _ => error.into(),
-        })
+        }
     }
 }

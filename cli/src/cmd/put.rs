@@ -1,6 +1,7 @@
 //! `dfs put`.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;
 use crate::transfer::attributes::Keep;
-use crate::transfer::claims::Claims;
+use crate::transfer::claims::{Claim, Claims, Place};
 use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::local_tree::{self, Found, utf8_name};
 use crate::transfer::progress::Progress;
+use crate::transfer::standard_streams;
 use crate::transfer::target::RemoteTarget;
 use crate::transfer::upload::{Above, Source, Upload};
 
@@ -107,60 +109,59 @@ impl Args {
             progress: progress.clone(),
             stop: context.stop.clone(),
         });
-        let mut failures = Failures::of("put");
-        let mut claims = Claims::new(self.sources.len());
+        let mut copy = Copying {
+            upload,
+            args: &self,
+            claims: Claims::new(self.sources.len()),
+            directories: Directories::default(),
+            failures: Failures::of("put"),
+        };
         for source in &self.sources {
-            let outcome = self.put(&upload, source, &target, &mut claims, &mut failures).await;
-            progress.around(|| failures.keep(outcome))?;
+            let outcome = copy.put(source, &target).await;
+            progress.around(|| copy.failures.keep(outcome))?;
+        }
+        for failure in copy.directories.finish(&copy.upload.dfs).await {
+            progress.around(|| copy.failures.note(failure))?;
         }
         progress.clear();
-        failures.finish()
+        copy.failures.finish()
     }
+}
 
-    async fn put(
-        &self,
-        upload: &Arc<Upload>,
-        source: &Path,
-        target: &RemoteTarget,
-        claims: &mut Claims<FsPath>,
-        failures: &mut Failures,
-    ) -> Outcome {
-        let shown = source.display();
+/// A copy under way.
+struct Copying<'a> {
+    args: &'a Args,
+    upload: Arc<Upload>,
+    claims: Claims<FsPath, Place>,
+    directories: Directories,
+    failures: Failures,
+}
+
+impl Copying<'_> {
+    async fn put(&mut self, source: &Path, target: &RemoteTarget) -> Outcome {
         if source == Path::new("-") {
-            let path = target.for_file(|| {
-                Err(Failure::Usage(format!(
-                    "standard input has no name to get in the directory {}: name a file",
-                    self.target
-                )))
-            })?;
-            upload.progress.expect(0);
-            return upload.run(Source::Stdin, &path, upload.keep.fresh(ANY_FILE), Above::Make).await;
+            return self.put_input(target).await;
         }
-        let looked = source.to_owned();
-        let metadata =
-            tokio::task::spawn_blocking(move || fs::metadata(&looked)).await?.map_err(|error| match error
-                .kind()
-            {
-                std::io::ErrorKind::NotFound => Failure::Fs(FsError::not_found(&shown)),
-                _ => Failure::file(source, &error),
-            })?;
+        let metadata = look(source).await?;
+        let from = Place(source.to_owned());
         if metadata.is_dir() {
-            if !self.recursive {
-                let message = format!("{shown} is a folder: add -r to copy it");
+            if !self.args.recursive {
+                let message = format!("{from} is a folder: add -r to copy it");
                 return Err(FsError::new(ErrorCode::IsADirectory, message).into());
             }
-            let root = target.for_directory(&shown, || utf8_name(source))?;
-            if !claims.merge(root.clone(), &shown) {
-                upload.progress.around(|| print_error("put", &twice(&shown)));
+            let root = target.for_directory(&from, || utf8_name(source))?;
+            let Some(claim) = self.claims.merge(root.clone(), from.clone()).await else {
+                self.upload.progress.around(|| print_error("put", &twice(&from)));
                 return Ok(());
-            }
-            return self.put_tree(upload, source, &root, claims, failures).await;
+            };
+            return self.put_tree(source, &root, claim).await;
         }
         let path = target.for_file(|| utf8_name(source))?;
-        if !claims.take(path.clone(), &shown)? {
-            upload.progress.around(|| print_error("put", &twice(&shown)));
+        let Some(claim) = self.claims.take(path.clone(), from.clone()).await? else {
+            self.upload.progress.around(|| print_error("put", &twice(&from)));
             return Ok(());
-        }
+        };
+        let upload = &self.upload;
         upload.progress.expect(metadata.len());
         // What is read from a device or pipe is not what its permission bits are about.
         let (attributes, lost) = if metadata.is_file() {
@@ -169,23 +170,29 @@ impl Args {
             (upload.keep.fresh(ANY_FILE), None)
         };
         upload.run(Source::File(source.to_owned()), &path, attributes, Above::Make).await?;
+        claim.keep();
         lost.map_or(Ok(()), Err)
     }
 
-    async fn put_tree(
-        &self,
-        upload: &Arc<Upload>,
-        source: &Path,
-        root: &FsPath,
-        claims: &mut Claims<FsPath>,
-        failures: &mut Failures,
-    ) -> Outcome {
+    async fn put_input(&self, target: &RemoteTarget) -> Outcome {
+        let path = target.for_file(|| {
+            Err(Failure::Usage(format!(
+                "standard input has no name to get in the directory {}: name a file",
+                self.args.target
+            )))
+        })?;
+        self.upload.progress.expect(0);
+        self.upload.run(Source::Stdin, &path, self.upload.keep.fresh(ANY_FILE), Above::Make).await
+    }
+
+    async fn put_tree(&mut self, source: &Path, root: &FsPath, claim: Claim<FsPath, Place>) -> Outcome {
         let (sender, mut found) = mpsc::channel(FOUND_AHEAD);
         let walked = source.to_owned();
         tokio::task::spawn_blocking(move || local_tree::walk(&walked, &sender));
-        let mut jobs = Jobs::new(self.parallel, &upload.progress, failures);
-        let mut directories = Directories::default();
+        let Self { args, upload, claims, directories, failures } = self;
+        let mut jobs = Jobs::new(args.parallel, &upload.progress, failures);
         let mut refused: Option<Vec<String>> = None;
+        let mut claim = Some(claim);
         while let Some(found) = found.recv().await {
             let go_on = match found {
                 Found::Folder { relative, .. } | Found::File { relative, .. }
@@ -200,27 +207,17 @@ impl Args {
                         Ok(place) => directories.make(&upload.dfs, place, attributes, above).await,
                         Err(failure) => Err(failure),
                     };
+                    // The root comes first.
+                    let claim = claim.take();
                     if made.is_err() {
                         refused = Some(relative);
+                    } else if let Some(claim) = claim {
+                        claim.keep();
                     }
                     jobs.note(made) && jobs.note(lost.map_or(Ok(()), Err))
                 }
                 Found::File { path, relative, metadata } => {
-                    let target = below(root, &relative);
-                    match target.and_then(|to| Ok((claims.take(to.clone(), &path.display())?, to))) {
-                        Ok((true, to)) => {
-                            upload.progress.expect(metadata.len());
-                            let (upload, keep) = (Arc::clone(upload), upload.keep);
-                            jobs.start(async move {
-                                let (attributes, lost) = keep.of_local(&path, &metadata);
-                                upload.run(Source::File(path), &to, attributes, Above::Need).await?;
-                                lost.map_or(Ok(()), Err)
-                            })
-                            .await
-                        }
-                        Ok((false, _)) => true,
-                        Err(failure) => jobs.note(Err(failure)),
-                    }
+                    upload_file(upload, claims, &mut jobs, path, below(root, &relative), metadata).await
                 }
                 Found::Skipped(why) => jobs.note(Err(Failure::Other(format!("skipped {why}")))),
                 Found::Failed(failure) => jobs.note(Err(failure)),
@@ -230,12 +227,50 @@ impl Args {
                 break;
             }
         }
-        jobs.finish().await?;
-        for failure in directories.finish(&upload.dfs).await {
-            upload.progress.around(|| failures.note(failure))?;
-        }
-        Ok(())
+        jobs.finish().await
     }
+}
+
+/// Starts to copy a file of a tree; `false` if the command is to end.
+async fn upload_file(
+    upload: &Arc<Upload>,
+    claims: &Claims<FsPath, Place>,
+    jobs: &mut Jobs<'_>,
+    path: PathBuf,
+    target: Outcome<FsPath>,
+    metadata: Metadata,
+) -> bool {
+    let to = match target {
+        Ok(to) => to,
+        Err(failure) => return jobs.note(Err(failure)),
+    };
+    let claim = match claims.take(to.clone(), Place(path.clone())).await {
+        Ok(Some(claim)) => claim,
+        Ok(None) => return true,
+        Err(failure) => return jobs.note(Err(failure)),
+    };
+    upload.progress.expect(metadata.len());
+    let upload = Arc::clone(upload);
+    let copied = async move {
+        let (attributes, lost) = upload.keep.of_local(&path, &metadata);
+        upload.run(Source::File(path), &to, attributes, Above::Need).await?;
+        claim.keep();
+        lost.map_or(Ok(()), Err)
+    };
+    jobs.start(copied).await
+}
+
+/// What is at a local path that was named.
+async fn look(source: &Path) -> Outcome<Metadata> {
+    let looked = source.to_owned();
+    let look = move || {
+        standard_streams::check_given(&looked)?;
+        fs::metadata(&looked).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::Fs(FsError::not_found(&looked.display())),
+            _ => Failure::file(&looked, &error),
+        })
+    };
+    tokio::task::spawn_blocking(look).await?
 }
 
 /// The warning of a source that is named again.

@@ -1,5 +1,7 @@
 //! Directories of the cluster that a copied tree needs.
 
+use std::collections::BTreeMap;
+
 use dfs_client::Dfs;
 use dfs_types::{ErrorCode, FsError, FsPath, Mode};
 
@@ -7,9 +9,10 @@ use super::attributes::{Attributes, OWNER_USES, Times};
 use crate::exit::{Failure, Outcome};
 use crate::remote;
 
-/// Directories that were made. Those that are to be read-only, or to keep times, get there when everything is in them.
+/// Directories that one command has made. Those that are to be read-only, or to keep times, get there when everything is
+/// in them. Of several sources that become one, the last one's attributes are kept, as with `cp -rp`.
 #[derive(Debug, Default)]
-pub(crate) struct Directories(Vec<(FsPath, Mode, Option<Times>)>);
+pub(crate) struct Directories(BTreeMap<FsPath, (Mode, Option<Times>)>);
 
 impl Directories {
     /// Makes a directory; one that exists is fine. The `top` of a tree may lack those above it, which are made too.
@@ -41,7 +44,7 @@ impl Directories {
             Err(error) => return Err(error.into()),
         };
         if exact || (is_new && during != mode) {
-            self.0.push((path, mode, times));
+            self.0.insert(path, (mode, times));
         }
         Ok(())
     }
@@ -50,7 +53,7 @@ impl Directories {
     /// with what failed.
     pub(crate) async fn finish(self, dfs: &Dfs) -> Vec<Failure> {
         let mut failures = Vec::new();
-        for (path, mode, times) in self.0.into_iter().rev() {
+        for (path, (mode, times)) in self.0.into_iter().rev() {
             let done = async {
                 if let Some(Times { mtime, .. }) = times {
                     dfs.set_times(&path, Some(mtime), None).await?;

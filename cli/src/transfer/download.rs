@@ -36,14 +36,15 @@ pub(crate) struct Download {
 
 impl Download {
     /// Copies the file `source` to `target`: into a hidden file beside it first, so that nobody sees half a file. A device
-    /// or pipe is written to if it was `named`, not come across in a tree.
+    /// or pipe is written to if it was `named`, not come across in a tree. Answers, when the copy is made, with what could
+    /// not be kept of mode and times.
     pub(crate) async fn run(
         &self,
         source: &FsPath,
         status: &FileStatus,
         target: PathBuf,
         named: bool,
-    ) -> Outcome {
+    ) -> Outcome<Option<Failure>> {
         let options =
             DestinationOptions { replace: self.force, special: named, mode: status.mode.bits() & FILE_BITS };
         let shown = target.clone();
@@ -72,9 +73,9 @@ impl Download {
             Failure::Fs(error) => self.refused(&shown, error),
             failure => failure,
         });
-        fetched.and(written)?;
+        let lost = fetched.and(written)?;
         self.progress.file();
-        Ok(())
+        Ok(lost)
     }
 
     fn refused(&self, target: &Path, error: FsError) -> Failure {
@@ -114,7 +115,7 @@ fn write(
     mut pieces: mpsc::Receiver<Piece>,
     mut destination: Destination,
     preserved: Option<&FileStatus>,
-) -> Outcome {
+) -> Outcome<Option<Failure>> {
     loop {
         match pieces.blocking_recv() {
             Some(Piece::Bytes(bytes)) => destination.write(&bytes)?,
@@ -123,12 +124,10 @@ fn write(
         }
     }
     // What was there before and is not replaced keeps what it has.
-    let kept = match preserved.filter(|_| !destination.is_special()) {
-        Some(status) => preserve(destination.file(), status, destination.target()),
-        None => Ok(()),
-    };
+    let preserved = preserved.filter(|_| !destination.is_special());
+    let lost = preserved.and_then(|status| preserve(destination.file(), status, destination.target()).err());
     destination.publish(false)?;
-    kept
+    Ok(lost)
 }
 
 /// Gives a local file or folder the mode and times of the remote one.

@@ -1,7 +1,7 @@
 //! Where a copy goes: to a new name, or into a directory under the source's name.
 
 use dfs_client::Dfs;
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
+use dfs_types::{ErrorCode, FsError, FsPath};
 
 use crate::exit::{Failure, Outcome};
 use crate::remote_path::RemotePath;
@@ -15,8 +15,12 @@ pub(crate) enum RemoteTarget {
     New(FsPath),
     /// A directory that is to be made, as a slash follows its name: a file goes into it, a directory becomes it.
     NewSlash(FsPath),
-    /// A name for the one source; with its status if it exists (a file).
-    As(FsPath, Option<FileStatus>),
+    /// A name for the one source.
+    As {
+        path: FsPath,
+        /// A file has it.
+        exists: bool,
+    },
 }
 
 impl RemoteTarget {
@@ -33,14 +37,14 @@ impl RemoteTarget {
             }
             None if several => Ok(Self::New(path)),
             None if directory => Ok(Self::NewSlash(path)),
-            status => Ok(Self::As(path, status)),
+            status => Ok(Self::As { path, exists: status.is_some() }),
         }
     }
 
     /// The path for a file of this name, which is asked for only if it is needed.
     pub(crate) fn for_file<'a>(&self, name: impl FnOnce() -> Outcome<Option<&'a str>>) -> Outcome<FsPath> {
         match self {
-            Self::As(path, _) => Ok(path.clone()),
+            Self::As { path, .. } => Ok(path.clone()),
             Self::Into(directory) | Self::New(directory) | Self::NewSlash(directory) => match name()? {
                 Some(name) => Ok(directory.join(name)?),
                 None => Err(Failure::Usage(format!(
@@ -57,11 +61,11 @@ impl RemoteTarget {
         name: impl FnOnce() -> Outcome<Option<&'a str>>,
     ) -> Outcome<FsPath> {
         match self {
-            Self::As(path, Some(_)) => {
+            Self::As { path, exists: true } => {
                 let message = format!("{path} is a file: the directory {source} can't replace it");
                 Err(FsError::new(ErrorCode::NotADirectory, message).into())
             }
-            Self::As(path, None) | Self::NewSlash(path) => Ok(path.clone()),
+            Self::As { path, exists: false } | Self::NewSlash(path) => Ok(path.clone()),
             Self::Into(directory) | Self::New(directory) => match name()? {
                 Some(name) => Ok(directory.join(name)?),
                 None => Ok(directory.clone()),

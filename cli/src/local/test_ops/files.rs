@@ -180,7 +180,8 @@ async fn interrupted_put(ops: &Ops) -> Checked {
             .map_err(|error| format!("put closed its input: {error}"))?;
     }
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    kill_process(pid.ok_or("put ended by itself")?, Signal::INT).map_err(|error| error.to_string())?;
+    // Not SIGINT, which a job in the background of a script ignores, and so do its children.
+    kill_process(pid.ok_or("put ended by itself")?, Signal::TERM).map_err(|error| error.to_string())?;
     let status = tokio::time::timeout(PATIENCE, child.wait())
         .await
         .map_err(|_| "put does not end when interrupted".to_owned())?
