@@ -1,7 +1,8 @@
 //! Patterns in remote paths: `*`, `?`, `[a-z]`, `{one,two}`, `**`, and `\` before a character that is meant as it is.
 //!
 //! As in a shell, a leading dot of a name must be matched by a dot, so that the temporary files of transfers under way
-//! stay out of sight.
+//! stay out of sight; each alternative in braces is a path of its own; and what nothing matches is looked up as it was
+//! typed, so that a name that was given to a file finds it. Programs, which hand over names, say `--literal`.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use dfs_types::{FileStatus, FsError, FsPath};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::exit::{Failure, Outcome};
-use crate::remote_path::{Typed, not_a_directory};
+use crate::remote_path::{RemotePath, Typed, not_a_directory};
 
 /// Most alternatives that the braces of one pattern may stand for.
 const MAX_ALTERNATIVES: usize = 4_096;
@@ -39,11 +40,44 @@ enum Part {
 /// One path without braces, cut into parts.
 #[derive(Debug)]
 struct Alternative {
+    text: String,
     parts: Vec<Part>,
     /// Only directories are meant.
     directory: bool,
     /// It ends in `.` or `..`.
     nameless: bool,
+    /// What it is as a name, if that may be another path.
+    name: Option<FsPath>,
+}
+
+/// How paths of the cluster are typed, in commands that take patterns.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Reading {
+    /// Paths are names, not patterns: for those that a program hands over.
+    #[arg(long)]
+    literal: bool,
+}
+
+impl Reading {
+    /// Reads a path or pattern.
+    pub(crate) fn pattern(self, text: &str) -> Outcome<Pattern> {
+        if self.literal { Pattern::literal(text) } else { Pattern::parse(text) }
+    }
+
+    /// Reads all of them, so that nothing is done before all can be meant.
+    pub(crate) fn patterns(self, texts: &[String]) -> Outcome<Vec<Pattern>> {
+        texts.iter().map(|text| self.pattern(text)).collect()
+    }
+}
+
+/// What a pattern stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Expansion {
+    /// Everything that matches.
+    pub(crate) found: BTreeMap<FsPath, FileStatus>,
+    /// For each alternative that nothing matches "not found", or "not a directory" if there are files where only
+    /// directories are meant.
+    pub(crate) missed: Vec<FsError>,
 }
 
 /// A path someone typed: with the alternatives of its braces, each cut into parts.
@@ -51,15 +85,32 @@ struct Alternative {
 pub(crate) struct Pattern {
     text: String,
     alternatives: Vec<Alternative>,
+    /// What it is as a name, if it has alternatives.
+    name: Option<FsPath>,
 }
 
 impl Pattern {
     /// Reads a path or pattern.
-    pub(crate) fn parse(text: &str) -> Outcome<Self> {
+    fn parse(text: &str) -> Outcome<Self> {
+        let alternatives: Vec<_> =
+            expand_braces(text)?.into_iter().map(Alternative::parse).collect::<Outcome<_>>()?;
+        let name = if alternatives.len() > 1 { name(text) } else { None };
+        Ok(Self { text: text.to_owned(), alternatives, name })
+    }
+
+    /// Reads a path in which no letter has a meaning of its own.
+    fn literal(text: &str) -> Outcome<Self> {
+        let Typed { directory, nameless, .. } = Typed::read(text)?;
+        let path = RemotePath::parse(text)?.path;
+        let parts = path.parts().map(|name| Part::Literal(name.to_owned())).collect();
         let text = text.to_owned();
-        let alternatives =
-            expand_braces(&text)?.iter().map(|text| Alternative::parse(text)).collect::<Outcome<_>>()?;
-        Ok(Self { text, alternatives })
+        let only = Alternative { text: text.clone(), parts, directory, nameless, name: None };
+        Ok(Self { text, alternatives: vec![only], name: None })
+    }
+
+    /// As it was typed.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether what matches has no name of its own, as it was reached by `.` or `..` at the end.
@@ -67,33 +118,26 @@ impl Pattern {
         self.alternatives.iter().any(|alternative| alternative.nameless)
     }
 
-    /// Everything that matches, sorted by path. Nothing is the error "not found", or "not a directory" if there are files
-    /// where only directories are meant.
-    pub(crate) async fn expand(&self, tree: &impl Tree) -> Outcome<Vec<(FsPath, FileStatus)>> {
-        let (mut found, mut file) = (BTreeMap::new(), None);
-        for Alternative { parts, directory, .. } in &self.alternatives {
-            let mut matching = BTreeMap::new();
-            expand_one(tree, parts, &mut matching).await?;
-            for (path, status) in matching {
-                if *directory && !status.is_directory() {
-                    file.get_or_insert(path);
-                } else {
-                    found.insert(path, status);
-                }
-            }
+    /// Everything that matches, and what does not.
+    pub(crate) async fn expand(&self, tree: &impl Tree) -> Outcome<Expansion> {
+        let mut expansion = Expansion::default();
+        for alternative in &self.alternatives {
+            alternative.expand(tree, &mut expansion).await?;
         }
-        if found.is_empty() {
-            return Err(file
-                .map_or_else(|| FsError::not_found(&self.text), |file| not_a_directory(&file))
-                .into());
+        // Braces that stand for nothing may be those of a name.
+        if expansion.found.is_empty()
+            && let Some(name) = &self.name
+            && let Some(status) = tree.status(name).await?
+        {
+            return Ok(Expansion { found: BTreeMap::from([(name.clone(), status)]), missed: Vec::new() });
         }
-        Ok(found.into_iter().collect())
+        Ok(expansion)
     }
 }
 
 impl Alternative {
-    fn parse(text: &str) -> Outcome<Self> {
-        let typed = Typed::read(text)?;
+    fn parse(text: String) -> Outcome<Self> {
+        let typed = Typed::read(&text)?;
         let mut parts = Vec::new();
         for text in typed.parts {
             match (text, parts.last()) {
@@ -103,26 +147,57 @@ impl Alternative {
                 (text, _) => parts.push(part(text)?),
             }
         }
-        Ok(Self { parts, directory: typed.directory, nameless: typed.nameless })
+        let (directory, nameless) = (typed.directory, typed.nameless);
+        let name = if text.contains(['*', '?', '[', '\\']) { name(&text) } else { None };
+        Ok(Self { parts, directory, nameless, name, text })
+    }
+
+    /// Adds what matches, or that nothing does.
+    async fn expand(&self, tree: &impl Tree, expansion: &mut Expansion) -> Outcome {
+        let (mut matching, mut file) = (BTreeMap::new(), None);
+        expand_one(tree, &self.parts, &mut matching).await?;
+        let mut is_meant = |path: &FsPath, status: &FileStatus| {
+            let meant = !self.directory || status.is_directory();
+            if !meant {
+                file.get_or_insert_with(|| path.clone());
+            }
+            meant
+        };
+        matching.retain(|path, status| is_meant(path, status));
+        if matching.is_empty()
+            && let Some(name) = &self.name
+            && let Some(status) = tree.status(name).await?
+            && is_meant(name, &status)
+        {
+            matching.insert(name.clone(), status);
+        }
+        if matching.is_empty() {
+            let missed = file.map_or_else(|| FsError::not_found(&self.text), |file| not_a_directory(&file));
+            expansion.missed.push(missed);
+        }
+        expansion.found.extend(matching);
+        Ok(())
     }
 }
 
-/// A pattern for names, as `find --name` takes it.
+/// The path that a pattern is when it is read as a name, if it can be one.
+fn name(text: &str) -> Option<FsPath> {
+    RemotePath::parse(text).ok().map(|typed| typed.path)
+}
+
+/// A pattern for names, as `find --name` takes it. As there, braces are no more than letters.
 #[derive(Debug)]
-pub(crate) struct NamePattern(Vec<GlobMatcher>);
+pub(crate) struct NamePattern(GlobMatcher);
 
 impl NamePattern {
     /// Reads a pattern; `any_case` makes no difference between `A` and `a`.
     pub(crate) fn parse(text: &str, any_case: bool) -> Outcome<Self> {
-        let alternatives = expand_braces(text)?;
-        let matchers =
-            alternatives.iter().map(|alternative| matcher(&Glob::read(alternative).text, any_case));
-        matchers.collect::<Outcome<_>>().map(Self)
+        matcher(&Glob::read(text).text, any_case).map(Self)
     }
 
     /// Whether a name matches.
     pub(crate) fn is_match(&self, name: &str) -> bool {
-        self.0.iter().any(|matcher| matcher.is_match(name))
+        self.0.is_match(name)
     }
 }
 
@@ -320,7 +395,6 @@ mod tests {
     use dfs_types::{ErrorCode, FileKind, InodeId, Millis, Mode};
 
     use super::*;
-    use crate::remote_path::RemotePath;
 
     /// A file system of paths; those that end with a slash are directories.
     struct Paths(&'static [&'static str]);
@@ -389,16 +463,79 @@ mod tests {
         "/odd/a]b",
         "/odd/[z-a]",
         "/odd/back\\slash",
+        "/odd/b[x]",
+        "/odd/q?",
+        "/odd/{x,y}",
     ]);
 
     async fn matches(pattern: &str) -> Vec<String> {
-        match Pattern::parse(pattern).unwrap().expand(&TREE).await {
-            Ok(found) => found.into_iter().map(|(path, _)| path.to_string()).collect(),
-            Err(failure) => {
-                assert_eq!(failure.status(), 3, "{failure:?}");
-                Vec::new()
+        expanded(&Pattern::parse(pattern).unwrap()).await.0
+    }
+
+    /// What matches, and what is said of what does not.
+    async fn expanded(pattern: &Pattern) -> (Vec<String>, Vec<String>) {
+        let Expansion { found, missed } = pattern.expand(&TREE).await.unwrap();
+        let found: Vec<_> = found.into_keys().map(|path| path.to_string()).collect();
+        assert!(!found.is_empty() || !missed.is_empty());
+        (found, missed.into_iter().map(|error| error.message).collect())
+    }
+
+    #[tokio::test]
+    async fn what_nothing_matches_is_looked_up_as_it_was_typed() {
+        for (pattern, expected) in [
+            ("/data[1]", "/data[1]"),
+            ("/odd/b[x]", "/odd/b[x]"),
+            ("/odd/q?", "/odd/q?"),
+            ("/odd/back\\slash", "/odd/back\\slash"),
+            ("/odd/{x,y}", "/odd/{x,y}"),
+            ("/odd/x/../b[x]", "/odd/b[x]"),
+            ("/odd/{b[x],none}", "/odd/b[x]"),
+        ] {
+            assert_eq!(matches(pattern).await, [expected], "{pattern}");
+        }
+        // Where something matches, that is meant.
+        assert_eq!(matches("/odd*name").await, ["/odd*name"]);
+        assert_eq!(matches("/o*").await, ["/odd", "/odd*name"]);
+        assert_eq!(matches("/dat[a]").await, ["/data"]);
+    }
+
+    #[tokio::test]
+    async fn a_literal_path_means_itself_and_nothing_else() {
+        for (text, found) in [
+            ("/odd*name", true),
+            ("/odd/b[x]", true),
+            ("/odd/{x,y}", true),
+            ("/odd/back\\slash", true),
+            ("/odd/./../odd/[", true),
+            ("/*", false),
+            ("/dat[a]", false),
+            ("/odd\\*name", false),
+            ("/{data,logs}", false),
+            ("/**", false),
+        ] {
+            let pattern = Reading { literal: true }.pattern(text).unwrap();
+            let (matching, missed) = expanded(&pattern).await;
+            if found {
+                assert_eq!(matching, [text.replace("/./../odd", "")], "{text}");
+            } else {
+                assert!(matching.is_empty() && missed[0].contains(text), "{text}: {missed:?}");
             }
         }
+        assert!(Reading { literal: true }.pattern("a").is_err());
+        assert!(Reading { literal: true }.pattern("/a/..").unwrap().is_nameless());
+    }
+
+    #[tokio::test]
+    async fn each_alternative_that_nothing_matches_is_told() {
+        let (found, missed) = expanded(&Pattern::parse("/{data,none,nor}").unwrap()).await;
+        assert_eq!(found, ["/data"]);
+        assert!(missed.len() == 2 && missed[0].contains("/none") && missed[1].contains("/nor"), "{missed:?}");
+        let (found, missed) = expanded(&Pattern::parse("/{data,logs}/").unwrap()).await;
+        assert_eq!(found, ["/logs"]);
+        assert!(missed.len() == 1 && missed[0].contains("/data is a file"), "{missed:?}");
+        let (found, missed) = expanded(&Pattern::parse("/logs/{*/a.log,*/c.log}").unwrap()).await;
+        assert_eq!(found, ["/logs/2024/a.log", "/logs/2025/a.log"]);
+        assert!(missed.len() == 1 && missed[0].contains("c.log"), "{missed:?}");
     }
 
     #[tokio::test]
@@ -466,6 +603,9 @@ mod tests {
         ] {
             let expected = if name.is_empty() { Vec::new() } else { vec![format!("/odd/{name}")] };
             assert_eq!(matches(&format!("/odd/{pattern}")).await, expected, "{pattern}");
+            if pattern.contains(',') {
+                continue;
+            }
             let found = NamePattern::parse(pattern, false).unwrap();
             let names = TREE.0.iter().filter_map(|path| path.strip_prefix("/odd/"));
             let names: Vec<&str> = names.filter(|name| found.is_match(name)).collect();
@@ -479,8 +619,15 @@ mod tests {
 
     #[test]
     fn names_match_in_any_case_if_asked_to() {
-        assert!(NamePattern::parse("*.{log,TXT}", true).unwrap().is_match("A.Txt"));
-        assert!(!NamePattern::parse("*.{log,TXT}", false).unwrap().is_match("A.Txt"));
+        assert!(NamePattern::parse("*.tXt", true).unwrap().is_match("A.Txt"));
+        assert!(!NamePattern::parse("*.tXt", false).unwrap().is_match("A.Txt"));
+    }
+
+    #[test]
+    fn braces_in_the_pattern_of_a_name_are_letters() {
+        let pattern = NamePattern::parse("{a,b}*", false).unwrap();
+        assert!(pattern.is_match("{a,b}") && pattern.is_match("{a,b}.log"));
+        assert!(!pattern.is_match("a") && !pattern.is_match("b.log"));
     }
 
     #[test]
@@ -504,10 +651,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_named_like_a_directory_is_an_error_of_its_own() {
         for pattern in ["/data/", "/data/.", "/dat?/", "/logs/**/a.log/"] {
-            match Pattern::parse(pattern).unwrap().expand(&TREE).await {
-                Err(Failure::Fs(error)) => assert_eq!(error.code, ErrorCode::NotADirectory, "{pattern}"),
-                other => panic!("{pattern}: {other:?}"),
-            }
+            let Expansion { found, missed } = Pattern::parse(pattern).unwrap().expand(&TREE).await.unwrap();
+            assert!(found.is_empty(), "{pattern}: {found:?}");
+            let codes: Vec<_> = missed.iter().map(|error| error.code).collect();
+            assert_eq!(codes, [ErrorCode::NotADirectory], "{pattern}");
         }
         assert!(Pattern::parse("/logs/.").unwrap().is_nameless());
         assert!(!Pattern::parse("/logs/").unwrap().is_nameless());

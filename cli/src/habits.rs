@@ -97,7 +97,7 @@ fn missing(command: &Command, word: &str) -> clap::Error {
         command,
         &format!(
             "find has no '{word}': all conditions must hold, see 'dfs find --help'; to do something with what is found, \
-             pipe '-print0' into 'xargs -0'"
+             pipe it, as in 'dfs find /tmp -print0 | xargs -0 -r dfs rm --literal'"
         ),
     )
 }

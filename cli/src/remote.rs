@@ -1,5 +1,6 @@
 //! Looking around in the cluster: statuses, patterns, trees.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use dfs_client::Dfs;
@@ -7,7 +8,7 @@ use dfs_types::{ErrorCode, FileStatus, FsPath};
 use futures_util::TryStreamExt;
 
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::{Pattern, Tree};
+use crate::glob::{Expansion, Pattern, Reading, Tree};
 
 impl Tree for Dfs {
     async fn status(&self, path: &FsPath) -> Outcome<Option<FileStatus>> {
@@ -39,20 +40,29 @@ pub(crate) async fn entries(dfs: &Dfs, path: &FsPath) -> Outcome<Vec<(String, Fi
     Ok(all)
 }
 
-/// What a path or pattern means; nothing is an error.
-pub(crate) async fn expand(dfs: &Dfs, text: &str) -> Outcome<Vec<(FsPath, FileStatus)>> {
-    Pattern::parse(text)?.expand(dfs).await
+/// What a path or pattern means; what it misses is noted as failures.
+pub(crate) async fn expand(
+    dfs: &Dfs,
+    pattern: &Pattern,
+    failures: &mut Failures,
+) -> Outcome<BTreeMap<FsPath, FileStatus>> {
+    let Expansion { found, missed } = failures.keep(pattern.expand(dfs).await)?.unwrap_or_default();
+    for error in missed {
+        failures.note(error.into())?;
+    }
+    Ok(found)
 }
 
-/// What several paths and patterns mean; those that mean nothing are noted as failures.
+/// What several paths and patterns mean, all of which must be possible ones.
 pub(crate) async fn expand_all(
     dfs: &Dfs,
     texts: &[String],
+    reading: Reading,
     failures: &mut Failures,
 ) -> Outcome<Vec<(FsPath, FileStatus)>> {
     let mut all = Vec::new();
-    for text in texts {
-        all.extend(failures.keep(expand(dfs, text).await)?.unwrap_or_default());
+    for pattern in reading.patterns(texts)? {
+        all.extend(expand(dfs, &pattern, failures).await?);
     }
     Ok(all)
 }
@@ -66,12 +76,16 @@ pub(crate) struct Source {
     pub(crate) name: Option<String>,
 }
 
-/// What several paths and patterns mean as sources; those that mean nothing are noted as failures.
-pub(crate) async fn sources(dfs: &Dfs, texts: &[String], failures: &mut Failures) -> Outcome<Vec<Source>> {
+/// What several paths and patterns mean as sources, all of which must be possible ones.
+pub(crate) async fn sources(
+    dfs: &Dfs,
+    texts: &[String],
+    reading: Reading,
+    failures: &mut Failures,
+) -> Outcome<Vec<Source>> {
     let mut all = Vec::new();
-    for text in texts {
-        let pattern = Pattern::parse(text)?;
-        let found = failures.keep(pattern.expand(dfs).await)?.unwrap_or_default();
+    for pattern in reading.patterns(texts)? {
+        let found = expand(dfs, &pattern, failures).await?;
         all.extend(found.into_iter().map(|(path, status)| {
             let name = path.name().filter(|_| !pattern.is_nameless()).map(str::to_owned);
             Source { path, status, name }
@@ -81,9 +95,12 @@ pub(crate) async fn sources(dfs: &Dfs, texts: &[String], failures: &mut Failures
 }
 
 /// What a path or pattern means that must stand for one thing only.
-pub(crate) async fn one(dfs: &Dfs, text: &str) -> Outcome<(FsPath, FileStatus)> {
-    let mut found = expand(dfs, text).await?;
-    match (found.pop(), found.len()) {
+pub(crate) async fn one(dfs: &Dfs, text: &str, reading: Reading) -> Outcome<(FsPath, FileStatus)> {
+    let Expansion { mut found, missed } = reading.pattern(text)?.expand(dfs).await?;
+    if let Some(error) = missed.into_iter().next() {
+        return Err(error.into());
+    }
+    match (found.pop_first(), found.len()) {
         (Some(one), 0) => Ok(one),
         (_, others) => {
             Err(Failure::Usage(format!("'{text}' stands for {} paths: name one of them", others + 1)))

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWriteExt, Stdout};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::remote;
 
 /// How `dfs cat` is typed.
@@ -18,13 +19,15 @@ pub(crate) struct Args {
     /// Files or patterns.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("cat");
-        let found = remote::expand_all(&dfs, &self.paths, &mut failures).await?;
+        let found = remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await?;
         write_all(&dfs, found.into_iter(), &mut failures).await?;
         failures.finish()
     }

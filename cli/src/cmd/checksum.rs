@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::output::List;
 use crate::remote;
 
@@ -17,6 +18,8 @@ pub(crate) struct Args {
     /// Files or patterns.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 const ALGORITHM: &str = "COMPOSITE-CRC32C";
@@ -34,7 +37,7 @@ impl Args {
         let mut failures = Failures::of("checksum");
         let mut list =
             if context.global.output == Format::Json { List::json() } else { List::table(&[], &[]) };
-        for (path, status) in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for (path, status) in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             let sum = if status.is_directory() {
                 let message = format!("{path} is a directory: only files have a checksum");
                 Err(FsError::new(ErrorCode::IsADirectory, message).into())

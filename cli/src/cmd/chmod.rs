@@ -2,6 +2,7 @@
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::mode::ModeChange;
 use crate::remote;
 
@@ -21,13 +22,15 @@ pub(crate) struct Args {
     /// Directories with everything in them.
     #[arg(short = 'R', long, short_alias = 'r')]
     recursive: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("chmod");
-        for entry in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for entry in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             remote::for_each(&dfs, entry, self.recursive, &mut failures, async |path, status| {
                 let mode = self.mode.apply(status.mode, status.is_directory());
                 dfs.set_mode(path, mode).await.map_err(Failure::from)

@@ -6,6 +6,7 @@ use dfs_types::attributes::check_principal;
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::remote;
 
 /// How `dfs chown` is typed.
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     /// Directories with everything in them.
     #[arg(short = 'R', long, short_alias = 'r')]
     recursive: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 /// `OWNER`, `OWNER:GROUP` or `:GROUP`.
@@ -58,7 +61,7 @@ impl Args {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("chown");
         let Ownership { owner, group } = &self.owner;
-        for entry in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for entry in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             remote::for_each(&dfs, entry, self.recursive, &mut failures, async |path, _| {
                 dfs.set_owner(path, owner.as_deref(), group.as_deref()).await.map_err(Failure::from)
             })

@@ -8,6 +8,7 @@ use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, Mode};
 use super::put::{WriteArgs, default_parallel, twice};
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
+use crate::glob::Reading;
 use crate::remote::{self, Walk};
 use crate::transfer::attributes::Keep;
 use crate::transfer::claims::Claims;
@@ -49,6 +50,8 @@ pub(crate) struct Args {
     parallel: NonZeroU16,
     #[command(flatten)]
     write: WriteArgs,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
@@ -56,7 +59,7 @@ impl Args {
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("cp");
         let sources =
-            context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
+            context.until_stop(remote::sources(&dfs, &self.sources, self.reading, &mut failures)).await?;
         let several = sources.len() > 1 || self.sources.len() > 1;
         let target = context.until_stop(RemoteTarget::look(&dfs, &self.target, several)).await?;
         let progress = Progress::new(true);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::output::List;
 use crate::{remote, size};
 
@@ -30,6 +31,8 @@ pub(crate) struct Args {
     /// Sizes with units.
     #[arg(short, long)]
     human: bool,
+    #[command(flatten)]
+    reading: Reading,
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -54,7 +57,7 @@ impl Args {
             Format::Wide => List::table(&["LENGTH", "SPACE", "FILES", "DIRECTORIES", "PATH"], &[0, 1, 2, 3]),
             Format::Table => List::table(&[], &[0, 1]),
         };
-        for (path, status) in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for (path, status) in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             let mut shown = Vec::new();
             if self.summary || !status.is_directory() {
                 shown.push(path);

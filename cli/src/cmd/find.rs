@@ -9,7 +9,7 @@ use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::NamePattern;
+use crate::glob::{NamePattern, Reading};
 use crate::output::{self, Entry, List, kind_and_mode, minute};
 use crate::remote_path::RemotePath;
 use crate::{remote, size};
@@ -25,7 +25,7 @@ Examples:
   dfs find /logs --name '*.log' --size +100MiB
   dfs find / -type d -empty
   dfs find /tmp --type f --older 30d
-  dfs find /tmp -name '*.tmp' -print0 | xargs -0 -r dfs rm")]
+  dfs find /tmp -name '*.tmp' -print0 | xargs -0 -r dfs rm --literal")]
 pub(crate) struct Args {
     /// Where to look; patterns are fine.
     #[arg(value_name = "PATH", default_value = "/")]
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     /// End each path with NUL instead of a line's end, for `xargs -0`.
     #[arg(long)]
     print0: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -199,7 +201,7 @@ impl Args {
         let conditions = self.conditions(&dfs).await?;
         let now = output::now();
         let mut failures = Failures::of("find");
-        for (root, status) in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for (root, status) in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             let depth = root.parts().count();
             let mut walk = remote::Walk::new(&dfs, root, status);
             while let Some(next) = walk.next().await {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Outcome};
+use crate::glob::Reading;
 use crate::output::{self, Out};
 use crate::{remote, size};
 
@@ -40,6 +41,8 @@ pub(crate) struct Args {
     /// List every chunk's nodes.
     #[arg(long)]
     locations: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 /// What to list.
@@ -170,7 +173,7 @@ struct ShownSummary {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let (path, _) = remote::one(&dfs, &self.path).await?;
+        let (path, _) = remote::one(&dfs, &self.path, self.reading).await?;
         let mut entries = dfs.fsck(&path).await?;
         let mut out = Out::new();
         let json = context.global.output == Format::Json;

@@ -13,6 +13,7 @@ use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 use super::put::{default_parallel, twice};
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
+use crate::glob::Reading;
 use crate::remote::{self, Walk};
 use crate::transfer::attributes::{DIRECTORY_BITS, OWNER_USES};
 use crate::transfer::claims::{Claims, Place};
@@ -54,6 +55,8 @@ pub(crate) struct Args {
     /// Files copied at the same time.
     #[arg(short = 'j', long, value_name = "N", default_value_t = default_parallel())]
     parallel: NonZeroU16,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
@@ -61,7 +64,7 @@ impl Args {
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("get");
         let sources =
-            context.until_stop(remote::sources(&dfs, &self.sources, &mut failures)).await?;
+            context.until_stop(remote::sources(&dfs, &self.sources, self.reading, &mut failures)).await?;
         if self.target == Path::new("-") {
             let sources = sources.into_iter().map(|source| (source.path, source.status));
             context.until_stop(super::cat::write_all(&dfs, sources, &mut failures)).await?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failures, Outcome};
+use crate::glob::Reading;
 use crate::output::{Out, second, table};
 use crate::{remote, size};
 
@@ -18,6 +19,8 @@ pub(crate) struct Args {
     /// Files or patterns.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 #[derive(Serialize)]
@@ -56,7 +59,7 @@ impl Args {
         let mut failures = Failures::of("info");
         let mut out = Out::new();
         let mut shown = Vec::new();
-        for (path, status) in remote::expand_all(&dfs, &self.paths, &mut failures).await? {
+        for (path, status) in remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await? {
             let looked = look(&dfs, &path, &status).await;
             if let Some((locations, checksum)) = failures.keep(looked)? {
                 shown.push((path, locations, checksum));

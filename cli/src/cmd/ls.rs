@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::output::{self, Entry, List, kind_and_mode, minute};
 use crate::{remote, size};
 
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     /// Show directories themselves, not what is in them.
     #[arg(short, long)]
     directory: bool,
+    #[command(flatten)]
+    reading: Reading,
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -47,7 +50,7 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("ls");
-        let found = remote::expand_all(&dfs, &self.paths, &mut failures).await?;
+        let found = remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await?;
         let format = context.global.output;
         let mut list = match (format, self.long) {
             (Format::Json, _) => List::json(),

@@ -27,12 +27,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let paths: Vec<_> = self.paths.iter().map(|text| RemotePath::parse(text)).collect::<Outcome<_>>()?;
         let dfs = context.dfs().await?;
         let fresh = Mode::truncate(Mode::DIRECTORY.bits() & !context.umask);
         let mode = self.mode.map_or(fresh, |change| change.apply(fresh, true));
         let mut failures = Failures::of("mkdir");
-        for text in &self.paths {
-            let path = RemotePath::parse(text)?.path;
+        for RemotePath { path, .. } in paths {
             let made = if self.parents {
                 dfs.mkdir_all(&path, mode).await
             } else {

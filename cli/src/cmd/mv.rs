@@ -5,6 +5,7 @@ use dfs_types::{ErrorCode, FsError, FsPath};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
+use crate::glob::Reading;
 use crate::remote;
 use crate::transfer::claims::Claims;
 use crate::transfer::target::{RemoteTarget, exists_already};
@@ -26,13 +27,15 @@ pub(crate) struct Args {
     /// Replace an existing file.
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("mv");
-        let sources = remote::sources(&dfs, &self.sources, &mut failures).await?;
+        let sources = remote::sources(&dfs, &self.sources, self.reading, &mut failures).await?;
         let several = sources.len() > 1 || self.sources.len() > 1;
         let target = RemoteTarget::look(&dfs, &self.target, several).await?;
         if let RemoteTarget::New(path) = &target {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
-use crate::output::{Out, second};
+use crate::glob::Reading;
+use crate::output::{Out, name, second};
 use crate::remote;
 
 /// How often it is asked whether the file is closed.
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// How long to wait for it to be closed.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 #[derive(Serialize)]
@@ -92,7 +95,7 @@ pub(super) fn sentence(wait: &RecoveryWait) -> String {
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let (path, _) = remote::one(&dfs, &self.path).await?;
+        let (path, _) = remote::one(&dfs, &self.path, self.reading).await?;
         let deadline = Instant::now() + self.timeout;
         let mut recovery = dfs.lease_recovery(&path, self.accept_loss).await?;
         while !recovery.closed && Instant::now() < deadline {
@@ -105,7 +108,7 @@ impl Args {
         if context.global.output == Format::Json {
             out.json(&Shown { path: path.to_string(), closed, length, waiting: ShownWait::all(&waiting) })?;
         } else if let Some(length) = length {
-            out.line(&format!("{path} is closed and has {length} bytes"))?;
+            out.line(&format!("{} is closed and has {length} bytes", name(path.as_str())))?;
         }
         out.flush()?;
         if closed { Ok(()) } else { Err(not_closed(&path, &waiting).into()) }

@@ -9,7 +9,7 @@ use super::node::{duty_name, state_name};
 use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
-use crate::output::{Out, table};
+use crate::output::{Out, name, table};
 use crate::size;
 
 /// How `dfs report` is typed.
@@ -87,8 +87,9 @@ struct ShownVolume<'a> {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let report = context.dfs().await?.report().await?;
-        let namenodes = context.builder().await?.namenodes().await?;
+        let dfs = context.dfs().await?;
+        let report = dfs.report().await?;
+        let namenodes = dfs.namenodes().await?;
         let notes: Vec<String> = super::admin::notes(&namenodes.members).collect();
         let nodes: Vec<ShownNode<'_>> = report.nodes.iter().map(shown_node).collect();
         let mut out = Out::new();
@@ -219,7 +220,7 @@ fn print(
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out.line(&table(Vec::new(), rows, &[]))?;
     for WaitingChunk { path, chunk, wait } in &report.waiting {
-        out.line(&format!("  {path}: chunk {chunk} {}", recover_lease::sentence(wait)))?;
+        out.line(&format!("  {}: chunk {chunk} {}", name(path), recover_lease::sentence(wait)))?;
     }
     for note in notes {
         out.line(note)?;

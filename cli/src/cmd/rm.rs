@@ -1,10 +1,11 @@
 //! `dfs rm`.
 
-use dfs_types::{ErrorCode, FsError};
+use dfs_client::Dfs;
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
-use crate::glob::Pattern;
+use crate::glob::{Expansion, Reading};
 
 /// How `dfs rm` is typed.
 #[derive(Debug, clap::Args)]
@@ -12,7 +13,8 @@ use crate::glob::Pattern;
 Examples:
   dfs rm /tmp/a.txt '/tmp/*.log'
   dfs rm -r /tmp/old           a directory and everything in it
-  dfs rm -rf /tmp/maybe        no error if it does not exist")]
+  dfs rm -rf /tmp/maybe        no error if it does not exist
+  dfs find /tmp -name '*.tmp' -print0 | xargs -0 -r dfs rm --literal")]
 pub(crate) struct Args {
     /// Files, directories or patterns.
     #[arg(value_name = "PATH", required = true)]
@@ -23,35 +25,47 @@ pub(crate) struct Args {
     /// What does not exist is no error.
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let patterns = self.reading.patterns(&self.paths)?;
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("rm");
-        for text in &self.paths {
-            let pattern = Pattern::parse(text)?;
+        for pattern in patterns {
             if pattern.is_nameless() {
-                let message = format!("'{text}' ends in '.' or '..': name what is to be removed");
+                let message = format!("'{}' ends in '.' or '..': name what is to be removed", pattern.text());
                 failures.note(Failure::Usage(message))?;
                 continue;
             }
-            let found = match pattern.expand(&dfs).await {
-                Err(Failure::Fs(error)) if self.force && error.code == ErrorCode::NotFound => continue,
-                found => failures.keep(found)?.unwrap_or_default(),
+            let Some(Expansion { found, missed }) = failures.keep(pattern.expand(&dfs).await)? else {
+                continue;
             };
+            for error in missed {
+                if !self.force || error.code != ErrorCode::NotFound {
+                    failures.note(error.into())?;
+                }
+            }
             for (path, status) in found {
-                let outcome = if path.is_root() {
-                    Err(Failure::Usage("the root directory can't be removed: name what is in it".to_owned()))
-                } else if status.is_directory() && !self.recursive {
-                    let message = format!("{path} is a directory: add -r to remove it and everything in it");
-                    Err(FsError::new(ErrorCode::IsADirectory, message).into())
-                } else {
-                    dfs.delete(&path, self.recursive).await.map(drop).map_err(Failure::from)
-                };
+                let outcome = self.remove(&dfs, &path, &status).await;
                 failures.keep(outcome)?;
             }
         }
         failures.finish()
+    }
+
+    async fn remove(&self, dfs: &Dfs, path: &FsPath, status: &FileStatus) -> Outcome {
+        if path.is_root() {
+            let message = "the root directory can't be removed: name what is in it";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        if status.is_directory() && !self.recursive {
+            let message = format!("{path} is a directory: add -r to remove it and everything in it");
+            return Err(FsError::new(ErrorCode::IsADirectory, message).into());
+        }
+        dfs.delete(path, self.recursive).await?;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use dfs_types::{ErrorCode, FsError, FsPath};
 
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
+use crate::glob::Reading;
 use crate::remote;
 
 /// How often the replicas are counted while waiting.
@@ -35,13 +36,15 @@ pub(crate) struct Args {
     /// Accepted for hdfs's sake: directories are always gone through.
     #[arg(short = 'R', long, short_alias = 'r', hide = true)]
     recursive: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
         let mut failures = Failures::of("setrep");
-        let found = remote::expand_all(&dfs, &self.paths, &mut failures).await?;
+        let found = remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await?;
         for (path, status) in &found {
             let entry = (path.clone(), status.clone());
             remote::for_each(&dfs, entry, true, &mut failures, async |path, status| {

@@ -4,6 +4,7 @@ use dfs_types::FileKind;
 
 use crate::args::{Context, Format};
 use crate::exit::{Failures, Outcome};
+use crate::glob::Reading;
 use crate::output::{Entry, List, second};
 use crate::{remote, size};
 
@@ -13,6 +14,8 @@ pub(crate) struct Args {
     /// Files, directories or patterns.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
@@ -21,7 +24,7 @@ impl Args {
         let mut failures = Failures::of("stat");
         let json = context.global.output == Format::Json;
         let mut list = if json { List::json() } else { List::table(&[], &[]) };
-        let found = remote::expand_all(&dfs, &self.paths, &mut failures).await?;
+        let found = remote::expand_all(&dfs, &self.paths, self.reading, &mut failures).await?;
         for (index, (path, status)) in found.iter().enumerate() {
             if json {
                 list.push(&Entry { path, status }, Vec::new)?;

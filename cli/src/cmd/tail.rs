@@ -7,6 +7,7 @@ use dfs_types::{ErrorCode, FsError};
 use super::cat::{standard_output, write_range};
 use crate::args::Context;
 use crate::exit::Outcome;
+use crate::glob::Reading;
 use crate::{remote, size};
 
 /// How `dfs tail` is typed.
@@ -24,12 +25,14 @@ pub(crate) struct Args {
     /// How often to look whether the file has grown.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
     interval: Duration,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let dfs = context.dfs().await?;
-        let (path, _) = remote::one(&dfs, &self.path).await?;
+        let (path, _) = remote::one(&dfs, &self.path, self.reading).await?;
         let mut stdout = standard_output()?;
         let mut shown = None;
         loop {

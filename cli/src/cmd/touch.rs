@@ -20,11 +20,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let paths: Vec<_> = self.paths.iter().map(|text| RemotePath::parse(text)).collect::<Outcome<_>>()?;
         let dfs = context.until_stop(context.dfs()).await?;
         let mut failures = Failures::of("touch");
-        for text in &self.paths {
+        for path in paths {
             // Not cut off in the middle, which could leave a file that nobody closes.
-            let outcome = self.touch(&dfs, text, context.umask).await;
+            let outcome = self.touch(&dfs, path, context.umask).await;
             failures.keep(outcome)?;
             if context.stop.is_cancelled() {
                 return Err(Failure::Interrupted);
@@ -33,8 +34,7 @@ impl Args {
         failures.finish()
     }
 
-    async fn touch(&self, dfs: &Dfs, text: &str, umask: u32) -> Outcome {
-        let typed = RemotePath::parse(text)?;
+    async fn touch(&self, dfs: &Dfs, typed: RemotePath, umask: u32) -> Outcome {
         match typed.look(dfs).await? {
             Some(_) => dfs.touch(&typed.path).await.map_err(Failure::from),
             None if self.no_create => Ok(()),
@@ -45,8 +45,14 @@ impl Args {
             None => {
                 let mode = Mode::truncate(0o666 & !umask);
                 let options = CreateOptions { parents: true, mode, ..CreateOptions::default() };
-                dfs.create(&typed.path, options).await?.close().await?;
-                Ok(())
+                match dfs.create(&typed.path, options).await {
+                    Ok(file) => file.close().await.map(drop).map_err(Failure::from),
+                    // Somebody else made it meanwhile.
+                    Err(error) if error.code == ErrorCode::AlreadyExists => {
+                        dfs.touch(&typed.path).await.map_err(Failure::from)
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }
