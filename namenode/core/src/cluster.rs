@@ -315,6 +315,8 @@ impl Cluster {
     ) {
         self.recoveries.remove(&id);
         if !self.map.commit(id, generation, length) {
+            // Committed before, and opened again since: nothing more is written to it.
+            self.promises.close(id);
             return;
         }
         let until = now.plus(self.config.finalize_grace);

@@ -36,8 +36,8 @@ pub(crate) struct Recovery {
     tried: BTreeSet<NodeIndex>,
     /// Who is primary, since when.
     primary: Option<(NodeIndex, Millis)>,
-    /// When it was last found that there is nothing to recover.
-    hopeless: Option<Millis>,
+    /// When its end was last proposed. The proposal may fail, so it is made again.
+    proposed: Option<Millis>,
     /// No node that can be asked may have all that was acknowledged, or all were asked in vain.
     waits: bool,
 }
@@ -75,6 +75,13 @@ struct Primary {
     new_round: bool,
 }
 
+impl Recovery {
+    /// Whether its end was not proposed lately.
+    fn may_propose(&self, timeout: Duration, now: Millis) -> bool {
+        self.proposed.is_none_or(|at| now.since(at) >= timeout)
+    }
+}
+
 impl Cluster {
     /// A chunk is to be recovered under a new version.
     pub(crate) fn recovery_wanted(
@@ -96,7 +103,7 @@ impl Cluster {
             since: earlier.map_or(now, |earlier| earlier.since),
             tried: BTreeSet::new(),
             primary: None,
-            hopeless: None,
+            proposed: None,
             waits: earlier.is_some_and(|earlier| earlier.waits),
         };
         self.recoveries.insert(id, recovery);
@@ -113,20 +120,47 @@ impl Cluster {
 
     /// Finds a primary for each recovery that has none or whose primary takes too long.
     pub(crate) fn drive_recoveries(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if !self.decides() {
+        if self.term.is_none() {
             return;
         }
+        let decides = self.decides();
         let ids: Vec<ChunkId> = self.recoveries.keys().copied().collect();
         for id in ids {
-            self.drive_recovery(id, now, effects);
+            if decides {
+                self.drive_recovery(id, now, effects);
+            } else {
+                self.watch_recovery(id, now, effects);
+            }
         }
+    }
+
+    /// In safe mode nothing is ordered, but who waits for nodes that do not come is told so.
+    fn watch_recovery(&mut self, id: ChunkId, now: Millis, effects: &mut Vec<Effect>) {
+        let Some(recovery) = self.recoveries.get(&id) else {
+            return;
+        };
+        let acknowledged = recovery.acknowledged;
+        if recovery.waits || acknowledged == 0 || !self.restart_is_over(recovery, now) {
+            return;
+        }
+        let holders = self.holders_to_recover(id, recovery.since, acknowledged, now);
+        if self.is_complete(id).is_some() || self.primary(id, recovery, &holders, acknowledged).is_some() {
+            return;
+        }
+        if let Some(recovery) = self.recoveries.get_mut(&id) {
+            recovery.waits = true;
+        }
+        effects.extend(self.waiting_recovery(id).map(|waiting| Effect::RecoveryWaits { waiting }));
     }
 
     fn drive_recovery(&mut self, id: ChunkId, now: Millis, effects: &mut Vec<Effect>) {
         let timeout = self.config.recovery_timeout;
         if let Some((generation, length)) = self.is_complete(id) {
-            self.recoveries.remove(&id);
-            effects.push(Effect::RecoveryNeedless { chunk: id, generation, length });
+            let recovery = self.recoveries.get_mut(&id);
+            if let Some(recovery) = recovery.filter(|recovery| recovery.may_propose(timeout, now)) {
+                recovery.proposed = Some(now);
+                effects.push(Effect::RecoveryNeedless { chunk: id, generation, length });
+            }
             return;
         }
         let Some(recovery) = self.recoveries.get(&id) else {
@@ -141,9 +175,8 @@ impl Cluster {
         let mut holders = self.holders_to_recover(id, recovery.since, acknowledged, now);
         let (mut floor, mut primary) = (acknowledged, self.primary(id, recovery, &holders, acknowledged));
         let in_vain = acknowledged > 0 && primary.is_none_or(|primary| primary.new_round);
-        if in_vain && recovery.loss_accepted && self.all_have_told() {
-            holders = self.holders_to_recover(id, recovery.since, 0, now);
-            floor = self.longest(id, &holders.fit).map_or(0, |(_, length)| length.min(acknowledged));
+        if in_vain && self.may_end_with_less(recovery, now) {
+            floor = self.best(id).map_or(0, |(_, length)| length.min(acknowledged));
             holders = self.holders_to_recover(id, recovery.since, floor, now);
             primary = self.primary(id, recovery, &holders, floor);
         }
@@ -164,7 +197,7 @@ impl Cluster {
                 node.recovery_orders.push_back(id);
             }
         } else if hopeless {
-            recovery.hopeless = Some(now);
+            recovery.proposed = Some(now);
             recovery.floor = 0;
             let new_generation = recovery.new_generation;
             effects.push(Effect::NothingToRecover { chunk: id, new_generation });
@@ -190,18 +223,29 @@ impl Cluster {
     /// Whether a recovery without a primary ends with nothing: no byte was acknowledged, or an administrator accepts that
     /// none of them is there.
     fn is_hopeless(&self, recovery: &Recovery, holders: &Holders, timeout: Duration, now: Millis) -> bool {
-        if !holders.fit.is_empty() || recovery.hopeless.is_some_and(|at| now.since(at) < timeout) {
+        if !holders.fit.is_empty() || !recovery.may_propose(timeout, now) {
             return false;
         }
-        if recovery.loss_accepted {
-            return self.all_have_told();
+        if self.may_end_with_less(recovery, now) {
+            return true;
         }
         // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
         let all_live = || self.nodes.iter().all(|(_, node)| node.state == NodeState::Live);
         recovery.acknowledged == 0
-            && now.since(recovery.since) >= self.config.restart_grace
+            && self.restart_is_over(recovery, now)
             && self.all_have_told()
             && (!holders.unfit || all_live())
+    }
+
+    /// Whether a node that restarted when the recovery began would be back by now.
+    fn restart_is_over(&self, recovery: &Recovery, now: Millis) -> bool {
+        now.since(recovery.since) >= self.config.restart_grace
+    }
+
+    /// Whether an administrator accepted a loss, and all that may be heard of has been: a word given early saves the
+    /// wait for the replicas that are lost, not the one for those that are not.
+    fn may_end_with_less(&self, recovery: &Recovery, now: Millis) -> bool {
+        recovery.loss_accepted && self.restart_is_over(recovery, now) && self.all_have_told()
     }
 
     /// Generation and length of a committed chunk that has a good replica and none that is still to be finalized.
@@ -224,12 +268,13 @@ impl Cluster {
         self.nodes.iter().all(|(_, node)| node.state == NodeState::Dead || node.reported)
     }
 
-    /// The longest of these nodes' replicas, as far as their lengths are known.
-    fn longest(&self, id: ChunkId, nodes: &[NodeIndex]) -> Option<(NodeIndex, u64)> {
+    /// The longest replica that is not damaged, of whatever generation, as far as lengths are known.
+    fn best(&self, id: ChunkId) -> Option<(NodeIndex, u64)> {
         let chunk = self.map.get(id)?;
         let good = chunk.good().iter().map(|index| (*index, chunk.length().unwrap_or_default()));
-        let odd = self.map.odd(id).iter().map(|odd| (odd.node, odd.length));
-        good.chain(odd).filter(|(index, _)| nodes.contains(index)).max_by_key(|(_, length)| *length)
+        let sound = |odd: &&Odd| odd.state != ReplicaState::Corrupt && !odd.doomed;
+        let odd = self.map.odd(id).iter().filter(sound).map(|odd| (odd.node, odd.length));
+        good.chain(odd).max_by_key(|(_, length)| *length)
     }
 
     /// Whether the chunk's recovery may end with less than readers count on.
@@ -240,15 +285,10 @@ impl Cluster {
     /// What the recovery of a chunk waits for; `None` if none does.
     pub fn waiting_recovery(&self, chunk: ChunkId) -> Option<WaitingRecovery> {
         let recovery = self.recoveries.get(&chunk).filter(|recovery| recovery.waits)?;
-        let sound = |odd: &&Odd| odd.state != ReplicaState::Corrupt && !odd.doomed;
-        let sound = self.map.odd(chunk).iter().filter(sound).map(|odd| odd.node);
-        let good = self.map.get(chunk).into_iter().flat_map(|chunk| chunk.good().iter().copied());
-        let known: Vec<NodeIndex> = good.chain(sound).collect();
-        let best = self.longest(chunk, &known);
         Some(WaitingRecovery {
             chunk,
             acknowledged: recovery.acknowledged,
-            best: best.and_then(|(index, length)| Some((self.nodes.get(index)?.id, length))),
+            best: self.best(chunk).and_then(|(index, length)| Some((self.nodes.get(index)?.id, length))),
             loss_accepted: recovery.loss_accepted,
         })
     }
@@ -603,6 +643,64 @@ mod tests {
         rig.check();
     }
 
+    /// A pipeline that went on without node 0, on nodes that are lost: node 0 has everything, or as much as there is.
+    fn left_behind(length: u64, others: &[u64]) -> Rig {
+        let mut rig = Rig::with_nodes(4);
+        rig.out_of_safe_mode();
+        rig.open_chunk(10, 3, &[]);
+        let older = GenStamp(GENERATION.0 - 1);
+        rig.changed(0, ReplicaRecord { generation: older, length, ..of_state(ReplicaState::Rwr) });
+        for (n, length) in (1..).zip(others) {
+            rig.changed(n, ReplicaRecord { length: *length, ..of_state(ReplicaState::Rwr) });
+        }
+        wanted_with(&mut rig, LENGTH);
+        accept_loss(&mut rig);
+        rig
+    }
+
+    #[test]
+    fn a_loss_accepted_at_once_does_not_lose_an_older_replica_with_everything() {
+        let mut rig = left_behind(LENGTH, &[]);
+        let effects = rig.run(Duration::from_secs(119), &[0, 3]);
+        assert_eq!((ordered(&mut rig), gives_up(&effects)), (None, false), "a restart may bring others back");
+        rig.run(Duration::from_secs(2), &[0, 3]);
+        assert_eq!(ordered(&mut rig), Some((0, vec![0])));
+        assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+        rig.check();
+    }
+
+    #[test]
+    fn an_accepted_loss_ends_with_the_longest_replica_of_whatever_generation() {
+        let mut rig = left_behind(LENGTH - 1, &[100]);
+        rig.run(Duration::from_secs(125), &[0, 1, 2, 3]);
+        let best = rig.cluster.waiting_recovery(ChunkId(10)).unwrap().best;
+        assert_eq!(best, Some((node_id(0), LENGTH - 1)));
+        let commands: Vec<_> =
+            (0..4).flat_map(|n| rig.cluster.take_commands(node_id(n), rig.now)).collect();
+        let [Command::Recover { acknowledged, ref holders, .. }] = commands[..] else {
+            panic!("{commands:?}")
+        };
+        assert_eq!(acknowledged, LENGTH - 1, "what the report shows as best");
+        assert!(holders.contains(&node_id(0)));
+        rig.check();
+    }
+
+    #[test]
+    fn in_safe_mode_it_is_told_that_a_recovery_waits() {
+        let mut rig = Rig::default();
+        for id in [10, 11] {
+            let (chunk, generation, length) = (ChunkId(id), GENERATION, (id == 11).then_some(LENGTH));
+            rig.apply(Event::ChunkLoaded { chunk, generation, length, replication: 3 });
+        }
+        wanted_with(&mut rig, LENGTH);
+        let waits = |effect: &Effect| matches!(effect, Effect::RecoveryWaits { .. });
+        assert_eq!(rig.run(Duration::from_secs(119), &[]).iter().filter(|e| waits(e)).count(), 0);
+        assert_eq!(rig.run(Duration::from_mins(5), &[]).iter().filter(|e| waits(e)).count(), 1);
+        assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 1);
+        assert!(!rig.cluster.decides());
+        rig.check();
+    }
+
     #[test]
     fn an_accepted_loss_loses_nothing_that_is_there() {
         let mut rig = restarted(LENGTH, false);
@@ -716,8 +814,11 @@ mod tests {
         rig.changed(1, of_state(ReplicaState::Finalized));
         let effects = rig.run(Duration::from_secs(1), &[0, 1, 2]);
         assert!(needless(&effects));
-        assert!(!needless(&rig.run(Duration::from_mins(1), &[0, 1, 2])), "once is enough");
+        assert!(!needless(&rig.run(Duration::from_secs(28), &[0, 1, 2])), "the proposal takes its time");
+        assert!(needless(&rig.run(Duration::from_secs(3), &[0, 1, 2])), "the proposal failed");
         assert_eq!(ordered(&mut rig), None);
+        rig.commit_as(10, GENERATION);
+        assert!(!needless(&rig.run(Duration::from_mins(1), &[0, 1, 2])), "that was it");
         rig.check();
     }
 
