@@ -22,6 +22,8 @@ use crate::session::{Failure, Session, wire_packet};
 const NODES_PATIENCE: Duration = Duration::from_secs(20);
 /// How many times longer than for anything else a writer waits for nodes that are well but have no room for it now.
 const BUSY_PATIENCE: u32 = 5;
+/// How often the nodes of a new chunk are asked for room, each time for as long as they let it wait, before others are.
+const BUSY_TRIES: u32 = 3;
 /// Most nodes excluded from a new chunk.
 const MAX_EXCLUDED: usize = 64;
 /// Time for a node to send a started replica to another one.
@@ -91,7 +93,7 @@ pub(crate) struct ChunkWriter {
     /// Bounded by the writer's memory window.
     pub(crate) packets: mpsc::UnboundedReceiver<Packet>,
     pub(crate) progress: watch::Sender<Progress>,
-    /// Given back when the chunk is finalized.
+    /// Given back when the chunk and the one before are finalized.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -170,9 +172,8 @@ impl ChunkWriter {
                 Ok(()) => {
                     extent.length = pipeline.acked_bytes();
                     self.publish(extent, &pipeline, Phase::Finished);
-                    self.slot = None;
-                    session.finish(GOODBYE).await;
-                    return Ok(());
+                    let (given_back, ()) = tokio::join!(self.give_slot_back(), session.finish(GOODBYE));
+                    return given_back;
                 }
                 Err(failure) => failure,
             };
@@ -182,6 +183,16 @@ impl ChunkWriter {
             }
             (extent, session) = self.recover(&mut pipeline, extent, failure).await?;
         }
+    }
+
+    /// Makes room for another chunk as soon as the one before is finalized too: a writer can recover the last two chunks
+    /// and no earlier one, so all others must be finalized.
+    async fn give_slot_back(&mut self) -> FsResult<()> {
+        if let Some(Previous { progress, .. }) = &mut self.previous {
+            self.file.wait(progress, |progress| progress.phase == Phase::Finished).await?;
+        }
+        self.slot = None;
+        Ok(())
     }
 
     /// Waits until there is something to write: a node with too little memory has ended a stream that was idle.
@@ -207,17 +218,21 @@ impl ChunkWriter {
     /// Allocates the chunk and sets up its pipeline, with other nodes and another chunk as long as that fails.
     async fn open(&mut self, pipeline: &mut Pipeline) -> FsResult<(Extent, Session)> {
         let budget = self.file.dfs.settings.transfer_budget;
-        let mut nodes_wait = Backoff::new(NODES_PATIENCE.min(budget));
-        let mut turn = Backoff::new(budget * BUSY_PATIENCE);
-        let mut exclude = self.file.dfs.nodes.broken();
+        let patience = NODES_PATIENCE.min(budget);
+        let mut nodes_wait = Backoff::new(patience);
+        let mut turn = Backoff::queueing(budget * BUSY_PATIENCE);
+        let mut exclude_broken = true;
         loop {
-            exclude.splice(0..0, pipeline.failed());
+            let mut exclude = pipeline.failed();
+            if exclude_broken {
+                exclude.extend(self.file.dfs.nodes.broken());
+            }
             exclude.truncate(MAX_EXCLUDED);
             let chunk = match self.allocate(&exclude).await {
                 Ok(chunk) => chunk,
                 Err(error) if error.code == ErrorCode::NotEnoughNodes => {
                     // Better a node that failed before than none.
-                    exclude.clear();
+                    exclude_broken = false;
                     pipeline.forgive();
                     if nodes_wait.pause().await {
                         continue;
@@ -226,29 +241,44 @@ impl ChunkWriter {
                 }
                 Err(error) => return Err(error),
             };
+            // There were enough: what is waited for from now on is something else.
+            nodes_wait = Backoff::new(patience);
             let extent = Extent { chunk: chunk.chunk, generation: chunk.generation, length: 0 };
             pipeline.allocated(chunk.nodes);
-            let failure = match Session::open(self, extent, pipeline.nodes(), false).await {
+            let failure = match self.set_up(pipeline, extent, &mut turn).await {
                 Ok(session) => {
                     pipeline.connected();
                     return Ok((extent, session));
                 }
                 Err(failure) => failure,
             };
-            if failure.error.code == ErrorCode::Busy {
-                debug!(path = %self.file.path, chunk = %extent.chunk, error = %failure.error, "waiting for room");
-                self.abandon(extent).await?;
-                if turn.pause().await {
-                    continue;
-                }
-                return Err(context("no pipeline could be set up", failure.error));
-            }
-            let verdict = self.blame(pipeline, extent, &failure);
+            let verdict = match failure.error.code {
+                // Perhaps others have room.
+                ErrorCode::Busy if Instant::now() < turn.deadline() => Verdict::Abandon,
+                ErrorCode::Busy => Verdict::GiveUp,
+                _ => self.blame(pipeline, extent, &failure),
+            };
             self.abandon(extent).await?;
             if verdict == Verdict::GiveUp {
                 return Err(context("no pipeline could be set up", failure.error));
             }
         }
+    }
+
+    /// Sets up the pipeline of a new chunk; asks the same nodes again a few times if one has no room yet.
+    async fn set_up(&self, pipeline: &Pipeline, extent: Extent, turn: &mut Backoff) -> Result<Session, Failure> {
+        for _ in 1..BUSY_TRIES {
+            match Session::open(self, extent, pipeline.nodes(), false).await {
+                Err(failure) if failure.error.code == ErrorCode::Busy => {
+                    debug!(path = %self.file.path, chunk = %extent.chunk, error = %failure.error, "waiting for room");
+                    if !turn.pause().await {
+                        return Err(failure);
+                    }
+                }
+                other => return other,
+            }
+        }
+        Session::open(self, extent, pipeline.nodes(), false).await
     }
 
     /// Drops the failed node and says in the log which one it is.
@@ -365,7 +395,7 @@ impl ChunkWriter {
     ) -> FsResult<(Extent, Session)> {
         let budget = self.file.dfs.settings.transfer_budget;
         let mut deadline = Instant::now() + budget;
-        let mut turn = Backoff::new(budget * BUSY_PATIENCE);
+        let mut turn = Backoff::queueing(budget * BUSY_PATIENCE);
         loop {
             extent.length = pipeline.acked_bytes();
             self.publish(extent, pipeline, Phase::Recovering);

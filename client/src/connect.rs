@@ -205,7 +205,8 @@ impl Builder {
         self
     }
 
-    /// Bytes that data being written and read ahead may take in memory (default, and at most: 192 MiB; at least 16 MiB).
+    /// Bytes that data being written and read ahead may take in memory (default, and at most: 192 MiB; at least 16 MiB),
+    /// beside one packet of 512 KiB for each open writer and reader.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);

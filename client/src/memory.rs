@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_types::limits::DATA_STREAM_WINDOW;
+use dfs_types::limits::{DATA_STREAM_WINDOW, PACKET_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that one permit stands for.
@@ -49,6 +49,12 @@ impl Memory {
         Arc::new(Semaphore::new(most.min(self.half as usize / part) / UNIT))
     }
 
+    /// One packet that each writer may have without regard to the others: who has been let in by the DataNodes, and has
+    /// nothing on its way, must not wait for those who wait to be let in. Those would wait for it, too.
+    pub(crate) fn writers_own() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(units(PACKET_BYTES) as usize))
+    }
+
     /// The budget that all writers share.
     pub(crate) fn writers(&self) -> Arc<Semaphore> {
         Arc::clone(&self.write)
@@ -79,8 +85,8 @@ pub(crate) fn units(bytes: usize) -> u32 {
 pub(crate) struct Reserved {
     /// Of its writer's window.
     pub(crate) _window: Option<OwnedSemaphorePermit>,
-    /// Of the budget all writers share.
-    pub(crate) _shared: Option<OwnedSemaphorePermit>,
+    /// Of its writer's own packet or of the budget that all writers share.
+    pub(crate) _bytes: Option<OwnedSemaphorePermit>,
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause between two rounds in search of a leader: a new one is elected in about half a second.
 const LONGEST_SEARCH_PAUSE: Duration = Duration::from_millis(250);
 
+/// Longest pause before who was told to wait for its turn asks again: it has already waited.
+const LONGEST_TURN_PAUSE: Duration = Duration::from_millis(100);
+
 /// Growing pauses with jitter, up to a deadline.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -28,6 +31,11 @@ impl Backoff {
     /// The same for the search for a leader, with shorter pauses.
     pub(crate) fn searching(budget: Duration) -> Self {
         Self { longest: LONGEST_SEARCH_PAUSE, ..Self::new(budget) }
+    }
+
+    /// The same for who waits for its turn at nodes that make it wait themselves.
+    pub(crate) fn queueing(budget: Duration) -> Self {
+        Self { longest: LONGEST_TURN_PAUSE, ..Self::new(budget) }
     }
 
     /// When tries end.

@@ -22,7 +22,7 @@ use crate::chunk_writer::{ChunkWriter, Phase, Previous, Progress, WriteTarget, o
 use crate::connect::Dfs;
 use crate::error::to_io;
 use crate::lease::LeaseGuard;
-use crate::memory::{Reserved, units};
+use crate::memory::{Memory, Reserved, units};
 use crate::namespace::status;
 use crate::pipeline::Packet;
 use crate::retry::{Backoff, Patience};
@@ -147,10 +147,11 @@ pub struct FileWriter {
     /// Bytes at the start of the buffer that were flushed before.
     flushed_tail: usize,
     window: PollSemaphore,
+    own: PollSemaphore,
     shared: PollSemaphore,
     slots: PollSemaphore,
     held_window: Option<OwnedSemaphorePermit>,
-    held_shared: Option<OwnedSemaphorePermit>,
+    held_bytes: Option<OwnedSemaphorePermit>,
     /// What closing the file does besides.
     publish: Option<Publication>,
     closing: Option<BoxFuture<'static, FsResult<FileStatus>>>,
@@ -236,10 +237,11 @@ impl Dfs {
             buffer_offset: 0,
             flushed_tail: 0,
             window: PollSemaphore::new(inner.memory.writer_window()),
+            own: PollSemaphore::new(Memory::writers_own()),
             shared: PollSemaphore::new(inner.memory.writers()),
             slots: PollSemaphore::new(Arc::new(Semaphore::new(CHUNKS_IN_FLIGHT))),
             held_window: None,
-            held_shared: None,
+            held_bytes: None,
             publish: None,
             closing: None,
             closed: None,
@@ -402,9 +404,8 @@ impl FileWriter {
             let permit = ready!(self.window.poll_acquire_many(cx, units(length)));
             self.held_window = Some(permit.ok_or_else(gone)?);
         }
-        if self.held_shared.is_none() {
-            let permit = ready!(self.shared.poll_acquire_many(cx, units(length)));
-            self.held_shared = Some(permit.ok_or_else(gone)?);
+        if self.held_bytes.is_none() {
+            self.held_bytes = Some(ready!(self.poll_bytes(cx, units(length))).ok_or_else(gone)?);
         }
         if self.boundary {
             let slot = ready!(self.slots.poll_acquire(cx)).ok_or_else(gone)?;
@@ -414,10 +415,22 @@ impl FileWriter {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for `units` of this writer's own packet or of what all writers share, whichever comes first.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, units: u32) -> Poll<Option<OwnedSemaphorePermit>> {
+        // Who does not get it must not stay in the queue, or it is given what nobody takes.
+        if let Poll::Ready(permit) = self.own.poll_acquire_many(cx, units) {
+            self.shared = PollSemaphore::new(self.shared.clone_inner());
+            return Poll::Ready(permit);
+        }
+        let permit = ready!(self.shared.poll_acquire_many(cx, units));
+        self.own = PollSemaphore::new(self.own.clone_inner());
+        Poll::Ready(permit)
+    }
+
     /// Gives `data`, which begins at the buffer's offset, to the chunk's task.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: Bytes, seal: Seal) -> Poll<FsResult<()>> {
         ready!(self.poll_reserve(cx, data.len(), None))?;
-        let memory = Reserved { _window: self.held_window.take(), _shared: self.held_shared.take() };
+        let memory = Reserved { _window: self.held_window.take(), _bytes: self.held_bytes.take() };
         let offset = self.buffer_offset;
         let end = offset + data.len() as u64;
         let tail = data.slice(data.len() - data.len() % BYTES_PER_CHECKSUM..);

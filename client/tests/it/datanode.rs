@@ -22,6 +22,8 @@ pub(crate) struct Faults {
     pub(crate) dead: bool,
     /// A pipeline can't be set up over this node.
     pub(crate) refuse_setup: bool,
+    /// Has no room for a new chunk now.
+    pub(crate) busy: bool,
     /// Dies when it gets this packet (counted over all its streams).
     pub(crate) die_at_packet: Option<u64>,
     /// Dies when it gets a last packet, before finalizing.
@@ -30,6 +32,8 @@ pub(crate) struct Faults {
     pub(crate) lose_last_ack: bool,
     /// As the first node: takes packets but never acknowledges.
     pub(crate) mute: bool,
+    /// As the first node: does not acknowledge the last packet of the chunk with this index as long as this is set.
+    pub(crate) hold_last_of: Option<u64>,
     /// Reads: flips a bit of every packet.
     pub(crate) corrupt: bool,
     /// Reads: breaks the stream after so many packets.
@@ -75,6 +79,9 @@ impl Node {
         }
         let mut replicas = self.replicas.lock().unwrap();
         if header.stage() == v1::WriteStage::Create {
+            if faults.busy {
+                return Err(FsError::new(ErrorCode::Busy, "no room"));
+            }
             let new = Replica { generation: header.generation, data: Vec::new(), finalized: false };
             replicas.insert(header.chunk, new);
             return Ok(());
@@ -186,6 +193,9 @@ impl DataNode {
             }
             if self.me.faults().mute {
                 continue;
+            }
+            while packet.last && self.me.faults().hold_last_of == Some(header.index) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let failed = ack.error.is_some();
             let reply = v1::WriteReply { kind: Some(v1::write_reply::Kind::Ack(ack)) };
