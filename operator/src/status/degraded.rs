@@ -31,7 +31,8 @@ impl Facts<'_> {
             wrongs.extend(self.chunks_in_want(files, old));
             let failed: u64 = files.serving().map(|node| node.failed_volumes).sum();
             if failed > 0 {
-                let message = format!("{failed} volumes failed: 'dfs report' names them");
+                let volumes = if failed == 1 { "volume" } else { "volumes" };
+                let message = format!("{failed} {volumes} failed: 'dfs report -o json' names the paths");
                 wrongs.push((reason::VOLUME_FAILED, message));
             }
         }
