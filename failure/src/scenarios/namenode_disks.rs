@@ -81,16 +81,8 @@ async fn until_well(stage: &Stage, daemon: Daemon) -> Result<()> {
     .await
 }
 
-async fn log_hangs(stage: &Stage) -> Played {
-    stage.fill_with(4, 700_000).await?;
-    let traffic = Traffic::begin(stage, "meanwhile", 3).await?;
-    let victim = stage
-        .step("the disk of the leader answers nothing more", async {
-            let leader = stage.cluster.leader().await?;
-            stage.cluster.hang_volume(leader, 1).await?;
-            told(leader, leader.to_string())
-        })
-        .await?;
+/// Something has just happened to the disk of the leader, `victim`: another one leads soon, and is of use.
+async fn another_takes_over(stage: &Stage, victim: Daemon) -> Played {
     let since = Instant::now();
     stage
         .step("another NameNode leads, and files are written", async {
@@ -101,7 +93,20 @@ async fn log_hangs(stage: &Stage) -> Played {
             let took = stage.recovered(since);
             told((), format!("{now} after {:.1} s", took.as_secs_f64()))
         })
+        .await
+}
+
+async fn log_hangs(stage: &Stage) -> Played {
+    stage.fill_with(4, 700_000).await?;
+    let traffic = Traffic::begin(stage, "meanwhile", 3).await?;
+    let victim = stage
+        .step("the disk of the leader answers nothing more", async {
+            let leader = stage.cluster.leader().await?;
+            stage.cluster.hang_volume(leader, 1).await?;
+            told(leader, leader.to_string())
+        })
         .await?;
+    another_takes_over(stage, victim).await?;
     stage
         .step("the first one is told of with the reason, and takes itself for no leader", async {
             let note = until_noted(stage, victim, "has not finished a write").await?;
@@ -127,17 +132,7 @@ async fn disk_full(stage: &Stage) -> Played {
             told(leader, leader.to_string())
         })
         .await?;
-    let since = Instant::now();
-    stage
-        .step("another NameNode leads, and files are written", async {
-            let now = until_another_leads(stage, victim).await?;
-            stage.measure(|measures| measures.detection = Some(since.elapsed()));
-            let path = stage.path("by-another")?;
-            stage.files.put(&stage.dfs, &path, stage.content(1_000), options()).await?;
-            let took = stage.recovered(since);
-            told((), format!("{now} after {:.1} s", took.as_secs_f64()))
-        })
-        .await?;
+    another_takes_over(stage, victim).await?;
     stage
         .step("the first one is told of with the reason", async {
             let note = until_noted(stage, victim, "full").await?;
