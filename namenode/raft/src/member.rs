@@ -344,7 +344,9 @@ impl<L: EntryLog> Member<L> {
 
     /// Hands the leadership to another voter. It is back after an election timeout if nothing came of it.
     pub fn hand_over(&mut self, to: u64) {
-        if self.raw.raft.state == StateRole::Leader && to != self.settings.id {
+        let raft = &self.raw.raft;
+        // The library ignores it if it is of no member; then nobody is asked to take over, and the lease goes on.
+        if raft.state == StateRole::Leader && to != self.settings.id && raft.prs().get(to).is_some() {
             self.lease.hand_over();
             self.raw.transfer_leader(to);
             self.settle();

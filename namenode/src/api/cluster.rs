@@ -138,7 +138,7 @@ impl Namenode {
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
         // After the heartbeat came: a new process of a DataNode knows of no later leader that could have deposed this one.
-        let sure = self.store.group().surely_leads();
+        let sure = self.store.group().term_led().await;
         self.engine
             .with(move |turn| {
                 if !turn.cluster.is_current(node, incarnation) {

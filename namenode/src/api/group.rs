@@ -1,7 +1,8 @@
 //! This NameNode as one of a group.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use dfs_types::backup::Header;
 use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult, MemberRole};
@@ -40,11 +41,39 @@ pub struct MemberView {
     pub note: Option<String>,
 }
 
-/// Who should lead instead of a leader whose disk is like this: of those whose disk is better, the one that is least
-/// behind.
-fn better_leader(own: DiskState, members: &[MemberView]) -> Option<u64> {
-    let better = members.iter().filter(|member| member.role == MemberRole::Follower && member.disk < own);
+/// Entries that a member may be behind to be offered the leadership: it has to have all of them within an election
+/// timeout, and until then nothing can be proposed.
+const MAX_LAG: u64 = 1_000;
+/// How long a member that did not take the leadership over is not offered it again because of a disk: each try costs the
+/// group an election timeout.
+const LEFT_OUT: Duration = Duration::from_mins(3);
+
+/// Who should lead instead of a leader whose disk is like this: of those whose disk is better and who could at once, the
+/// one that is least behind.
+fn better_leader(own: DiskState, members: &[MemberView], is_left_out: impl Fn(u64) -> bool) -> Option<u64> {
+    let could = |member: &&MemberView| {
+        member.role == MemberRole::Follower && member.lag < MAX_LAG && !is_left_out(member.id)
+    };
+    let better = members.iter().filter(could).filter(|member| member.disk < own);
     better.min_by_key(|member| (member.disk, member.lag)).map(|member| member.id)
+}
+
+/// Members that were offered the leadership in vain, and when.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(Mutex<BTreeMap<u64, Instant>>);
+
+impl LeftOut {
+    fn add(&self, id: u64) {
+        self.all().insert(id, Instant::now());
+    }
+
+    fn has(&self, id: u64) -> bool {
+        self.all().get(&id).is_some_and(|since| since.elapsed() < LEFT_OUT)
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What this NameNode tells one that looks for its group.
@@ -202,7 +231,7 @@ impl Namenode {
         if own == DiskState::Good || !is_leader {
             return None;
         }
-        better_leader(own, &self.members())
+        better_leader(own, &self.members(), |id| self.left_out.has(id))
     }
 
     /// Hands the leadership over while another member's disk is better; answers whether there was anything to do.
@@ -211,7 +240,8 @@ impl Namenode {
         let disk = self.disk();
         warn!(to, note = disk.note, "handing the leadership over because of the disk");
         if let Err(error) = self.store.group().hand_over(to).await {
-            warn!(to, %error, "the leadership was not taken over");
+            warn!(to, %error, "the leadership was not taken over: this namenode is not asked again for a while");
+            self.left_out.add(to);
         }
         true
     }
@@ -239,7 +269,8 @@ impl Namenode {
         let others: Vec<MemberView> =
             self.members().into_iter().filter(|member| member.role == MemberRole::Follower).collect();
         if to == 0 {
-            let best = others.iter().min_by_key(|member| (member.disk, member.lag));
+            // A good disk is of no use to one that can't take over.
+            let best = others.iter().min_by_key(|member| (member.lag >= MAX_LAG, member.disk, member.lag));
             return best.map(|member| member.id).ok_or_else(|| {
                 FsError::new(
                     ErrorCode::NotEnoughNodes,
@@ -313,5 +344,43 @@ impl Namenode {
                 "leadership handed over before stopping"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, disk: DiskState, lag: u64) -> MemberView {
+        MemberView {
+            id,
+            address: String::new(),
+            pid: 0,
+            role: MemberRole::Follower,
+            term: 1,
+            applied: 0,
+            lag,
+            disk,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn only_a_member_that_could_take_over_at_once_is_a_better_leader() {
+        use DiskState::{Full, Good, Low};
+        let better = |members: &[MemberView]| better_leader(Full, members, |id| id == 9);
+        assert_eq!(better(&[member(2, Low, 0), member(3, Good, 5)]), Some(3));
+        assert_eq!(better(&[member(2, Low, 0), member(3, Good, MAX_LAG)]), Some(2), "it is too far behind");
+        assert_eq!(better(&[member(2, Full, 0), member(3, Good, MAX_LAG)]), None);
+        assert_eq!(better(&[member(9, Good, 0)]), None, "it did not take it a moment ago");
+        let gone = MemberView { role: MemberRole::Unreachable, ..member(2, Good, 0) };
+        assert_eq!(better(&[gone]), None);
+    }
+
+    #[test]
+    fn who_did_not_take_the_leadership_is_left_out() {
+        let left_out = LeftOut::default();
+        left_out.add(2);
+        assert!(left_out.has(2) && !left_out.has(3));
     }
 }

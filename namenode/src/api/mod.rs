@@ -80,6 +80,7 @@ pub struct Namenode {
     peers: Arc<Peers>,
     /// For one backup at a time: each takes the room of the whole database.
     backups: Arc<Semaphore>,
+    left_out: group::LeftOut,
 }
 
 impl fmt::Debug for Namenode {
@@ -98,7 +99,8 @@ impl Namenode {
         peers: Arc<Peers>,
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
-        Self { cluster, settings, superuser, store, engine, peers, backups }
+        let left_out = group::LeftOut::default();
+        Self { cluster, settings, superuser, store, engine, peers, backups, left_out }
     }
 
     /// The clock of the engine's decisions.

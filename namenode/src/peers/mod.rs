@@ -103,7 +103,7 @@ impl Peers {
             let seen = self.seen();
             addresses.extend(seen.into_iter().map(|(id, seen)| (id, seen.address)));
             addresses.insert(group.id(), self.address.clone());
-            if group.surely_leads().is_some() {
+            if group.term_led().await.is_some() {
                 let moved =
                     addresses.iter().find(|(id, at)| members.all().contains(id) && known.get(id) != Some(at));
                 if let Some((id, address)) = moved {

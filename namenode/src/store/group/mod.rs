@@ -36,6 +36,8 @@ const INPUTS: usize = 4_096;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for the others to confirm a leader, or for another leader.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
+/// The same for those who must not be kept long: a DataNode's heartbeat counts only when it is taken in.
+const ASK_LIMIT: Duration = Duration::from_secs(1);
 /// Longest wait of a follower until it has applied what a reader has seen elsewhere.
 const CATCH_UP_LIMIT: Duration = Duration::from_millis(500);
 
@@ -333,6 +335,22 @@ impl Group {
         let term = self.shared.leads.load(Ordering::Acquire);
         let leased = self.shared.now().0 < self.shared.lease_until.load(Ordering::Acquire);
         (term > 0 && leased).then_some(term)
+    }
+
+    /// The term that this member surely led in at a moment after the call. It asks the others if there is no lease, as
+    /// after a hand-over that nobody took; a follower asks nobody.
+    pub async fn term_led(&self) -> Option<u64> {
+        if let Some(term) = self.surely_leads() {
+            return Some(term);
+        }
+        let led = || self.shared.leads.load(Ordering::Acquire);
+        let term = led();
+        if term == 0 {
+            return None;
+        }
+        let confirmed = tokio::time::timeout(ASK_LIMIT, self.lead()).await;
+        // Confirmed was what it led in then, which must be the same term.
+        (matches!(confirmed, Ok(Ok(()))) && led() == term).then_some(term)
     }
 
     /// Waits a moment until this member has applied an entry; fails with `NotLeader` if it does not get there.

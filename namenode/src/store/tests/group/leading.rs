@@ -160,6 +160,31 @@ fn leadership_is_handed_over_while_edits_go_on() {
 }
 
 #[test]
+fn after_a_hand_over_that_nobody_took_the_leader_is_sure_again_when_it_asks() {
+    let world = World::of_three(u64::MAX);
+    let leader = world.leader();
+    let term = world.status(leader).term;
+    let (away, other) = match (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] {
+        [away, other] => (away, other),
+        _ => unreachable!("there are three"),
+    };
+    let group = |id: u64| world.members[&id].group();
+    assert_eq!(world.wait(group(leader).term_led()), Some(term));
+    world.cut(away);
+    world.wait(group(leader).hand_over(away)).unwrap_err();
+    world.ok(&mkdir("/still"));
+    assert_eq!((world.leader(), world.status(leader).term), (leader, term), "it leads as before");
+    assert_eq!(group(leader).surely_leads(), None, "without asking it can't be sure");
+    assert_eq!(world.wait(group(leader).term_led()), Some(term));
+    assert_eq!(world.wait(group(other).term_led()), None);
+    // Of nobody it gets an answer.
+    world.cut(other);
+    assert_eq!(world.wait(group(leader).term_led()), None);
+    world.heal();
+    world.check_all_equal();
+}
+
+#[test]
 fn without_a_majority_nothing_is_promised_and_with_it_everything_goes_on() {
     let mut world = World::of_three(u64::MAX);
     let leader = world.leader();
