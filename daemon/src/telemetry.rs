@@ -17,6 +17,9 @@ use tracing_subscriber::fmt::SubscriberBuilder;
 /// How long the last lines may take to be written when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// How long a process waits at start for its log file, to say at once if it can't be opened.
+const OPENING: Duration = Duration::from_secs(1);
+
 /// Bytes of a log file, unless another limit is set.
 pub const LOG_MAX_BYTES: u64 = 16 << 20;
 /// Fewest bytes of a log file: some hundred lines, so that renaming is rare.
@@ -94,6 +97,20 @@ impl Drop for Log {
     }
 }
 
+/// Lines on their way to a file, and why it can't be written yet, if it can't. It is opened by the thread that writes: its
+/// disk may hang, or nobody may read what is a pipe.
+fn lines_to(file: LogFile) -> io::Result<(Lines, Option<String>)> {
+    let LogFile { path, max_bytes, files } = file;
+    let target = RotatedFile::new(path.clone(), max_bytes, files);
+    let (lines, opened) = Lines::start_opening(target, RotatedFile::open, OPENING)?;
+    let why = match opened {
+        Some(Ok(())) => None,
+        Some(Err(error)) => Some(error.to_string()),
+        None => Some("it does not answer".to_owned()),
+    };
+    Ok((lines, why.map(|why| format!("the log {} can't be opened yet: {why}", path.display()))))
+}
+
 /// Installs the process's log subscriber, by which panics are told too. `directives` (a flag) wins over the environment's
 /// [`ENV_LOG`]; without both the level is `info`. Without `file` lines go to standard error. A file that can't be opened is
 /// no error: it is opened as soon as it can be.
@@ -104,14 +121,9 @@ pub fn init(directives: Option<&str>, format: LogFormat, file: Option<LogFile>) 
         .parse(directives)
         .map_err(|source| Error::Filter { directives: directives.to_owned(), source })?;
     let to_file = file.is_some();
-    let mut closed = None;
-    let lines = match file {
-        None => Lines::start(StandardError),
-        Some(LogFile { path, max_bytes, files }) => {
-            let mut file = RotatedFile::new(path.clone(), max_bytes, files);
-            closed = file.open().err().map(|error| (path, error));
-            Lines::start(file)
-        }
+    let (lines, closed) = match file {
+        None => Lines::start(StandardError).map(|lines| (lines, None)),
+        Some(file) => lines_to(file),
     }
     .map_err(Error::Thread)?;
     let builder = SubscriberBuilder::default()
@@ -128,9 +140,9 @@ pub fn init(directives: Option<&str>, format: LogFormat, file: Option<LogFile>) 
     panics::told_by(|panic| error!("{panic}"));
     // The subscriber is the first, so this is too.
     let _first = LINES.set(lines.clone());
-    if let Some((path, error)) = closed {
-        streams::tell(&format!("warning: the log {} can't be opened yet: {error}", path.display()));
-        warn!(path = %path.display(), %error, "the log could not be opened at first");
+    if let Some(why) = closed {
+        streams::tell(&format!("warning: {why}"));
+        warn!("{why}");
     }
     Ok(Log { lines, to_file })
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -40,10 +40,25 @@ struct Queue {
 impl Lines {
     /// Starts the thread, which writes to `target`. Errors: no thread can be had.
     pub fn start(target: impl Write + Send + 'static) -> io::Result<Self> {
+        Ok(Self::start_opening(target, |_| (), Duration::ZERO)?.0)
+    }
+
+    /// The same with a target that the thread must `open` first, which may take for ever. Answers also what came of it if
+    /// that is known within `patience`.
+    pub fn start_opening<W: Write + Send + 'static, T: Send + 'static>(
+        mut target: W,
+        open: impl FnOnce(&mut W) -> T + Send + 'static,
+        patience: Duration,
+    ) -> io::Result<(Self, Option<T>)> {
         let shared = Arc::<Shared>::default();
-        let writer = Writer { target, torn: false, shared: Arc::clone(&shared) };
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { shared })
+        let (tell, opened) = mpsc::channel();
+        let of_writer = Arc::clone(&shared);
+        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            // Nobody may be waiting for it any more.
+            let _ = tell.send(open(&mut target));
+            Writer { target, torn: false, shared: of_writer }.run();
+        })?;
+        Ok((Self { shared }, opened.recv_timeout(patience).ok()))
     }
 
     /// Queues a line, or several, each with its line feed. Never waits.
@@ -284,6 +299,22 @@ mod tests {
         assert!(lines.flush(SOON));
         assert_eq!(lines.dropped(), dropped);
         assert_eq!(disk.text().len(), (pushed - dropped as usize) * line.len());
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_opened_yet_delays_nobody() {
+        let (word, heard) = channel::<()>();
+        let disk = Disk::with_room(usize::MAX);
+        let open = move |_: &mut Disk| heard.recv();
+        let (lines, opened) = Lines::start_opening(disk.clone(), open, Duration::from_millis(1)).unwrap();
+        assert!(opened.is_none(), "it hangs");
+        lines.push(b"one\n");
+        assert!(!lines.flush(Duration::from_millis(1)));
+        word.send(()).unwrap();
+        assert!(lines.flush(SOON));
+        assert_eq!(disk.text(), "one\n");
+        let (_, opened) = Lines::start_opening(disk, |_| 7, SOON).unwrap();
+        assert_eq!(opened, Some(7));
     }
 
     #[test]
