@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A connection costs nothing but its descriptor until its first bytes are there: this is where protocols that share a port
-//! can be told apart. Connections with a request under way are never closed to make room.
+//! can be told apart. Connections with a request under way are never closed to make room. Some places are kept for the HTTP
+//! port: whoever asks there whether the process lives must get an answer however busy the other ports are.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,6 +47,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// Connections that have spoken and wait for their server.
 const SPOKEN: usize = 16;
+/// The port of probes and metrics.
+const HTTP: &str = "http";
+/// Places that are kept for it, but no more than a quarter of all.
+const KEPT: usize = 8;
 /// Silence after which the kernel asks the peer whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -55,6 +61,8 @@ pub struct Room(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: usize,
+    /// Places of the HTTP port that no other port takes.
+    kept: usize,
     started: Instant,
     table: Mutex<Table>,
     freed: Notify,
@@ -65,6 +73,8 @@ struct Shared {
 struct Table {
     next: u64,
     open: HashMap<u64, Arc<State>>,
+    /// How many of them are to the HTTP port.
+    http: usize,
 }
 
 #[derive(Debug)]
@@ -79,6 +89,7 @@ struct Metrics {
 #[derive(Debug)]
 struct State {
     peer: SocketAddr,
+    port: &'static str,
     started: Instant,
     /// When bytes last went through, in milliseconds after `started`.
     active: AtomicU64,
@@ -126,7 +137,8 @@ impl Room {
         let metrics = Metrics::register(meter)?;
         metrics.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         let (table, freed) = (Mutex::default(), Notify::new());
-        Ok(Self(Arc::new(Shared { limit, started: Instant::now(), table, freed, metrics })))
+        let kept = KEPT.min(limit / 4);
+        Ok(Self(Arc::new(Shared { limit, kept, started: Instant::now(), table, freed, metrics })))
     }
 
     /// Accepts connections to a port until a stop is requested, and hands over those that say something.
@@ -157,6 +169,7 @@ impl Room {
         let started = self.0.started;
         let state = Arc::new(State {
             peer,
+            port,
             started,
             active: AtomicU64::new(started.elapsed().as_millis() as u64),
             requests: AtomicUsize::new(0),
@@ -167,6 +180,7 @@ impl Room {
         let id = table.next;
         table.next += 1;
         table.open.insert(id, Arc::clone(&state));
+        table.http += usize::from(port == HTTP);
         drop(table);
         self.0.metrics.open.with_label_values(&[port]).inc();
         Connection { stream, state, place: Place { room: self.clone(), id, port } }
@@ -180,10 +194,19 @@ impl Room {
         })
     }
 
-    /// Closes the connection that can best be done without, if there is one.
-    fn make_room(&self) -> bool {
+    fn has_place(&self, table: &Table, port: &str) -> bool {
+        let kept = if port == HTTP { 0 } else { self.0.kept.saturating_sub(table.http) };
+        table.open.len() + kept < self.0.limit
+    }
+
+    /// Closes the connection that can best be done without for one to this port, if there is one.
+    fn make_room(&self, port: &str) -> bool {
         let table = self.lock();
-        let Some(state) = dispensable(Self::seen(&table)).and_then(|id| table.open.get(&id)) else {
+        // One in a kept place would make no room for another port.
+        let useful = |state: &State| state.port != HTTP || port == HTTP || table.http > self.0.kept;
+        let seen =
+            Self::seen(&table).filter(|seen| table.open.get(&seen.id).is_some_and(|state| useful(state)));
+        let Some(state) = dispensable(seen).and_then(|id| table.open.get(&id)) else {
             return false;
         };
         state.close();
@@ -201,18 +224,25 @@ impl Room {
         }
     }
 
-    /// Waits until there is room for one more.
-    async fn place(&self) {
+    /// Waits until there is room for one more to this port.
+    async fn place(&self, port: &str) {
         loop {
             let freed = self.0.freed.notified();
-            if self.lock().open.len() < self.0.limit {
+            if self.has_place(&self.lock(), port) {
                 return;
             }
-            self.make_room();
+            self.make_room(port);
             // Whether it was that or not, connections may become idle meanwhile.
             let _ = timeout(LOOK_AGAIN, freed).await;
         }
     }
+}
+
+/// Whether the error says that this process or the machine has nothing left for a connection. Others are about the one that
+/// would have been accepted.
+fn lacks_resources(error: &io::Error) -> bool {
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
 }
 
 /// The loop of one port.
@@ -244,7 +274,12 @@ impl Accepting {
                 }
                 Err(error) => {
                     self.room.0.metrics.errors.with_label_values(&[self.port]).inc();
-                    let made_room = self.room.make_room();
+                    if !lacks_resources(&error) {
+                        debug!(port = self.port, %error, "a connection went before it was accepted");
+                        sleep(shortest).await;
+                        continue;
+                    }
+                    let made_room = self.room.make_room(self.port);
                     if pause == shortest {
                         warn!(port = self.port, %error, made_room, "a connection cannot be accepted");
                     }
@@ -256,7 +291,7 @@ impl Accepting {
     }
 
     async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.room.place().await;
+        self.room.place(self.port).await;
         self.listener.accept().await
     }
 
@@ -334,7 +369,10 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.lock().open.remove(&self.id);
+        let mut table = self.room.lock();
+        table.open.remove(&self.id);
+        table.http -= usize::from(self.port == HTTP);
+        drop(table);
         self.room.0.metrics.open.with_label_values(&[self.port]).dec();
         self.room.0.freed.notify_waiters();
     }
@@ -550,9 +588,52 @@ mod tests {
         assert_eq!(dispensable([seen(1, 1, 500), seen(2, 0, 0)].into_iter()), None, "busy, and just come");
     }
 
+    #[test]
+    fn only_want_of_something_is_a_reason_to_make_room() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(lacks_resources(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::NETDOWN, Errno::PERM, Errno::PROTO] {
+            assert!(!lacks_resources(&errno.into()), "{errno}");
+        }
+    }
+
     async fn listening(room: &Room, shutdown: &Shutdown) -> Incoming {
+        listening_as("test", room, shutdown).await
+    }
+
+    async fn listening_as(port: &'static str, room: &Room, shutdown: &Shutdown) -> Incoming {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        room.accept("test", listener, shutdown).unwrap()
+        room.accept(port, listener, shutdown).unwrap()
+    }
+
+    /// A connection that has spoken, from both ends.
+    async fn spoken(incoming: &mut Incoming) -> (TcpStream, Connection) {
+        let mut client = TcpStream::connect(incoming.address).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        (client, incoming.connections.recv().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn busy_connections_leave_places_for_probes() {
+        let (room, shutdown) = (room(8), Shutdown::new());
+        let mut data = listening(&room, &shutdown).await;
+        let mut http = listening_as(HTTP, &room, &shutdown).await;
+        let mut busy = Vec::new();
+        for _ in 0..6 {
+            let (client, connection) = spoken(&mut data).await;
+            busy.push((client, UnderWay::begin(&connection.connect_info()), connection));
+        }
+        // The kernel takes it, but nobody hears it.
+        let mut seventh = TcpStream::connect(data.address).await.unwrap();
+        seventh.write_all(b"x").await.unwrap();
+        let probes = [spoken(&mut http).await, spoken(&mut http).await];
+        assert!(!room.has_place(&room.lock(), "test"));
+        assert!(data.connections.try_recv().is_err());
+        drop(probes);
+        busy.pop();
+        data.connections.recv().await.unwrap();
+        shutdown.finish(Duration::from_secs(10)).await;
     }
 
     #[tokio::test]
