@@ -1,11 +1,14 @@
 //! One budget of bytes for everything that a process holds for others: who wants to hold some asks first, and waits.
 //!
-//! Work comes in classes, each of which has a share that nobody else takes; what is left is common. Whoever waits for others
-//! while it holds some waits only for classes that come before its own (a node of a pipeline for those after it). So
-//! the work of the first class always ends, then there is room for the next one, and so on: a circle of nodes that wait for
-//! each other cannot close, however small the budgets are.
+//! Work comes in classes, each of which has a share that nobody else takes; what is left is common. Classes stand in lines:
+//! whoever waits for others while it holds some waits only for classes that come before its own in its line (a node of a
+//! pipeline for those after it), and wherever it holds some, those have their shares. So the work of the first class always
+//! ends, then there is room for the next one, and so on: a circle of nodes that wait for each other cannot close, however
+//! small the budgets are.
 
-use std::collections::VecDeque;
+mod state;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::Meter;
+use state::{Given, State};
 
 /// The budget of a process. Clones share it.
 #[derive(Debug, Clone)]
@@ -21,7 +25,7 @@ pub struct Budget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<State<oneshot::Sender<Grant>>>,
     /// Told when somebody begins to wait.
     scarce: Notify,
     metrics: Metrics,
@@ -36,29 +40,31 @@ struct Metrics {
     refused: IntCounter,
 }
 
-/// Who has how much. Decides, and waits for nobody.
-#[derive(Debug)]
-struct State {
-    total: u64,
-    classes: Vec<Class>,
-    peak: u64,
-    /// Where the next round of giving begins, so that no class has to wait for ever for the common part.
-    turn: usize,
-    next: u64,
+/// Classes of work of which each waits only for those before it.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Their shares.
+    pub classes: Vec<Share>,
+    /// So many of them have their shares also while nobody uses them; a later one only while it, or one after it, is used.
+    pub always: usize,
 }
 
-#[derive(Debug, Default)]
-struct Class {
-    share: u64,
-    taken: u64,
-    waiting: VecDeque<Waiting>,
+/// What is kept for a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// How many bytes; `least` at least.
+    pub bytes: u64,
+    /// The most that one of the class asks for at least.
+    pub least: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    number: u64,
-    asked: Asked,
-    granted: oneshot::Sender<Grant>,
+/// A class: a line, and which of its classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// The line.
+    pub line: usize,
+    /// How many come before it.
+    pub place: usize,
 }
 
 /// How many bytes somebody needs, and how many it could make use of.
@@ -66,7 +72,7 @@ struct Waiting {
 pub struct Asked {
     /// Without these it cannot go on.
     pub least: u64,
-    /// With these it is fastest: given as long as three quarters of the budget are free.
+    /// With these it is fastest: given as long as three quarters of the budget are free and nobody else waits.
     pub most: u64,
 }
 
@@ -74,8 +80,8 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Grant {
     shared: Arc<Shared>,
-    class: usize,
-    bytes: u64,
+    class: Class,
+    bytes: AtomicU64,
 }
 
 /// Nothing became free in time.
@@ -84,42 +90,31 @@ pub struct Grant {
 pub struct Exhausted(pub Duration);
 
 impl Budget {
-    /// A budget of `total` bytes with a share for each class, registered with `meter`. The shares must leave each class room
-    /// for the largest that it asks for at least; `total` is raised to their sum.
-    pub fn new(total: u64, shares: &[u64], meter: &Meter) -> prometheus::Result<Self> {
-        let total = total.max(shares.iter().sum());
-        let classes = shares.iter().map(|share| Class { share: *share, ..Class::default() }).collect();
+    /// A budget of `total` bytes, registered with `meter`. It is raised to the sum of the shares that are always kept, and
+    /// exceeded by what classes lack that share a line too long for it.
+    pub fn new(total: u64, lines: &[Line], meter: &Meter) -> prometheus::Result<Self> {
+        let state = State::new(total, lines);
         let metrics = Metrics::register(meter)?;
-        metrics.total.set(gauge(total));
-        let state = Mutex::new(State { total, classes, peak: 0, turn: 0, next: 0 });
-        Ok(Self(Arc::new(Shared { state, scarce: Notify::new(), metrics })))
+        metrics.total.set(gauge(state.total()));
+        Ok(Self(Arc::new(Shared { state: Mutex::new(state), scarce: Notify::new(), metrics })))
     }
 
     /// All bytes of it.
     pub fn total(&self) -> u64 {
-        self.0.lock().total
+        self.0.lock().total()
     }
 
     /// The most that was taken at once so far.
     pub fn peak(&self) -> u64 {
-        self.0.lock().peak
+        self.0.lock().peak()
     }
 
     /// Bytes for work of a class, waiting for them at most `limit`. Within a class the first come are the first served.
-    pub async fn take(&self, class: usize, asked: Asked, limit: Duration) -> Result<Grant, Exhausted> {
-        let (number, granted) = {
-            let mut state = self.0.lock();
-            let number = state.next;
-            state.next += 1;
-            let (sender, granted) = oneshot::channel();
-            let class = class.min(state.classes.len().saturating_sub(1));
-            let Some(queue) = state.classes.get_mut(class) else { return Err(Exhausted(limit)) };
-            queue.waiting.push_back(Waiting { number, asked, granted: sender });
-            drop(state);
-            self.0.give();
-            (number, granted)
-        };
+    pub async fn take(&self, class: Class, asked: Asked, limit: Duration) -> Result<Grant, Exhausted> {
+        let (sender, granted) = oneshot::channel();
+        let number = self.0.lock().wait(class, asked, sender);
         let waiting = Turn { shared: &self.0, number };
+        self.0.give();
         let result = timeout(limit, granted).await;
         drop(waiting);
         if let Ok(Ok(grant)) = result {
@@ -133,7 +128,7 @@ impl Budget {
     pub async fn scarce(&self) {
         loop {
             let told = self.0.scarce.notified();
-            if self.0.lock().classes.iter().any(|class| !class.waiting.is_empty()) {
+            if self.0.lock().waiting() > 0 {
                 return;
             }
             told.await;
@@ -144,20 +139,19 @@ impl Budget {
 impl Grant {
     /// How many bytes there are.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Gives back all but `bytes`.
-    pub fn shrink(&mut self, bytes: u64) {
-        let back = self.bytes.saturating_sub(bytes);
-        self.bytes -= back;
-        self.shared.back(self.class, back);
+    pub fn shrink(&self, bytes: u64) {
+        let before = self.bytes.fetch_min(bytes, Ordering::Relaxed);
+        self.shared.back(self.class, before.saturating_sub(bytes), false);
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.shared.back(self.class, self.bytes);
+        self.shared.back(self.class, self.bytes(), true);
     }
 }
 
@@ -169,23 +163,19 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        for class in &mut self.shared.lock().classes {
-            class.waiting.retain(|waiting| waiting.number != self.number);
-        }
+        self.shared.lock().leave(self.number);
         // Whoever stood behind may be content with less.
         self.shared.give();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<oneshot::Sender<Grant>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn back(self: &Arc<Self>, class: usize, bytes: u64) {
-        if let Some(class) = self.lock().classes.get_mut(class) {
-            class.taken = class.taken.saturating_sub(bytes);
-        }
+    fn back(self: &Arc<Self>, class: Class, bytes: u64, all: bool) {
+        self.lock().back(class, bytes, all);
         self.give();
     }
 
@@ -195,65 +185,17 @@ impl Shared {
         let mut state = self.lock();
         let given = state.give();
         self.metrics.taken.set(gauge(state.taken()));
-        self.metrics.peak.set(gauge(state.peak));
-        let waiting: usize = state.classes.iter().map(|class| class.waiting.len()).sum();
+        self.metrics.peak.set(gauge(state.peak()));
+        let waiting = state.waiting();
         self.metrics.waiting.set(gauge(waiting as u64));
         drop(state);
-        for (class, bytes, granted) in given {
+        for Given { class, bytes, to } in given {
             // Dropping what could not be sent gives it back, which comes here again.
-            drop(granted.send(Grant { shared: Arc::clone(self), class, bytes }));
+            drop(to.send(Grant { shared: Arc::clone(self), class, bytes: bytes.into() }));
         }
         if waiting > 0 {
             self.scarce.notify_waiters();
         }
-    }
-}
-
-impl State {
-    fn taken(&self) -> u64 {
-        self.classes.iter().map(|class| class.taken).sum()
-    }
-
-    /// What is neither taken nor kept for a class.
-    fn common(&self) -> u64 {
-        let bound: u64 = self.classes.iter().map(|class| class.taken.max(class.share)).sum();
-        self.total.saturating_sub(bound)
-    }
-
-    /// How many bytes can be given to a class now.
-    fn fits(&self, class: &Class, asked: Asked) -> Option<u64> {
-        let room = class.share.saturating_sub(class.taken) + self.common();
-        let plenty = asked.most <= room && self.taken() + asked.most <= self.total / 4;
-        if plenty { Some(asked.most) } else { (asked.least <= room).then_some(asked.least) }
-    }
-
-    /// Grants what can be granted: class and bytes of each, and to whom.
-    fn give(&mut self) -> Vec<(usize, u64, oneshot::Sender<Grant>)> {
-        let mut given = Vec::new();
-        let count = self.classes.len();
-        let mut refused = 0;
-        while refused < count {
-            let index = self.turn % count;
-            self.turn = (index + 1) % count;
-            let fits = self.classes.get(index).and_then(|class| {
-                let asked = class.waiting.front()?.asked;
-                self.fits(class, asked)
-            });
-            let first = self.classes.get_mut(index).and_then(|class| {
-                let bytes = fits?;
-                class.taken += bytes;
-                Some((bytes, class.waiting.pop_front()?))
-            });
-            match first {
-                Some((bytes, waiting)) => {
-                    refused = 0;
-                    given.push((index, bytes, waiting.granted));
-                }
-                None => refused += 1,
-            }
-        }
-        self.peak = self.peak.max(self.taken());
-        given
     }
 }
 
@@ -286,7 +228,13 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     fn budget(total: u64, shares: &[u64]) -> Budget {
-        Budget::new(total, shares, &Meter::new(&Registry::new(), "dfs_test")).unwrap()
+        let classes = shares.iter().map(|bytes| Share { bytes: *bytes, least: 1 }).collect();
+        let line = Line { classes, always: 3 };
+        Budget::new(total, &[line], &Meter::new(&Registry::new(), "dfs_test")).unwrap()
+    }
+
+    fn at(place: usize) -> Class {
+        Class { line: 0, place }
     }
 
     fn asks(least: u64) -> Asked {
@@ -297,28 +245,29 @@ mod tests {
     async fn never_more_than_the_total_and_shares_stay_free_for_their_class() {
         let budget = budget(10, &[3, 3]);
         let mut held = Vec::new();
-        for _ in 0..7 {
-            held.push(budget.take(1, asks(1), LONG).await.unwrap());
+        for _ in 0..5 {
+            held.push(budget.take(at(1), asks(1), LONG).await.unwrap());
         }
         assert_eq!(
-            budget.take(1, asks(1), SOON).await.unwrap_err(),
+            budget.take(at(1), asks(1), SOON).await.unwrap_err(),
             Exhausted(SOON),
-            "3 are the other class's"
+            "room for as many of the class before it is left"
         );
-        held.push(budget.take(0, asks(3), LONG).await.unwrap());
-        assert!(budget.take(0, asks(1), SOON).await.is_err());
+        held.push(budget.take(at(0), asks(5), LONG).await.unwrap());
+        assert!(budget.take(at(0), asks(1), SOON).await.is_err());
         assert_eq!((budget.total(), budget.peak()), (10, 10));
         drop(held);
-        assert_eq!(budget.take(9, asks(7), LONG).await.unwrap().bytes(), 7, "unknown classes are the last");
+        assert_eq!(budget.0.lock().taken(), 0);
+        assert!(budget.take(at(9), asks(1), SOON).await.is_err(), "there is no such class");
     }
 
     #[tokio::test]
     async fn much_is_given_only_while_most_is_free() {
         let budget = budget(20, &[2]);
         let asked = Asked { least: 1, most: 4 };
-        let first = budget.take(0, asked, LONG).await.unwrap();
-        let mut second = budget.take(0, asks(4), LONG).await.unwrap();
-        let third = budget.take(0, asked, LONG).await.unwrap();
+        let first = budget.take(at(0), asked, LONG).await.unwrap();
+        let second = budget.take(at(0), asks(4), LONG).await.unwrap();
+        let third = budget.take(at(0), asked, LONG).await.unwrap();
         assert_eq!((first.bytes(), second.bytes(), third.bytes()), (4, 4, 1));
         second.shrink(1);
         assert_eq!((second.bytes(), budget.0.lock().taken()), (1, 6));
@@ -327,21 +276,21 @@ mod tests {
     #[tokio::test]
     async fn what_comes_back_goes_to_the_first_that_waits() {
         let budget = budget(4, &[4]);
-        let held = budget.take(0, asks(4), LONG).await.unwrap();
+        let held = budget.take(at(0), asks(4), LONG).await.unwrap();
         let scarce = tokio::spawn({
             let budget = budget.clone();
             async move { budget.scarce().await }
         });
-        let given_up = budget.take(0, asks(4), SOON).await;
+        let given_up = budget.take(at(0), asks(4), SOON).await;
         assert!(given_up.is_err());
         scarce.await.unwrap();
         let waiting: Vec<_> = (1..=2)
             .map(|bytes| {
                 let budget = budget.clone();
-                tokio::spawn(async move { budget.take(0, asks(bytes), LONG).await.unwrap() })
+                tokio::spawn(async move { budget.take(at(0), asks(bytes), LONG).await.unwrap() })
             })
             .collect();
-        while budget.0.lock().classes[0].waiting.len() < 2 {
+        while budget.0.lock().waiting() < 2 {
             tokio::task::yield_now().await;
         }
         drop(held);
@@ -356,17 +305,16 @@ mod tests {
 
     /// Nodes in a circle, each with room for little more than its shares, and pipelines that begin at each of them. Node
     /// `n` of a pipeline holds its bytes while it waits for those after it.
-    #[tokio::test]
-    async fn a_circle_of_pipelines_does_not_close() {
-        let nodes: Vec<Budget> = (0..3).map(|_| budget(4, &[1, 1, 1])).collect();
+    async fn circle(count: usize, depth: usize, total: u64) {
+        let nodes: Vec<Budget> = (0..count).map(|_| budget(total, &[1; 16])).collect();
         let pipelines: Vec<_> = (0..90)
             .map(|number| {
                 let nodes = nodes.clone();
                 tokio::spawn(async move {
                     let mut held = Vec::new();
-                    for (class, hop) in [2, 1, 0].into_iter().zip(0..) {
+                    for (class, hop) in (0..depth).rev().zip(0..) {
                         let node = &nodes[(number + hop) % nodes.len()];
-                        held.push(node.take(class, asks(1), LONG).await.unwrap());
+                        held.push(node.take(at(class), asks(1), LONG).await.unwrap());
                         tokio::task::yield_now().await;
                     }
                 })
@@ -375,6 +323,13 @@ mod tests {
         for pipeline in pipelines {
             pipeline.await.unwrap();
         }
-        assert!(nodes.iter().all(|node| node.0.lock().taken() == 0 && node.peak() <= node.total()));
+        assert!(nodes.iter().all(|node| node.0.lock().taken() == 0));
+    }
+
+    #[tokio::test]
+    async fn a_circle_of_pipelines_does_not_close() {
+        circle(3, 3, 4).await;
+        circle(7, 7, 7).await;
+        circle(5, 16, 4).await;
     }
 }

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use dfs_daemon::budget::{Asked, Budget, Exhausted, Grant};
+use dfs_daemon::budget::{Asked, Budget, Class, Exhausted, Grant, Line, Share};
 use dfs_daemon::{Meter, limits};
 use dfs_types::limits::{
-    BYTES_PER_CHECKSUM, CHECKSUM_BYTES, DATA_SESSIONS, DATA_STREAM_WINDOW, MAX_PACKET_BYTES, PACKET_BYTES,
-    STREAMS_PER_CONNECTION,
+    BYTES_PER_CHECKSUM, CHECKSUM_BYTES, DATA_SESSIONS, DATA_STREAM_WINDOW, DEFAULT_REPLICATION,
+    MAX_PACKET_BYTES, MAX_PIPELINE, PACKET_BYTES, STREAMS_PER_CONNECTION,
 };
 use dfs_types::{ErrorCode, FsError, FsResult};
 
@@ -29,7 +29,7 @@ const WINDOWS: u64 = 256;
 /// The smallest window of a stream with which a connection is of use, in bytes.
 const MIN_WINDOW: u64 = 128 << 10;
 /// How long a session waits for memory. Its sender waits longer, also if every node of its pipeline takes so long.
-const WAIT: Duration = Duration::from_secs(4);
+pub(crate) const WAIT: Duration = Duration::from_secs(4);
 /// How long a copy does, for which nobody waits.
 const COPY_WAIT: Duration = Duration::from_secs(10);
 /// Descriptors that a session may need: two files, twice when its replica moves.
@@ -39,11 +39,17 @@ const OTHER_FILES: u64 = 64;
 /// Sessions for which there are always descriptors.
 const MIN_SESSIONS: u64 = 8;
 
-/// Classes of sessions, first those that wait for nobody. A pipeline waits for its nodes further down, a copy for the node
-/// that it goes to.
-const READ: usize = 0;
-const WRITE: std::ops::RangeInclusive<usize> = 1..=4;
-const COPY: usize = 5;
+/// Readers, who wait for nobody.
+const READ: Class = Class { line: 0, place: 0 };
+/// Copies, which wait for the nodes that they go to: for writers with fewer nodes after them than always have a share.
+const COPY: Class = Class { line: 2, place: 0 };
+/// Nodes of a pipeline for which there is always room.
+const USUAL_PIPELINE: usize = DEFAULT_REPLICATION as usize;
+
+/// Writers by how many nodes come after them, for which they wait.
+const fn write_class(downstream: usize) -> Class {
+    Class { line: 1, place: if downstream < MAX_PIPELINE { downstream } else { MAX_PIPELINE - 1 } }
+}
 
 const fn with_sums(bytes: u64) -> u64 {
     bytes + bytes / BYTES_PER_CHECKSUM as u64 * CHECKSUM_BYTES as u64
@@ -88,13 +94,18 @@ impl Memory {
     /// Shares out `bytes`, or a little more if no session would fit into them.
     pub(crate) fn new(bytes: u64, meter: &Meter) -> prometheus::Result<Self> {
         let window = (bytes / WINDOWS).clamp(MIN_WINDOW, DATA_STREAM_WINDOW.into());
-        let write = |class: usize| write_cost(window, class - WRITE.start()).least;
-        let least = [ReadAhead::asked(SEND_BUFFER.0).least]
-            .into_iter()
-            .chain(WRITE.map(write))
-            .chain([ReadAhead::asked(SEND_BUFFER.1).least]);
-        let shares: Vec<u64> = least.map(|least| least.max(bytes / SHARES)).collect();
-        Ok(Self { budget: Budget::new(bytes, &shares, meter)?, window })
+        let share = |least: u64| Share { bytes: least.max(bytes / SHARES), least };
+        let write = (0..MAX_PIPELINE).map(|downstream| match write_cost(window, downstream).least {
+            least if downstream < USUAL_PIPELINE => share(least),
+            least => Share { bytes: least, least },
+        });
+        let one = |asked: Asked| Line { classes: vec![share(asked.least)], always: 1 };
+        let lines = [
+            one(ReadAhead::asked(SEND_BUFFER.0)),
+            Line { classes: write.collect(), always: USUAL_PIPELINE },
+            one(ReadAhead::asked(SEND_BUFFER.1)),
+        ];
+        Ok(Self { budget: Budget::new(bytes, &lines, meter)?, window })
     }
 
     /// Flow control window of a stream, in bytes.
@@ -105,11 +116,16 @@ impl Memory {
     /// Memory for a write session with so many nodes after this one; answers also how many bytes of packets may be between
     /// arrival and acknowledgement.
     pub(crate) async fn write(&self, downstream: usize) -> FsResult<(Grant, usize)> {
-        let class = (WRITE.start() + downstream).min(*WRITE.end());
         let asked = write_cost(self.window, downstream);
-        let grant = self.budget.take(class, asked, WAIT).await.map_err(busy)?;
+        let grant = self.budget.take(write_class(downstream), asked, WAIT).await.map_err(busy)?;
         let packets = if grant.bytes() >= asked.most { IN_FLIGHT.1 } else { IN_FLIGHT.0 };
         Ok((grant, packets as usize * MAX_PACKET_BYTES))
+    }
+
+    /// What a write session needs of it when only its last packet, of so many bytes, is not yet acknowledged.
+    pub(crate) fn write_end(&self, downstream: usize, packet: usize) -> u64 {
+        let copies = if downstream == 0 { 1 } else { 3 };
+        self.window + copies * with_sums(packet as u64)
     }
 
     /// Memory for a read session.
@@ -120,10 +136,11 @@ impl Memory {
         Ok((grant, ahead))
     }
 
-    /// Memory for sending a replica to other nodes.
-    pub(crate) async fn copy(&self) -> FsResult<(Grant, ReadAhead)> {
+    /// Memory for sending a replica to so many other nodes.
+    pub(crate) async fn copy(&self, targets: usize) -> FsResult<(Grant, ReadAhead)> {
         let asked = ReadAhead::asked(SEND_BUFFER.1);
-        let grant = self.budget.take(COPY, asked, COPY_WAIT).await.map_err(busy)?;
+        let class = if targets <= USUAL_PIPELINE { COPY } else { write_class(targets) };
+        let grant = self.budget.take(class, asked, COPY_WAIT).await.map_err(busy)?;
         let ahead = ReadAhead::of(&grant, asked);
         Ok((grant, ahead))
     }
@@ -135,11 +152,13 @@ impl Memory {
 }
 
 /// What a write session needs: what may arrive, what is on its way to the disk, and, if there is a node after this one,
-/// a packet being encoded for it and what the connection to it buffers.
+/// packets encoded for it and the one being encoded, of which the connection to it buffers so much at most.
 fn write_cost(window: u64, downstream: usize) -> Asked {
-    let onward = if downstream == 0 { 0 } else { 2 * PACKET + SEND_BUFFER.1 };
     let (least, most) = IN_FLIGHT;
-    let cost = |in_flight| window + (in_flight + 1) * PACKET + onward;
+    let cost = |in_flight: u64| {
+        let onward = ((in_flight + 1) * PACKET).min(2 * PACKET + SEND_BUFFER.1);
+        window + (in_flight + 1) * PACKET + if downstream == 0 { 0 } else { onward }
+    };
     Asked { least: cost(least), most: cost(most) }
 }
 
@@ -176,16 +195,42 @@ mod tests {
     async fn a_small_budget_has_room_for_each_kind_and_gives_the_least() {
         let memory = memory(1);
         let read = memory.read().await.unwrap();
-        let copy = memory.copy().await.unwrap();
+        let copy = memory.copy(1).await.unwrap();
         assert_eq!((read.1, copy.1), (ReadAhead::SCARCE, ReadAhead::SCARCE));
         let mut held = Vec::new();
-        for downstream in [0, 1, 2, 15] {
+        for downstream in [0, 1, 2] {
             let (grant, in_flight) = memory.write(downstream).await.unwrap();
             assert_eq!(in_flight, MAX_PACKET_BYTES, "a packet always fits");
             held.push(grant);
         }
         assert_eq!(memory.budget.peak(), memory.budget.total());
         assert_eq!(memory.stream_window(), 128 << 10);
+        drop((read, copy, held));
+        // The longest pipeline is an exception for which there is room all the same, one after the other.
+        let mut held = Vec::new();
+        for downstream in (0..MAX_PIPELINE).rev() {
+            held.push(memory.write(downstream).await.unwrap());
+        }
+    }
+
+    /// Pipelines of three nodes that begin in turn at each of three nodes, all at once, as many as there can be.
+    #[tokio::test(start_paused = true)]
+    async fn pipelines_that_begin_are_not_stuck_behind_each_other() {
+        let nodes = [memory(32 << 20), memory(32 << 20), memory(32 << 20)];
+        let mut begun: Vec<Vec<Grant>> = Vec::new();
+        for number in 0..15 {
+            begun.push(nodes[number % 3].write(2).await.map(|(grant, _)| vec![grant]).unwrap_or_default());
+        }
+        let heads = begun.iter().filter(|pipeline| !pipeline.is_empty()).count();
+        assert!(heads >= 9, "{heads} of 15 hold memory");
+        for (hop, downstream) in [(1, 1), (2, 0)] {
+            for (number, pipeline) in
+                begun.iter_mut().enumerate().filter(|(_, pipeline)| !pipeline.is_empty())
+            {
+                let (grant, _) = nodes[(number + hop) % 3].write(downstream).await.unwrap();
+                pipeline.push(grant);
+            }
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use crate::metrics::Active;
 use crate::pace::Pace;
 use crate::session::write::{Context, setup_limit};
 use crate::session::{Failure, Header, Reply, Stage};
-use crate::volume::reader::split;
+use crate::volume::reader::{Reader, split};
 use crate::volume::writer::Packet;
 use crate::wire::{self, DEFAULT_PATIENCE};
 
@@ -216,7 +216,8 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
     let Some((next, rest)) = targets.split_first() else {
         return Err(FsError::invalid("no node is given to send the replica to"));
     };
-    let (_grant, ahead) = context.memory.copy().await?;
+    let (grant, ahead) = context.memory.copy(targets.len()).await?;
+    let grant = Arc::new(grant);
     let _active = Active::count(&context.metrics, "copy");
     let reader = Arc::new(context.store.reader(chunk, generation).await?);
     if reader.generation != generation || (stage == Stage::Copy && !reader.finalized) {
@@ -252,8 +253,12 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
     let count = ranges.len() as u64;
     let push = async {
         let read = |range| {
-            let reader = Arc::clone(&reader);
-            async move { context.store.read_with(&reader, move |reader| reader.read_verified(range)).await }
+            let (reader, memory) = (Arc::clone(&reader), Arc::downgrade(&grant));
+            let verified = move |reader: &Reader| {
+                let _until_read = memory.upgrade();
+                reader.read_verified(range)
+            };
+            async move { context.store.read_with(&reader, verified).await }
         };
         let mut pieces = pin!(stream::iter(ranges.into_iter().map(read)).buffered(ahead.packets));
         let mut pace = Pace::new(bytes_per_second);

@@ -118,6 +118,7 @@ impl Service {
         let background = request.background.then(|| permit(&self.background, "copies")).transpose()?;
         let permits = (permit(&self.sessions, "sessions")?, background);
         let (grant, ahead) = self.context.memory.read().await?;
+        let grant = Arc::new(grant);
         let wanted = Wanted {
             chunk: ChunkId(request.chunk),
             generation: GenStamp(request.generation),
@@ -126,7 +127,8 @@ impl Service {
             packet_bytes: request.packet_bytes.into(),
         };
         let (store, metrics) = (Arc::clone(&self.context.store), Arc::clone(&self.context.metrics));
-        let (readable, pieces) = read::open(store, metrics, wanted, ahead, permits).await?;
+        let memory = (Arc::clone(&grant), ahead);
+        let (readable, pieces) = read::open(store, metrics, wanted, memory, permits).await?;
         let mut pieces = self.watched(pieces, connection);
         // The first message tells how much there is, even if nothing of it is wanted.
         let first = match pieces.recv().await {

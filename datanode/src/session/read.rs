@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use dfs_daemon::budget::Grant;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp};
 use futures_util::stream::{self, Stream, StreamExt};
 
 use crate::memory::ReadAhead;
 use crate::metrics::{Active, Metrics};
 use crate::store::Store;
-use crate::volume::reader::{Piece, split};
+use crate::volume::reader::{Piece, Reader, split};
 
 /// Which bytes are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,12 @@ pub(crate) struct Wanted {
 }
 
 /// Opens a replica. Answers how many bytes of it can be read, and those that are wanted, in whole checksum units, read no
-/// further ahead than `ahead` allows. `held` is kept until the stream ends.
+/// further ahead than `ahead` allows. `grant` and `held` are kept until the stream ends; a read that hangs keeps the grant.
 pub(crate) async fn open<H: Send + 'static>(
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     wanted: Wanted,
-    ahead: ReadAhead,
+    (grant, ahead): (Arc<Grant>, ReadAhead),
     held: H,
 ) -> FsResult<(u64, impl Stream<Item = FsResult<Piece>> + Send + 'static)> {
     let Wanted { chunk, generation, offset, length, packet_bytes } = wanted;
@@ -50,10 +51,16 @@ pub(crate) async fn open<H: Send + 'static>(
     let active = Active::count(&metrics, "read");
     let pieces = stream::iter(split(readable, offset, length, packet)).map(move |range| {
         let _counted = (&active, &held);
+        // Not before it begins: one that only waits for a disk that hangs has no bytes.
+        let memory = Arc::downgrade(&grant);
         let (store, reader, metrics) = (Arc::clone(&store), Arc::clone(&reader), Arc::clone(&metrics));
         async move {
             let start = Instant::now();
-            let piece = store.read_with(&reader, move |reader| reader.read(range)).await?;
+            let read = move |reader: &Reader| {
+                let _until_read = memory.upgrade();
+                reader.read(range)
+            };
+            let piece = store.read_with(&reader, read).await?;
             metrics.read_seconds.observe(start.elapsed().as_secs_f64());
             metrics.read_bytes.inc_by(piece.data.len() as u64);
             metrics.packets_read.inc();

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{Failure, Header, Reply, Stage};
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::metrics::{Active, Metrics};
 use crate::peer::{Acks, Downstream, Peers};
 use crate::store::Store;
@@ -60,9 +60,10 @@ pub(crate) struct Context {
     pub(crate) cancel: CancellationToken,
 }
 
-/// How long the setup of a pipeline with this many nodes after this one may take.
+/// How long the setup of a pipeline with this many nodes after this one may take: each of them may have to wait for memory,
+/// and then has to open its files and the connection to the next one.
 pub(crate) fn setup_limit(downstream: usize) -> Duration {
-    CONNECT_TIMEOUT * (downstream as u32 + 1) * 2
+    (CONNECT_TIMEOUT * 2 + memory::WAIT) * (downstream as u32 + 1)
 }
 
 /// Checks that a request is meant for this node.
@@ -135,7 +136,7 @@ where
     let Header { chunk, generation, stage, .. } = header;
     let _active = Active::count(&context.metrics, "write");
     debug!(%chunk, %generation, ?stage, holder = header.holder, path = header.path, "write session begins");
-    let Ready { writer, downstream, grant: _grant, in_flight } = match set_up(context, &header).await {
+    let Ready { writer, downstream, grant, in_flight } = match set_up(context, &header, &replies).await {
         Ok(ready) => ready,
         Err(failure) => {
             info!(%chunk, %generation, ?stage, position = failure.position, error = %failure.error,
@@ -152,7 +153,7 @@ where
         }
         return Err(ended("the sender has gone"));
     }
-    let session = Session { context, header: &header, stop: writer.stop(), in_flight };
+    let session = Session { context, header: &header, stop: writer.stop(), grant, in_flight };
     let outcome = session.stream(writer, downstream, packets, &replies).await;
     match &outcome {
         Ok(()) => debug!(%chunk, %generation, "write session complete"),
@@ -165,15 +166,21 @@ where
 struct Ready {
     writer: Writer,
     downstream: Option<Downstream>,
-    grant: Grant,
+    grant: Arc<Grant>,
     /// Bytes of packets for which there is room between arrival and acknowledgement.
     in_flight: usize,
 }
 
 /// Takes memory, and opens the replica here and the pipeline from here on, at the same time.
-async fn set_up(context: &Context, header: &Header) -> Result<Ready, Failure> {
+async fn set_up(context: &Context, header: &Header, replies: &mpsc::Sender<Reply>) -> Result<Ready, Failure> {
     check(&context.store, header).map_err(Failure::here)?;
-    let (grant, in_flight) = context.memory.write(header.downstream.len()).await.map_err(Failure::here)?;
+    let granted = tokio::select! {
+        granted = context.memory.write(header.downstream.len()) => granted,
+        // Only while nothing has begun: what has is brought to its end.
+        () = replies.closed() => Err(ended("the sender has gone")),
+    };
+    let (grant, in_flight) = granted.map_err(Failure::here)?;
+    let grant = Arc::new(grant);
     let further = async {
         match header.downstream.split_first() {
             None => Ok(None),
@@ -217,6 +224,8 @@ struct Queued {
 /// A packet that is to be acknowledged.
 struct Pending {
     sequence: u64,
+    /// Bytes of its data.
+    bytes: usize,
     last: bool,
     /// The nodes sync before they acknowledge it.
     syncs: bool,
@@ -237,6 +246,7 @@ struct Session<'a> {
     context: &'a Context,
     header: &'a Header,
     stop: CancellationToken,
+    grant: Arc<Grant>,
     in_flight: usize,
 }
 
@@ -343,6 +353,7 @@ impl Session<'_> {
             let (written, is_written) = oneshot::channel();
             let pending = Pending {
                 sequence: packet.sequence,
+                bytes: packet.data.len(),
                 last,
                 syncs: last || packet.sync,
                 arrived: Instant::now(),
@@ -371,6 +382,7 @@ impl Session<'_> {
         let busy = FsError::new(ErrorCode::Busy, why);
         let end = Pending {
             sequence: next,
+            bytes: 0,
             last: true,
             syncs: false,
             arrived: Instant::now(),
@@ -400,7 +412,8 @@ impl Session<'_> {
             let (packets, written): (Vec<_>, Vec<_>) =
                 waiting.drain(..).map(|queued| (queued.packet, queued.written)).unzip();
             let last = packets.last().is_some_and(|packet| packet.last);
-            let (done, mut result) = writer.write(packets, self.header.sync).await;
+            let held = Arc::clone(&self.grant);
+            let (done, mut result) = writer.write(packets, self.header.sync, held).await;
             let complete = last && result.is_ok();
             // The last packet is done only when the replica is complete.
             let done = if complete { done - 1 } else { done };
@@ -438,7 +451,12 @@ impl Session<'_> {
         let gone = |_| ended("the sender went away");
         let patience = self.header.patience_onward();
         while let Some(next) = pending.recv().await {
-            let Pending { sequence, last, syncs, arrived, own, _in_flight } = next;
+            let Pending { sequence, bytes, last, syncs, arrived, own, _in_flight } = next;
+            if last {
+                // All before it are acknowledged, and syncs and reports need no memory.
+                let needed = self.context.memory.write_end(self.header.downstream.len(), bytes);
+                self.grant.shrink(needed);
+            }
             let own = match own {
                 Own::Written(written) => match written.await {
                     Ok(own) => own.map_err(Failure::here),

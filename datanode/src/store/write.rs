@@ -50,7 +50,7 @@ impl Drop for Claim {
 impl Claim {
     /// Changes what the index says of the replica. `None`, and nothing is changed, if its volume failed meanwhile: the
     /// replica is gone then, and another one may be in its place.
-    fn note<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Option<T> {
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Option<T> {
         let mut index = self.store.index();
         let writer = index.open(self.chunk).and_then(|open| open.writer.as_ref());
         let holds = writer.is_some_and(|writer| Arc::ptr_eq(writer, &self.slot));
@@ -379,9 +379,16 @@ impl Writer {
         }
     }
 
-    /// Writes packets in order up to the first that fails. Answers how many were written, and the error.
-    pub(crate) async fn write(&mut self, packets: Vec<Packet>, sync: bool) -> (usize, Result<(), Error>) {
+    /// Writes packets in order up to the first that fails. Answers how many were written, and the error. `held` is kept as
+    /// long as the packets are: a disk that hangs keeps them after their session has ended.
+    pub(crate) async fn write<H: Send + 'static>(
+        &mut self,
+        packets: Vec<Packet>,
+        sync: bool,
+        held: H,
+    ) -> (usize, Result<(), Error>) {
         let written = self.with(move |files, claim| {
+            let _until_written = held;
             let (mut done, mut result) = (0, Ok(()));
             for packet in &packets {
                 result = files.write(packet, sync);

@@ -138,6 +138,54 @@ async fn idle_writers_make_way_and_go_on_later() {
     assert_eq!(metric(node, "dfs_datanode_idle_writers_total").await, made_way);
 }
 
+/// A node that has all bytes of a chunk and waits for the NameNode needs no room for more.
+#[tokio::test]
+async fn memory_comes_back_when_the_last_packet_is_there() {
+    let (namenode, nodes) = small_nodes(1).await;
+    let node = &nodes[0];
+    let mut writing = Writing::open(node, header(namenode.cluster, &[node], 1)).await.unwrap();
+    writing.put(packet(0, 0, &bytes(51_200))).await.unwrap();
+    let taken = || metric(node, "dfs_datanode_memory_taken_bytes");
+    assert!(taken().await > 1 << 20);
+    namenode.with(|known| known.hangs_on_reports = true);
+    writing.send(v1::Packet { last: true, ..packet(1, 51_200, &[]) }).await;
+    // The window of its stream.
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    while taken().await != 128 << 10 {
+        assert!(tokio::time::Instant::now() < deadline, "it keeps more than it needs");
+    }
+    namenode.with(|known| known.hangs_on_reports = false);
+    writing.ack(1).await.unwrap();
+}
+
+/// A sender that goes while its session waits for memory takes its place in the queue along.
+#[tokio::test]
+async fn who_is_gone_waits_for_no_memory() {
+    let (namenode, nodes) = small_nodes(1).await;
+    let (cluster, node) = (namenode.cluster, &nodes[0]);
+    let mut held = Vec::new();
+    for chunk in 1.. {
+        match Writing::open(node, header(cluster, &[node], chunk)).await {
+            Ok(writing) => held.push(writing),
+            Err(_) => break,
+        }
+    }
+    let refused = || metric(node, "dfs_datanode_memory_refused_total");
+    let before = refused().await;
+    let waiting = async |count| {
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+        while metric(node, "dfs_datanode_memory_waiting").await != count {
+            assert!(tokio::time::Instant::now() < deadline, "{count} sessions wait");
+        }
+    };
+    let first = v1::write_request::Kind::Header(header(cluster, &[node], 1_000));
+    let writing = Writing::begin(node, v1::WriteRequest { kind: Some(first) }).await;
+    waiting(1).await;
+    drop(writing);
+    waiting(0).await;
+    assert_eq!(refused().await, before, "it was not there until it was refused");
+}
+
 /// Connections that say nothing cost the node nothing that others need.
 #[tokio::test]
 async fn silent_connections_do_not_stop_others() {
