@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::commands;
@@ -97,47 +98,105 @@ pub struct DataNode {
     ended: JoinHandle<Result<(), Error>>,
 }
 
-impl DataNode {
-    /// Listens, locks the volumes and starts working until `shutdown` is requested. Where it listens is written to
-    /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when the leading NameNode knows all its
-    /// replicas.
-    pub async fn start(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
+/// A DataNode that has its ports and looks for its volumes. Its HTTP port says so: a disk may take as long as it likes, and
+/// nobody is to take the process for dead meanwhile.
+#[derive(Debug)]
+pub struct Listening {
+    config: Config,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    memory: Memory,
+    room: Room,
+    sessions: usize,
+    readiness: Readiness,
+    data: TcpListener,
+    data_address: SocketAddr,
+    http_address: SocketAddr,
+    pages: AbortOnDropHandle<()>,
+}
+
+impl Listening {
+    /// Opens the ports, and answers on that for HTTP.
+    pub async fn open(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
         let meter = Metrics::meter(&registry);
         let metrics = Arc::new(Metrics::on(&meter)?);
         let usable = dfs_daemon::Memory::of_process();
         let memory = Memory::new(config.memory.unwrap_or(usable.for_data()), &meter)?;
         let connections = limits::connections(limits::open_files(), usable.bytes());
         let room = Room::new(connections, &meter)?;
-        let (candidates, lost) = volumes::lock_all(&config).await?;
-        let owner = volumes::owner(&candidates)?;
+        let sessions = memory::sessions_of_process(connections);
         let data = listen(config.listen, "data", "--listen").await?;
         let http = listen(config.http, "HTTP", "--http").await?;
         let (data_address, http_address) = (local(&data, "data")?, local(&http, "HTTP")?);
-        let first = candidates.first().map(|candidate| candidate.path().join(ADDRESSES));
-        let addresses = first.ok_or_else(|| Error::Volume("no volume can be used".to_owned()))?;
-        // Whoever looks for it there does without; readers of what lies on a full disk can't.
-        if let Err(error) = write_addresses(addresses.clone(), data_address, http_address).await {
-            warn!(path = %addresses.display(), %error, "the file with the addresses cannot be written");
-        }
         info!(data = %data_address, http = %http_address, "listening");
 
         let readiness = Readiness::default();
-        readiness.waiting("not every replica is known to the leading NameNode yet");
+        readiness.waiting("its volumes are being opened");
         let admin = Admin::new(registry, readiness.clone());
-        let stop_admin = shutdown.clone();
-        let pages = room.accept("http", http, &shutdown).map_err(unknown("HTTP"))?;
-        let admin = tokio::spawn(async move {
-            if let Err(error) = admin.serve(pages, stop_admin).await {
+        let accepted = room.accept("http", http, &shutdown).map_err(unknown("HTTP"))?;
+        let stop = shutdown.clone();
+        let pages = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = admin.serve(accepted, stop).await {
                 error!(%error, "the HTTP port failed");
             }
+        }));
+        Ok(Self {
+            config,
+            shutdown,
+            metrics,
+            memory,
+            room,
+            sessions,
+            readiness,
+            data,
+            data_address,
+            http_address,
+            pages,
+        })
+    }
+
+    /// Where the HTTP port is.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Locks the volumes and starts working until a stop is requested.
+    pub async fn start(self) -> Result<DataNode, Error> {
+        let (candidates, lost) = volumes::lock_all(&self.config).await?;
+        let owner = volumes::owner(&candidates)?;
+        let first = candidates.first().map(|candidate| candidate.path().join(ADDRESSES));
+        let addresses = first.ok_or_else(|| Error::Volume("no volume can be used".to_owned()))?;
+        let (data, http) = (self.data_address, self.http_address);
+        // Whoever looks for it there does without; readers of what lies on a full disk can't.
+        if let Err(error) = write_addresses(addresses.clone(), data, http).await {
+            warn!(path = %addresses.display(), %error, "the file with the addresses cannot be written");
+        }
+        self.readiness.waiting("not every replica is known to the leading NameNode yet");
+        let (node, listener, pages) = self.node(owner.unzip())?;
+        let ended = tokio::spawn(async move {
+            let result = node.run(listener, candidates, lost).await;
+            drop(pages);
+            // The next process writes its own; a file that lies is worse than none.
+            if let Err(error) = aside(ADDRESSES_LIMIT, move || std::fs::remove_file(addresses)).await {
+                warn!(%error, "addresses.json could not be removed");
+            }
+            result
         });
-        let (cluster, node) = owner.unzip();
-        let node = node.unwrap_or_else(NodeId::random);
+        Ok(DataNode { data, http, ended })
+    }
+
+    /// The node of this cluster and id, if its volumes have any, with its data port and the server of its pages.
+    fn node(
+        self,
+        (cluster, id): (Option<ClusterId>, Option<NodeId>),
+    ) -> Result<(Node, TcpListener, AbortOnDropHandle<()>), Error> {
+        let Self { config, shutdown, metrics, memory, room, sessions, readiness, .. } = self;
+        let id = id.unwrap_or_else(NodeId::random);
         let endpoint = Endpoint {
-            id: node,
-            host: config.advertise_host.clone().unwrap_or_else(|| default_host(data_address)),
-            data_port: data_address.port(),
-            http_port: http_address.port(),
+            id,
+            host: config.advertise_host.clone().unwrap_or_else(|| default_host(self.data_address)),
+            data_port: self.data_address.port(),
+            http_port: self.http_address.port(),
             location: String::new(),
         };
         let machine = config.host.clone().unwrap_or_default();
@@ -152,7 +211,6 @@ impl DataNode {
             .flat_map(|Addresses(list)| list)
             .map(|address| Namenode::new(address, speaker.clone()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let sessions = memory::sessions_of_process(connections);
         let node = Node {
             config,
             metrics,
@@ -163,19 +221,19 @@ impl DataNode {
             shutdown,
             speaker,
             namenodes,
-            id: node,
+            id,
             cluster,
         };
-        let ended = tokio::spawn(async move {
-            let result = node.run(data, candidates, lost).await;
-            admin.abort();
-            // The next process writes its own; a file that lies is worse than none.
-            if let Err(error) = aside(ADDRESSES_LIMIT, move || std::fs::remove_file(addresses)).await {
-                warn!(%error, "addresses.json could not be removed");
-            }
-            result
-        });
-        Ok(Self { data: data_address, http: http_address, ended })
+        Ok((node, self.data, self.pages))
+    }
+}
+
+impl DataNode {
+    /// Listens, locks the volumes and starts working until `shutdown` is requested. Where it listens is written to
+    /// `addresses.json` in the first volume. Ready (see `/readyz`) is the node when the leading NameNode knows all its
+    /// replicas.
+    pub async fn start(config: Config, registry: Registry, shutdown: Shutdown) -> Result<Self, Error> {
+        Listening::open(config, registry, shutdown).await?.start().await
     }
 
     /// Where the data port is.

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use dfs_daemon::Shutdown;
+use dfs_datanode::run::Listening;
 use dfs_proto::v1;
 use dfs_types::ErrorCode;
 use dfs_types::ReplicaState::Finalized;
 
-use crate::cluster::{FakeNamenode, Node, until};
-use crate::lifecycle::get;
+use crate::cluster::{FakeNamenode, Node, config, until};
+use crate::lifecycle::{get, get_from};
 use crate::wire::{GENERATION, bytes, flip, read, write};
 
 /// A file that nobody can open for reading before somebody opens it for writing: who reads it hangs as on a dead disk.
@@ -119,6 +121,23 @@ async fn a_disk_that_answers_again_is_healthy_by_itself() {
     until_health(&namenode, &node, [Healthy, Healthy]).await;
     assert_eq!(read(namenode.cluster, &node, hung[1]).await.unwrap(), bytes(10_000));
     assert_eq!(namenode.replica(&node, hung[1]), Some((GENERATION, 10_000, Finalized)), "nothing was lost");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_at_start_does_not_keep_the_node_from_answering() {
+    let namenode = FakeNamenode::start().await;
+    let mut node = Node::start(&namenode).await;
+    node.stop().await;
+    let hanging = Hanging::instead_of(&node.volumes[0].join("dfs/VERSION"));
+    let config = config(namenode.address, &[&node.volumes[0]], &[]);
+    let listening = Listening::open(config, prometheus::Registry::new(), Shutdown::new()).await.unwrap();
+    let http = listening.http_address();
+    let starting = tokio::spawn(listening.start());
+    assert!(get_from(http, "/livez").await.starts_with("HTTP/1.1 200"));
+    let page = get_from(http, "/readyz").await;
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("volumes are being opened"), "{page}");
+    hanging.go_on();
+    assert!(starting.await.unwrap().is_err(), "what is there says nothing");
 }
 
 #[tokio::test]

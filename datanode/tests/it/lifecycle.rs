@@ -1,5 +1,6 @@
 //! Starting, registering, stopping, and being refused.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +14,12 @@ use crate::cluster::{FakeNamenode, Node, cluster, config, until};
 use crate::wire::{GENERATION, Writing, bytes, header, packet, read, write};
 
 pub(crate) async fn get(node: &Node, path: &str) -> String {
-    let mut socket = tokio::net::TcpStream::connect(node.http).await.unwrap();
+    get_from(node.http, path).await
+}
+
+/// The same of an address.
+pub(crate) async fn get_from(http: SocketAddr, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(http).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
