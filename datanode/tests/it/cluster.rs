@@ -65,6 +65,8 @@ pub(crate) struct Known {
     /// It answers no report, or nothing at all.
     pub(crate) hangs_on_reports: bool,
     pub(crate) hangs: bool,
+    /// Heartbeats that came while it answered nothing.
+    pub(crate) hanging_beats: usize,
 }
 
 #[derive(Debug)]
@@ -136,6 +138,10 @@ impl Cluster for Fake {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatReply>, Status> {
+        {
+            let mut known = self.known.lock().unwrap();
+            known.hanging_beats += usize::from(known.hangs);
+        }
         self.hang(false).await;
         let request = request.into_inner();
         let node = id(&request.node.as_ref().unwrap().id);
