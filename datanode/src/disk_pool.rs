@@ -2,7 +2,7 @@
 //!
 //! A disk that hangs keeps its threads for as long as it likes; nothing can take them back. So each thread notes since
 //! when it has heard nothing from the disk, and whoever waits for a job looks at the oldest of these notes: see
-//! [`DiskPool::age`].
+//! [`DiskPool::age`]. Time in which the process itself stood still is no time that the disk took: see [`Clock`].
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -28,16 +28,63 @@ type Left = Mutex<Vec<Box<dyn Any + Send>>>;
 #[error("the disk threads of the volume have stopped")]
 pub(crate) struct Stopped;
 
-/// Since when a thread has been waiting for the disk; `None`: it has no job.
-type Note = Mutex<Option<Instant>>;
+/// Longest time between two looks at the clock of a process that runs: somebody looks four times a second.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
+/// Counts the time in which the process has run. One that was stopped (by a signal, with its control group, with its whole
+/// machine) has asked its disks nothing meanwhile, and knows nothing of them.
+#[derive(Debug)]
+struct Clock(Mutex<Ran>);
+
+#[derive(Debug)]
+struct Ran {
+    /// The last look.
+    seen: Instant,
+    /// How long the process had run by then.
+    ran: Duration,
+}
+
+impl Clock {
+    fn start(now: Instant) -> Self {
+        Self(Mutex::new(Ran { seen: now, ran: Duration::ZERO }))
+    }
+
+    /// How long the process has run at `now`.
+    fn at(&self, now: Instant) -> Duration {
+        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_duration_since(clock.seen);
+        if passed <= STOOD_STILL {
+            clock.ran += passed;
+        }
+        clock.seen = clock.seen.max(now);
+        clock.ran
+    }
+}
+
+/// Since when, by the pool's clock, a thread has been waiting for the disk; `None`: it has no job.
+#[derive(Debug)]
+struct Note {
+    clock: Arc<Clock>,
+    since: Mutex<Option<Duration>>,
+}
+
+impl Note {
+    fn begin(&self) {
+        self.set(Some(self.clock.at(Instant::now())));
+    }
+
+    fn set(&self, since: Option<Duration>) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn get(&self) -> Option<Duration> {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 thread_local! {
     /// The note of this disk thread; none on any other thread.
     static OWN: RefCell<Option<Arc<Note>>> = const { RefCell::new(None) };
-}
-
-fn write(note: &Note, since: Option<Instant>) {
-    *note.lock().unwrap_or_else(PoisonError::into_inner) = since;
 }
 
 /// Says that the disk has answered the job of this thread: for jobs of many steps, whose age is that of the step. Does
@@ -45,7 +92,7 @@ fn write(note: &Note, since: Option<Instant>) {
 pub(crate) fn disk_answered() {
     OWN.with_borrow(|note| {
         if let Some(note) = note {
-            write(note, Some(Instant::now()));
+            note.begin();
         }
     });
 }
@@ -55,6 +102,7 @@ pub(crate) fn disk_answered() {
 pub(crate) struct DiskPool {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     unfinished: Arc<AtomicUsize>,
+    clock: Arc<Clock>,
     notes: Vec<Arc<Note>>,
     left: Arc<Left>,
     ended: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
@@ -66,9 +114,11 @@ impl DiskPool {
         let (jobs, queue) = mpsc::channel::<Job>(threads * QUEUE_PER_THREAD);
         let queue = Arc::new(Mutex::new(queue));
         let left = Arc::<Left>::default();
+        let clock = Arc::new(Clock::start(Instant::now()));
         let (mut ended, mut notes) = (Vec::with_capacity(threads), Vec::with_capacity(threads));
         for number in 0..threads {
-            let (queue, left, note) = (Arc::clone(&queue), Arc::clone(&left), Arc::<Note>::default());
+            let (queue, left) = (Arc::clone(&queue), Arc::clone(&left));
+            let note = Arc::new(Note { clock: Arc::clone(&clock), since: Mutex::default() });
             notes.push(Arc::clone(&note));
             let (end, has_ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
@@ -79,7 +129,7 @@ impl DiskPool {
             ended.push(has_ended);
         }
         let (unfinished, ended) = (Arc::default(), tokio::sync::Mutex::new(ended));
-        Ok(Self { jobs: Mutex::new(Some(jobs)), unfinished, notes, left, ended })
+        Ok(Self { jobs: Mutex::new(Some(jobs)), unfinished, clock, notes, left, ended })
     }
 
     /// Jobs that wait or are being done.
@@ -87,18 +137,21 @@ impl DiskPool {
         self.unfinished.load(Ordering::Relaxed)
     }
 
-    fn since(&self) -> impl Iterator<Item = Option<Instant>> {
-        self.notes.iter().map(|note| *note.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How long the process has run since this pool was started, as far as somebody looked; at `now`.
+    pub(crate) fn ran(&self, now: Instant) -> Duration {
+        self.clock.at(now)
     }
 
     /// How long, at `now`, the disk has owed an answer to the job that has waited longest; `None`: there is no such job.
     pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
-        self.since().flatten().min().map(|since| now.saturating_duration_since(since))
+        let ran = self.ran(now);
+        let oldest = self.notes.iter().filter_map(|note| note.get()).min();
+        oldest.map(|since| ran.saturating_sub(since))
     }
 
     /// Whether a thread has nothing to do.
     pub(crate) fn has_idle_thread(&self) -> bool {
-        self.since().any(|since| since.is_none())
+        self.notes.iter().any(|note| note.get().is_none())
     }
 
     /// Runs `job` on one of the threads and waits for its result. The job runs to its end even if the caller stops
@@ -184,7 +237,7 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>, left: &Left, note: &Arc<Note>) {
         // One idle thread waits inside the receiver, the others for the lock around it.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(job) = job else { return };
-        write(note, Some(Instant::now()));
+        note.begin();
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             error!("a disk job panicked");
         }
@@ -194,7 +247,7 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>, left: &Left, note: &Arc<Note>) {
             disk_answered();
             drop(value);
         }
-        write(note, None);
+        note.set(None);
     }
 }
 
@@ -213,6 +266,35 @@ mod tests {
         pool.close().await;
         assert_eq!(pool.jobs(), 0, "a job that panics is over too");
         assert_eq!(pool.age(Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_stopped_process_does_not_hear_is_not_the_disks_fault() {
+        let pool = Arc::new(DiskPool::start("test", 1).unwrap());
+        let (go, wait) = std_mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        let hangs = {
+            let pool = Arc::clone(&pool);
+            let job = move || {
+                began.send(Instant::now()).unwrap();
+                wait.recv()
+            };
+            tokio::spawn(async move { pool.run(job).await })
+        };
+        let mut now = begins.await.unwrap();
+        let age = |now| pool.age(now).unwrap();
+        let look = Duration::from_millis(250);
+        for _ in 0..8 {
+            now += look;
+            age(now);
+        }
+        let before = age(now);
+        assert!(before >= 8 * look, "it runs: {before:?}");
+        now += Duration::from_hours(1);
+        assert_eq!(age(now), before, "it was stopped");
+        assert_eq!(age(now + look), before + look, "and goes on");
+        go.send(()).unwrap();
+        hangs.await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
@@ -253,8 +335,8 @@ mod tests {
         };
         let began = begins.await.unwrap();
         assert!(!pool.has_idle_thread());
-        let hour = Duration::from_hours(1);
-        assert!(pool.age(began + hour).is_some_and(|age| age >= hour), "it began before it said so");
+        let second = Duration::from_secs(1);
+        assert!(pool.age(began + second).is_some_and(|age| age >= second), "it began before it said so");
 
         let read = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&read);
@@ -263,7 +345,8 @@ mod tests {
 
         go.send(()).unwrap();
         let stepped = steps.await.unwrap();
-        assert!(pool.age(stepped).is_some_and(|age| age <= stepped - began), "the step is younger");
+        let before = stepped.max(began + second);
+        assert!(pool.age(before).is_some_and(|age| age <= before - began), "the step is younger");
         go.send(()).unwrap();
         hangs.await.unwrap().unwrap();
         assert_eq!(pool.run(|| ()).await, Ok(()));

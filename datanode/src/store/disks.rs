@@ -59,7 +59,7 @@ impl Store {
 
     /// Reports the replicas of a volume that has failed as gone, some at a time.
     pub(super) async fn take_out(&self, number: u16) {
-        self.forget_duplicates(number);
+        self.index().duplicates.forget(number);
         let mut after = None;
         loop {
             after = self.take_out_some(number, after);

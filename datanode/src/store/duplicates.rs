@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp};
+use dfs_types::{GenStamp, VolumeHealth};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
@@ -19,23 +19,17 @@ use crate::pace::Pace;
 use crate::scrub::verify;
 use crate::volume::Error;
 use crate::volume::index::{Replica, State};
+use crate::volume::second::Duplicate;
 use crate::volume::space::stored_bytes;
 
 /// How often it is looked what became of them.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// A replica on a disk that is not the one that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Duplicate {
-    /// The chunk.
-    pub(crate) chunk: ChunkId,
-    /// The replica.
-    pub(crate) replica: Replica,
-}
+/// Chunks whose duplicates are looked at at once.
+const PAGE: usize = 256;
 
 /// What is to be done about a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// Nothing for now.
     Wait,
     /// It is the only one: it counts.
@@ -66,27 +60,20 @@ fn step(counts: Option<&Replica>, duplicate: &Replica) -> Step {
 pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64) {
     let mut pace = Pace::new(rate);
     loop {
-        for duplicate in store.duplicates() {
-            store.settle_duplicate(duplicate, &metrics, &mut pace).await;
+        let mut after = None;
+        loop {
+            let page = store.index().duplicates.page(after, PAGE);
+            let Some(last) = page.last() else { break };
+            after = Some(last.chunk);
+            for duplicate in page {
+                store.settle_duplicate(duplicate, &metrics, &mut pace).await;
+            }
         }
         sleep(LOOK).await;
     }
 }
 
 impl Store {
-    fn duplicates(&self) -> Vec<Duplicate> {
-        self.duplicates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    fn change_duplicates(&self, change: impl FnOnce(&mut Vec<Duplicate>)) {
-        change(&mut self.duplicates.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    }
-
-    /// Forgets those on a volume that has failed.
-    pub(super) fn forget_duplicates(&self, volume: u16) {
-        self.change_duplicates(|all| all.retain(|one| one.replica.volume != volume));
-    }
-
     /// Does what is to be done about one now.
     async fn settle_duplicate(self: &Arc<Self>, duplicate: Duplicate, metrics: &Metrics, pace: &mut Pace) {
         let Duplicate { chunk, replica } = duplicate;
@@ -103,11 +90,13 @@ impl Store {
     }
 
     /// Decides, and puts the duplicate into the index if it is to count.
-    fn place_duplicate(&self, duplicate: Duplicate) -> Step {
+    pub(super) fn place_duplicate(&self, duplicate: Duplicate) -> Step {
         let Duplicate { chunk, replica } = duplicate;
         let mut index = self.index();
+        // Its volume may have failed since the list was read: then nothing would ever take it out of the index again.
+        let is_here = index.duplicates.contains(&duplicate) && !self.volume(replica.volume).has_failed();
         let has_writer = index.open(chunk).is_some_and(|open| open.writer.is_some());
-        if index.is_leaving(chunk) || has_writer {
+        if !is_here || index.is_leaving(chunk) || has_writer {
             return Step::Wait;
         }
         let counts = index.get(chunk).copied();
@@ -115,16 +104,25 @@ impl Store {
         if let Step::Adopt | Step::Swap = step {
             index.insert(chunk, replica);
             self.push(replica.record(chunk), false);
-            self.change_duplicates(|all| {
-                all.retain(|one| *one != duplicate);
-                all.extend(counts.map(|replica| Duplicate { chunk, replica }));
-            });
+            index.duplicates.remove(&duplicate);
+            if let Some(replica) = counts.filter(|counts| !self.volume(counts.volume).has_failed()) {
+                index.duplicates.insert(Duplicate { chunk, replica });
+            }
         }
         step
     }
 
+    /// Whether a volume's disk answers, as far as is known now.
+    fn answers(&self, volume: u16) -> Result<(), Error> {
+        let volume = self.volume(volume);
+        match volume.health() {
+            VolumeHealth::Healthy => Ok(()),
+            VolumeHealth::Suspect | VolumeHealth::Failed => Err(Error::Silent(volume.path.clone())),
+        }
+    }
+
     /// Reads the replica that counts, and removes the duplicate if all of it is right.
-    async fn remove_duplicate(
+    pub(super) async fn remove_duplicate(
         self: &Arc<Self>,
         duplicate: Duplicate,
         metrics: &Metrics,
@@ -133,24 +131,39 @@ impl Store {
         let Duplicate { chunk, replica } = duplicate;
         let proven = self.index().get(chunk).copied().ok_or(Error::NotFound(chunk))?;
         verify(self, metrics, chunk, proven.generation, pace).await?;
+        self.tries(proven.volume).await?;
         // Nobody changes, deletes or replaces it from here on until the other is gone.
         let same = |counts: &Replica, _promised: GenStamp| {
             let proven = Replica { verified: counts.verified, ..proven };
             if *counts == proven { Ok(()) } else { Err(Error::Held(chunk)) }
         };
         let (claim, _) = self.claim(chunk, same).await?;
+        self.answers(replica.volume)?;
         let volume = Arc::clone(self.volume(replica.volume));
         let (on, store) = (Arc::clone(&volume), Arc::clone(self));
         volume
             .run(chunk, move || {
+                // The job has waited for its disk; meanwhile that of the other may have gone, and all replicas with it.
+                claim.note(|_| ()).ok_or(Error::OutOfUse(chunk))?;
+                store.answers(proven.volume)?;
                 let paths = on.replica(replica.place, chunk, replica.generation);
                 on.remove(&paths).map_err(on.write_error("remove a second replica"))?;
                 on.removed(stored_bytes(replica.length));
-                store.change_duplicates(|all| all.retain(|one| *one != duplicate));
+                store.index().duplicates.remove(&duplicate);
                 drop(claim);
                 Ok(())
             })
             .await
+    }
+
+    /// Has a volume written and synced: what was read from it may have come from memory, also if its disk is gone.
+    async fn tries(&self, number: u16) -> Result<(), Error> {
+        let volume = Arc::clone(self.volume(number));
+        let on = Arc::clone(&volume);
+        match volume.examine(move || on.probe()).await {
+            Some(tried) => tried.map_err(volume.read_error("try a volume")),
+            None => Err(Error::Silent(volume.path.clone())),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod recovery;
 mod tests;
 pub(crate) mod write;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,15 +21,16 @@ use dfs_types::limits::REPORT_PAGE;
 use dfs_types::{ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, VolumeHealth, VolumeId};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::reports::{Batch, Change, Queue, Reports};
-use crate::store::duplicates::Duplicate;
 use crate::volume::index::{DeletionOrder, Index, Replica, State};
 use crate::volume::reader::Reader;
 use crate::volume::scan::{Found, scan};
+use crate::volume::second::Duplicate;
 use crate::volume::space::stored_bytes;
 use crate::volume::writer::Readable;
 use crate::volume::{Error, Volume, is_device_error, is_process_error};
@@ -36,6 +38,10 @@ use crate::volume::{Error, Volume, is_device_error, is_process_error};
 /// How long the NameNodes may take to learn of a finalized replica before its writer is answered all the same: the
 /// bytes are durable by then, and the report stays queued.
 const REPORT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often a volume is scanned at start if the process lacks descriptors or memory for it, and the pause in between.
+const SCANS: usize = 60;
+const SCAN_PAUSE: Duration = Duration::from_secs(1);
 
 /// State of a volume, as heartbeats and metrics tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +88,6 @@ pub(crate) struct Store {
     /// Volumes that could not even be opened.
     lost: Vec<(VolumeId, PathBuf)>,
     index: Mutex<Index>,
-    /// Second replicas of chunks, found at start.
-    duplicates: Mutex<Vec<Duplicate>>,
     /// A volume has failed.
     failed: Notify,
     reports: Reports,
@@ -105,17 +109,19 @@ impl Store {
         Volume::share_disks(&mut volumes);
         let volumes: Vec<Arc<Volume>> = volumes.into_iter().map(Arc::new).collect();
         let scans = volumes.iter().map(|volume| {
-            let on = Arc::clone(volume);
-            volume.begin(move || scan(&on))
+            with_resources(move || {
+                let on = Arc::clone(volume);
+                volume.begin(move || scan(&on))
+            })
         });
         let scans = join_all(scans).await;
-        let (mut index, mut duplicates) = (Index::default(), Vec::new());
+        let mut index = Index::default();
         for (number, (volume, scanned)) in volumes.iter().zip(scans).enumerate() {
             match scanned {
                 Ok(Ok(found)) => {
                     info!(volume = %volume.path.display(), replicas = found.len(), "volume scanned");
                     volume.found(found.iter().map(|found| stored_bytes(found.length)).sum());
-                    duplicates.extend(adopt(&mut index, number as u16, found));
+                    adopt(&mut index, number as u16, found);
                 }
                 Ok(Err(source)) => {
                     error!(volume = %volume.path.display(), error = %source, "volume cannot be scanned");
@@ -133,7 +139,6 @@ impl Store {
             volumes,
             lost,
             index: Mutex::new(index),
-            duplicates: Mutex::new(duplicates),
             failed: Notify::new(),
             reports,
             metrics,
@@ -446,10 +451,26 @@ impl Drop for Leaving {
     }
 }
 
+/// Does something at start again while this process lacks what it needs for it, for a minute at most.
+async fn with_resources<T, E, F>(mut attempt: impl FnMut() -> F) -> Result<io::Result<T>, E>
+where
+    F: Future<Output = Result<io::Result<T>, E>>,
+{
+    for _ in 1..SCANS {
+        match attempt().await {
+            Ok(Err(error)) if is_process_error(&error) => {
+                warn!(%error, "the process lacks resources to read a volume: it is tried again");
+                sleep(SCAN_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+    attempt().await
+}
+
 /// Takes what a scan found on a volume into the index. Of two replicas of a chunk the newer one counts, and of equally new
-/// ones one that is not damaged; answers the others.
-fn adopt(index: &mut Index, number: u16, found: Vec<Found>) -> Vec<Duplicate> {
-    let mut duplicates = Vec::new();
+/// ones one that is not damaged; the others are duplicates.
+fn adopt(index: &mut Index, number: u16, found: Vec<Found>) {
     for found in found {
         let chunk = found.chunk;
         let new = Duplicate { chunk, replica: replica_of(number, &found) };
@@ -457,14 +478,13 @@ fn adopt(index: &mut Index, number: u16, found: Vec<Found>) -> Vec<Duplicate> {
             warn!(%chunk, generation = %found.generation, other = %other.generation, "chunk has two replicas on this node");
             let rank = |replica: &Replica| (replica.generation, replica.state != State::Corrupt);
             if rank(&other) >= rank(&new.replica) {
-                duplicates.push(new);
+                index.duplicates.insert(new);
                 continue;
             }
-            duplicates.push(Duplicate { chunk, replica: other });
+            index.duplicates.insert(Duplicate { chunk, replica: other });
         }
         index.insert(chunk, new.replica);
     }
-    duplicates
 }
 
 fn replica_of(volume: u16, found: &Found) -> Replica {

@@ -3,19 +3,25 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
 
 use dfs_types::ReplicaState::{Corrupt, Finalized, Rbw};
 use dfs_types::{ChunkId, InodeId, ReplicaState, checksum};
 use prometheus::Registry;
 use rustix::io::Errno;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::write::NewReplica;
 use super::*;
+use crate::pace::Pace;
 use crate::volume::Reservation;
 use crate::volume::health::Patience;
 use crate::volume::index::DeletionOrder;
 use crate::volume::layout::Place;
+use crate::volume::replica_file::{Header, OddEnd};
+use crate::volume::writer::{Files, Packet};
 
 const GENERATION: GenStamp = GenStamp(7);
 const CHUNK: ChunkId = ChunkId(1);
@@ -27,6 +33,72 @@ fn put(volume: &Volume, chunk: ChunkId, damaged: bool) {
     fs::write(paths.data, [5; 600]).unwrap();
     fs::write(paths.sums, vec![0; sums]).unwrap();
 }
+
+/// Puts a complete replica on a volume whose bytes are what its checksums say.
+fn put_good(volume: Volume, chunk: ChunkId) -> Volume {
+    let volume = Arc::new(volume);
+    let header = Header {
+        cluster: ClusterId::random(),
+        chunk,
+        generation: GENERATION,
+        inode: InodeId(1),
+        index: 0,
+        path: "/file".to_owned(),
+        length: None,
+        synced: <[OddEnd; 2]>::default(),
+    };
+    let reservation = Reservation::take(&volume, 1 << 20).unwrap();
+    let metrics = Arc::new(Metrics::on(&Metrics::meter(&Registry::new())).unwrap());
+    let (place, on) = (Place::Rbw, Arc::clone(&volume));
+    let mut files = Files::create(on, place, header, 1 << 20, reservation, metrics).unwrap();
+    let data = vec![5; 600];
+    let checksums = checksum::compute(&data);
+    let data = data.into();
+    let packet = Packet { sequence: 0, offset: 0, data, checksums, last: true, flush: false, sync: false };
+    files.write(&packet, false).unwrap();
+    files.finalize(false).unwrap();
+    drop(files);
+    Arc::into_inner(volume).unwrap()
+}
+
+/// A store whose two volumes both have a complete replica of the chunk. That of the first one counts.
+async fn with_a_duplicate(dirs: &[TempDir; 2], patience: Patience, threads: usize) -> Arc<Store> {
+    let volume = |dir: &TempDir| put_good(Volume::custom_for_test(dir.path(), patience, threads), CHUNK);
+    let store = open(dirs.iter().map(volume).collect()).await;
+    assert_eq!(store.index().get(CHUNK).unwrap().volume, 0);
+    store
+}
+
+fn new_replica() -> NewReplica {
+    NewReplica {
+        chunk: CHUNK,
+        generation: GENERATION,
+        inode: InodeId(1),
+        index: 0,
+        path: "/file".to_owned(),
+        chunk_size: 1 << 20,
+        expected_length: 1 << 20,
+        copy: false,
+    }
+}
+
+/// Keeps a thread of a volume from working until the answer is dropped.
+async fn hang(volume: &Arc<Volume>) -> (Sender<()>, JoinHandle<()>) {
+    let (go, wait) = channel::<()>();
+    let (began, begins) = oneshot::channel();
+    let volume = Arc::clone(volume);
+    let job = move || {
+        began.send(()).unwrap();
+        // The other end is dropped when it is to go on.
+        let _ = wait.recv();
+    };
+    let hangs = tokio::spawn(async move { volume.pool.run(job).await.unwrap() });
+    begins.await.unwrap();
+    (go, hangs)
+}
+
+const PATIENT: Patience =
+    Patience { suspect_after: Duration::from_hours(1), fail_after: Duration::from_hours(2) };
 
 async fn open(volumes: Vec<Volume>) -> Arc<Store> {
     let metrics = Arc::new(Metrics::on(&Metrics::meter(&Registry::new())).unwrap());
@@ -134,31 +206,11 @@ async fn what_is_done_late_is_noted_unless_the_volume_has_failed() {
         let dir = TempDir::new().unwrap();
         let patience =
             Patience { suspect_after: Duration::from_millis(100), fail_after: Duration::from_millis(500) };
-        let store = open(vec![Volume::patient_for_test(dir.path(), patience)]).await;
+        let store = open(vec![Volume::custom_for_test(dir.path(), patience, 1)]).await;
         let volume = Arc::clone(store.volume(0));
-        let new = NewReplica {
-            chunk: CHUNK,
-            generation: GENERATION,
-            inode: InodeId(1),
-            index: 0,
-            path: "/file".to_owned(),
-            chunk_size: 1 << 20,
-            expected_length: 1 << 20,
-            copy: false,
-        };
-        let mut writer = store.create(new).await.unwrap();
+        let mut writer = store.create(new_replica()).await.unwrap();
         // Its only thread hangs.
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let (began, begins) = tokio::sync::oneshot::channel();
-        let hangs = {
-            let volume = Arc::clone(&volume);
-            let hang = move || {
-                began.send(()).unwrap();
-                wait.recv()
-            };
-            tokio::spawn(async move { volume.pool.run(hang).await })
-        };
-        begins.await.unwrap();
+        let (go, hangs) = hang(&volume).await;
         let error = writer.finalize(false).await.unwrap_err();
         assert!(matches!(error, Error::Silent(_)), "{error}");
         assert_eq!(state(&store, CHUNK), Rbw);
@@ -166,11 +218,112 @@ async fn what_is_done_late_is_noted_unless_the_volume_has_failed() {
             volume.fail("a test says so".to_owned());
             store.take_out(0).await;
         }
-        go.send(()).unwrap();
-        hangs.await.unwrap().unwrap().unwrap();
+        drop(go);
+        hangs.await.unwrap();
         // Jobs are begun in order, and there is one thread.
         volume.pool.run(|| ()).await.unwrap();
         let noted = store.record(CHUNK).ok().map(|record| record.state);
         assert_eq!(noted, if fails { None } else { Some(Finalized) });
     }
+}
+
+#[tokio::test]
+async fn a_duplicate_of_a_failed_volume_never_counts() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let store = with_a_duplicate(&dirs, PATIENT, 1).await;
+    // Whoever settles duplicates has looked which there are, and takes long for the first ones.
+    let listed = store.index().duplicates.page(None, 10);
+    assert_eq!(listed.len(), 1);
+    store.volume(1).fail("a test says so".to_owned());
+    store.take_out(1).await;
+    store.mark_corrupt(CHUNK, GENERATION, "a test says so");
+    store.place_duplicate(listed[0]);
+    assert_eq!(state(&store, CHUNK), Corrupt, "it is on a volume that is gone");
+    assert!(store.delete(CHUNK, GENERATION, || true).await.unwrap());
+    store.place_duplicate(listed[0]);
+    assert!(store.record(CHUNK).is_err(), "it is on a volume that is gone");
+}
+
+fn has_files(store: &Store, volume: u16) -> bool {
+    store.volume(volume).replica(Place::Current, CHUNK, GENERATION).data.exists()
+}
+
+#[tokio::test]
+async fn a_duplicate_stays_while_the_disk_of_the_other_does_not_answer() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let patience = Patience { suspect_after: Duration::from_millis(100), ..PATIENT };
+    let store = with_a_duplicate(&dirs, patience, 2).await;
+    let duplicate = store.index().duplicates.page(None, 1)[0];
+    let counting = Arc::clone(store.volume(0));
+    let (go, hangs) = hang(&counting).await;
+    while counting.health() != VolumeHealth::Suspect {
+        tokio::task::yield_now().await;
+    }
+    // Its other thread reads all of it, from memory.
+    let mut pace = Pace::new(0);
+    let error = store.remove_duplicate(duplicate, &store.metrics, &mut pace).await.unwrap_err();
+    assert!(matches!(error, Error::Silent(_)), "{error}");
+    assert!(has_files(&store, 1));
+    drop(go);
+    hangs.await.unwrap();
+    store.remove_duplicate(duplicate, &store.metrics, &mut pace).await.unwrap();
+    assert!(has_files(&store, 0) && !has_files(&store, 1));
+}
+
+#[tokio::test]
+async fn a_duplicate_is_not_removed_when_the_other_went_while_it_waited() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let store = with_a_duplicate(&dirs, PATIENT, 1).await;
+    let duplicate = store.index().duplicates.page(None, 1)[0];
+    let (go, hangs) = hang(store.volume(1)).await;
+    let removing = {
+        let store = Arc::clone(&store);
+        tokio::spawn(
+            async move { store.remove_duplicate(duplicate, &store.metrics, &mut Pace::new(0)).await },
+        )
+    };
+    // It waits behind the job that hangs.
+    while store.volume(1).pool.jobs() < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.volume(0).fail("a test says so".to_owned());
+    store.take_out(0).await;
+    drop(go);
+    hangs.await.unwrap();
+    let error = removing.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::OutOfUse(_)), "{error}");
+    assert!(has_files(&store, 1));
+    store.place_duplicate(duplicate);
+    assert_eq!((state(&store, CHUNK), store.index().get(CHUNK).unwrap().volume), (Finalized, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_waits_for_what_the_process_lacks() {
+    let mut errors = vec![Errno::IO, Errno::NOMEM, Errno::MFILE];
+    let mut attempt = || {
+        let met = errors.pop().map_or(Ok(()), |errno| Err(io::Error::from(errno)));
+        std::future::ready(Ok::<_, ()>(met))
+    };
+    let met = with_resources(&mut attempt).await.unwrap().unwrap_err();
+    assert_eq!(Errno::from_io_error(&met), Some(Errno::IO), "that is the disk's");
+    assert!(with_resources(&mut attempt).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn packets_that_a_disk_keeps_keep_their_memory() {
+    let dir = TempDir::new().unwrap();
+    let patience =
+        Patience { suspect_after: Duration::from_millis(100), fail_after: Duration::from_millis(500) };
+    let store = open(vec![Volume::custom_for_test(dir.path(), patience, 1)]).await;
+    let volume = Arc::clone(store.volume(0));
+    let mut writer = store.create(new_replica()).await.unwrap();
+    let (go, hangs) = hang(&volume).await;
+    let memory = Arc::new(());
+    let (written, result) = writer.write(Vec::new(), false, Arc::clone(&memory)).await;
+    assert!(written == 0 && matches!(result, Err(Error::Silent(_))), "{result:?}");
+    assert_eq!(Arc::strong_count(&memory), 2, "its job still has the packets");
+    drop(go);
+    hangs.await.unwrap();
+    volume.pool.run(|| ()).await.unwrap();
+    assert_eq!(Arc::strong_count(&memory), 1);
 }

@@ -53,8 +53,7 @@ impl Patience {
         worst: VolumeHealth,
         done: impl Future<Output = Result<T, Stopped>>,
     ) -> Result<T, NoAnswer> {
-        let limited = timeout(self.fail_after, self.wait_on(pool, worst, done));
-        limited.await.unwrap_or(Err(NoAnswer::Silent))
+        self.wait_within(pool, worst, Some(self.fail_after), done).await
     }
 
     /// The same for work of many steps: as long as the disk answers them it may take any time.
@@ -64,12 +63,27 @@ impl Patience {
         worst: VolumeHealth,
         done: impl Future<Output = Result<T, Stopped>>,
     ) -> Result<T, NoAnswer> {
+        self.wait_within(pool, worst, None, done).await
+    }
+
+    async fn wait_within<T>(
+        self,
+        pool: &DiskPool,
+        worst: VolumeHealth,
+        limit: Option<Duration>,
+        done: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<T, NoAnswer> {
+        // By the clock that stands still while the process does.
+        let begun = pool.ran(Instant::now());
+        let look = LOOK.min(self.fail_after);
         let mut done = pin!(done);
         loop {
-            if let Ok(done) = timeout(LOOK, &mut done).await {
+            if let Ok(done) = timeout(look, &mut done).await {
                 return Ok(done?);
             }
-            if self.judge(pool.age(Instant::now())) >= worst {
+            let now = Instant::now();
+            let over = limit.is_some_and(|limit| pool.ran(now).saturating_sub(begun) >= limit);
+            if over || self.judge(pool.age(now)) >= worst {
                 return Err(NoAnswer::Silent);
             }
         }

@@ -10,6 +10,7 @@ use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState};
 use tokio_util::sync::CancellationToken;
 
 use super::layout::Place;
+use super::second::Duplicates;
 
 /// State of a replica here. As [`ReplicaState`], and one more that no one else is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(crate) struct Open {
 /// The scrubber's order: what was never verified comes first, of that the newest; then what was verified longest ago.
 type Rank = (Option<u32>, Reverse<GenStamp>, ChunkId);
 
-/// All replicas of the node, at most one of each chunk.
+/// All replicas of the node: of each chunk the one that counts, and apart from these, second ones.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     replicas: BTreeMap<ChunkId, Replica>,
@@ -110,6 +111,8 @@ pub(crate) struct Index {
     births: u64,
     /// Replicas whose files are just being removed: under the same names nothing may come meanwhile.
     leaving: HashMap<ChunkId, Replica>,
+    /// Second replicas of chunks, found at start.
+    pub(crate) duplicates: Duplicates,
 }
 
 impl Index {

@@ -6,6 +6,7 @@ pub(crate) mod layout;
 pub(crate) mod reader;
 pub(crate) mod replica_file;
 pub(crate) mod scan;
+pub(crate) mod second;
 pub(crate) mod space;
 pub(crate) mod writer;
 
@@ -142,9 +143,9 @@ impl From<Error> for FsError {
             Error::NoSpace(_) | Error::Full(_) => ErrorCode::NoSpace,
             Error::Corrupt { .. } | Error::DamagedPacket { .. } => ErrorCode::Corrupt,
             Error::BadPacket { .. } => ErrorCode::InvalidArgument,
-            Error::Held(_) => ErrorCode::Busy,
             Error::Io { .. } => ErrorCode::Io,
-            Error::OutOfUse(_) | Error::Silent(_) => ErrorCode::Unavailable,
+            // Not busy, which says that the node is well: who holds it for so long may hang on its disk.
+            Error::Held(_) | Error::OutOfUse(_) | Error::Silent(_) => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -180,6 +181,8 @@ pub(crate) struct Volume {
     used: AtomicU64,
     failure: OnceLock<String>,
     probed: Mutex<Instant>,
+    /// How often the reserve was given up.
+    given_up: Mutex<u64>,
     directory: Arc<Directory>,
     identity: Identity,
 }
@@ -238,6 +241,7 @@ impl Volume {
             used: AtomicU64::new(0),
             failure: OnceLock::new(),
             probed: Mutex::new(Instant::now()),
+            given_up: Mutex::default(),
             directory: Arc::new(directory),
             identity,
         }
@@ -248,16 +252,16 @@ impl Volume {
     pub(crate) fn for_test(path: &Path) -> Self {
         let patience =
             Patience { suspect_after: Duration::from_secs(5), fail_after: Duration::from_secs(50) };
-        Self::patient_for_test(path, patience)
+        Self::custom_for_test(path, patience, 1)
     }
 
-    /// The same with another patience.
+    /// The same with another patience, and so many threads.
     #[cfg(test)]
-    pub(crate) fn patient_for_test(path: &Path, patience: Patience) -> Self {
+    pub(crate) fn custom_for_test(path: &Path, patience: Patience, threads: usize) -> Self {
         let directory = Directory::lock(path).unwrap();
         let identity = Identity::new(dfs_types::ClusterId::random(), dfs_types::NodeId::random());
         directory.format(identity).unwrap();
-        let pool = DiskPool::start("disk", 1).unwrap();
+        let pool = DiskPool::start("disk", threads).unwrap();
         Self::open(Formatted::look(directory, identity).unwrap(), Some(0), pool, patience)
     }
 
@@ -387,19 +391,22 @@ impl Volume {
         }
     }
 
-    /// Gives up the room that was set aside. Answers whether there was any.
-    fn give_up_reserve(&self) -> bool {
-        let given = fs::remove_file(self.paths.reserve()).is_ok();
-        if given {
+    /// Gives up the room that was set aside. Answers whether there is any since it was given up `before` times.
+    fn give_up_reserve(&self, before: u64) -> bool {
+        // Whoever comes meanwhile waits until it is gone.
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if fs::remove_file(self.paths.reserve()).is_ok() {
             info!(volume = %self.path.display(), "the disk is full: its reserve is given up");
+            *given_up += 1;
         }
-        given
+        *given_up > before
     }
 
     /// Does something that must also be possible on a full disk, if need be with the reserve.
     pub(crate) fn with_room<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let before = *self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         match work() {
-            Err(error) if is_full(&error) && self.give_up_reserve() => work(),
+            Err(error) if is_full(&error) && self.give_up_reserve(before) => work(),
             done => done,
         }
     }
@@ -632,6 +639,30 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_who_meet_a_full_disk_have_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::for_test(folder.path());
+        fs::write(volume.paths.reserve(), b"room").unwrap();
+        let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+        let (mut tries, mut others) = (0, 0);
+        let done = volume.with_room(|| {
+            tries += 1;
+            if tries > 1 {
+                return Ok(());
+            }
+            // Meanwhile another thread meets it too, and is faster.
+            volume.with_room(|| {
+                others += 1;
+                if others > 1 { Ok(()) } else { full() }
+            })?;
+            full()
+        });
+        assert!(done.is_ok());
+        assert_eq!((tries, others), (2, 2));
+        assert!(volume.with_room(full).is_err(), "there is none any more");
+    }
 
     #[test]
     fn a_reservation_grows_as_long_as_there_is_room() {
