@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,7 @@ use dfs_e2e::wait;
 use dfs_local::{Options, TestCluster, programs};
 use dfs_types::ErrorCode;
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const ANY: &str = "127.0.0.1:0";
@@ -213,5 +216,58 @@ async fn clusters_are_not_mixed() -> Result<()> {
     let output = call("dfs", &["ls", "/", "--namenode", &twice], &[])?;
     ensure!(output.status.success(), "{twice}: {}", said(&output));
     let _patience = wait::until("a client of one of them works", PATIENCE, || one.client()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_told_of_whatever_its_name_is() -> Result<()> {
+    let cluster = TestCluster::start(Options { datanodes: 1, ..Options::default() }).await?;
+    let namenode = cluster.namenode_addresses().await?.join(",");
+    let folder = tempfile::tempdir()?;
+    for (name, shown) in [(&b"plain"[..], "/plain"), (b"bad\xff", "/bad%FF")] {
+        let file = folder.path().join(OsStr::from_bytes(name));
+        let words = ["admin", "backup", "-o", "json", "--namenode", &namenode].map(OsStr::new);
+        let words = [&words[..], &[file.as_os_str()]].concat();
+        let output = call("dfs", &words, &[])?;
+        ensure!(output.status.success(), "{shown}: {}", said(&output));
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(told["file"].as_str().is_some_and(|file| file.ends_with(shown)), "{told}");
+        ensure!(told["length"] == fs::metadata(&file)?.len(), "{told}");
+    }
+    Ok(())
+}
+
+/// Passes connections on to `to` and counts them.
+async fn counted(to: String) -> Result<(String, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind(ANY).await?;
+    let (address, count) = (listener.local_addr()?.to_string(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    Ok((address, count))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_connects_once() -> Result<()> {
+    let cluster = TestCluster::start(Options { datanodes: 1, ..Options::default() }).await?;
+    for words in
+        [&["ls", "/"][..], &["report"], &["report", "-o", "json"], &["fsck", "/"], &["admin", "namenodes"]]
+    {
+        let (address, count) = counted(cluster.namenode_addresses().await?.remove(0)).await?;
+        let words = [words, &["--namenode", &address]].concat();
+        let called = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let output = tokio::task::spawn_blocking(move || call("dfs", &called, &[])).await??;
+        ensure!(output.status.success(), "{words:?}: {}", said(&output));
+        let count = count.load(Ordering::SeqCst);
+        ensure!(count == 1, "{words:?} made {count} connections");
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use dfs_local::{Clocks, Daemon, LocalCluster, Options, Programs, TestCluster, pr
 use dfs_types::{ErrorCode, FsPath};
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 /// Recovery is quick here because nodes are declared dead quickly; the rest is margin for slow machines.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -296,10 +297,12 @@ async fn daemons_refuse_what_is_not_theirs() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_namenode_is_an_error_and_no_wait() -> Result<()> {
-    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    // Bound, so that nobody else listens there, and not listening.
+    let refusing = TcpSocket::new_v4()?;
+    refusing.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     // A port that listens and never answers is worse than one that refuses.
     let silent = TcpListener::bind("127.0.0.1:0")?;
-    for address in [free, silent.local_addr()?] {
+    for address in [refusing.local_addr()?, silent.local_addr()?] {
         let asking = async { Dfs::connect(&address.to_string()).await?.stat(&FsPath::root()).await };
         let result = tokio::time::timeout(Duration::from_mins(1), asking).await.context("it waits on")?;
         let error = result.expect_err("nobody serves there");

@@ -1,7 +1,7 @@
 //! `dfs put` that is killed in the middle: nothing of it stays, under no name, and its name can be used again.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dfs_client::{Dfs, DirectoryEntry, FsckEntry};
@@ -17,6 +17,10 @@ use tokio::process::{Child, Command};
 /// Leases end soon here; the rest is margin for slow machines.
 const PATIENCE: Duration = Duration::from_mins(2);
 const CHUNK: usize = 1 << 20;
+/// Puts that are killed at any moment, at least.
+const FEWEST: usize = 12;
+/// So many of which none was killed while it wrote are no test.
+const MOST: usize = 100;
 
 async fn cluster(namenodes: u16) -> Result<TestCluster> {
     let args = ["--heartbeat-interval", "200ms", "--lease-soft-limit", "2s", "--lease-hard-limit", "5s"];
@@ -119,12 +123,24 @@ async fn a_killed_put_leaves_nothing() -> Result<()> {
     let (source, data) = (folder.path().join("source"), content::bytes(2, CHUNK + 500));
     tokio::fs::write(&source, &data).await?;
     let source = source.to_str().context("a folder with a UTF-8 name")?;
-    for number in 0..12 {
+    // So long a whole one takes here, so that most are killed in the middle.
+    let began = Instant::now();
+    let whole = put(&cluster, source, "/d/whole").await?.wait().await?;
+    ensure!(whole.success(), "a whole put: {whole}");
+    dfs.delete(&path("/d/whole"), false).await?;
+    let whole = began.elapsed();
+    let (mut number, mut begun) = (0, 0);
+    while number < FEWEST || begun == 0 {
+        ensure!(number < MOST, "no put of {MOST} was killed while its file was open");
         let mut child = put(&cluster, source, &format!("/d/{number}")).await?;
-        let moment = Duration::from_millis(random.random_range(0..400));
+        let moment = whole.mul_f64(random.random_range(0.0..1.2));
         // Whichever comes first.
         let _ended = tokio::time::timeout(moment, child.wait()).await;
         child.kill().await?;
+        let target = format!(".{number}.");
+        let found = entries(&dfs).await?;
+        begun += found.iter().filter(|entry| entry.status.open && entry.name.starts_with(&target)).count();
+        number += 1;
     }
     let complete: Vec<String> = wait::until("hidden files to be gone", PATIENCE, || async {
         let found = entries(&dfs).await?;
@@ -135,11 +151,11 @@ async fn a_killed_put_leaves_nothing() -> Result<()> {
     only(&dfs, &complete, &data).await?;
 
     // Every name can be used.
-    for number in 0..12 {
+    for number in 0..number {
         let status = put(&cluster, source, &format!("/d/{number}")).await?.wait().await?;
         ensure!(status.success(), "putting it again: {status}");
     }
-    let mut all: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    let mut all: Vec<String> = (0..number).map(|number| number.to_string()).collect();
     all.sort();
     only(&dfs, &all, &data).await
 }

@@ -1,9 +1,10 @@
 //! Standard streams that are full, closed, or that nobody reads: what is done and the exit status do not depend on standard
 //! error, and do depend on standard output and input where these are what is asked for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{PipeReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -165,22 +166,14 @@ async fn the_operator_stops_where_its_log_can_not_be_written() -> Result<()> {
             clusters: [{name: x, cluster: {server: 'http://127.0.0.1:1'}}], \
             contexts: [{name: x, context: {cluster: x, user: x}}]}";
         fs::write(&config, kubeconfig)?;
-        let http = TcpListener::bind(ANY)?.local_addr()?;
         let (stderr, _reader) = useless.open()?;
         let mut command = Command::new(programs()?.join("dfs-operator"));
-        command.args([
-            "run",
-            "--no-lease",
-            "--node-labels=false",
-            "--log",
-            "trace",
-            "--http",
-            &http.to_string(),
-        ]);
+        command.args(["run", "--no-lease", "--node-labels=false", "--log", "trace", "--http", ANY]);
         command.env("KUBECONFIG", &config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let operator = Process(command.spawn().context("dfs-operator can't be started")?);
         wait::until("it serves, and lines are dropped", PATIENCE, || async {
-            let dropped = metric(&http.to_string(), "dfs_operator_log_lines_dropped_total")?;
+            let http = format!("127.0.0.1:{}", listening(operator.0.id())?);
+            let dropped = metric(&http, "dfs_operator_log_lines_dropped_total")?;
             // Of a reader that hangs lines wait until their queue is full.
             ensure!(dropped > 0.0 || matches!(useless, Useless::Stuck), "{dropped}");
             anyhow::Ok(())
@@ -190,6 +183,26 @@ async fn the_operator_stops_where_its_log_can_not_be_written() -> Result<()> {
         ensure!(status.success(), "{useless:?}: it ended with {status}");
     }
     Ok(())
+}
+
+/// The port that a process listens on, which has no other way to tell it.
+fn listening(process: u32) -> Result<u16> {
+    let folder = format!("/proc/{process}");
+    let mut sockets = BTreeSet::new();
+    for descriptor in fs::read_dir(format!("{folder}/fd"))? {
+        // One that was closed meanwhile is of no interest.
+        let Ok(link) = fs::read_link(descriptor?.path()) else { continue };
+        let socket = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'));
+        sockets.extend(socket.map(str::to_owned));
+    }
+    let table = fs::read_to_string(format!("{folder}/net/tcp"))?;
+    let found = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let listens = fields.get(3) == Some(&"0A") && sockets.contains(*fields.get(9)?);
+        let port = fields.get(1)?.rsplit(':').next().filter(|_| listens)?;
+        u16::from_str_radix(port, 16).ok()
+    });
+    found.context("it does not listen")
 }
 
 /// Calls a program of ours by a shell, whose words `redirections` are.
@@ -312,6 +325,47 @@ async fn input_that_can_not_be_read_is_a_failure() -> Result<()> {
         ensure!(output.status.success(), "{empty}: {}", String::from_utf8_lossy(&output.stderr));
         ensure!(get(&client, &path("/f")).await?.is_empty(), "{empty}: there are bytes from nowhere");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_stream_that_is_named_as_a_file_is_a_failure() -> Result<()> {
+    let (_cluster, namenode, client) = started().await?;
+    let folder = tempfile::tempdir()?;
+    put(&client, &path("/f"), b"data", CreateOptions::default()).await?;
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("/dev/stdout", &link)?;
+    let link = link.display().to_string();
+    let calls: [(&[&str], &str); 10] = [
+        (&["put", "-f", "/dev/stdin", "/f"], "<&-"),
+        (&["put", "-f", "/dev/fd/0", "/f"], "<&-"),
+        (&["put", "-f", "/proc/self/fd/0", "/f"], "<&-"),
+        (&["get", "/f", "/dev/stdout"], ">&-"),
+        (&["get", "-f", "/f", "/dev/fd/1"], ">&-"),
+        (&["get", "/f", &link], ">&-"),
+        (&["get", "/f", "/dev/fd/0"], "<&-"),
+        (&["admin", "backup", "/dev/stdout"], ">&-"),
+        (&["admin", "backup", "-f", &link], ">&-"),
+        (&["admin", "backup", "/dev/stdin"], "<&-"),
+    ];
+    for (arguments, closed) in calls {
+        let output = shell("dfs", arguments, closed, &namenode)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1) && said.contains("closed: open it") && said.lines().count() == 1,
+            "{arguments:?} {closed} ended with {} and said: {said}",
+            output.status
+        );
+        ensure!(get(&client, &path("/f")).await? == b"data", "{arguments:?}: the file was replaced");
+    }
+    let output = shell("dfs", &["get", "/f", "/dev/stderr"], "2>&-", &namenode)?;
+    ensure!(output.status.code() == Some(1), "get to a closed error stream: {}", output.status);
+    // Those that are open are read and written; a backup is nothing but a backup.
+    let output = shell("dfs", &["get", "/f", "/dev/stdout"], "", &namenode)?;
+    ensure!(output.status.success() && output.stdout == b"data", "{output:?}");
+    let output = shell("dfs", &["admin", "backup", "/dev/stdout"], "", &namenode)?;
+    let end = String::from_utf8_lossy(&output.stdout[output.stdout.len().saturating_sub(100)..]).into_owned();
+    ensure!(output.status.success() && !end.contains("log entry"), "a word follows the backup: {end:?}");
     Ok(())
 }
 

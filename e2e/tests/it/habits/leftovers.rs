@@ -15,6 +15,9 @@ use super::shell::{PATIENCE, Shell, ended};
 /// Bytes that a writer is fed before it is disturbed: more than it holds back.
 const FED: usize = 3 << 20;
 
+/// Before a program: also where what runs the tests ignores signals, as jobs in the background of a script do.
+const OBEYS: &str = "exec env --default-signal=INT,TERM,HUP";
+
 fn send(child: &Child, signal: Signal) -> Result<()> {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     Ok(kill_process(pid.context("it ended by itself")?, signal)?)
@@ -46,14 +49,13 @@ async fn hidden(shell: &Shell, root: &str) -> Result<String> {
 
 /// A named pipe that a writer reads from and that is held open.
 struct Feed {
-    name: String,
     path: PathBuf,
 }
 
 impl Feed {
     async fn new(shell: &Shell, name: &str) -> Result<Self> {
         shell.ok(&format!("rm -f {name}; mkfifo {name}")).await?;
-        Ok(Self { name: name.to_owned(), path: shell.local(name) })
+        Ok(Self { path: shell.local(name) })
     }
 
     /// Gives the reader some bytes; the pipe stays open until what comes back is dropped.
@@ -76,7 +78,7 @@ pub(super) async fn signals(shell: &Shell) -> Result<()> {
         // Writers: one file with directories yet to be made, standard input, a tree.
         let feed = Feed::new(shell, "feed").await?;
         for script in ["put feed /sig/new/dir/file", "put - /sig/file < feed", "put -f - /here < feed"] {
-            let child = shell.command(&format!("exec dfs {script}"))?.spawn()?;
+            let child = shell.command(&format!("{OBEYS} dfs {script}"))?.spawn()?;
             let pipe = feed.begin().await?;
             hidden(shell, "/").await?;
             send(&child, signal)?;
@@ -90,14 +92,14 @@ pub(super) async fn signals(shell: &Shell) -> Result<()> {
         shell.ok("rm -rf out; mkdir out; mkfifo out/pipe").await?;
         for script in ["get /here out/file", "get /here out/pipe", "cp /here /sig/copy"] {
             pause(shell, true).await?;
-            let child = shell.command(&format!("exec dfs {script}"))?.spawn()?;
+            let child = shell.command(&format!("{OBEYS} dfs {script}"))?.spawn()?;
             if script.ends_with("file") {
                 until("a partial file", async || Ok((shell.local_names("out")?.len() > 1).then_some(())))
                     .await?;
             } else if script.ends_with("copy") {
                 hidden(shell, "/sig").await?;
             } else {
-                is_caught(&child).await?;
+                is_caught(&child, signal).await?;
             }
             send(&child, signal)?;
             let how = ended(child).await;
@@ -127,27 +129,53 @@ async fn pause(shell: &Shell, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the process has a handler for SIGTERM.
-async fn is_caught(child: &Child) -> Result<()> {
+/// Waits until the process has a handler for this signal.
+async fn is_caught(child: &Child, signal: Signal) -> Result<()> {
+    let bit = 1 << (signal.as_raw() - 1);
     let status = format!("/proc/{}/status", child.id().context("it ended by itself")?);
     until("a handler of signals", async || {
         let status = std::fs::read_to_string(&status)?;
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("a mask")?;
-        Ok((u64::from_str_radix(mask.trim(), 16)? & (1 << 14) != 0).then_some(()))
+        Ok((u64::from_str_radix(mask.trim(), 16)? & bit != 0).then_some(()))
     })
     .await
 }
 
-pub(super) async fn hang_up_that_is_ignored(shell: &Shell) -> Result<()> {
+pub(super) async fn ignored_signals(shell: &Shell) -> Result<()> {
+    for (name, signal) in [("HUP", Signal::HUP), ("INT", Signal::INT), ("TERM", Signal::TERM)] {
+        let feed = Feed::new(shell, "feed").await?;
+        // Another one, which is obeyed, tells when it watches for signals.
+        let (other, watched) = if name == "TERM" { ("HUP", Signal::HUP) } else { ("TERM", Signal::TERM) };
+        let script = format!("trap '' {name}; exec env --default-signal={other} dfs put feed /sig/{name}");
+        let child = shell.command(&script)?.spawn()?;
+        let pipe = feed.begin().await?;
+        hidden(shell, "/sig").await?;
+        is_caught(&child, watched).await?;
+        send(&child, signal)?;
+        drop(pipe);
+        let how = ended(child).await?;
+        ensure!(how.status == Some(0), "{name}: {how:?}");
+        shell.prints(&format!("dfs cat /sig/{name} | wc -c; dfs rm /sig/{name}"), &FED.to_string()).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn others_transfers(shell: &Shell) -> Result<()> {
+    // One that is closed is a file like any other, whatever it is called.
+    shell.ok("set -e; echo x > local; dfs put local /hid/d/file; dfs put local /hid/d/.a._COPYING_").await?;
     let feed = Feed::new(shell, "feed").await?;
-    let child = shell.command(&format!("trap '' HUP; exec dfs put {} /sig/nohup", feed.name))?.spawn()?;
+    let child = shell.command("exec dfs put feed /hid/d/new")?.spawn()?;
     let pipe = feed.begin().await?;
-    hidden(shell, "/sig").await?;
-    send(&child, Signal::HUP)?;
+    until("a hidden file", async || Ok((shell.tree("/hid/d").await?.len() == 3).then_some(()))).await?;
+    shell.ok("set -e; dfs cp -r /hid/d /hid/copy; rm -rf got; dfs get -r /hid/d got").await?;
+    let copy = shell.tree("/hid/copy").await?;
+    ensure!(copy == ["/hid/copy/.a._COPYING_", "/hid/copy/file"].map(str::to_owned).into(), "{copy:?}");
+    let got = shell.local_names("got")?;
+    ensure!(got == [".a._COPYING_", "file"].map(str::to_owned).into(), "{got:?}");
     drop(pipe);
     let how = ended(child).await?;
     ensure!(how.status == Some(0), "{how:?}");
-    shell.prints("dfs cat /sig/nohup | wc -c; dfs rm /sig/nohup", &FED.to_string()).await
+    shell.prints("dfs ls /hid/d", ".a._COPYING_ file new").await
 }
 
 pub(super) async fn moved_parents(shell: &Shell) -> Result<()> {
@@ -155,7 +183,7 @@ pub(super) async fn moved_parents(shell: &Shell) -> Result<()> {
         for end in ["complete", "interrupted"] {
             shell.ok("dfs rm -rf /mv; dfs mkdir -p /mv/a/b").await?;
             let feed = Feed::new(shell, "feed").await?;
-            let child = shell.command("exec dfs put feed /mv/a/b/file")?.spawn()?;
+            let child = shell.command(&format!("{OBEYS} dfs put feed /mv/a/b/file"))?.spawn()?;
             let pipe = feed.begin().await?;
             hidden(shell, "/mv").await?;
             shell.ok(&format!("dfs mv {from} {to}")).await?;

@@ -3,39 +3,104 @@
 mod copies;
 mod examples;
 mod leftovers;
+mod merged;
+mod names;
 mod paths;
 mod shell;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use self::shell::Shell;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_do_what_people_are_used_to() -> Result<()> {
+async fn missing_directories_of_a_target_are_made() -> Result<()> {
+    copies::missing_directories(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_created_is_not_overwritten() -> Result<()> {
     let shell = Shell::start().await?;
-    let all = [
-        ("missing directories", copies::missing_directories(&shell).await),
-        ("what was just created", copies::just_created(&shell).await),
-        ("devices and pipes", copies::devices(&shell).await),
-        ("trees", copies::trees(&shell).await),
-        ("times", copies::times(&shell).await),
-        ("names that are not UTF-8", copies::strange_names(&shell).await),
-        ("slashes", paths::slashes(&shell).await),
-        ("forms of paths", paths::forms(&shell).await),
-    ];
-    let failed: Vec<_> = all
-        .into_iter()
-        .filter_map(|(what, outcome)| outcome.err().map(|error| format!("{what}: {error:#}")))
-        .collect();
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    Ok(())
+    merged::just_created(&shell).await?;
+    merged::failed_sources(&shell).await.context("sources that failed")?;
+    merged::sources_that_look_alike(&shell).await.context("names that are not UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_of_several_sources_become_one() -> Result<()> {
+    merged::directories(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_and_pipes_are_read_and_written_through() -> Result<()> {
+    copies::devices(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_are_copied_as_by_cp() -> Result<()> {
+    let shell = Shell::start().await?;
+    copies::trees(&shell).await?;
+    copies::in_the_way(&shell).await.context("files in the way")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dots_at_the_end_of_a_source_mean_what_is_in_it() -> Result<()> {
+    copies::dots(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_kept_or_refused() -> Result<()> {
+    copies::times(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_names_need_not_be_utf8() -> Result<()> {
+    copies::strange_names(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_at_the_end_means_a_directory() -> Result<()> {
+    paths::slashes(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_commands_take_the_same_forms_of_paths() -> Result<()> {
+    paths::forms(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_not_taken_for_patterns() -> Result<()> {
+    let shell = Shell::start().await?;
+    names::found_and_removed(&shell).await.context("find and rm")?;
+    names::literal(&shell).await.context("--literal")?;
+    names::as_typed(&shell).await.context("names as they were typed")?;
+    names::braces(&shell).await.context("braces")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_before_all_paths_are_read() -> Result<()> {
+    names::read_first(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_sentences_stay_on_their_line() -> Result<()> {
+    names::lines(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_touched_by_several_at_once() -> Result<()> {
+    names::touched(&Shell::start().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_behind() -> Result<()> {
     let shell = Shell::start().await?;
     leftovers::signals(&shell).await.context("signals")?;
-    leftovers::hang_up_that_is_ignored(&shell).await.context("nohup")?;
+    leftovers::ignored_signals(&shell).await.context("nohup")?;
     leftovers::moved_parents(&shell).await.context("moved parents")?;
     leftovers::no_room(&shell).await.context("no room")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_are_writing_is_in_no_copy() -> Result<()> {
+    leftovers::others_transfers(&Shell::start().await?).await
 }

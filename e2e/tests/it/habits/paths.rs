@@ -5,10 +5,10 @@ use anyhow::{Result, ensure};
 use super::shell::Shell;
 
 /// Commands about one file or directory; `{}` is its path.
-const LOOKING: [&str; 8] =
+pub(super) const LOOKING: [&str; 8] =
     ["ls {}", "ls -d {}", "stat {}", "du {}", "find {}", "fsck {}", "setrep 2 {}", "chmod u+r {}"];
 /// Commands about a file.
-const OF_FILES: [&str; 14] = [
+pub(super) const OF_FILES: [&str; 14] = [
     "cat {}",
     "tail {}",
     "checksum {}",
@@ -27,6 +27,11 @@ const OF_FILES: [&str; 14] = [
 /// Commands that a pattern for names is of no use to.
 const NO_PATTERN: [&str; 3] = ["touch", "put", "cp -f"];
 
+/// Whether a command of these takes patterns.
+pub(super) fn takes_patterns(command: &str) -> bool {
+    !NO_PATTERN.iter().any(|known| command.starts_with(known))
+}
+
 pub(super) async fn slashes(shell: &Shell) -> Result<()> {
     let fresh =
         "dfs rm -rf /s; dfs mkdir -p /s/d1/in /s/d2; echo x | dfs put - /s/file; echo y | dfs put - /s/d1/y";
@@ -40,8 +45,7 @@ pub(super) async fn slashes(shell: &Shell) -> Result<()> {
     shell.ok(&format!("{fresh}; echo local > local; dfs put -f local /w/other")).await?;
     for name in ["/s/file/", "/s/file//", "/s/file/.", "'/s/f*/'", "'/s/{file,none}/'"] {
         for command in LOOKING.iter().chain(&OF_FILES) {
-            let only_names = NO_PATTERN.iter().any(|known| command.starts_with(known));
-            if name.contains(['*', '{']) && only_names {
+            if name.contains(['*', '{']) && !takes_patterns(command) {
                 continue;
             }
             // `.` and `..` are never removed or moved, whatever they are.
