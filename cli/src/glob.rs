@@ -149,7 +149,7 @@ impl Alternative {
         }
         let (directory, nameless) = (typed.directory, typed.nameless);
         let name = if text.contains(['*', '?', '[', '\\']) { name(&text) } else { None };
-        Ok(Self { parts, directory, nameless, name, text })
+        Ok(Self { text, parts, directory, nameless, name })
     }
 
     /// Adds what matches, or that nothing does.
