@@ -21,8 +21,12 @@ async fn missing_directories_of_a_target_are_made() -> Result<()> {
 async fn what_was_just_created_is_not_overwritten() -> Result<()> {
     let shell = Shell::start().await?;
     merged::just_created(&shell).await?;
-    merged::failed_sources(&shell).await.context("sources that failed")?;
     merged::sources_that_look_alike(&shell).await.context("names that are not UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_failed_has_made_nothing() -> Result<()> {
+    merged::failed_sources(&Shell::start().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,12 +72,23 @@ async fn all_commands_take_the_same_forms_of_paths() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_are_not_taken_for_patterns() -> Result<()> {
-    let shell = Shell::start().await?;
-    names::found_and_removed(&shell).await.context("find and rm")?;
-    names::literal(&shell).await.context("--literal")?;
-    names::as_typed(&shell).await.context("names as they were typed")?;
-    names::braces(&shell).await.context("braces")
+async fn what_find_hands_over_is_removed_and_nothing_else() -> Result<()> {
+    names::found_and_removed(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn literal_paths_are_no_patterns() -> Result<()> {
+    names::literal(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_one_command_takes_all_take() -> Result<()> {
+    names::as_typed(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_alternative_in_braces_is_a_path() -> Result<()> {
+    names::braces(&Shell::start().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
