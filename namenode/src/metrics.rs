@@ -141,7 +141,7 @@ impl MetadataDisk {
     }
 
     fn set(&self, disk: &Disk) {
-        let Disk { state, note: _, space, min_free, busy } = disk;
+        let Disk { state, note: _, space, min_free, busy, full: _ } = disk;
         set(&self.capacity, space.capacity);
         set(&self.available, space.available);
         set(&self.min_free, *min_free);

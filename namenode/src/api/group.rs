@@ -195,13 +195,14 @@ impl Namenode {
             } else {
                 // What it said before it fell silent may be over.
                 let said = other.filter(|_| role != MemberRole::Unreachable).map(|seen| seen.note.clone());
-                let waits = status
-                    .no_copy
-                    .as_ref()
-                    .filter(|_| role != MemberRole::Unreachable && own_applied > applied);
-                let waits =
-                    waits.map(|why| format!("NameNode {} can't copy the namespace for it: {why}", status.id));
-                said.filter(|note| !note.is_empty()).or(waits)
+                let is_behind = role != MemberRole::Unreachable && own_applied > applied;
+                let refused =
+                    status.refusals.get(&id).map(|why| format!("it gets no copy of the namespace: {why}"));
+                let waits = || {
+                    let why = status.no_copy.as_ref()?;
+                    Some(format!("NameNode {} can't copy the namespace for it: {why}", status.id))
+                };
+                said.filter(|note| !note.is_empty()).or(refused.or_else(waits).filter(|_| is_behind))
             };
             MemberView {
                 id,

@@ -243,7 +243,8 @@ impl Namenode {
     /// long as there are none: an idle group writes nothing. Never ends.
     async fn purge_outcomes(&self) {
         loop {
-            while self.store.oldest_outcome().is_some_and(|age| age > RETRY_TTL) {
+            let is_due = || self.store.oldest_outcome().is_some_and(|age| age > RETRY_TTL);
+            while is_due() && !self.store.group().is_out_of_room() {
                 if let Err(error) = self.propose_own(Edit::PurgeOutcomes { limit: PURGE_LIMIT }).await {
                     debug!(%error, "forgetting old outcomes failed");
                     break;
@@ -289,9 +290,14 @@ impl Namenode {
         }
     }
 
-    /// Frees what was deleted, in small steps. Begins with what an earlier leader left. Never ends.
+    /// Frees what was deleted, in small steps. Begins with what an earlier leader left. Never ends. On a full disk it waits:
+    /// what the log has must be applied, and everybody would wait for room with it, also after the next start.
     async fn reap_garbage(&self) {
         loop {
+            if self.store.group().is_out_of_room() {
+                sleep(REAP_RETRY).await;
+                continue;
+            }
             let begun = Instant::now();
             let pause = match self.propose_own(Edit::Reap { limit: REAP_LIMIT }).await {
                 Ok(Outcome::Reaped { more: true, inodes }) => {

@@ -103,7 +103,8 @@ impl Peers {
             let seen = self.seen();
             addresses.extend(seen.into_iter().map(|(id, seen)| (id, seen.address)));
             addresses.insert(group.id(), self.address.clone());
-            if group.term_led().await.is_some() {
+            // Where there is no room this waits, and everything else with it.
+            if !group.is_out_of_room() && group.term_led().await.is_some() {
                 let moved =
                     addresses.iter().find(|(id, at)| members.all().contains(id) && known.get(id) != Some(at));
                 if let Some((id, address)) = moved {
@@ -222,7 +223,7 @@ impl Transport for Peers {
                 tracing::warn!(to, %error, "a snapshot did not arrive");
             }
             if let Some(group) = group.and_then(|group| group.upgrade()) {
-                group.snapshot_sent(to, arrived.is_ok());
+                group.snapshot_sent(to, arrived.err().map(|error| error.message));
             }
         });
     }

@@ -208,7 +208,7 @@ impl Directory {
             return Err(damaged(path, format!("{LOG_DIRECTORY} is missing")));
         }
         remove_parts(path)?;
-        space::make_room_for_the_start(path);
+        space::make_room_for_the_start(path, &path.join(LOG_DIRECTORY));
         let Identity { cluster_id: cluster, member_id: member, .. } = identity;
         Ok(Self { path: path.to_owned(), cluster, member, _lock: lock })
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dfs_types::{ErrorCode, FsError};
+
 use super::space::{Space, mebibytes};
 
 /// Time after which a write that is not finished makes a disk count as standing still. A sync of a megabyte takes
@@ -54,8 +56,8 @@ pub(crate) struct Look {
     pub log: Option<Duration>,
     /// How long the database has been at a transaction; `None`: it is not.
     pub database: Option<Duration>,
-    /// Whether the log or the database wait for room.
-    pub full: bool,
+    /// How long the log or the database have waited for room; `None`: they do not.
+    pub full: Option<Duration>,
     /// Why nothing is written any more.
     pub failure: Option<String>,
 }
@@ -71,8 +73,24 @@ pub struct Disk {
     pub space: Space,
     /// Free bytes below which the namespace may not grow.
     pub min_free: u64,
-    /// How long the oldest write under way has taken.
+    /// How long the oldest write under way has taken. A wait for room is none.
     pub busy: Duration,
+    /// How long something has waited for room.
+    pub full: Duration,
+}
+
+/// A sentence about a full disk.
+pub(crate) fn full_note(space: Space, directory: &Path) -> String {
+    format!(
+        "the metadata disk is full ({} free), and changes wait: make room on the disk of {}",
+        mebibytes(space.available),
+        directory.display()
+    )
+}
+
+/// What is answered to a change that the disk has no room for.
+pub(crate) fn no_room(id: u64, note: &str) -> FsError {
+    FsError::new(ErrorCode::NoSpace, format!("NameNode {id}: {note}"))
 }
 
 /// What is to be said of the disk of `directory`.
@@ -81,7 +99,8 @@ pub(crate) fn judge(look: &Look, directory: &Path) -> Disk {
     let at = directory.display();
     let free = || mebibytes(space.available);
     // A wait for room is no write.
-    let stalled = |busy: Option<Duration>, limit| busy.filter(|busy| !full && *busy >= limit);
+    let writes = |busy: Option<Duration>| busy.filter(|_| full.is_none());
+    let stalled = |busy: Option<Duration>, limit| writes(busy).filter(|busy| *busy >= limit);
     let stalled = stalled(*log, WRITE_LIMIT)
         .max(stalled(*database, TRANSACTION_LIMIT))
         .max(Some(*age).filter(|age| *age >= WRITE_LIMIT));
@@ -92,12 +111,8 @@ pub(crate) fn judge(look: &Look, directory: &Path) -> Disk {
         let note =
             format!("the metadata disk has not finished a write for {seconds} s: check the disk of {at}");
         (DiskState::Stalled, Some(note))
-    } else if *full {
-        let note = format!(
-            "the metadata disk is full ({} free), and changes wait: make room on the disk of {at}",
-            free()
-        );
-        (DiskState::Full, Some(note))
+    } else if full.is_some() {
+        (DiskState::Full, Some(full_note(*space, directory)))
     } else if *low {
         let note = format!(
             "the metadata disk is nearly full ({} free, {} are kept), so nothing new can be made: make room on the \
@@ -109,8 +124,8 @@ pub(crate) fn judge(look: &Look, directory: &Path) -> Disk {
     } else {
         (DiskState::Good, None)
     };
-    let busy = stalled.max(*log).max(*database).unwrap_or_default();
-    Disk { state, note, space: *space, min_free: *min_free, busy }
+    let busy = stalled.max(writes(*log)).max(writes(*database)).unwrap_or_default();
+    Disk { state, note, space: *space, min_free: *min_free, busy, full: full.unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -130,9 +145,9 @@ mod tests {
             (look(), DiskState::Good, ""),
             (Look { log: short, database: short, ..look() }, DiskState::Good, ""),
             (Look { low: true, ..look() }, DiskState::Low, "(20 MiB free, 51 MiB are kept)"),
-            (Look { low: true, full: true, ..look() }, DiskState::Full, "changes wait"),
+            (Look { low: true, full: short, ..look() }, DiskState::Full, "changes wait"),
             // Who waits for room has no write under way, however long it waits.
-            (Look { full: true, log: long, database: long, ..look() }, DiskState::Full, "make room"),
+            (Look { full: long, log: long, database: long, ..look() }, DiskState::Full, "make room"),
             (Look { log: long, ..look() }, DiskState::Stalled, "for 30 s"),
             (Look { database: long, low: true, ..look() }, DiskState::Stalled, "check the disk of /meta"),
             (Look { space: (Space::default(), Duration::from_secs(9)), ..look() }, DiskState::Stalled, "9 s"),
@@ -142,6 +157,10 @@ mod tests {
             assert_eq!(disk.state, state, "{look:?}");
             assert_eq!(disk.note.is_none(), state == DiskState::Good);
             assert!(disk.note.unwrap_or_default().contains(says), "{look:?}");
+            assert!(
+                state != DiskState::Full || disk.busy.is_zero() && disk.full > Duration::ZERO,
+                "{look:?}"
+            );
         }
     }
 

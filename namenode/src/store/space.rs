@@ -116,6 +116,11 @@ impl Room {
         self.seen().low
     }
 
+    /// Whether there is hardly anything left.
+    pub(crate) fn is_out(&self) -> bool {
+        self.seen().space.available < LEAST
+    }
+
     /// Whether a file of so many bytes may be written for somebody's convenience, and if not, why.
     pub(crate) fn check(&self, bytes: u64) -> Result<(), String> {
         let available = self.space().0.available;
@@ -186,14 +191,19 @@ impl Room {
     }
 }
 
-/// Before the database of a directory is opened: gives the reserve up if there is hardly any room.
-pub(crate) fn make_room_for_the_start(directory: &Path) {
-    let is_full = Space::of(directory).is_ok_and(|space| space.available < START_BYTES);
-    match if is_full { give_up_reserve(directory) } else { Ok(()) } {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(directory = %directory.display(), %error, "the reserve could not be given up");
+/// Before the database of a directory is opened, which must be locked: gives up what can be if there is hardly any room.
+/// That is the reserve, and the blank segments in the log's directory, which opening the log removes anyway.
+pub(crate) fn make_room_for_the_start(directory: &Path, log: &Path) {
+    if !Space::of(directory).is_ok_and(|space| space.available < START_BYTES) {
+        return;
+    }
+    for gone in [give_up_reserve(directory), dfs_namenode_raft::log::remove_blanks(log)] {
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(directory = %directory.display(), %error, "room could not be made for the start");
+            }
+            Ok(()) | Err(_) => {}
         }
-        Ok(()) | Err(_) => {}
     }
 }
 

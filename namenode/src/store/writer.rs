@@ -57,6 +57,8 @@ pub(crate) struct Progress {
     commits: AtomicU64,
     /// Index of the entry applied last.
     applied: watch::Sender<u64>,
+    /// Index of the last entry that the database itself has noted.
+    stored: AtomicU64,
     task: Mutex<Task>,
     closing: AtomicBool,
 }
@@ -79,6 +81,7 @@ impl Progress {
             residences: Mutex::new(Residences::of(state)),
             commits: AtomicU64::new(0),
             applied: watch::Sender::new(state.position().applied),
+            stored: AtomicU64::new(state.stored()),
             task: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -98,6 +101,11 @@ impl Progress {
     pub(crate) fn task(&self) -> (Option<Duration>, bool) {
         let task = *self.task.lock().unwrap_or_else(PoisonError::into_inner);
         (task.since.map(|since| since.elapsed()), task.full)
+    }
+
+    /// This NameNode stops: what waits for room is given up.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     fn set_task(&self, task: Task) {
@@ -136,7 +144,13 @@ impl Progress {
         self.applied.subscribe()
     }
 
+    /// Index of the last entry that the database itself has noted: the log needs nothing before.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
     fn publish(&self, state: &State, members_changed: bool) {
+        self.stored.store(state.stored(), Ordering::Release);
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = state.counters();
         *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner) =
             (state.oldest_outcome(), Instant::now());
@@ -174,6 +188,7 @@ impl Writer {
             room,
             progress: progress.clone(),
             max_batch: max_batch.max(1),
+            stopped: false,
         };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -196,7 +211,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        self.progress.closing.store(true, Ordering::Release);
+        self.progress.close();
         let Some(thread) = self.thread.take() else {
             return;
         };
@@ -216,6 +231,8 @@ struct Run {
     room: Arc<Room>,
     progress: Arc<Progress>,
     max_batch: usize,
+    /// There was no room for something and this NameNode stops: the next start applies what comes from then on.
+    stopped: bool,
 }
 
 impl Run {
@@ -293,38 +310,58 @@ impl Run {
     }
 
     fn apply(&mut self, batch: &[LogEntry]) -> FsResult<Vec<Applied>> {
+        let applied = self.when_there_is_room(|state, cache| apply_entries(state, cache, batch))?;
+        self.progress.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(applied)
+    }
+
+    /// Does `work`, again and again while the disk is full. After a failure nothing is done any more.
+    fn when_there_is_room<T>(
+        &mut self,
+        mut work: impl FnMut(&mut State, &Cache) -> Result<T, BatchError>,
+    ) -> FsResult<T> {
         self.progress.health().map_err(unavailable)?;
+        if self.stopped {
+            return Err(stopping());
+        }
         let since = Some(Instant::now());
         self.progress.set_task(Task { since, full: false });
         self.state.spare_room(self.room.is_low());
         let mut tries = 0;
-        let applied = loop {
-            match apply_entries(&mut self.state, &self.cache, batch) {
-                Err(error) if error.is_full() => self.await_room(&error, tries)?,
+        let done = loop {
+            match work(&mut self.state, &self.cache) {
+                Err(error) if error.is_full() && self.state.begin_sparing() => {
+                    self.state.roll_back().map_err(|error| self.fail(&error))?;
+                    continue;
+                }
+                Err(error) if error.is_full() => self.await_room(&error, since, tries)?,
                 done => break done,
             }
             tries += 1;
             self.progress.set_task(Task { since, full: tries > 1 });
         };
         self.progress.set_task(Task::default());
-        let applied = applied.map_err(|error| self.fail(&error))?;
-        self.progress.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(applied)
+        done.map_err(|error| self.fail(&error))
     }
 
     /// What is committed must be applied, also when there is no room for it yet: asks for room, and copies SQLite's log into
     /// the database, so that the log can begin anew in the room that it has. Waits before all tries but the first. Fails
     /// when this NameNode stops: then it is applied after the next start.
-    fn await_room(&mut self, full: &BatchError, tries: u32) -> FsResult<()> {
+    fn await_room(&mut self, full: &BatchError, since: Option<Instant>, tries: u32) -> FsResult<()> {
         if tries > 0 {
+            let cause = crate::run::sentence(full);
+            self.progress.set_task(Task { since, full: true });
             if self.progress.closing.load(Ordering::Acquire) {
-                return Err(self.fail(full));
+                tracing::warn!(
+                    cause,
+                    "stopping while changes wait for room: the next start goes on with them"
+                );
+                self.stopped = true;
+                return Err(stopping());
             }
             if tries == 1 {
-                let cause = crate::run::sentence(full);
                 tracing::warn!(cause, "the namespace database waits for room on its disk");
             }
-            self.progress.set_task(Task { since: Some(Instant::now()), full: true });
             std::thread::sleep(ROOM_RETRY);
         }
         self.room.make_room();
@@ -354,8 +391,7 @@ impl Run {
     }
 
     fn install(&mut self, snapshot: &std::path::Path) -> FsResult<Position> {
-        self.progress.health().map_err(unavailable)?;
-        self.state.replace(&self.cache, snapshot).map_err(|error| self.fail(&error))?;
+        self.when_there_is_room(|state, cache| state.replace(cache, snapshot))?;
         (self.sink)(vec![Change::Replaced]);
         self.progress.publish(&self.state, true);
         Ok(self.state.position().clone())
@@ -375,6 +411,10 @@ impl Run {
 /// What was proposed may be committed and stand: asked again with the same request id, another NameNode knows.
 fn unavailable(why: String) -> FsError {
     FsError::new(ErrorCode::Unavailable, why)
+}
+
+fn stopping() -> FsError {
+    unavailable("the NameNode is stopping, and its disk has no room: try again shortly".to_owned())
 }
 
 /// Proposals in an entry.

@@ -20,6 +20,7 @@ use raft::eraftpb::{Entry, HardState};
 
 pub use disk::{Condition, DiskLog, Gauge, Hooks};
 pub use file::{FileLog, Options};
+pub use segment::remove_blanks;
 
 /// Why a log can't be used any more.
 #[derive(Debug, thiserror::Error)]

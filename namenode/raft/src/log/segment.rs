@@ -98,6 +98,17 @@ fn make_blank(path: &Path, size: u64) -> Result<File, Error> {
     written.map_err(refused("writing", path))
 }
 
+/// Removes blank files from the directory of a log that nobody has open, as opening it does.
+pub fn remove_blanks(dir: &Path) -> io::Result<()> {
+    for name in [SPARE, NEXT] {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Where blank files come from: at most one is prepared ahead by a thread.
 #[derive(Debug)]
 pub(super) struct Blanks {
@@ -109,8 +120,7 @@ pub(super) struct Blanks {
 impl Blanks {
     /// Removes what an earlier process prepared: whether it was synced is not known.
     pub(super) fn open(dir: &Path, size: u64) -> Result<Self, Error> {
-        remove(&dir.join(SPARE))?;
-        remove(&dir.join(NEXT))?;
+        remove_blanks(dir).map_err(refused("removing a blank segment from", dir))?;
         Ok(Self { dir: dir.to_owned(), size, spare: None })
     }
 

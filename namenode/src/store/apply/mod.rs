@@ -41,6 +41,10 @@ use view::View;
 
 pub(crate) use counters::Counters;
 
+/// Entries that change nothing after which it is tried to note how far it went on a disk with little room, too: the log
+/// can't be trimmed before.
+const MOST_UNNOTED: u64 = 1_024;
+
 /// Why a batch came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BatchError {
@@ -76,6 +80,10 @@ pub(crate) struct State {
     counters: Counters,
     kept: Kept,
     position: Position,
+    /// Index of the last entry that the database itself has noted.
+    stored: u64,
+    /// Whether entries that change nothing are not noted by themselves, to write nothing.
+    spares: bool,
     addresses: BTreeMap<u64, String>,
     /// Whether the root has an owner, which the first batch of a new namespace gives it.
     root_is_owned: bool,
@@ -96,7 +104,18 @@ impl State {
         let position = Position::load(&connection)?;
         let addresses = position::addresses(&connection)?;
         let checkpointer = Checkpointer::start(&mut connection, schema::CHECKPOINT_PAGES)?;
-        Ok(Self { checkpointer, connection, counters, kept, position, addresses, root_is_owned: false })
+        let (stored, spares, root_is_owned) = (position.applied, false, false);
+        Ok(Self {
+            checkpointer,
+            connection,
+            counters,
+            kept,
+            position,
+            stored,
+            spares,
+            addresses,
+            root_is_owned,
+        })
     }
 
     /// The counters as of the last commit.
@@ -112,6 +131,12 @@ impl State {
     /// How far the log is applied.
     pub(crate) fn position(&self) -> &Position {
         &self.position
+    }
+
+    /// Index of the last entry that the database itself has noted: what the log still needs is what comes after. On a disk
+    /// with little room that may be less than [`State::position`], by entries that changed nothing.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// Where the members are.
@@ -136,6 +161,7 @@ impl State {
         self.counters = Counters::load(&self.connection)?;
         self.kept = Kept::load(&self.connection)?;
         self.position = Position::load(&self.connection)?;
+        self.stored = self.position.applied;
         self.addresses = position::addresses(&self.connection)?;
         Ok(())
     }
@@ -148,10 +174,17 @@ impl State {
         Ok(())
     }
 
-    /// Lets SQLite's log be short on a disk with little room.
+    /// Lets SQLite's log be short on a disk with little room, and writes nothing for entries that change nothing: on a full
+    /// disk a leader can begin to serve reads only when the entry that it begins with is applied.
     pub(crate) fn spare_room(&mut self, low: bool) {
+        self.spares = low && self.position.applied - self.stored < MOST_UNNOTED;
         let limit = if low { schema::CHECKPOINT_PAGES_WITHOUT_ROOM } else { schema::CHECKPOINT_PAGES };
         self.checkpointer.set_limit(limit);
+    }
+
+    /// There was no room: lets what changes nothing be applied all the same. Answers whether that is news.
+    pub(crate) fn begin_sparing(&mut self) -> bool {
+        !std::mem::replace(&mut self.spares, true)
     }
 
     /// Ends the writing: copies SQLite's own log into the database so that the next start has nothing to replay.
@@ -163,7 +196,7 @@ impl State {
 }
 
 /// Applies committed entries, which must follow the last one without a gap, in one transaction that also notes how far
-/// it went. Answers what became of each proposal in order. After an error apply nothing more: whether it was committed may not
+/// it went, unless there is little room and they change nothing: then the next start applies them again. Answers what became of each proposal in order. After an error apply nothing more: whether it was committed may not
 /// be known.
 pub(crate) fn apply_entries(
     state: &mut State,
@@ -177,6 +210,7 @@ pub(crate) fn apply_entries(
     let mut expected = state.position.applied;
     let mut members = None;
     let transaction = state.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let before = transaction.total_changes();
     for entry in entries {
         expected += 1;
         if entry.index != expected {
@@ -220,10 +254,14 @@ pub(crate) fn apply_entries(
             }
         }
     }
-    if counters != state.counters {
+    let is_quiet = transaction.total_changes() == before
+        && Counters { clock: state.counters.clock, ..counters } == state.counters;
+    let stores = !(state.spares && is_quiet);
+    if stores {
+        // Both or none: the clock goes on from where the entries that are not noted are applied again.
         counters.save(&transaction)?;
+        Position::advance(&transaction, last.index, last.term)?;
     }
-    Position::advance(&transaction, last.index, last.term)?;
     let moved = entries
         .iter()
         .any(|entry| matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_))));
@@ -237,6 +275,7 @@ pub(crate) fn apply_entries(
     state.root_is_owned |= adopts;
     state.counters = counters;
     (state.position.applied, state.position.term) = (last.index, last.term);
+    state.stored = if stores { last.index } else { state.stored };
     state.position.members = members.unwrap_or_else(|| std::mem::take(&mut state.position.members));
     state.addresses = addresses.unwrap_or_else(|| std::mem::take(&mut state.addresses));
     Ok(applied)

@@ -6,7 +6,7 @@
 mod thread;
 mod transport;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use dfs_namenode_raft::{Envelope, FileLog, Nanos, Role};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::disk::{Disk, Look, judge};
+use super::disk::{Disk, Look, judge, no_room};
 use super::edit::{Outcome, Proposal};
 use super::position::{Members, Position};
 use super::space::Room;
@@ -86,6 +86,8 @@ pub struct Status {
     pub removed: bool,
     /// Why members that are far behind get no copy of the database from this one.
     pub no_copy: Option<String>,
+    /// For a leader: why members did not take the copy that they were sent last.
+    pub refusals: BTreeMap<u64, String>,
 }
 
 /// A change of the group that its leader is asked for.
@@ -112,7 +114,8 @@ pub(crate) enum Input {
     Unreachable(u64),
     SnapshotSent {
         to: u64,
-        arrived: bool,
+        /// Why it did not arrive, unless it did.
+        refusal: Option<String>,
     },
     /// A copy of the database was made to be sent, or why not.
     Copied(Result<(Position, PartFile), String>),
@@ -270,10 +273,19 @@ impl Group {
             low: self.room.is_low(),
             log: log.busy,
             database,
-            full: log.full || database_full,
-            failure: log.failure.as_ref().map(|error| crate::run::sentence(error)),
+            full: log.busy.filter(|_| log.full).max(database.filter(|_| database_full)),
+            failure: log
+                .failure
+                .as_ref()
+                .map(|error| crate::run::sentence(error))
+                .or_else(|| self.progress.health().err()),
         };
         judge(&look, &self.directory)
+    }
+
+    /// Whether that disk has hardly any room for what may as well be done later.
+    pub fn is_out_of_room(&self) -> bool {
+        self.room.is_out()
     }
 
     /// The room on that disk.
@@ -281,9 +293,12 @@ impl Group {
         &self.room
     }
 
-    /// Fails if a change would wait for a disk that does nothing.
+    /// Fails if a change would wait for a disk that does nothing, or for room that this leader has not had for long.
     fn check_disk(&self) -> FsResult<()> {
-        let Disk { state, note, busy, .. } = self.disk();
+        let Disk { state, note, busy, full, .. } = self.disk();
+        if state == DiskState::Full && full >= MAX_WAIT && self.shared.leads.load(Ordering::Acquire) > 0 {
+            return Err(no_room(self.id, &note.unwrap_or_default()));
+        }
         let waits_long = state == DiskState::Stalled && busy >= MAX_WAIT;
         if !waits_long && state != DiskState::Failed {
             return Ok(());
@@ -419,9 +434,9 @@ impl Group {
         self.try_tell(Input::Unreachable(id));
     }
 
-    /// A snapshot was sent, or could not be.
-    pub fn snapshot_sent(&self, to: u64, arrived: bool) {
-        self.try_tell(Input::SnapshotSent { to, arrived });
+    /// A snapshot was sent, or could not be, because of `refusal`.
+    pub fn snapshot_sent(&self, to: u64, refusal: Option<String>) {
+        self.try_tell(Input::SnapshotSent { to, refusal });
     }
 
     fn try_tell(&self, input: Input) {
@@ -450,6 +465,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.proposals = None;
+        // Whoever waits for room is not waited for.
+        self.progress.close();
         let Some(thread) = self.thread.take() else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The thread that owns this member of the group and its log. [`Thread::run`] alone waits; everything else is plain
-//! code over exclusively owned state. `members` and `upkeep` are rooms of their own.
+//! code over exclusively owned state. The other modules are rooms of their own.
 
+mod backlog;
 mod members;
 mod sick;
 mod upkeep;
@@ -26,6 +27,7 @@ use crate::store::record::{Batch, Content, LogEntry, Record};
 use crate::store::space::Room;
 use crate::store::writer::{Answer, Progress, Work, Writer};
 use crate::store::{Error, PartFile};
+use backlog::{Backlog, Ended};
 
 /// Parts of the election timeout that the protocol counts in.
 const ELECTION_TICKS: u16 = 10;
@@ -71,6 +73,7 @@ pub(super) struct Thread {
     pending: VecDeque<Pending>,
     /// Entries of edits in the log that are not applied yet.
     under_way: VecDeque<u64>,
+    backlog: Backlog,
     confirms: Vec<(Nanos, oneshot::Sender<FsResult<()>>)>,
     /// Requests in the log: the entry to be applied, and the answer.
     requests: Vec<(u64, u64, oneshot::Sender<FsResult<u64>>)>,
@@ -78,8 +81,8 @@ pub(super) struct Thread {
     opening: Option<(u64, u64)>,
     /// The group's clock when this leader began, and when that was.
     clock: (Millis, Instant),
-    /// A snapshot that arrived, and the index it is of.
-    incoming: Option<(u64, PartFile)>,
+    /// Snapshots that arrived in this step, and the indexes they are of.
+    incoming: Vec<(u64, PartFile)>,
     offered: Option<Offered>,
     copying: bool,
     /// Before this time no copy is made: the last one failed.
@@ -96,15 +99,20 @@ pub(super) struct Thread {
     room: Arc<Room>,
     /// The log's disk has gone on.
     disk_moved: Arc<Notify>,
-    /// The log's disk failed: when that was noticed.
+    /// The disk was full when what is in the queue came, or may have been.
+    waited_for_room: bool,
+    /// The log's disk or the database failed: when that was noticed.
     leaving: Option<Instant>,
 }
 
 /// Sends what the member sends, and takes snapshots over.
 struct Ways<'a> {
+    id: u64,
     options: &'a Options,
     offered: Option<&'a Path>,
-    incoming: Option<(u64, PartFile)>,
+    /// What the library ignores of it goes with this value.
+    incoming: Vec<(u64, PartFile)>,
+    backlog: &'a mut Backlog,
     writer: &'a SyncSender<Work>,
 }
 
@@ -123,9 +131,10 @@ impl Outlet for Ways<'_> {
 
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), log::Error> {
         let index = snapshot.get_metadata().index;
-        let Some((_, file)) = self.incoming.take_if(|(arrived, _)| *arrived == index) else {
+        let Some((_, file)) = self.incoming.extract_if(.., |(arrived, _)| *arrived == index).next() else {
             return Err(io_failure("installing", Path::new("a snapshot"), "its file is not there"));
         };
+        answer_all(self.backlog.give_up(), &not_leader(self.id, None));
         let file = file.path();
         let (done, installed) = sync_channel(1);
         let stopped = || io_failure("installing", file, "the writer of the namespace has stopped");
@@ -188,6 +197,7 @@ impl Thread {
             silent: BTreeSet::new(),
             removed: false,
             no_copy: None,
+            refusals: BTreeMap::new(),
         });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Thread)?;
@@ -210,11 +220,12 @@ impl Thread {
             max_batch: max_batch.max(1),
             pending: VecDeque::new(),
             under_way: VecDeque::new(),
+            backlog: Backlog::default(),
             confirms: Vec::new(),
             requests: Vec::new(),
             opening: None,
             clock: (Millis(0), Instant::now()),
-            incoming: None,
+            incoming: Vec::new(),
             offered: None,
             copying: false,
             copy_after: Instant::now(),
@@ -226,6 +237,7 @@ impl Thread {
             heard: BTreeMap::new(),
             room,
             disk_moved,
+            waited_for_room: false,
             leaving: None,
         };
         Ok((this, seen, gauge))
@@ -240,7 +252,7 @@ impl Thread {
             // What comes while the log is being synced shares the next sync.
             let is_full = self.member.term_led().is_some()
                 && (self.under_way.len() >= ENTRIES_AT_ONCE || self.member.is_writing());
-            let waits = is_full || !self.requests.is_empty() || self.opens();
+            let waits = is_full || !self.requests.is_empty() || self.opens() || self.backlog.waits();
             self.shared.busy_since.store(0, Ordering::Release);
             let Self { runtime, inputs: queue, applied, max_batch, disk_moved, .. } = &mut self;
             runtime.block_on(async {
@@ -249,26 +261,34 @@ impl Thread {
                     _ = queue.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
                     taken = waiting.recv_many(&mut proposals, *max_batch), if !closed && !is_full => closed = taken == 0,
                     _ = applied.changed(), if waits => {}
-                () = disk_moved.notified() => {}
+                    () = disk_moved.notified() => {}
                     () = tokio::time::sleep(tick) => {}
                 }
             });
             self.shared.busy_since.store(self.shared.now().0, Ordering::Release);
-            // While the log is full nobody looks at the queue.
-            closed |= waiting.is_closed() && waiting.is_empty();
+            // While the log is full nobody looks at the queue, and on a disk without room that may be for hours.
+            closed |= waiting.is_closed() && (waiting.is_empty() || self.is_stuck());
+            self.refuse_without_room(&mut waiting);
+            if self.waited_for_room {
+                // They may have been here for as long as the disk was full, and nobody wants them any more.
+                proposals.retain(|waiting: &Waiting| !waiting.answer.is_closed());
+            }
             while !proposals.is_empty()
                 && proposals.len() < self.max_batch
                 && let Ok(another) = waiting.try_recv()
             {
                 proposals.push(another);
             }
+            self.waited_for_room =
+                self.waits_for_room().is_some() || (self.waited_for_room && !waiting.is_empty());
         }
         self.end();
     }
 
     /// Nobody waits for anything that this member can still do.
     fn is_done(&self) -> bool {
-        self.pending.is_empty() || !self.status.borrow().leads || self.is_disk_sick()
+        let has_nothing = self.pending.is_empty() && !self.backlog.waits();
+        has_nothing || !self.status.borrow().leads || self.is_stuck()
     }
 
     /// Leads, but has not applied its first entry yet.
@@ -297,14 +317,10 @@ impl Thread {
             return false;
         }
         self.keep_house();
+        self.publish();
         if self.must_leave() {
             return false;
         }
-        if let Err(failure) = self.progress.health() {
-            self.fail(&failure);
-            return false;
-        }
-        self.publish();
         !self.removed && self.shared.failure.get().is_none()
     }
 
@@ -325,9 +341,9 @@ impl Thread {
                 self.member.receive(envelope, now);
             }
             Input::Snapshot(envelope, file) => {
-                // One at a time: the member handles it in this step, or never.
+                // The member handles it in this step, or never.
                 let index = envelope.message.get_snapshot().get_metadata().index;
-                self.incoming = Some((index, file));
+                self.incoming.push((index, file));
                 self.member.receive(envelope, now);
             }
             Input::Confirm(answer) => {
@@ -343,7 +359,10 @@ impl Thread {
             },
             Input::HandOver(to) => self.member.hand_over(to),
             Input::Unreachable(id) => self.member.unreachable(id),
-            Input::SnapshotSent { to, arrived } => self.member.snapshot_sent(to, arrived),
+            Input::SnapshotSent { to, refusal } => {
+                self.member.snapshot_sent(to, refusal.is_none());
+                self.note_refusal(to, refusal);
+            }
             Input::Copied(copied) => self.offer(copied),
             Input::Synced(index) => self.trim(index),
         }
@@ -422,16 +441,19 @@ impl Thread {
         self.open_term();
         let now = self.shared.now();
         let mut ways = Ways {
+            id: self.id,
             options: &self.options,
             offered: self.offered.as_ref().map(|offered| offered.file.path()),
-            incoming: self.incoming.take(),
+            incoming: std::mem::take(&mut self.incoming),
+            backlog: &mut self.backlog,
             writer: &self.writer,
         };
-        let turn = self.member.turn(&mut ways, now);
-        self.incoming = ways.incoming.take();
-        for committed in turn? {
+        for committed in self.member.turn(&mut ways, now)? {
             self.hand_over(committed)?;
         }
+        self.backlog
+            .pass_on(&self.writer)
+            .map_err(|Ended| io_failure("applying", &self.database, "its writer has stopped"))?;
         // Becoming leader may have been among what happened.
         if self.open_term() { self.work() } else { Ok(()) }
     }
@@ -457,6 +479,7 @@ impl Thread {
     /// Gives a committed entry to the writer, with those who wait for it.
     fn hand_over(&mut self, committed: Committed) -> Result<(), log::Error> {
         let Committed { index, term, data, members } = committed;
+        let bytes = data.len() as u64;
         while let Some(lost) = self.pending.pop_front_if(|pending| pending.at.index < index) {
             answer_all(lost.answers, &not_leader(self.id, None));
         }
@@ -476,7 +499,8 @@ impl Thread {
         };
         let urgent = self.opening.is_some();
         let work = Work::Entry { entry: LogEntry { index, term, content }, answers, urgent };
-        self.writer.send(work).map_err(|_| io_failure("applying", &self.database, "its writer has stopped"))
+        self.backlog.add(index, bytes, work);
+        Ok(())
     }
 
     fn read(&self, index: u64, data: &[u8]) -> Result<Content, log::Error> {
@@ -494,6 +518,7 @@ impl Thread {
         let applied = *self.applied.borrow_and_update();
         let status = self.member.status(now);
         let is_leader = status.role == Role::Leader;
+        self.backlog.applied(applied);
         // What a deposed leader put into its log may never be applied.
         self.under_way.retain(|index| is_leader && *index > applied);
         let leads = is_leader && self.opening.is_some_and(|(_, index)| applied >= index);
@@ -524,7 +549,11 @@ impl Thread {
                 silent: _,
                 removed,
                 no_copy: _,
+                refusals,
             } = published;
+            if !is_leader {
+                refusals.clear();
+            }
             let now = (status.role, status.term, status.leader, leads, self.removed);
             if (*role, *term, *leader, *led, *removed) == now && *known == members {
                 return false;

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use dfs_namenode_raft::{Envelope, MessageType};
+use tokio::sync::mpsc;
 
+use super::super::{MAX_WAIT, Waiting};
 use super::Thread;
+use crate::store::disk::{full_note, no_room};
 use crate::store::position::Members;
 
 /// Bytes that may wait for the disk before a follower takes no more of them.
@@ -21,18 +24,43 @@ impl Thread {
         condition.full || condition.failure.is_some() || condition.busy.is_some_and(|busy| busy >= STOP_LIMIT)
     }
 
+    /// Whether what is proposed now will not be done soon.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_disk_sick() || self.progress.task().1
+    }
+
+    /// How long the log or the database have waited for room.
+    pub(super) fn waits_for_room(&self) -> Option<Duration> {
+        let (log, (database, is_full)) = (self.member.log().condition(), self.progress.task());
+        log.busy.filter(|_| log.full).max(database.filter(|_| is_full))
+    }
+
+    /// Refuses what waits for a place in the log once the disk has been full for long: it would be done at a time when
+    /// nobody wants it any more.
+    pub(super) fn refuse_without_room(&self, waiting: &mut mpsc::Receiver<Waiting>) {
+        if self.waits_for_room().is_none_or(|since| since < MAX_WAIT) {
+            return;
+        }
+        let error = no_room(self.id, &full_note(self.room.space().0, &self.directory));
+        while let Ok(Waiting { proposal: _, answer }) = waiting.try_recv() {
+            // The proposer may have stopped waiting.
+            let _gone = answer.send(Err(error.clone()));
+        }
+    }
+
     /// Whether a message brings entries that would only fill memory.
     pub(super) fn has_too_much_to_write(&self, envelope: &Envelope) -> bool {
         envelope.message.get_msg_type() == MessageType::MsgAppend
-            && self.member.log().condition().backlog > MAX_BACKLOG
+            && (self.member.log().condition().backlog > MAX_BACKLOG || self.backlog.is_large())
     }
 
-    /// Whether this member must end because its disk failed. Before that a leader hands over to one that has
-    /// everything: nobody has to find out by its silence.
+    /// Whether this member must end because its log or its database failed. Before that a leader hands over to one that
+    /// has everything: nobody has to find out by its silence.
     pub(super) fn must_leave(&mut self) -> bool {
-        let Some(failure) = self.member.log().condition().failure else { return false };
+        let failure = self.member.log().condition().failure.map(|failure| crate::run::sentence(&failure));
+        let Some(failure) = failure.or_else(|| self.progress.health().err()) else { return false };
         let noticed = *self.leaving.get_or_insert_with(|| {
-            tracing::error!(error = crate::run::sentence(&failure), "the disk of the log failed");
+            tracing::error!(error = failure, "the log or the database failed");
             Instant::now()
         });
         if self.member.term_led().is_some()
@@ -42,7 +70,7 @@ impl Thread {
             self.member.hand_over(successor);
             return false;
         }
-        self.fail(&crate::run::sentence(&failure));
+        self.fail(&failure);
         true
     }
 

@@ -115,13 +115,21 @@ impl Thread {
         self.offered = Some(Offered { file, index: position.applied, since: Instant::now() });
     }
 
+    /// Lets people see why a member stays behind.
+    pub(super) fn note_refusal(&mut self, id: u64, refusal: Option<String>) {
+        self.status.send_if_modified(|status| match refusal {
+            Some(why) => status.refusals.insert(id, why.clone()) != Some(why),
+            None => status.refusals.remove(&id).is_some(),
+        });
+    }
+
     /// Syncs the database in a thread of its own, so that the log need not keep what it holds.
     fn sync(&mut self) {
-        let applied = *self.applied.borrow();
+        let stored = self.progress.stored();
         let (database, inputs) = (self.database.clone(), self.own_inputs.clone());
         self.syncing = spawn_aside(move || {
             // Fails when the NameNode is stopping.
-            let _stopping = inputs.blocking_send(Input::Synced(backup::sync(&database).map(|()| applied)));
+            let _stopping = inputs.blocking_send(Input::Synced(backup::sync(&database).map(|()| stored)));
         });
     }
 

@@ -1,13 +1,17 @@
 //! Who leads, and what members that were away find.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dfs_namenode_raft::{Envelope, Message, MessageType, Snapshot};
 use dfs_types::ErrorCode;
+use rusqlite::Connection;
 
 use super::{LIMIT, SHORT_LOG, World, is_passing, until};
-use crate::store::tests::{by, mkdir};
+use crate::store::tests::{by, create, mkdir};
+use crate::store::{DiskState, PartFile};
 
 /// Longer than two elections take.
 const LONG: Duration = Duration::from_millis(2_500);
@@ -164,10 +168,7 @@ fn after_a_hand_over_that_nobody_took_the_leader_is_sure_again_when_it_asks() {
     let world = World::of_three(u64::MAX);
     let leader = world.leader();
     let term = world.status(leader).term;
-    let (away, other) = match (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] {
-        [away, other] => (away, other),
-        _ => unreachable!("there are three"),
-    };
+    let (away, other) = (1 + leader % 3, 1 + (leader + 1) % 3);
     let group = |id: u64| world.members[&id].group();
     assert_eq!(world.wait(group(leader).term_led()), Some(term));
     world.cut(away);
@@ -181,6 +182,65 @@ fn after_a_hand_over_that_nobody_took_the_leader_is_sure_again_when_it_asks() {
     world.cut(other);
     assert_eq!(world.wait(group(leader).term_led()), None);
     world.heal();
+    world.check_all_equal();
+}
+
+#[test]
+fn a_leader_whose_database_fails_hands_over_before_it_ends() {
+    let world = World::of_three(u64::MAX);
+    let old = world.leader();
+    let term = world.status(old).term;
+    world.fill("kept", 10);
+    // Stands for any error of SQLite in the middle of an edit.
+    let vandal = Connection::open(world.directory(old).join("namespace.db")).unwrap();
+    vandal.execute_batch("DROP TABLE lease").unwrap();
+    let failed = world.wait(world.members[&old].propose(by(None, create("/f", "w")))).unwrap_err();
+    assert_eq!(failed.code, ErrorCode::Unavailable, "{failed}");
+    until("it to end", || world.members[&old].health().err());
+    until("it to see that another is elected", || (world.status(old).term > term).then_some(()));
+    let disk = world.members[&old].group().disk();
+    assert_eq!(disk.state, DiskState::Failed, "others see it, too");
+    world.cut(old);
+    world.ok(&mkdir("/without-it"));
+}
+
+#[test]
+fn a_snapshot_that_is_ignored_leaves_no_file() {
+    let world = World::of_three(u64::MAX);
+    let (leader, term) = (world.leader(), world.status(world.leader()).term);
+    let other = 1 + leader % 3;
+    // Of a past that it has applied long ago; several may come in one step.
+    let files: Vec<PathBuf> = (1..=3)
+        .map(|index| {
+            let file = PartFile::new(&world.directory(other), "incoming");
+            let path = file.path().to_owned();
+            std::fs::write(&path, "a database").unwrap();
+            let mut snapshot = Snapshot::default();
+            (snapshot.mut_metadata().index, snapshot.mut_metadata().term) = (index, 1);
+            let mut message = Message { from: leader, to: other, term, ..Message::default() };
+            message.set_msg_type(MessageType::MsgSnapshot);
+            message.set_snapshot(snapshot);
+            let envelope = Envelope { message, ..Envelope::default() };
+            world.wait(world.members[&other].group().deliver_snapshot(envelope, file)).unwrap();
+            path
+        })
+        .collect();
+    until("the files to go", || files.iter().all(|file| !file.exists()).then_some(()));
+    assert_eq!(world.members[&other].health(), Ok(()));
+    world.check_all_equal();
+}
+
+#[test]
+fn why_a_member_gets_no_copy_is_told_until_it_has_one() {
+    let mut world = World::new(SHORT_LOG);
+    world.fill("before", 100);
+    *world.net.refusal.lock().unwrap() = Some("its disk has no room".to_owned());
+    let id = world.join("two:1");
+    let told = until("the reason", || world.status(1).refusals.get(&id).cloned());
+    assert_eq!(told, "its disk has no room");
+    *world.net.refusal.lock().unwrap() = None;
+    world.await_voters(&[1, id]);
+    until("it to be over", || world.status(1).refusals.is_empty().then_some(()));
     world.check_all_equal();
 }
 

@@ -48,6 +48,8 @@ struct Net {
     groups: Mutex<BTreeMap<u64, (Weak<Group>, PathBuf)>>,
     /// Members that nobody reaches and that reach nobody.
     cut: Mutex<BTreeSet<u64>>,
+    /// Why nobody takes a snapshot.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Net {
@@ -82,7 +84,8 @@ impl Transport for End {
     fn send_snapshot(&self, envelope: Envelope, file: PathBuf) {
         let (net, own, to) = (Arc::clone(&self.net), self.own, envelope.message.to);
         std::thread::spawn(move || {
-            let target = net.reach(own, to);
+            let refusal = net.refusal.lock().unwrap().clone();
+            let target = net.reach(own, to).filter(|_| refusal.is_none());
             let arrived = target.is_some_and(|(group, directory)| {
                 let metadata = envelope.message.get_snapshot().get_metadata().clone();
                 let copy = PartFile::new(&directory, "incoming");
@@ -92,7 +95,8 @@ impl Transport for End {
                     && net.runtime.block_on(group.deliver_snapshot(envelope, copy)).is_ok()
             });
             if let Some((group, _)) = net.group(own) {
-                group.snapshot_sent(to, arrived);
+                let why = refusal.unwrap_or_else(|| "nobody took it".to_owned());
+                group.snapshot_sent(to, Some(why).filter(|_| !arrived));
             }
         });
     }
@@ -118,6 +122,7 @@ impl World {
             runtime: runtime.handle().clone(),
             groups: Mutex::default(),
             cut: Mutex::default(),
+            refusal: Mutex::default(),
         };
         let home = tempfile::tempdir().unwrap();
         let mut world = Self { home, net: Arc::new(net), members: BTreeMap::new(), log_bytes, runtime };
