@@ -17,11 +17,11 @@ use crate::group::Place;
 use crate::support::{caller, config, fresh, get, origin, path, until, writable};
 
 /// A small file system in memory.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where mounting is not permitted.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
+    pub(crate) fn mount(at: &Path, size: &str) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let options = format!("size={size}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
@@ -37,13 +37,21 @@ impl SmallDisk {
         let _full = fs::write(self.0.join("other"), vec![1; 64 << 20]);
     }
 
+    /// The same, but for so many bytes.
+    pub(crate) fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let file = fs::File::options().write(true).open(self.0.join("other")).unwrap();
+        let taken = file.metadata().unwrap().len();
+        file.set_len(taken - bytes).unwrap();
+    }
+
     /// And once more what became free since.
     fn fill_again(&self) {
         let _full = fs::write(self.0.join("another"), vec![1; 64 << 20]);
     }
 
     /// They go away.
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         for name in ["other", "another"] {
             let _gone = fs::remove_file(self.0.join(name));
         }
@@ -68,7 +76,6 @@ fn copy_files(from: &Path, to: &Path) {
             copy_files(&from, &to.join(name));
         } else if name != "reserve" {
             // That suits the size of the disk that it is on.
-
             fs::copy(&from, to.join(name)).unwrap();
         }
     }

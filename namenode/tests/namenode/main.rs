@@ -15,6 +15,7 @@ mod follower;
 mod full;
 mod group;
 mod hang;
+mod no_room;
 mod process;
 mod recovery;
 mod restore;
