@@ -245,7 +245,7 @@ impl Store {
         error: Error,
     ) -> Error {
         match &error {
-            Error::Corrupt { why, .. } => self.mark_corrupt(chunk, generation, why),
+            Error::Corrupt { why, .. } => self.mark_corrupt(chunk, generation, volume, why),
             Error::Io { source, .. } if is_process_error(source) => {
                 warn!(%chunk, %generation, %error, "the process lacks resources");
             }
@@ -259,7 +259,7 @@ impl Store {
                     Some(Ok(())) if *writing && is_device_error(source) => {
                         self.fail_volume(volume, source.to_string());
                     }
-                    Some(Ok(())) => self.mark_corrupt(chunk, generation, &error.to_string()),
+                    Some(Ok(())) => self.mark_corrupt(chunk, generation, volume, &error.to_string()),
                     // A disk that does not answer says nothing about one replica.
                     None => warn!(%chunk, %generation, %error, "the volume does not answer"),
                 }
@@ -280,8 +280,8 @@ impl Store {
         error
     }
 
-    /// Notes and reports that a replica is damaged. One that has a writer is the writer's to judge.
-    pub(crate) fn mark_corrupt(&self, chunk: ChunkId, generation: GenStamp, why: &str) {
+    /// Notes and reports that the replica on this volume is damaged. One that has a writer is the writer's to judge.
+    pub(crate) fn mark_corrupt(&self, chunk: ChunkId, generation: GenStamp, on: &Arc<Volume>, why: &str) {
         let mut index = self.index();
         // Whatever its state: who reopens a complete replica moves its files away from where a reader looks.
         if index.open(chunk).is_some_and(|open| open.writer.is_some()) {
@@ -292,7 +292,8 @@ impl Store {
             State::Incoming | State::Corrupt => return,
             State::Rbw | State::Rwr | State::Finalized => {}
         }
-        if replica.generation == generation {
+        // Another one of the same generation may have taken its place meanwhile.
+        if replica.generation == generation && Arc::ptr_eq(self.volume(replica.volume), on) {
             warn!(%chunk, %generation, reason = why, "replica is corrupt");
             let corrupt = index.change(chunk, |replica| replica.state = State::Corrupt);
             self.push(corrupt.and_then(|replica| replica.record(chunk)), false);

@@ -158,10 +158,10 @@ async fn a_claimed_replica_is_its_writers_to_judge() {
     let dir = TempDir::new().unwrap();
     let store = with_one_replica(dir.path()).await;
     let (claim, _) = store.claim(CHUNK, |_, _| Ok(())).await.unwrap();
-    store.mark_corrupt(CHUNK, GENERATION, "its files are not where a reader looked");
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(0), "its files are not where a reader looked");
     assert_eq!(state(&store, CHUNK), Finalized);
     drop(claim);
-    store.mark_corrupt(CHUNK, GENERATION, "it is damaged");
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(0), "it is damaged");
     assert_eq!(state(&store, CHUNK), Corrupt);
 }
 
@@ -236,12 +236,26 @@ async fn a_duplicate_of_a_failed_volume_never_counts() {
     assert_eq!(listed.len(), 1);
     store.volume(1).fail("a test says so".to_owned());
     store.take_out(1).await;
-    store.mark_corrupt(CHUNK, GENERATION, "a test says so");
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(0), "a test says so");
     store.place_duplicate(listed[0]);
     assert_eq!(state(&store, CHUNK), Corrupt, "it is on a volume that is gone");
     assert!(store.delete(CHUNK, GENERATION, || true).await.unwrap());
     store.place_duplicate(listed[0]);
     assert!(store.record(CHUNK).is_err(), "it is on a volume that is gone");
+}
+
+#[tokio::test]
+async fn damage_is_that_of_the_replica_that_was_read() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let store = with_a_duplicate(&dirs, PATIENT, 1).await;
+    let duplicate = store.index().duplicates.page(None, 1)[0];
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(0), "the first reader says so");
+    store.place_duplicate(duplicate);
+    assert_eq!(state(&store, CHUNK), Finalized, "the other one counts");
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(0), "another reader of the first one says so too");
+    assert_eq!(state(&store, CHUNK), Finalized);
+    store.mark_corrupt(CHUNK, GENERATION, store.volume(1), "and this one is damaged too");
+    assert_eq!(state(&store, CHUNK), Corrupt);
 }
 
 fn has_files(store: &Store, volume: u16) -> bool {
