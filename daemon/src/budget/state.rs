@@ -160,7 +160,7 @@ impl<T> State<T> {
     fn fits(&self, class: Class, asked: Asked) -> Option<u64> {
         let kind = self.kind(class)?;
         // The share of a class that was not in use is there only when enough has come back for all before it as well.
-        let is_kept = self.bound(Some(class)) <= self.capacity();
+        let is_kept = kind.always || self.bound(Some(class)) <= self.capacity();
         let own = if is_kept { kind.share.saturating_sub(kind.taken) } else { 0 };
         let common = self.total.saturating_sub(self.bound(None));
         let room = own + common.saturating_sub(self.left_for_others(class, kind));
@@ -275,6 +275,44 @@ mod tests {
         state.back(at(4), 1, true);
         state.back(at(3), 1, true);
         assert!(takes(&mut state, 0, 1), "it is common again");
+    }
+
+    /// Whatever comes and goes, a share that is always kept is there when it is asked for, and that of a class when somebody
+    /// of a class after it holds anything.
+    #[test]
+    fn those_that_others_wait_for_find_their_shares() {
+        let mut random = 7_u64;
+        let mut next = move |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % below
+        };
+        let share = Share { bytes: 2, least: 2 };
+        let lines =
+            [(1, 1), (8, 3), (1, 1)].map(|(count, always)| Line { classes: vec![share; count], always });
+        let mut state = State::new(24, &lines);
+        let mut held: Vec<(Class, u64)> = Vec::new();
+        for _ in 0..20_000 {
+            if next(2) == 0 && !held.is_empty() {
+                let (class, bytes) = held.swap_remove(next(held.len() as u64) as usize);
+                state.back(class, bytes, true);
+            } else if state.waiting() < 6 {
+                let line = next(3) as usize;
+                let place = if line == 1 { next(8) as usize } else { 0 };
+                state.wait(Class { line, place }, Asked { least: 2, most: 4 }, "");
+            }
+            held.extend(state.give().into_iter().map(|given| (given.class, given.bytes)));
+            assert!(state.taken() <= 24);
+            let deepest =
+                held.iter().filter(|(class, _)| class.line == 1).map(|(class, _)| class.place).max();
+            for place in 0..deepest.unwrap_or(0).max(3) {
+                let kind = &state.lines[1][place];
+                assert!(kind.taken > 0 || kind.waiting.is_empty(), "{place} waits for its own share");
+            }
+            for line in [0, 2] {
+                let kind = &state.lines[line][0];
+                assert!(kind.taken > 0 || kind.waiting.is_empty(), "line {line} waits for its own share");
+            }
+        }
     }
 
     #[test]
