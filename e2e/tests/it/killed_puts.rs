@@ -121,7 +121,7 @@ async fn a_killed_put_leaves_nothing() -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir()?;
     let (source, data) = (folder.path().join("source"), content::bytes(2, CHUNK + 500));
-    tokio::fs::write(&source, &data).await?;
+    std::fs::write(&source, &data)?;
     let source = source.to_str().context("a folder with a UTF-8 name")?;
     // So long a whole one takes here, so that most are killed in the middle.
     let began = Instant::now();
