@@ -77,6 +77,16 @@ impl Segment {
     }
 }
 
+/// Bytes that must be free besides a usual segment before one is written. What comes close would take the last room from
+/// the database next to the log, which it needs at any moment.
+const MARGIN: u64 = 1 << 20;
+
+/// Whether a segment of `size` bytes fits well. If it can't be known, trying tells.
+fn fits(dir: &Path, size: u64) -> bool {
+    rustix::fs::statvfs(dir)
+        .map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= size.saturating_add(MARGIN))
+}
+
 /// Makes a file of `size` zeros.
 fn make_blank(path: &Path, size: u64) -> Result<File, Error> {
     let written = OpenOptions::new().write(true).create(true).truncate(true).open(path).and_then(|file| {
@@ -127,7 +137,7 @@ impl Blanks {
     /// Sees to it that the next segment will not have to be waited for. If this can't be done, it is only later that it
     /// matters.
     pub(super) fn prepare(&mut self) {
-        if self.spare.is_none() {
+        if self.spare.is_none() && fits(&self.dir, self.size) {
             let (path, size) = (self.dir.join(SPARE), self.size);
             self.spare = std::thread::Builder::new()
                 .name("log-spare".to_owned())
@@ -146,10 +156,11 @@ impl Blanks {
             (self.dir.join(SPARE), file)
         } else {
             let blank = self.dir.join(NEXT);
-            header.size = needed.max(self.size);
+            let small = needed.max(SMALL);
+            header.size = if fits(&self.dir, self.size) { needed.max(self.size) } else { small };
             let file = match make_blank(&blank, header.size) {
-                Err(Error::Full { .. }) if needed.max(SMALL) < header.size => {
-                    header.size = needed.max(SMALL);
+                Err(Error::Full { .. }) if small < header.size => {
+                    header.size = small;
                     make_blank(&blank, header.size)?
                 }
                 made => made?,
