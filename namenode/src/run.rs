@@ -320,7 +320,7 @@ impl Running {
         spawn_server(&shutdown, &failure, "the RPC port", server);
         let running = Self { addresses, dir, namenode, readiness, shutdown, engine_stop, failure };
         match running.write_addresses().await {
-            Err(Error::Addresses { path, source }) if source.kind() == io::ErrorKind::StorageFull => {
+            Err(Error::Addresses { path, source }) if is_full(&source) => {
                 warn!(path = %path.display(), "the disk is full: the addresses are written when there is room");
                 running.write_addresses_later();
             }
@@ -397,6 +397,11 @@ impl Running {
             }
         });
     }
+}
+
+/// Whether there is no room for a file, on the disk or for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 async fn write_addresses(path: PathBuf, addresses: Addresses) -> io::Result<()> {

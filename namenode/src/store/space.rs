@@ -85,6 +85,8 @@ pub(crate) struct Room {
     /// What was said instead of [`Space::usual_min_free`].
     min_free: Option<u64>,
     seen: Mutex<Seen>,
+    /// The thread that makes the reserve. Where that takes writing it must not look as if the disk stood still.
+    maker: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Room {
@@ -93,7 +95,8 @@ impl Room {
         let space = Space::of(directory)?;
         let limit = min_free.unwrap_or_else(|| space.usual_min_free());
         let seen = Seen { space, at: Instant::now(), low: is_low(false, space.available, limit) };
-        Ok(Self { directory: directory.to_owned(), min_free, seen: Mutex::new(seen) })
+        let (seen, maker) = (Mutex::new(seen), Mutex::default());
+        Ok(Self { directory: directory.to_owned(), min_free, seen, maker })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -148,6 +151,7 @@ impl Room {
     /// On a full disk the next start needs what closing has made free: SQLite removes its log and the index of that, and
     /// makes both again. So that nobody else takes it, it becomes the reserve.
     fn keep_for_the_start(&self) {
+        self.await_maker();
         let reserve = self.reserve();
         if reserve.exists() {
             return;
@@ -183,10 +187,30 @@ impl Room {
         };
         let fits = space.available >= space.reserve().saturating_add(limit).saturating_add(limit / 4);
         if !low && fits && !self.reserve().exists() {
-            let made = make(&self.reserve(), space.reserve());
-            if let Err(error) = made {
-                tracing::warn!(directory = %self.directory.display(), %error, "the reserve could not be made");
+            self.make_reserve(space.reserve());
+        }
+    }
+
+    /// Begins to make the reserve, unless that has begun.
+    fn make_reserve(&self, bytes: u64) {
+        let mut maker = self.maker.lock().unwrap_or_else(PoisonError::into_inner);
+        if maker.as_ref().is_some_and(|maker| !maker.is_finished()) {
+            return;
+        }
+        let reserve = self.reserve();
+        let work = move || {
+            if let Err(error) = make(&reserve, bytes) {
+                tracing::warn!(reserve = %reserve.display(), %error, "the reserve could not be made");
             }
+        };
+        // Tried again at the next look.
+        *maker = std::thread::Builder::new().name("meta-reserve".to_owned()).spawn(work).ok();
+    }
+
+    fn await_maker(&self) {
+        let maker = self.maker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if maker.is_some_and(|maker| maker.join().is_err()) {
+            tracing::error!("the thread that makes the reserve had panicked");
         }
     }
 }
@@ -324,10 +348,12 @@ mod tests {
         let room = Room::new(dir.path(), Some(0)).unwrap();
         let size = || fs::metadata(room.reserve()).map(|found| found.len()).ok();
         room.look();
+        room.await_maker();
         assert_eq!(size(), Some(room.space().0.reserve()));
         assert!(room.make_room());
         assert_eq!(size(), None);
         room.look();
+        room.await_maker();
         assert_eq!(size(), Some(room.space().0.reserve()));
         assert!(!dir.path().join("reserve.part").exists());
     }
