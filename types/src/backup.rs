@@ -183,11 +183,6 @@ struct Begun {
 }
 
 impl Unpacker {
-    /// What the backup says of itself, once its header came.
-    pub fn header(&self) -> Option<Header> {
-        self.begun.map(|begun| begun.header)
-    }
-
     /// Takes the next bytes; answers what is checked of the database with them.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Invalid> {
         self.pending.extend_from_slice(bytes);

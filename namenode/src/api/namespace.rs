@@ -1,11 +1,11 @@
 //! Directories, names and attributes.
 
-use dfs_types::limits::{LIST_PAGE, MAX_REPLICATION};
+use dfs_types::limits::LIST_PAGE;
 use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
-use crate::store::edit::{Edit, Outcome};
+use crate::store::edit::{Edit, Outcome, check_replication};
 
 /// Parts of a tree that are removed before it is looked at again.
 const PARTS: usize = 1_024;
@@ -97,31 +97,40 @@ impl Namenode {
         let caller = origin.caller.clone();
         match self.propose(origin, Edit::Delete { path: path.clone(), recursive, expected }).await? {
             Outcome::Deleted(existed) => Ok(existed),
-            Outcome::DeleteInParts => self.delete_in_parts(&caller, path).await.map(|()| true),
+            Outcome::DeleteInParts => self.delete_in_parts(&caller, path, expected).await.map(|()| true),
             other => Err(reused_request(&other)),
         }
     }
 
-    async fn delete_in_parts(&self, caller: &Caller, path: FsPath) -> FsResult<()> {
-        self.store.check_removal(caller, &path).await?;
-        let mut todo = vec![path];
+    /// Removes the tree that begins with `expected`, or with what is at `path` now. Only the directories that were looked
+    /// at are removed, and not what took their places since.
+    async fn delete_in_parts(
+        &self,
+        caller: &Caller,
+        path: FsPath,
+        expected: Option<InodeId>,
+    ) -> FsResult<()> {
+        let found = self.store.check_removal(caller, &path).await?;
+        let Some(top) = expected.or(found) else { return Ok(()) };
+        let mut todo = vec![(path, top)];
         while let Some(directory) = todo.pop() {
             if self.delete_part(caller, directory.clone()).await? {
                 continue;
             }
-            let parts = self.store.parts(caller, &directory, PARTS).await?;
+            let (path, inode) = &directory;
+            let parts = self.store.parts(caller, path, *inode, PARTS).await?;
             if parts.is_empty() {
                 // Others may have emptied it meanwhile.
                 if self.delete_part(caller, directory.clone()).await? {
                     continue;
                 }
                 return Err(FsError::invalid(format!(
-                    "{directory} has directories so deep that no path can name them: move them up, or let a superuser \
+                    "{path} has directories so deep that no path can name them: move them up, or let a superuser \
                      delete it"
                 )));
             }
             todo.push(directory);
-            let deleted: Vec<(FsPath, FsResult<bool>)> = stream::iter(parts)
+            let deleted: Vec<((FsPath, InodeId), FsResult<bool>)> = stream::iter(parts)
                 .map(|part| async move { (part.clone(), self.delete_part(caller, part).await) })
                 .buffer_unordered(CONCURRENT_PARTS)
                 .collect()
@@ -135,10 +144,11 @@ impl Namenode {
         Ok(())
     }
 
-    /// Removes a part of a tree; `false`: it is too large for one edit itself.
-    async fn delete_part(&self, caller: &Caller, path: FsPath) -> FsResult<bool> {
+    /// Removes a part of a tree, if it is still there; `false`: it is too large for one edit itself.
+    async fn delete_part(&self, caller: &Caller, (path, inode): (FsPath, InodeId)) -> FsResult<bool> {
         let origin = Origin { request: None, caller: caller.clone() };
-        match self.propose(origin, Edit::Delete { path, recursive: true, expected: None }).await? {
+        let edit = Edit::Delete { path, recursive: true, expected: Some(inode) };
+        match self.propose(origin, edit).await? {
             Outcome::Deleted(_) => Ok(true),
             Outcome::DeleteInParts => Ok(false),
             other => Err(reused_request(&other)),
@@ -211,14 +221,4 @@ pub(super) fn check_times(times: [Option<Millis>; 2]) -> FsResult<()> {
         Some(time) => Err(FsError::invalid(format!("the time {time} ms is out of range"))),
         None => Ok(()),
     }
-}
-
-/// Checks a wanted number of replicas.
-pub(super) fn check_replication(replication: u32) -> FsResult<()> {
-    if replication == 0 || replication > MAX_REPLICATION {
-        return Err(FsError::invalid(format!(
-            "replication {replication} is out of range: use 1 to {MAX_REPLICATION}"
-        )));
-    }
-    Ok(())
 }

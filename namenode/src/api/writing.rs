@@ -6,14 +6,14 @@ use std::time::Duration;
 use dfs_namenode_core::{Cluster, Event, Placement, PlacementRequest};
 use dfs_types::attributes::check_principal;
 use dfs_types::checksum::stored_bytes;
-use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_PIPELINE, MIN_CHUNK_SIZE};
+use dfs_types::limits::MAX_PIPELINE;
 use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Mode, NodeId};
 use tokio::time::Instant;
 
-use super::namespace::{check_replication, check_times};
+use super::namespace::check_times;
 use super::{LocatedChunk, Namenode, Node, Origin, resolve, reused_request};
 use crate::engine::Need;
-use crate::store::edit::{Edit, Extent, Outcome, Publication};
+use crate::store::edit::{Edit, Extent, Outcome, Publication, check_chunk_size, check_replication};
 
 /// How long closing a file waits for finalized replicas: well below the deadline of a request.
 const COMPLETE_WAIT: Duration = Duration::from_secs(15);
@@ -401,17 +401,6 @@ fn check_exclude(exclude: &[NodeId]) -> FsResult<()> {
         return Err(FsError::invalid(format!(
             "{} nodes are excluded: at most {MAX_EXCLUDED} may be",
             exclude.len()
-        )));
-    }
-    Ok(())
-}
-
-fn check_chunk_size(size: u64) -> FsResult<()> {
-    let unit = BYTES_PER_CHECKSUM as u64;
-    if !(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE).contains(&size) || !size.is_multiple_of(unit) {
-        return Err(FsError::invalid(format!(
-            "chunk size {size} is not possible: use a multiple of {unit} from {MIN_CHUNK_SIZE} to \
-             {MAX_CHUNK_SIZE}"
         )));
     }
     Ok(())

@@ -5,9 +5,10 @@
 //! same proposals in the same order give the same database on every NameNode.
 
 use dfs_namenode_core::Balancing;
+use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId,
-    RequestId,
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
+    NodeId, RequestId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -433,3 +434,25 @@ pub enum Change {
 
 /// Result of applying one proposal.
 pub type Applied = FsResult<(Outcome, Vec<Change>)>;
+
+/// Checks a wanted number of replicas.
+pub(crate) fn check_replication(replication: u32) -> FsResult<()> {
+    if (1..=MAX_REPLICATION).contains(&replication) {
+        return Ok(());
+    }
+    Err(FsError::invalid(format!(
+        "a replication of {replication} is not possible: use 1 to {MAX_REPLICATION}"
+    )))
+}
+
+/// Checks how large a file's chunks shall be, in bytes.
+pub(crate) fn check_chunk_size(size: u64) -> FsResult<()> {
+    let unit = BYTES_PER_CHECKSUM as u64;
+    if (MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE).contains(&size) && size.is_multiple_of(unit) {
+        return Ok(());
+    }
+    Err(FsError::invalid(format!(
+        "a chunk size of {size} bytes is not possible: use a multiple of {unit} from {MIN_CHUNK_SIZE} to \
+         {MAX_CHUNK_SIZE}"
+    )))
+}

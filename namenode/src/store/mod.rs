@@ -465,23 +465,31 @@ impl Store {
         Ok(summing.sum)
     }
 
-    /// Whether the caller may remove the tree at a path, wherever it is now. Checked in steps, so that it is no proof for
-    /// later.
-    pub async fn check_removal(&self, caller: &Caller, path: &FsPath) -> FsResult<()> {
+    /// Whether the caller may remove the tree at a path, wherever it is now; answers the directory that it begins with, if
+    /// there is one. Checked in steps, so that it is no proof for later.
+    pub async fn check_removal(&self, caller: &Caller, path: &FsPath) -> FsResult<Option<InodeId>> {
         let (first_caller, path) = (caller.clone(), path.clone());
         let readers = &self.shared.readers;
         let mut removal = readers.run(move |snapshot| snapshot.begin_removal(&first_caller, &path)).await?;
+        let top = removal.top();
         while !removal.is_done() {
             let caller = caller.clone();
             removal = readers.run(move |snapshot| snapshot.go_on_removing(&caller, removal)).await?;
         }
-        Ok(())
+        Ok(top)
     }
 
-    /// At most `limit` parts of a directory that is too large to be removed by one edit; none if it is gone.
-    pub async fn parts(&self, caller: &Caller, path: &FsPath, limit: usize) -> FsResult<Vec<FsPath>> {
+    /// At most `limit` parts of a directory that is too large to be removed by one edit, and which they are; none if
+    /// something else is at its path.
+    pub async fn parts(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        directory: InodeId,
+        limit: usize,
+    ) -> FsResult<Vec<(FsPath, InodeId)>> {
         let (caller, path) = (caller.clone(), path.clone());
-        self.shared.readers.run(move |snapshot| snapshot.parts(&caller, &path, limit)).await
+        self.shared.readers.run(move |snapshot| snapshot.parts(&caller, &path, directory, limit)).await
     }
 
     /// A page of the files below a path, or that file itself, depth first in the order of names, with their chunks;

@@ -40,6 +40,11 @@ impl Removal {
         Self { todo: vec![Level { directory: Inode::clone(top), path: path.clone(), done: None }] }
     }
 
+    /// The directory that it begins with, if it was not begun yet.
+    pub(crate) fn top(&self) -> Option<InodeId> {
+        self.todo.first().map(|level| level.directory.id)
+    }
+
     /// Whether everything was looked at.
     pub(crate) fn is_done(&self) -> bool {
         self.todo.is_empty()
@@ -134,15 +139,24 @@ impl Snapshot<'_> {
     }
 
     /// At most `limit` parts of a directory that is too large to be removed at once: directories in it, or if it has none
-    /// what else is in it.
-    pub(crate) fn parts(&self, caller: &Caller, path: &FsPath, limit: usize) -> Result<Vec<FsPath>, Stop> {
+    /// what else is in it. None if another inode is at its path.
+    pub(crate) fn parts(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        directory: InodeId,
+        limit: usize,
+    ) -> Result<Vec<(FsPath, InodeId)>, Stop> {
         let found = self.resolve(caller, path)?;
-        let Some(top) = found.target().filter(|top| top.is_directory()) else { return Ok(Vec::new()) };
-        let mut parts = directories(self.connection, top.id, "", limit)?;
+        let is_meant = |top: &Inode| top.is_directory() && top.id == directory;
+        if !found.target().is_some_and(|top| is_meant(top)) {
+            return Ok(Vec::new());
+        }
+        let mut parts = directories(self.connection, directory, "", limit)?;
         if parts.is_empty() {
-            parts = entries(self.connection, top.id, "", limit)?;
+            parts = entries(self.connection, directory, "", limit)?;
         }
         // What is so deep that no path names it is removed with what is above it.
-        Ok(parts.iter().filter_map(|part| path.join(&part.name).ok()).collect())
+        Ok(parts.iter().filter_map(|part| Some((path.join(&part.name).ok()?, part.id))).collect())
     }
 }

@@ -1,12 +1,11 @@
 //! Edits that name paths.
 
 use dfs_types::attributes::check_principal;
-use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 
 use super::{Step, reach};
 use crate::store::access::Access;
-use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER};
+use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER, check_chunk_size, check_replication};
 use crate::store::inode::{Inode, number};
 use crate::store::removal::{MOST_IN_ONE_EDIT, Removal};
 use crate::store::resolve::{Resolved, is_a_directory};
@@ -34,15 +33,7 @@ impl NewFile<'_> {
             )));
         }
         check_replication(self.replication)?;
-        let allowed = MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE;
-        if !allowed.contains(&self.chunk_size) || !self.chunk_size.is_multiple_of(BYTES_PER_CHECKSUM as u64) {
-            return Err(FsError::invalid(format!(
-                "a chunk size of {} bytes is not possible: use a multiple of {BYTES_PER_CHECKSUM} from \
-                 {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}",
-                self.chunk_size
-            )));
-        }
-        Ok(())
+        check_chunk_size(self.chunk_size)
     }
 
     /// Mode of directories made above the file: searchable by whom the file is readable for, so that they follow
@@ -61,15 +52,6 @@ pub(super) struct Move<'p> {
     name: &'p str,
     /// How far what is below it reaches.
     below: u64,
-}
-
-fn check_replication(replication: u32) -> FsResult<()> {
-    if (1..=MAX_REPLICATION).contains(&replication) {
-        return Ok(());
-    }
-    Err(FsError::invalid(format!(
-        "a replication of {replication} is not possible: use 1 to {MAX_REPLICATION}"
-    )))
 }
 
 fn exists(path: &FsPath, hint: &str) -> FsError {

@@ -217,15 +217,23 @@ fn too_many_directories_for_one_edit_are_left_to_several() {
     // 2,100 directories with one in each are more than an edit looks at.
     assert_eq!(remove("/alice/many").unwrap(), Outcome::DeleteInParts);
     assert_eq!(fixture.stat("/alice/many").unwrap().children, 2_100);
-    fixture.wait(store.check_removal(&alice, &path("/alice"))).unwrap();
-    let parts = fixture.wait(store.parts(&alice, &path("/alice/many"), 200)).unwrap();
-    assert_eq!((parts.len(), &parts[1]), (200, &path("/alice/many/1")));
-    for part in &parts {
+    let many_now = fixture.stat("/alice/many").unwrap().inode;
+    assert_eq!(fixture.wait(store.check_removal(&alice, &path("/alice/many"))).unwrap(), Some(many_now));
+    let parts = fixture.wait(store.parts(&alice, &path("/alice/many"), many_now, 200)).unwrap();
+    assert_eq!((parts.len(), &parts[1].0), (200, &path("/alice/many/1")));
+    assert_eq!(fixture.stat("/alice/many/1").unwrap().inode, parts[1].1);
+    for (part, _) in &parts {
         assert_eq!(remove(part.as_str()).unwrap(), Outcome::Deleted(true));
     }
+    // What took the place of a part, or of all, is none.
+    fixture.propose(by(Some(alice.clone()), mkdir("/alice/many/1"))).unwrap();
+    let (at, expected) = (path("/alice/many/1"), Some(parts[1].1));
+    let former = Edit::Delete { path: at, recursive: true, expected };
+    assert_eq!(fixture.propose(by(Some(alice.clone()), former)).unwrap(), Outcome::Deleted(false));
     assert_eq!(remove("/alice/many").unwrap(), Outcome::Deleted(true));
-    assert!(fixture.wait(store.parts(&alice, &path("/alice/many"), 9)).unwrap().is_empty());
-    fixture.wait(store.check_removal(&alice, &path("/alice/many"))).unwrap();
+    assert_eq!(fixture.wait(store.check_removal(&alice, &path("/alice/many"))).unwrap(), None);
+    fixture.propose(by(Some(alice.clone()), mkdir("/alice/many/new"))).unwrap();
+    assert!(fixture.wait(store.parts(&alice, &path("/alice/many"), many_now, 9)).unwrap().is_empty());
 
     // Wherever the one is that is another's, it is found, and a superuser does not look.
     many(&fixture, &alice, 2_100);
