@@ -7,6 +7,7 @@ mod merged;
 mod names;
 mod paths;
 mod shell;
+mod surroundings;
 
 use anyhow::{Context, Result};
 
@@ -118,4 +119,29 @@ async fn nothing_is_left_behind() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_are_writing_is_in_no_copy() -> Result<()> {
     leftovers::others_transfers(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_changes_no_transfer() -> Result<()> {
+    surroundings::environment(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_transfers_share_few_descriptors() -> Result<()> {
+    surroundings::few_descriptors(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_has_what_stays_exactly_once() -> Result<()> {
+    surroundings::changes_under_a_listing(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_started_by_several_at_once() -> Result<()> {
+    surroundings::company(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_works_on_ipv6() -> Result<()> {
+    surroundings::version_six(&Shell::start().await?).await
 }
