@@ -266,7 +266,12 @@ impl ChunkWriter {
     }
 
     /// Sets up the pipeline of a new chunk; asks the same nodes again a few times if one has no room yet.
-    async fn set_up(&self, pipeline: &Pipeline, extent: Extent, turn: &mut Backoff) -> Result<Session, Failure> {
+    async fn set_up(
+        &self,
+        pipeline: &Pipeline,
+        extent: Extent,
+        turn: &mut Backoff,
+    ) -> Result<Session, Failure> {
         for _ in 1..BUSY_TRIES {
             match Session::open(self, extent, pipeline.nodes(), false).await {
                 Err(failure) if failure.error.code == ErrorCode::Busy => {

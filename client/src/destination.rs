@@ -137,9 +137,15 @@ impl Destination {
         let failed = |error: io::Error| at(&self.target, &error);
         let Some(hidden) = &self.hidden else {
             let synced = if sync { self.file.sync_all() } else { Ok(()) };
-            // Pipes and most devices have nothing to sync, and say so.
-            let lost = synced.err().filter(|error| error.raw_os_error() == Some(Errno::IO.raw_os_error()));
-            return lost.map_or(Ok(()), |error| Err(failed(error)));
+            // Pipes and most devices have nothing to sync, and say so. Anything else, as no room, tells of a loss.
+            let nothing_to_sync =
+                [Errno::INVAL, Errno::NOTSUP, Errno::ROFS, Errno::NOSYS].map(Errno::raw_os_error);
+            return match synced {
+                Err(error) if error.raw_os_error().is_some_and(|code| nothing_to_sync.contains(&code)) => {
+                    Ok(())
+                }
+                synced => synced.map_err(failed),
+            };
         };
         if sync {
             self.file.sync_all().map_err(failed)?;

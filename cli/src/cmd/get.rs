@@ -27,8 +27,9 @@ use crate::transfer::standard_streams;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A file appears under its name when it is complete, never before. Copies have the permission bits of what is copied, less
-the umask; what is replaced keeps its own, and other names (hard links) of it keep the old content. A symbolic link is
-followed. A device, named pipe or /dev/fd/N as LOCAL is written to, never replaced.
+the umask; a file that is named, and not found in a directory, may also be written by those who may read it. What is
+replaced keeps its own, and other names (hard links) of it keep the old content. A symbolic link is followed. A device,
+named pipe or /dev/fd/N as LOCAL is written to, never replaced.
 
 Examples:
   dfs get /docs/report.pdf .           into the working folder

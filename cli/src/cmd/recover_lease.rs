@@ -124,10 +124,12 @@ fn not_closed(path: &FsPath, waiting: &[WaitingChunk]) -> FsError {
         .iter()
         .map(|waiting| format!("chunk {} {}", waiting.chunk, sentence(&waiting.wait)))
         .collect();
-    let message = format!(
-        "{path} stays open: {}. Start the DataNodes that are away, or give --accept-loss if their disks are gone for good",
-        waits.join("; ")
-    );
+    let then = if waiting.iter().all(|waiting| waiting.wait.loss_accepted) {
+        "Once the time of a restart has passed and all live DataNodes have reported it ends with what there is: ask again"
+    } else {
+        "Start the DataNodes that are away, or give --accept-loss if their disks are gone for good"
+    };
+    let message = format!("{path} stays open: {}. {then}", waits.join("; "));
     FsError::new(ErrorCode::RecoveryInProgress, message)
 }
 
@@ -159,6 +161,11 @@ mod tests {
         assert!(error.message.starts_with("/f stays open: chunk 7 waits since "), "{}", error.message);
         let shown = serde_json::to_value(ShownWait::all(&waiting)).unwrap();
         assert_eq!((&shown[0]["expected"], &shown[0]["found"]), (&100.into(), &70.into()));
-        assert!(!not_closed(&path, &[]).message.contains("--accept-loss"));
+        assert!(error.message.contains("give --accept-loss"));
+        let wait = RecoveryWait { loss_accepted: true, ..waiting[0].wait.clone() };
+        let accepted = [WaitingChunk { wait, ..waiting[0].clone() }];
+        for told in [not_closed(&path, &[]), not_closed(&path, &accepted)] {
+            assert!(told.message.contains("ask again") && !told.message.contains("--accept-loss"), "{told}");
+        }
     }
 }

@@ -45,8 +45,8 @@ impl Download {
         target: PathBuf,
         named: bool,
     ) -> Outcome<Option<Failure>> {
-        let options =
-            DestinationOptions { replace: self.force, special: named, mode: status.mode.bits() & FILE_BITS };
+        let mode = of_new_file(status.mode.bits() & FILE_BITS, named);
+        let options = DestinationOptions { replace: self.force, special: named, mode };
         let shown = target.clone();
         let opening = tokio::task::spawn_blocking(move || Destination::open(&target, options));
         let destination = tokio::select! {
@@ -130,6 +130,13 @@ fn write(
     Ok(lost)
 }
 
+/// Permission bits that a new local file gets, less the umask. In a tree they are the source's; of a file that was `named`
+/// who may read may write too, as far as the umask lets them: write permission in the cluster says nothing about this folder,
+/// and Hadoop's `-get` does the same.
+fn of_new_file(source: u32, named: bool) -> u32 {
+    if named { source | (source & 0o444) >> 1 } else { source }
+}
+
 /// Gives a local file or folder the mode and times of the remote one.
 pub(crate) fn preserve(file: &File, status: &FileStatus, shown: &Path) -> Outcome {
     let failed = |error: std::io::Error| Failure::file(shown, &error);
@@ -152,4 +159,22 @@ pub(crate) fn preserve(file: &File, status: &FileStatus, shown: &Path) -> Outcom
     let kept = file.metadata().and_then(|metadata| metadata.modified()).map_err(failed)?;
     let apart = kept.duration_since(mtime).unwrap_or_else(|error| error.duration());
     if apart > COARSEST_CLOCK { Err(lost()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_new_file;
+
+    #[test]
+    fn who_may_read_a_file_that_was_named_may_write_it() {
+        for (source, named, tree) in [
+            (0o644, 0o666, 0o644),
+            (0o755, 0o777, 0o755),
+            (0o600, 0o600, 0o600),
+            (0o440, 0o660, 0o440),
+            (0o111, 0o111, 0o111),
+        ] {
+            assert_eq!((of_new_file(source, true), of_new_file(source, false)), (named, tree), "{source:o}");
+        }
+    }
 }

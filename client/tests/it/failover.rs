@@ -77,7 +77,10 @@ async fn a_hint_to_a_dead_leader_does_not_keep_the_others_from_being_asked() {
     touch(&dfs, "/a").await;
     for member in &cluster.members[..2] {
         let asked = member.calls("Create");
-        assert!(asked <= 1, "asked {asked} times: the search follows the hint instead of asking the next one");
+        assert!(
+            asked <= 1,
+            "asked {asked} times: the search follows the hint instead of asking the next one"
+        );
     }
 }
 
