@@ -269,15 +269,15 @@ impl Thread {
             // While the log is full nobody looks at the queue, and on a disk without room that may be for hours.
             closed |= waiting.is_closed() && (waiting.is_empty() || self.is_stuck());
             self.refuse_without_room(&mut waiting);
-            if self.waited_for_room {
-                // They may have been here for as long as the disk was full, and nobody wants them any more.
-                proposals.retain(|waiting: &Waiting| !waiting.answer.is_closed());
-            }
             while !proposals.is_empty()
                 && proposals.len() < self.max_batch
                 && let Ok(another) = waiting.try_recv()
             {
                 proposals.push(another);
+            }
+            if self.waited_for_room {
+                // They may have been here for as long as the disk was full, and nobody wants them any more.
+                proposals.retain(|waiting: &Waiting| !waiting.answer.is_closed());
             }
             self.waited_for_room =
                 self.waits_for_room().is_some() || (self.waited_for_room && !waiting.is_empty());
