@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_proto::convert::{Endpoint, Extent, from_detail, from_status};
 use dfs_proto::v1;
-use dfs_types::limits::{BYTES_PER_CHECKSUM, CONNECT_TIMEOUT};
+use dfs_types::limits::{BYTES_PER_CHECKSUM, pipeline_setup_limit};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -56,7 +56,7 @@ impl Session {
         };
         // Every node dials the next one and waits for it a little less long, so that the one that waits for the failed
         // node says which it is.
-        let limit = CONNECT_TIMEOUT * 2 * nodes.len() as u32;
+        let limit = pipeline_setup_limit(nodes.len() as u32);
         let opened = tokio::time::timeout(limit, async {
             let (mut client, place) = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
             let (outgoing, requests) = mpsc::channel(OUTGOING);

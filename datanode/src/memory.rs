@@ -10,7 +10,7 @@ use dfs_daemon::budget::{Asked, Budget, Class, Exhausted, Grant, Line, Share};
 use dfs_daemon::{Meter, limits};
 use dfs_types::limits::{
     BYTES_PER_CHECKSUM, CHECKSUM_BYTES, DATA_SESSIONS, DATA_STREAM_WINDOW, DEFAULT_REPLICATION,
-    MAX_PACKET_BYTES, MAX_PIPELINE, PACKET_BYTES, STREAMS_PER_CONNECTION,
+    MAX_PACKET_BYTES, MAX_PIPELINE, MEMORY_WAIT, PACKET_BYTES, STREAMS_PER_CONNECTION,
 };
 use dfs_types::{ErrorCode, FsError, FsResult};
 
@@ -28,9 +28,7 @@ const SHARES: u64 = 32;
 const WINDOWS: u64 = 256;
 /// The smallest window of a stream with which a connection is of use, in bytes.
 const MIN_WINDOW: u64 = 128 << 10;
-/// How long a session waits for memory. Its sender waits longer, also if every node of its pipeline takes so long.
-pub(crate) const WAIT: Duration = Duration::from_secs(4);
-/// How long a copy does, for which nobody waits.
+/// How long a copy waits for memory, for which nobody waits.
 const COPY_WAIT: Duration = Duration::from_secs(10);
 /// Descriptors that a session may need: two files, twice when its replica moves.
 const SESSION_FILES: u64 = 4;
@@ -117,7 +115,7 @@ impl Memory {
     /// arrival and acknowledgement.
     pub(crate) async fn write(&self, downstream: usize) -> FsResult<(Grant, usize)> {
         let asked = write_cost(self.window, downstream);
-        let grant = self.budget.take(write_class(downstream), asked, WAIT).await.map_err(busy)?;
+        let grant = self.budget.take(write_class(downstream), asked, MEMORY_WAIT).await.map_err(busy)?;
         let packets = if grant.bytes() >= asked.most { IN_FLIGHT.1 } else { IN_FLIGHT.0 };
         Ok((grant, packets as usize * MAX_PACKET_BYTES))
     }
@@ -131,7 +129,7 @@ impl Memory {
     /// Memory for a read session.
     pub(crate) async fn read(&self) -> FsResult<(Grant, ReadAhead)> {
         let asked = ReadAhead::asked(SEND_BUFFER.0);
-        let grant = self.budget.take(READ, asked, WAIT).await.map_err(busy)?;
+        let grant = self.budget.take(READ, asked, MEMORY_WAIT).await.map_err(busy)?;
         let ahead = ReadAhead::of(&grant, asked);
         Ok((grant, ahead))
     }

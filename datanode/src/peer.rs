@@ -9,7 +9,7 @@ use dfs_proto::pool::{Lease, Pool};
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::{
-    CONNECT_TIMEOUT, MAX_DATA_MESSAGE_BYTES, MAX_STREAMS, MIN_CHUNK_SIZE, SYNC_PATIENCE,
+    CONNECT_TIMEOUT, MAX_DATA_MESSAGE_BYTES, MAX_STREAMS, MIN_CHUNK_SIZE, SYNC_PATIENCE, pipeline_setup_limit,
 };
 use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, ReplicaRecord};
 use futures_util::stream::{self, StreamExt};
@@ -21,7 +21,7 @@ use tonic::{Request, Streaming};
 
 use crate::metrics::Active;
 use crate::pace::Pace;
-use crate::session::write::{Context, setup_limit};
+use crate::session::write::Context;
 use crate::session::{Failure, Header, Reply, Stage};
 use crate::volume::reader::{Reader, split};
 use crate::volume::writer::Packet;
@@ -134,7 +134,7 @@ impl Downstream {
         header: Header,
         ahead: usize,
     ) -> Result<Self, Failure> {
-        let limit = setup_limit(header.downstream.len());
+        let limit = pipeline_setup_limit(header.downstream.len() as u32 + 1);
         let node = next.address();
         let late =
             |_| Failure::here(FsError::new(ErrorCode::TimedOut, format!("{node} is not ready in time")));

@@ -91,3 +91,12 @@ pub const SAFE_MODE_THRESHOLD: f64 = 0.999;
 
 /// Time within which a connection must be open.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest that a DataNode lets a write or read wait for its turn, in memory; then it answers that it is busy.
+pub const MEMORY_WAIT: Duration = Duration::from_secs(4);
+
+/// Longest that it takes to set up a pipeline of `nodes` nodes, if all are well: each waits for its turn in memory, opens its
+/// files and connects to the next.
+pub const fn pipeline_setup_limit(nodes: u32) -> Duration {
+    CONNECT_TIMEOUT.saturating_mul(2).saturating_add(MEMORY_WAIT).saturating_mul(nodes)
+}

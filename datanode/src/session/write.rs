@@ -16,9 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dfs_daemon::budget::Grant;
-use dfs_types::limits::{
-    CONNECT_TIMEOUT, MAX_CHUNK_SIZE, MAX_PACKET_BYTES, MAX_PIPELINE, MIN_CHUNK_SIZE, SYNC_PATIENCE,
-};
+use dfs_types::limits::{MAX_CHUNK_SIZE, MAX_PACKET_BYTES, MAX_PIPELINE, MIN_CHUNK_SIZE, SYNC_PATIENCE};
 use dfs_types::{ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -27,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{Failure, Header, Reply, Stage};
-use crate::memory::{self, Memory};
+use crate::memory::Memory;
 use crate::metrics::{Active, Metrics};
 use crate::peer::{Acks, Downstream, Peers};
 use crate::store::Store;
@@ -58,12 +56,6 @@ pub(crate) struct Context {
     pub(crate) memory: Memory,
     /// Asks every session to end, late in a clean stop.
     pub(crate) cancel: CancellationToken,
-}
-
-/// How long the setup of a pipeline with this many nodes after this one may take: each of them may have to wait for memory,
-/// and then has to open its files and the connection to the next one.
-pub(crate) fn setup_limit(downstream: usize) -> Duration {
-    (CONNECT_TIMEOUT * 2 + memory::WAIT) * (downstream as u32 + 1)
 }
 
 /// Checks that a request is meant for this node.
