@@ -219,7 +219,7 @@ pub(crate) struct Context {
     pub(crate) global: Global,
     /// Cancelled when the user wants no more.
     pub(crate) stop: CancellationToken,
-    /// Permission bits that are given to nothing new.
+    /// Permission bits that are given to nothing new on this machine.
     pub(crate) umask: u32,
     client: OnceLock<Dfs>,
 }

@@ -103,7 +103,8 @@ async fn run(command: Command, context: &Context) -> Outcome {
 }
 
 /// Signals by which the user, or what runs this program, wants no more. One that it was started to ignore (`nohup`,
-/// `trap '' INT`, a job in the background of a script) is to be survived.
+/// `trap '' INT`) is to be survived. Shells without job control have their jobs in the background ignore INT and QUIT, so that
+/// these outlive an interruption of something else; whoever interrupts a script wants none of its transfers, though.
 struct Interruptions {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
@@ -115,12 +116,12 @@ impl Interruptions {
     fn watch() -> io::Result<Self> {
         // Without `unsafe`, only here can be read what happens to a signal.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let unless_ignored = |kind: SignalKind| {
-            let watched = !ignores(&status, kind.as_raw_value());
-            watched.then(|| signal(kind)).transpose()
-        };
+        let ignored = |kind: SignalKind| ignores(&status, kind.as_raw_value());
+        let unless_ignored = |kind: SignalKind| (!ignored(kind)).then(|| signal(kind)).transpose();
+        let interrupt = SignalKind::interrupt();
+        let in_background = ignored(interrupt) && ignored(SignalKind::quit());
         Ok(Self {
-            interrupt: unless_ignored(SignalKind::interrupt())?,
+            interrupt: if in_background { Some(signal(interrupt)?) } else { unless_ignored(interrupt)? },
             terminate: unless_ignored(SignalKind::terminate())?,
             hang_up: unless_ignored(SignalKind::hangup())?,
         })

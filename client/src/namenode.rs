@@ -28,6 +28,8 @@ use crate::retry::{Backoff, Patience};
 
 /// Time for one try of one call; a server that waits for something itself answers before.
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest that a timer is late because its machine is busy; what is later stood still.
+const MOST_DELAY: Duration = Duration::from_secs(2);
 /// Silence of a NameNode that answered before, after which another one is asked as well: longer than a leader takes for
 /// almost any call, shorter than anybody likes to wait for one that hangs.
 const SILENCE: Duration = Duration::from_millis(1_500);
@@ -263,7 +265,7 @@ impl NameNode {
         let call_id = self.calls.begin();
         let context = self.context(&call_id);
         let started = Instant::now();
-        let deadline = started + patience.total;
+        let mut deadline = started + patience.total;
         let mut search = Search::new(&self.peers, patience.total);
         let mut backoff = Backoff::new(patience.total);
         let mut tries = FuturesUnordered::new();
@@ -278,21 +280,25 @@ impl NameNode {
                 if let Some(address) = search.next() {
                     let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
                     let (this, context, call) = (self, context.clone(), &call);
+                    let begun = Instant::now();
                     tries.push(async move {
                         let outcome = this.attempt(&address, limit, context, call).await;
-                        (address, outcome)
+                        (address, outcome, stood_still(begun, limit))
                     });
                 }
                 continue;
             }
             let (address, refusal) = tokio::select! {
                 biased;
-                Some((address, outcome)) = tries.next(), if !tries.is_empty() => match outcome {
+                Some((address, outcome, stood_still)) = tries.next(), if !tries.is_empty() => match outcome {
                     Ok(answer) => {
                         search.found(&address);
                         return Ok(answer);
                     }
-                    Err(refusal) => (address, refusal),
+                    Err(refusal) => {
+                        deadline += stood_still;
+                        (address, refusal)
+                    }
                 },
                 () = tokio::time::sleep_until(search.ask_at), if may_ask => continue,
             };
@@ -379,6 +385,13 @@ impl NameNode {
         );
         FsError::new(ErrorCode::Unavailable, message)
     }
+}
+
+/// How long this process stood still (stopped, or its machine was) while it waited for an answer with a limit: nobody was
+/// asked in that time, so it is none of the caller's patience.
+fn stood_still(begun: Instant, limit: Duration) -> Duration {
+    let over = begun.elapsed().saturating_sub(limit);
+    if over > MOST_DELAY { over } else { Duration::ZERO }
 }
 
 /// How long the one at `address` may be silent before another one is asked as well.
@@ -474,5 +487,19 @@ impl<'a> Search<'a> {
     fn again_at(&mut self, time: Instant) {
         self.asked.clear();
         self.ask_at = time;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_the_process_stood_still_is_told_from_a_busy_machine() {
+        let (begun, limit) = (Instant::now(), Duration::from_secs(4));
+        for (at, expected) in [(3, 0), (5, 0), (6, 0), (79, 75)] {
+            tokio::time::advance(begun + Duration::from_secs(at) - Instant::now()).await;
+            assert_eq!(stood_still(begun, limit), Duration::from_secs(expected), "after {at} s");
+        }
     }
 }

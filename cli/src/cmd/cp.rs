@@ -10,7 +10,7 @@ use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};
-use crate::transfer::attributes::Keep;
+use crate::transfer::attributes::{Keep, less_umask};
 use crate::transfer::claims::Claims;
 use crate::transfer::directories::Directories;
 use crate::transfer::is_under_way;
@@ -23,7 +23,7 @@ use crate::transfer::upload::{Above, Source, Upload};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The data goes through this machine. Missing directories are made. Copies have the permission bits of what is copied, less
-the umask; what is replaced keeps its own.
+the cluster's umask 022; what is replaced keeps its own.
 
 Examples:
   dfs cp /a.txt /b.txt
@@ -67,7 +67,7 @@ impl Args {
             dfs,
             create: self.write.options(),
             force: self.force,
-            keep: Keep { all: self.preserve, umask: context.umask },
+            keep: Keep { all: self.preserve },
             progress: progress.clone(),
             stop: context.stop.clone(),
         });
@@ -166,7 +166,7 @@ impl Copying<'_> {
 
     async fn directory(&mut self, status: &FileStatus, to: FsPath, target: &FsPath) -> Outcome {
         let keep = self.upload.keep;
-        let above = (to == *target).then(|| keep.fresh(Mode::DIRECTORY).mode);
+        let above = (to == *target).then(|| less_umask(Mode::DIRECTORY));
         self.directories.make(&self.upload.dfs, to, keep.of_remote(status), above).await
     }
 

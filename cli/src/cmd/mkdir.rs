@@ -6,6 +6,7 @@ use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::mode::ModeChange;
 use crate::remote_path::RemotePath;
+use crate::transfer::attributes::less_umask;
 
 /// How `dfs mkdir` is typed.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let paths: Vec<_> = self.paths.iter().map(|text| RemotePath::parse(text)).collect::<Outcome<_>>()?;
         let dfs = context.dfs().await?;
-        let fresh = Mode::truncate(Mode::DIRECTORY.bits() & !context.umask);
+        let fresh = less_umask(Mode::DIRECTORY);
         let mode = self.mode.map_or(fresh, |change| change.apply(fresh, true));
         let mut failures = Failures::of("mkdir");
         for RemotePath { path, .. } in paths {

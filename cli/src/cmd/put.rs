@@ -15,7 +15,7 @@ use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;
-use crate::transfer::attributes::Keep;
+use crate::transfer::attributes::{Attributes, Keep, less_umask};
 use crate::transfer::claims::{Claim, Claims, Place};
 use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
@@ -59,8 +59,9 @@ impl WriteArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A file appears under its name when it is complete, never before. Missing directories are made. Copies have the
-permission bits of what is copied, less the umask; what is replaced keeps its own. Symbolic links are followed. Devices,
-named pipes and <(command) are read to their end if they are named; in a folder they are skipped, with exit status 1.
+permission bits of what is copied, less the cluster's umask 022; what is replaced keeps its own. Symbolic links are
+followed. Devices, named pipes and <(command) are read to their end if they are named; in a folder they are skipped, with
+exit status 1.
 
 Examples:
   dfs put report.pdf /docs/            into a directory
@@ -105,7 +106,7 @@ impl Args {
             dfs,
             create: self.write.options(),
             force: self.force,
-            keep: Keep { all: self.preserve, umask: context.umask },
+            keep: Keep { all: self.preserve },
             progress: progress.clone(),
             stop: context.stop.clone(),
         });
@@ -167,7 +168,7 @@ impl Copying<'_> {
         let (attributes, lost) = if metadata.is_file() {
             upload.keep.of_local(source, &metadata)
         } else {
-            (upload.keep.fresh(ANY_FILE), None)
+            (Attributes::fresh(ANY_FILE), None)
         };
         upload.run(Source::File(source.to_owned()), &path, attributes, Above::Make).await?;
         claim.keep();
@@ -182,7 +183,7 @@ impl Copying<'_> {
             )))
         })?;
         self.upload.progress.expect(0);
-        self.upload.run(Source::Stdin, &path, self.upload.keep.fresh(ANY_FILE), Above::Make).await
+        self.upload.run(Source::Stdin, &path, Attributes::fresh(ANY_FILE), Above::Make).await
     }
 
     async fn put_tree(&mut self, source: &Path, root: &FsPath, claim: Claim<FsPath, Place>) -> Outcome {
@@ -202,7 +203,7 @@ impl Copying<'_> {
                 }
                 Found::Folder { path, relative, metadata } => {
                     let (attributes, lost) = upload.keep.of_local(&path, &metadata);
-                    let above = relative.is_empty().then(|| upload.keep.fresh(Mode::DIRECTORY).mode);
+                    let above = relative.is_empty().then(|| less_umask(Mode::DIRECTORY));
                     let made = match below(root, &relative) {
                         Ok(place) => directories.make(&upload.dfs, place, attributes, above).await,
                         Err(failure) => Err(failure),

@@ -6,6 +6,7 @@ use dfs_types::{ErrorCode, FsError, Mode};
 use crate::args::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::remote_path::RemotePath;
+use crate::transfer::attributes::less_umask;
 
 /// How `dfs touch` is typed.
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ impl Args {
         let mut failures = Failures::of("touch");
         for path in paths {
             // Not cut off in the middle, which could leave a file that nobody closes.
-            let outcome = self.touch(&dfs, path, context.umask).await;
+            let outcome = self.touch(&dfs, path).await;
             failures.keep(outcome)?;
             if context.stop.is_cancelled() {
                 return Err(Failure::Interrupted);
@@ -34,7 +35,7 @@ impl Args {
         failures.finish()
     }
 
-    async fn touch(&self, dfs: &Dfs, typed: RemotePath, umask: u32) -> Outcome {
+    async fn touch(&self, dfs: &Dfs, typed: RemotePath) -> Outcome {
         match typed.look(dfs).await? {
             Some(_) => dfs.touch(&typed.path).await.map_err(Failure::from),
             None if self.no_create => Ok(()),
@@ -43,7 +44,7 @@ impl Args {
                 Err(FsError::new(ErrorCode::NotFound, message).into())
             }
             None => {
-                let mode = Mode::truncate(0o666 & !umask);
+                let mode = less_umask(Mode::truncate(0o666));
                 let options = CreateOptions { parents: true, mode, ..CreateOptions::default() };
                 match dfs.create(&typed.path, options).await {
                     Ok(file) => file.close().await.map(drop).map_err(Failure::from),

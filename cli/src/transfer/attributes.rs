@@ -14,6 +14,14 @@ pub(crate) const OWNER_USES: u32 = 0o700;
 pub(crate) const FILE_BITS: u32 = 0o777;
 /// Likewise of a directory.
 pub(crate) const DIRECTORY_BITS: u32 = 0o1777;
+/// Permission bits that nothing new in the cluster gets: as with Hadoop's clients (`fs.permissions.umask-mode`) not those of
+/// this process's umask, which is about this machine's users.
+const CLUSTER_UMASK: u32 = 0o022;
+
+/// The bits that something new in the cluster gets.
+pub(crate) fn less_umask(mode: Mode) -> Mode {
+    Mode::truncate(mode.bits() & !CLUSTER_UMASK)
+}
 
 /// What a copy is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +46,20 @@ pub(crate) struct Times {
 pub(crate) struct Keep {
     /// Everything (`-p`), not only permission bits.
     pub(crate) all: bool,
-    /// Permission bits that this process gives to nothing new.
-    pub(crate) umask: u32,
+}
+
+impl Attributes {
+    /// Of something that has no source to take permission bits from.
+    pub(crate) fn fresh(mode: Mode) -> Self {
+        Self { mode: less_umask(mode), exact: false, times: None }
+    }
 }
 
 impl Keep {
     /// Of a copy of what has this mode, of which these bits are taken over without being told to.
     fn attributes(self, mode: u32, bits: u32, times: Option<Times>) -> Attributes {
-        let mode = if self.all { mode } else { mode & bits & !self.umask };
+        let mode = if self.all { mode } else { mode & bits & !CLUSTER_UMASK };
         Attributes { mode: Mode::truncate(mode), exact: self.all, times }
-    }
-
-    /// Of something that has no source to take permission bits from.
-    pub(crate) fn fresh(self, mode: Mode) -> Attributes {
-        Attributes { mode: Mode::truncate(mode.bits() & !self.umask), exact: false, times: None }
     }
 
     /// Of a copy of something in the cluster.
@@ -113,12 +121,12 @@ mod tests {
 
     #[test]
     fn the_umask_takes_its_part_unless_everything_is_kept() {
-        let keep = |all| Keep { all, umask: 0o027 };
+        let keep = |all| Keep { all };
         let mode = |all, mode, bits| keep(all).attributes(mode, bits, None).mode;
-        assert_eq!(mode(false, 0o105_777, FILE_BITS), Mode::truncate(0o750));
-        assert_eq!(mode(false, 0o041_777, DIRECTORY_BITS), Mode::truncate(0o1750));
-        assert_eq!(mode(false, 0o555, FILE_BITS), Mode::truncate(0o550));
+        assert_eq!(mode(false, 0o105_777, FILE_BITS), Mode::truncate(0o755));
+        assert_eq!(mode(false, 0o041_777, DIRECTORY_BITS), Mode::truncate(0o1755));
+        assert_eq!(mode(false, 0o575, FILE_BITS), Mode::truncate(0o555));
         assert_eq!(mode(true, 0o101_777, FILE_BITS), Mode::truncate(0o1777));
-        assert_eq!(keep(true).fresh(Mode::FILE).mode, Mode::truncate(0o640));
+        assert_eq!(Attributes::fresh(Mode::truncate(0o666)).mode, Mode::FILE);
     }
 }

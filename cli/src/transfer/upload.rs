@@ -12,7 +12,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attributes::{Attributes, Keep};
+use super::attributes::{Attributes, Keep, less_umask};
 use super::progress::Progress;
 use super::target::exists_already;
 use super::{PIECES, READ_BYTES, hidden_name};
@@ -131,7 +131,7 @@ impl Upload {
         if let Some(directory) = target.parent()
             && hidden.parent().as_ref() != Some(&directory)
         {
-            self.dfs.mkdir_all(&directory, self.keep.fresh(Mode::DIRECTORY).mode).await?;
+            self.dfs.mkdir_all(&directory, less_umask(Mode::DIRECTORY)).await?;
         }
         let publication = Publication {
             to: target.clone(),

@@ -160,6 +160,21 @@ pub(super) async fn ignored_signals(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// As `sh -c 'dfs put … &'` starts it, and as an interruption of that script reaches it.
+pub(super) async fn interrupted_jobs(shell: &Shell) -> Result<()> {
+    let feed = Feed::new(shell, "feed").await?;
+    let script = "trap '' INT QUIT; exec env --default-signal=TERM dfs put feed /job/file";
+    let child = shell.command(script)?.spawn()?;
+    let pipe = feed.begin().await?;
+    hidden(shell, "/").await?;
+    is_caught(&child, Signal::INT).await?;
+    send(&child, Signal::INT)?;
+    let how = ended(child).await?;
+    drop(pipe);
+    ensure!(how.status == Some(130), "{how:?}");
+    shell.prints("dfs ls /", "").await
+}
+
 pub(super) async fn others_transfers(shell: &Shell) -> Result<()> {
     // One that is closed is a file like any other, whatever it is called.
     shell.ok("set -e; echo x > local; dfs put local /hid/d/file; dfs put local /hid/d/.a._COPYING_").await?;

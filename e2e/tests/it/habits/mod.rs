@@ -112,6 +112,7 @@ async fn nothing_is_left_behind() -> Result<()> {
     let shell = Shell::start().await?;
     leftovers::signals(&shell).await.context("signals")?;
     leftovers::ignored_signals(&shell).await.context("nohup")?;
+    leftovers::interrupted_jobs(&Shell::start().await?).await.context("jobs in the background")?;
     leftovers::moved_parents(&shell).await.context("moved parents")?;
     leftovers::no_room(&shell).await.context("no room")
 }

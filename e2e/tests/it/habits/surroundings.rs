@@ -36,6 +36,10 @@ pub(super) async fn environment(shell: &Shell) -> Result<()> {
     shell.ok("mkdir gone && cd gone && rmdir ../gone && dfs get -f /f ../got && cd .. && cmp f got").await?;
     for (umask, mode) in [("077", "600"), ("022", "644"), ("000", "666")] {
         shell.ok(&format!("rm -f g; (umask {umask}; dfs get /f g) && test $(stat -c %a g) = {mode}")).await?;
+        shell.ok(&format!("(umask {umask}; dfs mkdir /m && dfs put f /m/f && dfs touch /m/t)")).await?;
+        let modes = shell.modes("/m").await?;
+        ensure!(modes.values().all(|mode| *mode == 0o755 || *mode == 0o644), "umask {umask}: {modes:?}");
+        shell.ok("dfs rm -r /m").await?;
     }
     Ok(())
 }
