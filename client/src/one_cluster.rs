@@ -54,7 +54,11 @@ impl NameNode {
         if given.len() < 2 {
             return Ok(());
         }
-        let strangers = given.iter().filter(|address| !members.iter().any(|member| **member == ***address));
+        // Who was silent when the leader was looked for has been waited for already.
+        let is_stranger = |address: &&Address| {
+            !members.iter().any(|member| **member == ***address) && !self.peers().is_shunned(address)
+        };
+        let strangers = given.iter().filter(is_stranger);
         let answers = join_all(strangers.map(|address| self.members_at(address, STRANGER))).await;
         // One that does not answer is no NameNode of another cluster now; later answers are checked too.
         let wrong =

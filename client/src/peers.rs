@@ -89,6 +89,12 @@ impl Peers {
         state.peers.iter().take(state.given).map(|peer| Arc::clone(&peer.address)).collect()
     }
 
+    /// Whether this one did not answer just now.
+    pub(crate) fn is_shunned(&self, address: &str) -> bool {
+        let now = Instant::now();
+        self.lock().peer(address).and_then(|peer| peer.shunned_until).is_some_and(|until| until > now)
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().peers.len()
@@ -249,7 +255,9 @@ mod tests {
         assert_eq!(seen, ["a:1".into(), "b:1".into(), "c:1".into()]);
         peers.lost(&"b:1".into());
         assert!((0..6).all(|_| peers.turn() != Some("b:1".into())));
+        assert!(peers.is_shunned("b:1") && !peers.is_shunned("a:1") && !peers.is_shunned("stranger:1"));
         tokio::time::advance(SHUNNED).await;
+        assert!(!peers.is_shunned("b:1"));
         assert!((0..3).any(|_| peers.turn() == Some("b:1".into())));
         for address in ["a:1", "b:1", "c:1"] {
             peers.lost(&address.into());
