@@ -18,3 +18,15 @@ pub mod pool;
 pub mod v1 {
     include!("gen/dfs.v1.rs");
 }
+
+/// Generated messages of package `dfs.stored`: what NameNodes store and replicate. Only the NameNode knows them.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the meaning of each message stands in the .proto file"
+)]
+pub mod stored {
+    include!("gen/dfs.stored.rs");
+}

@@ -15,12 +15,13 @@
 
 use crate::ClusterId;
 use crate::checksum::{combine, crc32c};
+use crate::format::BACKUP;
 
 /// Bytes of the database in one part.
 pub const PART: usize = 256 << 10;
 
 /// Version of the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = BACKUP.version;
 const MAGIC: [u8; 8] = *b"dfs-bkup";
 const END_MAGIC: [u8; 8] = *b"dfs-bend";
 const HEADER: usize = 48;

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod checksum;
 pub mod duty;
 pub mod error;
+pub mod format;
 pub mod ids;
 pub mod limits;
 pub mod member;

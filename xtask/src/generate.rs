@@ -6,12 +6,22 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const PROTO_FILES: [&str; 6] =
-    ["values.proto", "namespace.proto", "data.proto", "cluster.proto", "admin.proto", "raft.proto"];
-const PROTO_CODE: &str = "proto/src/gen/dfs.v1.rs";
+const PROTO_FILES: [&str; 7] = [
+    "values.proto",
+    "namespace.proto",
+    "data.proto",
+    "cluster.proto",
+    "admin.proto",
+    "raft.proto",
+    "stored.proto",
+];
+const PROTO_DIRECTORY: &str = "proto/src/gen";
+/// One file for each package.
+const PROTO_CODE: [&str; 2] = ["dfs.v1.rs", "dfs.stored.rs"];
 
-/// The Rust code of the gRPC protocol, compiled from `proto/proto` without a system `protoc`.
-fn proto_code(root: &Path) -> Result<String> {
+/// The Rust code of the protocol and of what is stored, compiled from `proto/proto` without a system `protoc`: each file's
+/// name and content.
+fn proto_code(root: &Path) -> Result<Vec<(&'static str, String)>> {
     let descriptors = protox::compile(PROTO_FILES, [root.join("proto/proto")])?;
     let out = tempfile::tempdir()?;
     tonic_prost_build::configure()
@@ -20,7 +30,7 @@ fn proto_code(root: &Path) -> Result<String> {
         .bytes(".dfs.v1.RaftEntry")
         .out_dir(out.path())
         .compile_fds(descriptors)?;
-    Ok(fs::read_to_string(out.path().join("dfs.v1.rs"))?)
+    PROTO_CODE.into_iter().map(|name| Ok((name, fs::read_to_string(out.path().join(name))?))).collect()
 }
 
 /// Writes what is made from other crates' code. It is a program of its own: those crates need the protocol's code first.
@@ -38,14 +48,19 @@ pub(crate) fn write_others(root: &Path) -> Result<()> {
 
 /// Writes the code of the protocol.
 pub(crate) fn write(root: &Path) -> Result<()> {
-    let path = root.join(PROTO_CODE);
-    fs::write(&path, proto_code(root)?).with_context(|| format!("writing {}", path.display()))
+    for (name, code) in proto_code(root)? {
+        let path = root.join(PROTO_DIRECTORY).join(name);
+        fs::write(&path, code).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Fails if the committed code of the protocol is not what would be generated now. Tests of `dfs-generate` check the rest.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let committed = fs::read_to_string(root.join(PROTO_CODE)).unwrap_or_default();
-    ensure!(committed == proto_code(root)?, "{PROTO_CODE} is stale: run `cargo xtask generate`");
+    for (name, code) in proto_code(root)? {
+        let committed = fs::read_to_string(root.join(PROTO_DIRECTORY).join(name)).unwrap_or_default();
+        ensure!(committed == code, "{PROTO_DIRECTORY}/{name} is stale: run `cargo xtask generate`");
+    }
     Ok(())
 }
 

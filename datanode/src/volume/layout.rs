@@ -22,13 +22,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dfs_types::checksum::crc32c;
+use dfs_types::format::VOLUME;
 use dfs_types::{ChunkId, ClusterId, NodeId, VolumeId};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The format this version of the software writes and reads.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = VOLUME.version;
 const ROOT: &str = "dfs";
 const TEMPORARY: &str = ".dfs.tmp-";
 const VERSION: &str = "VERSION";

@@ -40,11 +40,12 @@ use std::os::unix::fs::FileExt;
 
 use bytes::{Buf, BufMut, Bytes};
 use dfs_types::checksum::crc32c;
+use dfs_types::format::REPLICA_CHECKSUMS;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_PATH_BYTES};
 use dfs_types::{ChunkId, ClusterId, GenStamp, InodeId};
 
 const MAGIC: &[u8; 8] = b"DFSCRC\r\n";
-const FORMAT_VERSION: u16 = 1;
+const FORMAT_VERSION: u16 = REPLICA_CHECKSUMS.version as u16;
 const CHECKSUM_CRC32C: u16 = 1;
 /// Size of the header without the path, and the unit its size is a multiple of.
 const FIXED_BYTES: usize = 128;

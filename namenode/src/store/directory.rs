@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_types::checksum::crc32c;
+use dfs_types::format::NAMENODE_DIRECTORY;
 use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{backup, schema, space};
 
 /// Version of the directory's layout that this program writes and reads.
-const FORMAT_VERSION: u32 = 4;
+const FORMAT_VERSION: u32 = NAMENODE_DIRECTORY.version;
 const VERSION_FILE: &str = "VERSION";
 const DATABASE_FILE: &str = "namespace.db";
 const LOCK_FILE: &str = "lock";

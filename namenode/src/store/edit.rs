@@ -10,10 +10,9 @@ use dfs_types::{
     Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
     NodeId, RequestId,
 };
-use serde::{Deserialize, Serialize};
 
 /// An edit with what its application needs to know besides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// The client's request, for which the outcome is kept; `None` for the NameNode's own edits.
     pub request: Option<RequestId>,
@@ -26,7 +25,7 @@ pub struct Proposal {
 }
 
 /// A chunk with the version and length the writer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The chunk.
     pub chunk: ChunkId,
@@ -37,7 +36,7 @@ pub struct Extent {
 }
 
 /// What closing a file does at the same moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// Its new path.
     pub to: FsPath,
@@ -50,7 +49,7 @@ pub struct Publication {
 }
 
 /// How the balancer works while it is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BalancerSettings {
     /// How far a node's used share may lie from the average, in thousandths.
     pub threshold_permille: u32,
@@ -76,7 +75,7 @@ impl From<Balancing> for BalancerSettings {
 pub const RECOVERY_HOLDER: &str = "NameNode recovery";
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// Makes a directory; an existing one is fine only with `parents`.
     Mkdir {
@@ -284,7 +283,7 @@ pub enum Edit {
 }
 
 /// What a successful edit answers. Kept for retries of the same request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing to tell.
     Done,

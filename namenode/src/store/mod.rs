@@ -19,6 +19,7 @@ mod chunk;
 pub mod directory;
 mod disk;
 pub mod edit;
+mod format;
 pub mod group;
 mod inode;
 mod lease;

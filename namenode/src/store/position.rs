@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use dfs_namenode_raft::ConfState;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error};
-use serde::{Deserialize, Serialize};
 
 use super::inode::number;
 
 /// The members of the group as of an entry of the log. Voters decide; while the voters change, the outgoing ones do too.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
     /// Those who vote.
     pub voters: Vec<u64>,
@@ -86,7 +85,7 @@ impl Position {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let query = "SELECT applied, term, installed, installed_term, members FROM position";
         connection.prepare_cached(query)?.query_row([], |row| {
-            let members = postcard::from_bytes(row.get_ref(4)?.as_blob()?)
+            let members = Members::decode(row.get_ref(4)?.as_blob()?)
                 .map_err(|error| Error::FromSqlConversionFailure(4, Type::Blob, Box::new(error)))?;
             Ok(Self {
                 applied: number(row, 0)?,
@@ -143,5 +142,5 @@ pub(crate) fn addresses(connection: &Connection) -> rusqlite::Result<BTreeMap<u6
 }
 
 fn encode(members: &Members) -> rusqlite::Result<Vec<u8>> {
-    postcard::to_stdvec(members).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
+    members.encode().map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -1,13 +1,11 @@
 //! What an entry of the replicated log holds.
 
-use dfs_types::Millis;
-use serde::{Deserialize, Serialize};
-
 use super::edit::Proposal;
 use super::position::Members;
+use dfs_types::Millis;
 
 /// Proposals that share an entry, and what their leader decided for all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Batch {
     /// Time that the group has had a leader, as this one counts it.
     pub clock: Millis,
@@ -18,7 +16,7 @@ pub(crate) struct Batch {
 }
 
 /// Where a member is; travels with the change that takes it in, or by itself when it moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Residence {
     /// The member.
     pub id: u64,
@@ -27,7 +25,7 @@ pub(crate) struct Residence {
 }
 
 /// An entry's data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// Changes of the namespace.
     Edits(Batch),
@@ -55,16 +53,4 @@ pub(crate) enum Content {
     Record(Record),
     /// The members are these from now on; perhaps one is new.
     Members(Members, Option<Residence>),
-}
-
-impl Record {
-    /// As it is in the log.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(self)
-    }
-
-    /// Reads the data of an entry.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        postcard::from_bytes(bytes)
-    }
 }

@@ -36,10 +36,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::apply::Counters;
 use super::inode::{ABOVE_ROOT, kind_number};
 use super::position::Position;
+use dfs_types::format::NAMESPACE_DATABASE;
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
 /// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = 7;
+const VERSION: i64 = NAMESPACE_DATABASE.version as i64;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 

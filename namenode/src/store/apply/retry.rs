@@ -257,7 +257,7 @@ impl Step<'_, '_> {
             .prepare_cached("SELECT outcome FROM retry WHERE number = ?1")?
             .query_row([number as i64], |row| {
                 let bytes = row.get_ref(0)?.as_blob()?;
-                postcard::from_bytes(bytes).map_err(|error| {
+                Outcome::decode(bytes).map_err(|error| {
                     rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(error))
                 })
             })?;
@@ -266,8 +266,8 @@ impl Step<'_, '_> {
 
     /// Stores the outcome of an edit that succeeded.
     pub(super) fn keep_for_retries(&mut self, request: RequestId, outcome: &Outcome) -> Result<(), Stop> {
-        let bytes = postcard::to_stdvec(outcome)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let bytes =
+            outcome.encode().map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let (number, at) = (self.counters.next_outcome, self.counters.clock);
         self.counters.next_outcome += 1;
         let Changes { floor, gone, raised } = self.kept.keep(number, request, at, bytes.len(), BOUNDS);

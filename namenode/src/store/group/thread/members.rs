@@ -49,7 +49,8 @@ impl Thread {
                 }
                 let id = self.progress.counters().next_member;
                 let residence = Residence { id, address };
-                let context = postcard::to_stdvec(&residence)
+                let context = residence
+                    .encode()
                     .map_err(|error| FsError::internal(format!("an address can't be encoded: {error}")))?;
                 let at = self.member.change(MembershipChange::AddLearner(id), context);
                 at.map(|at| (at.index, id)).map_err(|refusal| self.explain(refusal))
@@ -124,7 +125,7 @@ impl Thread {
         tracing::info!(voters = ?members.voters, learners = ?members.learners, "the group has changed");
         let joined: Option<Residence> = match context {
             [] => None,
-            _ => Some(postcard::from_bytes(context).map_err(|error| {
+            _ => Some(Residence::decode(context).map_err(|error| {
                 io_failure("reading an entry of", &self.directory, format!("entry {index}: {error}"))
             })?),
         };

@@ -1,0 +1,387 @@
+//! Entries of the log as protobuf.
+
+use dfs_proto::stored;
+use dfs_proto::stored::proposal::Edit as Stored;
+use dfs_types::{
+    CallId, Caller, ChunkId, ClientId, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId,
+};
+
+use super::super::edit::{BalancerSettings, Edit, Extent, Proposal, Publication};
+use super::super::position::Members;
+use super::super::record::{Batch, Record, Residence};
+
+/// Why stored fields are no value.
+pub(super) type Why = String;
+
+fn missing(what: &str) -> impl FnOnce() -> Why {
+    let why = format!("{what} is missing");
+    move || why
+}
+
+pub(super) fn path(text: &str) -> Result<FsPath, Why> {
+    FsPath::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn mode(bits: u32) -> Result<Mode, Why> {
+    Mode::new(bits).map_err(|error| error.to_string())
+}
+
+impl From<&Record> for stored::Record {
+    fn from(record: &Record) -> Self {
+        let kind = match record {
+            Record::Edits(Batch { clock, superuser, proposals }) => {
+                stored::record::Kind::Edits(stored::Batch {
+                    clock_ms: clock.0,
+                    superuser: superuser.clone(),
+                    proposals: proposals.iter().map(Into::into).collect(),
+                })
+            }
+            Record::Moved(residence) => stored::record::Kind::Moved(residence.into()),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<stored::Record> for Record {
+    type Error = Why;
+
+    fn try_from(record: stored::Record) -> Result<Self, Why> {
+        match record.kind.ok_or_else(missing("what it does"))? {
+            stored::record::Kind::Edits(stored::Batch { clock_ms, superuser, proposals }) => {
+                let proposals = proposals.into_iter().map(TryInto::try_into).collect::<Result<_, Why>>()?;
+                Ok(Self::Edits(Batch { clock: Millis(clock_ms), superuser, proposals }))
+            }
+            stored::record::Kind::Moved(residence) => Ok(Self::Moved(residence.into())),
+        }
+    }
+}
+
+impl From<&Residence> for stored::Residence {
+    fn from(Residence { id, address }: &Residence) -> Self {
+        Self { id: *id, address: address.clone() }
+    }
+}
+
+impl From<stored::Residence> for Residence {
+    fn from(stored::Residence { id, address }: stored::Residence) -> Self {
+        Self { id, address }
+    }
+}
+
+impl From<&Members> for stored::Members {
+    fn from(members: &Members) -> Self {
+        let Members { voters, learners, voters_outgoing, learners_next, auto_leave } = members.clone();
+        Self { voters, learners, voters_outgoing, learners_next, auto_leave }
+    }
+}
+
+impl From<stored::Members> for Members {
+    fn from(members: stored::Members) -> Self {
+        let stored::Members { voters, learners, voters_outgoing, learners_next, auto_leave } = members;
+        Self { voters, learners, voters_outgoing, learners_next, auto_leave }
+    }
+}
+
+impl From<Extent> for stored::Extent {
+    fn from(Extent { chunk, generation, length }: Extent) -> Self {
+        Self { chunk: chunk.0, generation: generation.0, length }
+    }
+}
+
+impl From<stored::Extent> for Extent {
+    fn from(stored::Extent { chunk, generation, length }: stored::Extent) -> Self {
+        Self { chunk: ChunkId(chunk), generation: GenStamp(generation), length }
+    }
+}
+
+fn extent(extent: Option<stored::Extent>) -> Result<Extent, Why> {
+    Ok(extent.ok_or_else(missing("the extent"))?.into())
+}
+
+impl From<BalancerSettings> for stored::Balancing {
+    fn from(BalancerSettings { threshold_permille, bytes_per_second }: BalancerSettings) -> Self {
+        Self { threshold_permille, bytes_per_second }
+    }
+}
+
+impl From<stored::Balancing> for BalancerSettings {
+    fn from(stored::Balancing { threshold_permille, bytes_per_second }: stored::Balancing) -> Self {
+        Self { threshold_permille, bytes_per_second }
+    }
+}
+
+impl From<&Publication> for stored::Publication {
+    fn from(Publication { to, overwrite, mtime, atime }: &Publication) -> Self {
+        Self {
+            to: to.to_string(),
+            overwrite: *overwrite,
+            mtime_ms: mtime.map(|time| time.0),
+            atime_ms: atime.map(|time| time.0),
+        }
+    }
+}
+
+impl TryFrom<stored::Publication> for Publication {
+    type Error = Why;
+
+    fn try_from(
+        stored::Publication { to, overwrite, mtime_ms, atime_ms }: stored::Publication,
+    ) -> Result<Self, Why> {
+        Ok(Self { to: path(&to)?, overwrite, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) })
+    }
+}
+
+// Values of other crates: functions, as neither side is defined here.
+
+fn stored_request(RequestId { client, call, lowest_unanswered }: &RequestId) -> stored::Request {
+    stored::Request {
+        client: client.as_bytes().to_vec(),
+        call: call.0,
+        lowest_unanswered: lowest_unanswered.0,
+    }
+}
+
+fn request(stored::Request { client, call, lowest_unanswered }: stored::Request) -> Result<RequestId, Why> {
+    let client = ClientId::from_bytes(&client).ok_or_else(missing("a client's id of 16 bytes"))?;
+    Ok(RequestId { client, call: CallId(call), lowest_unanswered: CallId(lowest_unanswered) })
+}
+
+fn stored_duty(duty: NodeDuty) -> stored::Duty {
+    let kind = match duty {
+        NodeDuty::InService => stored::duty::Kind::InService(stored::Nothing {}),
+        NodeDuty::Decommission => stored::duty::Kind::Decommission(stored::Nothing {}),
+        NodeDuty::Maintenance { until } => stored::duty::Kind::MaintenanceUntilMs(until.0),
+    };
+    stored::Duty { kind: Some(kind) }
+}
+
+fn duty(duty: Option<stored::Duty>) -> Result<NodeDuty, Why> {
+    Ok(match duty.and_then(|duty| duty.kind).ok_or_else(missing("the duty"))? {
+        stored::duty::Kind::InService(_) => NodeDuty::InService,
+        stored::duty::Kind::Decommission(_) => NodeDuty::Decommission,
+        stored::duty::Kind::MaintenanceUntilMs(until) => NodeDuty::Maintenance { until: Millis(until) },
+    })
+}
+
+impl From<&Proposal> for stored::Proposal {
+    fn from(Proposal { request, caller, now, edit }: &Proposal) -> Self {
+        Self {
+            request: request.as_ref().map(stored_request),
+            caller: caller
+                .as_ref()
+                .map(|Caller { user, groups }| stored::Caller { user: user.clone(), groups: groups.clone() }),
+            now_ms: now.0,
+            edit: Some(edit.into()),
+        }
+    }
+}
+
+impl TryFrom<stored::Proposal> for Proposal {
+    type Error = Why;
+
+    fn try_from(
+        stored::Proposal { request: id, caller, now_ms, edit }: stored::Proposal,
+    ) -> Result<Self, Why> {
+        Ok(Self {
+            request: id.map(request).transpose()?,
+            caller: caller.map(|stored::Caller { user, groups }| Caller { user, groups }),
+            now: Millis(now_ms),
+            edit: edit.ok_or_else(missing("the edit"))?.try_into()?,
+        })
+    }
+}
+
+impl From<&Edit> for Stored {
+    fn from(edit: &Edit) -> Self {
+        let of_extent = |inode: &InodeId, holder: &String, extent: &Extent| stored::OfExtent {
+            inode: inode.0,
+            holder: holder.clone(),
+            extent: Some((*extent).into()),
+        };
+        match edit {
+            Edit::Mkdir { path, mode, parents } => {
+                Self::Mkdir(stored::Mkdir { path: path.to_string(), mode: mode.bits(), parents: *parents })
+            }
+            Edit::Create { path, holder, mode, replication, chunk_size, overwrite, parents, temporary } => {
+                Self::Create(stored::Create {
+                    path: path.to_string(),
+                    holder: holder.clone(),
+                    mode: mode.bits(),
+                    replication: *replication,
+                    chunk_size: *chunk_size,
+                    overwrite: *overwrite,
+                    parents: *parents,
+                    temporary: *temporary,
+                })
+            }
+            Edit::AddChunk { inode, holder, previous } => Self::AddChunk(stored::AddChunk {
+                inode: inode.0,
+                holder: holder.clone(),
+                previous: previous.map(Into::into),
+            }),
+            Edit::AbandonChunk { inode, holder, chunk } => Self::AbandonChunk(stored::AbandonChunk {
+                inode: inode.0,
+                holder: holder.clone(),
+                chunk: chunk.0,
+            }),
+            Edit::CommitLength { inode, holder, extent } => {
+                Self::CommitLength(of_extent(inode, holder, extent))
+            }
+            Edit::CommitChunk { inode, holder, extent } => {
+                Self::CommitChunk(of_extent(inode, holder, extent))
+            }
+            Edit::UpdatePipeline { inode, holder, extent } => {
+                Self::UpdatePipeline(of_extent(inode, holder, extent))
+            }
+            Edit::Complete { inode, holder, last, publish } => Self::Complete(stored::Complete {
+                inode: inode.0,
+                holder: holder.clone(),
+                last: last.map(Into::into),
+                publish: publish.as_ref().map(Into::into),
+            }),
+            Edit::Discard { inode, holder } => {
+                Self::Discard(stored::Discard { inode: inode.0, holder: holder.clone() })
+            }
+            Edit::NewGeneration { inode, holder, chunk } => Self::NewGeneration(stored::NewGeneration {
+                inode: inode.0,
+                holder: holder.clone(),
+                chunk: chunk.0,
+            }),
+            Edit::Rename { from, to, overwrite } => Self::Rename(stored::Rename {
+                from: from.to_string(),
+                to: to.to_string(),
+                overwrite: *overwrite,
+            }),
+            Edit::Delete { path, recursive, expected } => Self::Delete(stored::Delete {
+                path: path.to_string(),
+                recursive: *recursive,
+                expected: expected.map(|inode| inode.0),
+            }),
+            Edit::SetReplication { path, replication } => Self::SetReplication(stored::SetReplication {
+                path: path.to_string(),
+                replication: *replication,
+            }),
+            Edit::SetMode { path, mode } => {
+                Self::SetMode(stored::SetMode { path: path.to_string(), mode: mode.bits() })
+            }
+            Edit::SetOwner { path, owner, group } => Self::SetOwner(stored::SetOwner {
+                path: path.to_string(),
+                owner: owner.clone(),
+                group: group.clone(),
+            }),
+            Edit::SetTimes { path, mtime, atime } => Self::SetTimes(stored::SetTimes {
+                path: path.to_string(),
+                mtime_ms: mtime.map(|time| time.0),
+                atime_ms: atime.map(|time| time.0),
+            }),
+            Edit::Touch { path } => Self::Touch(stored::Touch { path: path.to_string() }),
+            Edit::BeginRecovery { inode } => Self::BeginRecovery(stored::BeginRecovery { inode: inode.0 }),
+            Edit::CommitRecovery { extent, lossy } => {
+                Self::CommitRecovery(stored::CommitRecovery { extent: Some((*extent).into()), lossy: *lossy })
+            }
+            Edit::Reap { limit } => Self::Reap(stored::Limited { limit: *limit }),
+            Edit::SetNodeDuty { nodes, duty } => Self::SetNodeDuty(stored::SetNodeDuty {
+                nodes: nodes.iter().map(|node| node.as_bytes().to_vec()).collect(),
+                duty: Some(stored_duty(*duty)),
+            }),
+            Edit::SetBalancer { settings } => {
+                Self::SetBalancer(stored::SetBalancer { settings: settings.map(Into::into) })
+            }
+            Edit::EndBalancer { settings } => Self::EndBalancer((*settings).into()),
+            Edit::SetSafeMode { on } => Self::SetSafeMode(stored::SetSafeMode { on: *on }),
+            Edit::PurgeOutcomes { limit } => Self::PurgeOutcomes(stored::Limited { limit: *limit }),
+        }
+    }
+}
+
+impl TryFrom<Stored> for Edit {
+    type Error = Why;
+
+    fn try_from(stored: Stored) -> Result<Self, Why> {
+        Ok(match stored {
+            Stored::Mkdir(stored::Mkdir { path: at, mode: bits, parents }) => {
+                Self::Mkdir { path: path(&at)?, mode: mode(bits)?, parents }
+            }
+            Stored::Create(create) => Self::Create {
+                path: path(&create.path)?,
+                holder: create.holder,
+                mode: mode(create.mode)?,
+                replication: create.replication,
+                chunk_size: create.chunk_size,
+                overwrite: create.overwrite,
+                parents: create.parents,
+                temporary: create.temporary,
+            },
+            Stored::AddChunk(stored::AddChunk { inode, holder, previous }) => {
+                Self::AddChunk { inode: InodeId(inode), holder, previous: previous.map(Into::into) }
+            }
+            Stored::AbandonChunk(stored::AbandonChunk { inode, holder, chunk }) => {
+                Self::AbandonChunk { inode: InodeId(inode), holder, chunk: ChunkId(chunk) }
+            }
+            Stored::CommitLength(of) => {
+                Self::CommitLength { inode: InodeId(of.inode), holder: of.holder, extent: extent(of.extent)? }
+            }
+            Stored::CommitChunk(of) => {
+                Self::CommitChunk { inode: InodeId(of.inode), holder: of.holder, extent: extent(of.extent)? }
+            }
+            Stored::UpdatePipeline(of) => Self::UpdatePipeline {
+                inode: InodeId(of.inode),
+                holder: of.holder,
+                extent: extent(of.extent)?,
+            },
+            Stored::Complete(stored::Complete { inode, holder, last, publish }) => Self::Complete {
+                inode: InodeId(inode),
+                holder,
+                last: last.map(Into::into),
+                publish: publish.map(TryInto::try_into).transpose()?,
+            },
+            Stored::Discard(stored::Discard { inode, holder }) => {
+                Self::Discard { inode: InodeId(inode), holder }
+            }
+            Stored::NewGeneration(stored::NewGeneration { inode, holder, chunk }) => {
+                Self::NewGeneration { inode: InodeId(inode), holder, chunk: ChunkId(chunk) }
+            }
+            Stored::Rename(stored::Rename { from, to, overwrite }) => {
+                Self::Rename { from: path(&from)?, to: path(&to)?, overwrite }
+            }
+            Stored::Delete(stored::Delete { path: at, recursive, expected }) => {
+                Self::Delete { path: path(&at)?, recursive, expected: expected.map(InodeId) }
+            }
+            Stored::SetReplication(stored::SetReplication { path: of, replication }) => {
+                Self::SetReplication { path: path(&of)?, replication }
+            }
+            Stored::SetMode(stored::SetMode { path: of, mode: bits }) => {
+                Self::SetMode { path: path(&of)?, mode: mode(bits)? }
+            }
+            Stored::SetOwner(stored::SetOwner { path: of, owner, group }) => {
+                Self::SetOwner { path: path(&of)?, owner, group }
+            }
+            Stored::SetTimes(stored::SetTimes { path: of, mtime_ms, atime_ms }) => {
+                Self::SetTimes { path: path(&of)?, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) }
+            }
+            Stored::Touch(stored::Touch { path: of }) => Self::Touch { path: path(&of)? },
+            Stored::BeginRecovery(stored::BeginRecovery { inode }) => {
+                Self::BeginRecovery { inode: InodeId(inode) }
+            }
+            Stored::CommitRecovery(stored::CommitRecovery { extent: of, lossy }) => {
+                Self::CommitRecovery { extent: extent(of)?, lossy }
+            }
+            Stored::Reap(stored::Limited { limit }) => Self::Reap { limit },
+            Stored::SetNodeDuty(stored::SetNodeDuty { nodes, duty: wanted }) => {
+                let node = |bytes: Vec<u8>| {
+                    NodeId::from_bytes(&bytes).ok_or_else(missing("a node's id of 16 bytes"))
+                };
+                Self::SetNodeDuty {
+                    nodes: nodes.into_iter().map(node).collect::<Result<_, Why>>()?,
+                    duty: duty(wanted)?,
+                }
+            }
+            Stored::SetBalancer(stored::SetBalancer { settings }) => {
+                Self::SetBalancer { settings: settings.map(Into::into) }
+            }
+            Stored::EndBalancer(settings) => Self::EndBalancer { settings: settings.into() },
+            Stored::SetSafeMode(stored::SetSafeMode { on }) => Self::SetSafeMode { on },
+            Stored::PurgeOutcomes(stored::Limited { limit }) => Self::PurgeOutcomes { limit },
+        })
+    }
+}

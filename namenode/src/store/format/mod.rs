@@ -1,0 +1,71 @@
+//! How values that are replicated or kept are encoded: protobuf (`proto/stored.proto`) in an [envelope].
+//!
+//! Which formats there are, and in which version: [`dfs_types::format`].
+
+mod edits;
+mod envelope;
+mod outcomes;
+#[cfg(test)]
+mod tests;
+
+use dfs_proto::stored;
+use dfs_types::format::FIRST_LEVEL;
+
+use super::edit::Outcome;
+use super::position::Members;
+use super::record::{Record, Residence};
+
+pub(crate) use self::envelope::FormatError;
+use self::envelope::{Kind, open, seal};
+
+impl Record {
+    /// As it is in the log.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        seal(Kind::Record, FIRST_LEVEL, &stored::Record::from(self))
+    }
+
+    /// Reads the data of an entry.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        open::<stored::Record>(Kind::Record, bytes)?
+            .try_into()
+            .map_err(|why| FormatError::damaged(Kind::Record, why))
+    }
+}
+
+impl Residence {
+    /// As it is in the context of a change of members.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        seal(Kind::Residence, FIRST_LEVEL, &stored::Residence::from(self))
+    }
+
+    /// Reads such a context.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Ok(open::<stored::Residence>(Kind::Residence, bytes)?.into())
+    }
+}
+
+impl Outcome {
+    /// As it is kept for retries.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        seal(Kind::Outcome, FIRST_LEVEL, &stored::Outcome::from(self))
+    }
+
+    /// Reads a kept one.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        open::<stored::Outcome>(Kind::Outcome, bytes)?
+            .try_into()
+            .map_err(|why| FormatError::damaged(Kind::Outcome, why))
+    }
+}
+
+impl Members {
+    /// As they are in the table `position`.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        seal(Kind::Members, FIRST_LEVEL, &stored::Members::from(self))
+    }
+
+    /// Reads what is there.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Ok(open::<stored::Members>(Kind::Members, bytes)?.into())
+    }
+}

@@ -1,0 +1,317 @@
+//! Golden bytes: what was stored once is read for ever.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use dfs_types::{
+    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode,
+    NodeDuty, NodeId, RequestId,
+};
+
+use super::super::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, Publication};
+use super::super::position::Members;
+use super::super::record::{Batch, Record, Residence};
+use super::FormatError;
+use super::envelope::{Kind, seal};
+
+/// What was encoded by the first program of this level, one value a line: its name and its bytes. Lines are only added.
+const GOLDEN: &str = include_str!("golden/level-1.txt");
+
+fn path(text: &str) -> FsPath {
+    FsPath::parse(text).unwrap()
+}
+
+fn extent(number: u64) -> Extent {
+    Extent {
+        chunk: ChunkId(1_073_741_825 + number),
+        generation: GenStamp(1_001 + number),
+        length: 67_108_864 - number,
+    }
+}
+
+fn node(byte: u8) -> NodeId {
+    NodeId::from_bytes(&[byte; 16]).unwrap()
+}
+
+/// A name for each kind of edit: a new kind does not compile until it has one, and fails until it has golden bytes.
+fn name(edit: &Edit) -> &'static str {
+    match edit {
+        Edit::Mkdir { .. } => "mkdir",
+        Edit::Create { .. } => "create",
+        Edit::AddChunk { .. } => "add-chunk",
+        Edit::AbandonChunk { .. } => "abandon-chunk",
+        Edit::CommitLength { .. } => "commit-length",
+        Edit::CommitChunk { .. } => "commit-chunk",
+        Edit::Complete { .. } => "complete",
+        Edit::Discard { .. } => "discard",
+        Edit::NewGeneration { .. } => "new-generation",
+        Edit::UpdatePipeline { .. } => "update-pipeline",
+        Edit::Rename { .. } => "rename",
+        Edit::Delete { .. } => "delete",
+        Edit::SetReplication { .. } => "set-replication",
+        Edit::SetMode { .. } => "set-mode",
+        Edit::SetOwner { .. } => "set-owner",
+        Edit::SetTimes { .. } => "set-times",
+        Edit::Touch { .. } => "touch",
+        Edit::BeginRecovery { .. } => "begin-recovery",
+        Edit::CommitRecovery { .. } => "commit-recovery",
+        Edit::Reap { .. } => "reap",
+        Edit::SetNodeDuty { .. } => "set-node-duty",
+        Edit::SetBalancer { .. } => "set-balancer",
+        Edit::EndBalancer { .. } => "end-balancer",
+        Edit::SetSafeMode { .. } => "set-safe-mode",
+        Edit::PurgeOutcomes { .. } => "purge-outcomes",
+    }
+}
+
+/// Every kind, each with all its fields and, where some may be missing, without them.
+fn edits() -> Vec<Edit> {
+    let (inode, holder) = (InodeId(16_386), "client-1".to_owned());
+    let settings = BalancerSettings { threshold_permille: 100, bytes_per_second: 10_000_000 };
+    vec![
+        Edit::Mkdir { path: path("/a"), mode: Mode::DIRECTORY, parents: true },
+        Edit::Create {
+            path: path("/a/ü"),
+            holder: holder.clone(),
+            mode: Mode::FILE,
+            replication: 3,
+            chunk_size: 67_108_864,
+            overwrite: true,
+            parents: true,
+            temporary: true,
+        },
+        Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)) },
+        Edit::AddChunk { inode, holder: holder.clone(), previous: None },
+        Edit::AbandonChunk { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
+        Edit::CommitLength { inode, holder: holder.clone(), extent: extent(1) },
+        Edit::CommitChunk { inode, holder: holder.clone(), extent: extent(2) },
+        Edit::Complete {
+            inode,
+            holder: holder.clone(),
+            last: Some(extent(3)),
+            publish: Some(Publication {
+                to: path("/b"),
+                overwrite: true,
+                mtime: Some(Millis(1)),
+                atime: Some(Millis(0)),
+            }),
+        },
+        Edit::Complete { inode, holder: holder.clone(), last: None, publish: None },
+        Edit::Discard { inode, holder: holder.clone() },
+        Edit::NewGeneration { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
+        Edit::UpdatePipeline { inode, holder, extent: extent(4) },
+        Edit::Rename { from: path("/a"), to: path("/b"), overwrite: true },
+        Edit::Delete { path: path("/"), recursive: true, expected: Some(InodeId(0)) },
+        Edit::Delete { path: path("/b"), recursive: false, expected: None },
+        Edit::SetReplication { path: path("/b"), replication: 2 },
+        Edit::SetMode { path: path("/b"), mode: Mode::new(0o1777).unwrap() },
+        Edit::SetOwner { path: path("/b"), owner: Some("ann".into()), group: None },
+        Edit::SetOwner { path: path("/b"), owner: None, group: Some(String::new()) },
+        Edit::SetTimes { path: path("/b"), mtime: Some(Millis(u64::MAX)), atime: None },
+        Edit::SetTimes { path: path("/b"), mtime: None, atime: Some(Millis(0)) },
+        Edit::Touch { path: path("/b") },
+        Edit::BeginRecovery { inode },
+        Edit::CommitRecovery { extent: extent(5), lossy: true },
+        Edit::Reap { limit: 1_000 },
+        Edit::SetNodeDuty { nodes: vec![node(1), node(2)], duty: NodeDuty::Decommission },
+        Edit::SetNodeDuty { nodes: vec![node(3)], duty: NodeDuty::Maintenance { until: Millis(0) } },
+        Edit::SetNodeDuty { nodes: vec![], duty: NodeDuty::InService },
+        Edit::SetBalancer { settings: Some(settings) },
+        Edit::SetBalancer { settings: None },
+        Edit::EndBalancer { settings },
+        Edit::SetSafeMode { on: true },
+        Edit::PurgeOutcomes { limit: 64 },
+    ]
+}
+
+fn outcomes() -> Vec<(&'static str, Outcome)> {
+    let status = FileStatus {
+        inode: InodeId(16_386),
+        kind: FileKind::File,
+        owner: "ann".into(),
+        group: "staff".into(),
+        mode: Mode::FILE,
+        mtime: Millis(1_700_000_000_000),
+        atime: Millis(1),
+        length: 5,
+        replication: 3,
+        chunk_size: 67_108_864,
+        children: 0,
+        open: true,
+    };
+    let directory = FileStatus { kind: FileKind::Directory, children: 7, open: false, ..status.clone() };
+    let all = vec![
+        Outcome::Done,
+        Outcome::Status(status),
+        Outcome::Status(directory),
+        Outcome::ChunkAdded {
+            chunk: ChunkId(1_073_741_825),
+            generation: GenStamp(1_001),
+            index: 2,
+            offset: 134_217_728,
+        },
+        Outcome::Generation(GenStamp(1_002)),
+        Outcome::Deleted(true),
+        Outcome::Deleted(false),
+        Outcome::DeleteInParts,
+        Outcome::Recovery { closed: false, chunks: vec![extent(1), extent(2)] },
+        Outcome::Recovery { closed: true, chunks: vec![] },
+        Outcome::Reaped { inodes: 12, more: true },
+    ];
+    let name = |outcome: &Outcome| match outcome {
+        Outcome::Done => "done",
+        Outcome::Status(_) => "status",
+        Outcome::ChunkAdded { .. } => "chunk-added",
+        Outcome::Generation(_) => "generation",
+        Outcome::Deleted(_) => "deleted",
+        Outcome::DeleteInParts => "delete-in-parts",
+        Outcome::Recovery { .. } => "recovery",
+        Outcome::Reaped { .. } => "reaped",
+    };
+    all.into_iter().map(|outcome| (name(&outcome), outcome)).collect()
+}
+
+fn members() -> Members {
+    Members {
+        voters: vec![1, 2],
+        learners: vec![3],
+        voters_outgoing: vec![4],
+        learners_next: vec![5, u64::MAX],
+        auto_leave: true,
+    }
+}
+
+fn residence() -> Residence {
+    Residence { id: 3, address: "nn-3:9000".into() }
+}
+
+fn records() -> Vec<(&'static str, Record)> {
+    let proposal = |edit: Edit| Proposal {
+        request: Some(RequestId {
+            client: ClientId::from_bytes(&[7; 16]).unwrap(),
+            call: CallId(9),
+            lowest_unanswered: CallId(8),
+        }),
+        caller: Some(Caller { user: "ann".into(), groups: vec!["staff".into(), "wheel".into()] }),
+        now: Millis(1_700_000_000_000),
+        edit,
+    };
+    let batch = |proposals| Record::Edits(Batch { clock: Millis(11), superuser: "root".into(), proposals });
+    let mut all: Vec<_> =
+        edits().into_iter().map(|edit| (name(&edit), batch(vec![proposal(edit)]))).collect();
+    let own = Proposal { request: None, caller: None, now: Millis(0), edit: Edit::Reap { limit: 1 } };
+    all.push(("batch", batch(vec![own, proposal(Edit::Touch { path: path("/") })])));
+    all.push(("moved", Record::Moved(residence())));
+    all
+}
+
+/// Every value with its name and what it is stored as; several of one name are numbered.
+fn encoded() -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, record) in records() {
+        all.push((format!("record {name}"), record.encode().unwrap()));
+    }
+    for (name, outcome) in outcomes() {
+        all.push((format!("outcome {name}"), outcome.encode().unwrap()));
+    }
+    all.push(("members all".into(), members().encode().unwrap()));
+    all.push(("residence all".into(), residence().encode().unwrap()));
+    let mut seen = BTreeMap::new();
+    for (name, _) in &mut all {
+        let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
+        write!(name, " {count}").unwrap();
+    }
+    all
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn golden() -> BTreeMap<String, Vec<u8>> {
+    GOLDEN
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, hex)| (name.to_owned(), bytes(hex)))
+        .collect()
+}
+
+/// With `DFS_WRITE_GOLDEN=1` the file is written: for values that are new, never for those that changed.
+#[test]
+fn what_is_stored_is_what_was_stored() {
+    let mut now = String::new();
+    for (name, bytes) in encoded() {
+        writeln!(now, "{name} {}", hexadecimal(&bytes)).unwrap();
+    }
+    if std::env::var_os("DFS_WRITE_GOLDEN").is_some() {
+        let file = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+            .join("src/store/format/golden/level-1.txt");
+        std::fs::write(file, &now).unwrap();
+        return;
+    }
+    for (now, golden) in now.lines().zip(GOLDEN.lines()) {
+        assert_eq!(
+            now, golden,
+            "a stored type changed: it needs a new feature level and a sample of its own"
+        );
+    }
+    assert_eq!(now, GOLDEN, "a kind is missing in golden/level-1.txt");
+}
+
+#[test]
+fn what_was_stored_is_read() {
+    let mut golden = golden();
+    let mut take = |name: String| golden.remove(&name).unwrap_or_else(|| panic!("{name} is missing"));
+    let mut seen = BTreeMap::new();
+    let mut numbered = move |name: String| {
+        let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
+        format!("{name} {count}")
+    };
+    for (name, record) in records() {
+        assert_eq!(Record::decode(&take(numbered(format!("record {name}")))).unwrap(), record);
+    }
+    for (name, outcome) in outcomes() {
+        assert_eq!(Outcome::decode(&take(numbered(format!("outcome {name}")))).unwrap(), outcome);
+    }
+    assert_eq!(Members::decode(&take("members all 1".into())).unwrap(), members());
+    assert_eq!(Residence::decode(&take("residence all 1".into())).unwrap(), residence());
+    assert!(golden.is_empty(), "no sample is left for {:?}", golden.keys());
+}
+
+#[test]
+fn what_is_damaged_or_of_another_kind_or_later_is_refused() {
+    let whole = residence().encode().unwrap();
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        assert!(matches!(Residence::decode(&flipped), Err(FormatError::Damaged { .. })), "byte {at}");
+        assert!(matches!(Residence::decode(&whole[..at]), Err(FormatError::Damaged { .. })), "{at} bytes");
+    }
+    assert!(
+        matches!(Members::decode(&whole), Err(FormatError::Damaged { .. })),
+        "an address is no list of members"
+    );
+    let later = dfs_types::format::LEVEL + 1;
+    let later = seal(Kind::Record, later, &dfs_proto::stored::Record::from(&records()[0].1)).unwrap();
+    let error = Record::decode(&later).unwrap_err();
+    assert!(matches!(error, FormatError::TooNew { needed, .. } if needed > 1), "{error}");
+    for word in ["level 2", "up to 1", env!("CARGO_PKG_VERSION")] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    // The kind of an edit that is not known here, at a level that is.
+    let unknown = dfs_proto::stored::Batch {
+        proposals: vec![dfs_proto::stored::Proposal::default()],
+        ..Default::default()
+    };
+    let unknown = dfs_proto::stored::Record { kind: Some(dfs_proto::stored::record::Kind::Edits(unknown)) };
+    let error = Record::decode(&seal(Kind::Record, 1, &unknown).unwrap()).unwrap_err();
+    assert!(matches!(error, FormatError::Damaged { .. }), "{error}");
+}

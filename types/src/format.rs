@@ -1,0 +1,102 @@
+//! Every format that lasts: what is stored on disks or travels in files, with its version. A program reads what this table
+//! says, and refuses anything else in a sentence that names both versions.
+//!
+//! A change of one of these is a new version with a migration and golden data (`CONTRIBUTING.md`), from the first versions
+//! here on. What is replicated between NameNodes has feature levels besides: see [`LEVEL`].
+
+/// A format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// What it is called in errors.
+    pub name: &'static str,
+    /// Where it is.
+    pub place: &'static str,
+    /// What has it.
+    pub holds: &'static str,
+    /// Who writes and reads it.
+    pub owner: &'static str,
+    /// The version that is written.
+    pub version: u32,
+    /// The oldest version that is read; a migration brings it to `version`.
+    pub oldest: u32,
+}
+
+/// Feature level of a new cluster, and the lowest that there is.
+pub const FIRST_LEVEL: u16 = 1;
+/// The highest feature level that this program knows. A cluster is at one level; what a later one brought is only written
+/// when all NameNodes know it and an administrator has finalized it (`dfs admin upgrade finalize`).
+pub const LEVEL: u16 = 1;
+
+/// A NameNode's directory.
+pub const NAMENODE_DIRECTORY: Format = Format {
+    name: "NameNode directory",
+    place: "DIR/VERSION",
+    holds: "which files a NameNode's directory has, and whose it is",
+    owner: "NameNode",
+    version: 5,
+    oldest: 5,
+};
+
+/// The tables of the namespace.
+pub const NAMESPACE_DATABASE: Format = Format {
+    name: "namespace database",
+    place: "DIR/namespace.db, PRAGMA user_version; also the data of snapshots and backups",
+    holds: "files, chunks, leases, outcomes, members, duties and settings",
+    owner: "NameNode",
+    version: 8,
+    oldest: 8,
+};
+
+/// The replicated log's segments.
+pub const REPLICATED_LOG: Format = Format {
+    name: "replicated log",
+    place: "DIR/log/*, first bytes of each segment",
+    holds: "entries, term and vote",
+    owner: "NameNode",
+    version: 1,
+    oldest: 1,
+};
+
+/// Values in envelopes.
+pub const STORED_VALUE: Format = Format {
+    name: "stored value",
+    place: "data of log entries; table retry, column outcome; table position, column members",
+    holds: "edits, outcomes, members (proto/stored.proto), each with the feature level that it needs",
+    owner: "NameNode",
+    version: 1,
+    oldest: 1,
+};
+
+/// Backups.
+pub const BACKUP: Format = Format {
+    name: "backup",
+    place: "a file that 'dfs admin backup' wrote",
+    holds: "a namespace database with checksums",
+    owner: "NameNode; dfs checks it",
+    version: 1,
+    oldest: 1,
+};
+
+/// A DataNode's volume.
+pub const VOLUME: Format = Format {
+    name: "volume",
+    place: "VOLUME/dfs/VERSION",
+    holds: "whose volume it is, and how its folders are laid out",
+    owner: "DataNode",
+    version: 1,
+    oldest: 1,
+};
+
+/// The file beside a replica's data.
+pub const REPLICA_CHECKSUMS: Format = Format {
+    name: "replica's checksum file",
+    place: "VOLUME/dfs/**/*.crc, bytes 8 and 9",
+    holds: "what the replica is of, and a checksum for each 512 bytes",
+    owner: "DataNode",
+    version: 1,
+    oldest: 1,
+};
+
+/// All of them.
+pub const ALL: [Format; 7] =
+    [NAMENODE_DIRECTORY, NAMESPACE_DATABASE, REPLICATED_LOG, STORED_VALUE, BACKUP, VOLUME, REPLICA_CHECKSUMS];
