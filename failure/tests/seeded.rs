@@ -144,7 +144,7 @@ fn an_emptied_volume_that_is_formatted_is_found() -> Result<()> {
         "volume-emptied",
         "formats-anything",
         "after a restart it is still out of use, and nothing was written there",
-        "told as failed",
+        "it has dfs now",
     )
 }
 

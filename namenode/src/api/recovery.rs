@@ -30,6 +30,10 @@ const REAP_LIMIT: u32 = 200;
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// Outcomes forgotten by one edit.
 const PURGE_LIMIT: u32 = 4_096;
+/// How often a recovery that an earlier leader began is tried by a new one, and the pause between; afterwards the hard limit of
+/// its lease begins it anew.
+const INTERRUPTED_TRIES: u32 = 60;
+const INTERRUPTED_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to free what was deleted.
 const REAP_RETRY: Duration = Duration::from_secs(5);
 
@@ -255,7 +259,20 @@ impl Namenode {
     }
 
     async fn perform(&self, follow_up: FollowUp) {
-        let result = match &follow_up {
+        // Of what an earlier leader began the engine learns by this first, so it does not ask again.
+        let tries = if matches!(follow_up, FollowUp::Interrupted { .. }) { INTERRUPTED_TRIES } else { 1 };
+        for _ in 1..tries {
+            if self.is_performed(&follow_up).await {
+                return;
+            }
+            sleep(INTERRUPTED_RETRY).await;
+        }
+        self.is_performed(&follow_up).await;
+    }
+
+    /// Tries it; `false` if another try may do better.
+    async fn is_performed(&self, follow_up: &FollowUp) -> bool {
+        let result = match follow_up {
             FollowUp::Expired { inode, holder } => {
                 info!(%inode, holder, "lease expired, closing the file");
                 self.begin_recovery(*inode, None).await.map(|_closed| ())
@@ -286,8 +303,12 @@ impl Namenode {
             {
                 debug!(?follow_up, %error, "nothing to recover any more");
             }
-            Err(error) => warn!(?follow_up, %error, "recovery failed, the engine asks again"),
+            Err(error) => {
+                warn!(?follow_up, %error, "recovery failed, it is tried again");
+                return false;
+            }
         }
+        true
     }
 
     /// Frees what was deleted, in small steps. Begins with what an earlier leader left. Never ends. On a full disk it waits:

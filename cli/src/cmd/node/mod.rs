@@ -197,7 +197,10 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
 fn state(node: &ShownNode<'_>) -> String {
     let wrong = [(node.failed_volumes, "failed"), (node.suspect_volumes, "suspect")];
     let wrong = wrong.iter().filter(|(count, _)| *count > 0);
-    wrong.fold(node.state.to_owned(), |text, (count, what)| format!("{text}, {count} volumes {what}"))
+    wrong.fold(node.state.to_owned(), |text, (count, what)| {
+        let volumes = if *count == 1 { "volume" } else { "volumes" };
+        format!("{text}, {count} {volumes} {what}")
+    })
 }
 
 fn text(nodes: &[ShownNode<'_>], wide: bool) -> String {
