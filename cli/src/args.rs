@@ -378,6 +378,82 @@ mod tests {
         assert!(count >= 50, "only {count} examples were found");
     }
 
+    /// Options that texts of one file offer in a command other than its own.
+    fn commands_of(file: &str) -> Vec<&str> {
+        match file {
+            "transfer" => vec!["put", "get", "cp"],
+            "remote_path" | "remote" | "glob" | "exit" | "reach" => vec![],
+            "node" => vec!["admin node lost"],
+            "recover_lease" => vec!["admin recover-lease"],
+            "quarantine" => vec!["admin quarantine delete"],
+            "confirm" => vec!["admin node lost", "admin quarantine delete"],
+            command => vec![command],
+        }
+    }
+
+    /// Options that a line of source offers to people.
+    fn offers(line: &str) -> impl Iterator<Item = &str> {
+        let code = Some(line).filter(|line| !line.trim_start().starts_with(['/', '#'])).unwrap_or_default();
+        ["add ", "give ", "by "].into_iter().flat_map(move |verb| code.match_indices(verb)).filter_map(
+            |(at, _)| {
+                let option = code[at..].split_whitespace().nth(1)?;
+                let option = option.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
+                option.starts_with('-').then_some(option)
+            },
+        )
+    }
+
+    fn has_option(line: &str, option: &str) -> bool {
+        let mut command = Cli::command();
+        command.build();
+        let mut command = &command;
+        for name in line.split(' ').filter(|name| !name.is_empty()) {
+            command = command.find_subcommand(name).unwrap_or_else(|| panic!("{name} is no command"));
+        }
+        command.get_arguments().any(|argument| match option.strip_prefix("--") {
+            Some(long) => argument.get_long() == Some(long),
+            None => argument.get_short().is_some_and(|short| option == format!("-{short}")),
+        })
+    }
+
+    #[test]
+    fn errors_offer_only_options_that_exist() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut todo, mut seen) = (vec![source.clone()], 0);
+        while let Some(path) = todo.pop() {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+                todo.extend(entries.filter(|path| !path.ends_with("local")));
+                continue;
+            }
+            let below = path.strip_prefix(&source).unwrap();
+            let names: Vec<_> = below
+                .iter()
+                .filter_map(|name| name.to_str())
+                .map(|name| name.trim_end_matches(".rs"))
+                .filter(|name| !["cmd", "mod", "wait", "names"].contains(name))
+                .collect();
+            // The command line itself and its examples are checked by being parsed.
+            let Some(file) =
+                names.first().filter(|name| !["args", "main", "local", "cluster"].contains(name))
+            else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for option in code.lines().flat_map(offers) {
+                seen += 1;
+                let commands = commands_of(file);
+                let known = match commands.as_slice() {
+                    [] => has_option("", option),
+                    commands => commands.iter().all(|line| has_option(line, option)),
+                };
+                assert!(known, "{}: '{option}' is no option of {commands:?}", path.display());
+            }
+        }
+        assert!(seen >= 8, "only {seen} offers were found");
+    }
+
     #[test]
     fn wrong_command_lines_are_refused() {
         for line in [

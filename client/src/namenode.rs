@@ -278,25 +278,28 @@ impl NameNode {
             if may_ask && search.ask_at <= Instant::now() {
                 // Not by a timer: it would be rounded up to the next millisecond.
                 if let Some(address) = search.next() {
-                    let limit = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-                    let (this, context, call) = (self, context.clone(), &call);
                     let begun = Instant::now();
+                    let left = deadline.saturating_duration_since(begun);
+                    let limit = TRY_TIMEOUT.min(left);
+                    let (this, context, call) = (self, context.clone(), &call);
                     tries.push(async move {
                         let outcome = this.attempt(&address, limit, context, call).await;
-                        (address, outcome, stood_still(begun, limit))
+                        // Patience is then what it was before.
+                        let renewed = stood_still(begun, limit).then(|| Instant::now() + left);
+                        (address, outcome, renewed)
                     });
                 }
                 continue;
             }
             let (address, refusal) = tokio::select! {
                 biased;
-                Some((address, outcome, stood_still)) = tries.next(), if !tries.is_empty() => match outcome {
+                Some((address, outcome, renewed)) = tries.next(), if !tries.is_empty() => match outcome {
                     Ok(answer) => {
                         search.found(&address);
                         return Ok(answer);
                     }
                     Err(refusal) => {
-                        deadline += stood_still;
+                        deadline = renewed.map_or(deadline, |renewed| deadline.max(renewed));
                         (address, refusal)
                     }
                 },
@@ -387,11 +390,10 @@ impl NameNode {
     }
 }
 
-/// How long this process stood still (stopped, or its machine was) while it waited for an answer with a limit: nobody was
-/// asked in that time, so it is none of the caller's patience.
-fn stood_still(begun: Instant, limit: Duration) -> Duration {
-    let over = begun.elapsed().saturating_sub(limit);
-    if over > MOST_DELAY { over } else { Duration::ZERO }
+/// Whether this process stood still (stopped, or its machine was) while it waited for an answer with a limit: nobody was
+/// asked then, so it is none of the caller's patience.
+fn stood_still(begun: Instant, limit: Duration) -> bool {
+    begun.elapsed().saturating_sub(limit) > MOST_DELAY
 }
 
 /// How long the one at `address` may be silent before another one is asked as well.
@@ -497,9 +499,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_that_the_process_stood_still_is_told_from_a_busy_machine() {
         let (begun, limit) = (Instant::now(), Duration::from_secs(4));
-        for (at, expected) in [(3, 0), (5, 0), (6, 0), (79, 75)] {
+        for (at, expected) in [(3, false), (5, false), (6, false), (79, true)] {
             tokio::time::advance(begun + Duration::from_secs(at) - Instant::now()).await;
-            assert_eq!(stood_still(begun, limit), Duration::from_secs(expected), "after {at} s");
+            assert_eq!(stood_still(begun, limit), expected, "after {at} s");
         }
     }
 }

@@ -82,3 +82,24 @@ impl Patience {
         Self { total, safe_mode: total }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_limit_of_each_kind() {
+        let budget = Duration::from_hours(1);
+        let kinds = [
+            (Backoff::new(budget), LONGEST_PAUSE),
+            (Backoff::searching(budget), LONGEST_SEARCH_PAUSE),
+            (Backoff::queueing(budget), LONGEST_TURN_PAUSE),
+        ];
+        for (mut backoff, longest) in kinds {
+            let pauses: Vec<Duration> = (0..50).map(|_| backoff.next_pause()).collect();
+            assert!(pauses[0] <= FIRST_PAUSE, "{pauses:?}");
+            assert!(pauses.iter().all(|pause| *pause <= longest), "{pauses:?}");
+            assert!(pauses[20..].iter().all(|pause| *pause >= longest / 2), "{pauses:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@
 )]
 
 mod definition;
+mod formats;
 mod manifests;
 mod metrics;
 mod roles;
@@ -55,6 +56,7 @@ pub fn from_code() -> Result<Vec<Generated>> {
         ),
         generated("charts/dfs-cluster/values.schema.json", definition::values_schema()?),
         generated("docs/metrics.md", metrics::manual()?),
+        generated("docs/reference/formats.md", formats::manual()?),
     ])
 }
 

@@ -90,7 +90,7 @@ pub const VOLUME: Format = Format {
 /// The file beside a replica's data.
 pub const REPLICA_CHECKSUMS: Format = Format {
     name: "replica's checksum file",
-    place: "VOLUME/dfs/**/*.crc, bytes 8 and 9",
+    place: "VOLUME/dfs, each .crc file, bytes 8 and 9",
     holds: "what the replica is of, and a checksum for each 512 bytes",
     owner: "DataNode",
     version: 1,

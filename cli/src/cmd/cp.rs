@@ -11,7 +11,7 @@ use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};
 use crate::transfer::attributes::{Keep, less_umask};
-use crate::transfer::claims::Claims;
+use crate::transfer::claims::{Claims, decide_by_root};
 use crate::transfer::directories::Directories;
 use crate::transfer::is_under_way;
 use crate::transfer::jobs::Jobs;
@@ -145,12 +145,9 @@ impl Copying<'_> {
                 Err(failure) => self.jobs.note(Err(failure)),
                 Ok((_, status, to)) if status.is_directory() => {
                     let made = self.directory(&status, to, &target).await;
-                    // The root comes first.
-                    let claim = claim.take();
+                    decide_by_root(&mut claim, made.is_ok());
                     if made.is_err() {
                         walk.skip();
-                    } else if let Some(claim) = claim {
-                        claim.keep();
                     }
                     self.jobs.note(made)
                 }

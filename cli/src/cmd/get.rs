@@ -16,7 +16,7 @@ use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};
 use crate::transfer::attributes::{DIRECTORY_BITS, OWNER_USES};
-use crate::transfer::claims::{Claims, Place};
+use crate::transfer::claims::{Claims, Place, decide_by_root};
 use crate::transfer::download::{Download, preserve};
 use crate::transfer::is_under_way;
 use crate::transfer::jobs::Jobs;
@@ -154,12 +154,9 @@ impl Copying<'_> {
                     let place = path.parts().skip(depth).fold(local.clone(), |place, name| place.join(name));
                     if status.is_directory() {
                         let made = self.folder(place, status).await;
-                        // The root comes first.
-                        let claim = claim.take();
+                        decide_by_root(&mut claim, made.is_ok());
                         if made.is_err() {
                             walk.skip();
-                        } else if let Some(claim) = claim {
-                            claim.keep();
                         }
                         self.jobs.note(made)
                     } else if is_under_way(&path, &status) {

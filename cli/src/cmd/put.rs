@@ -16,7 +16,7 @@ use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;
 use crate::transfer::attributes::{Attributes, Keep, less_umask};
-use crate::transfer::claims::{Claim, Claims, Place};
+use crate::transfer::claims::{Claim, Claims, Place, decide_by_root};
 use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
 use crate::transfer::local_tree::{self, Found, utf8_name};
@@ -208,12 +208,9 @@ impl Copying<'_> {
                         Ok(place) => directories.make(&upload.dfs, place, attributes, above).await,
                         Err(failure) => Err(failure),
                     };
-                    // The root comes first.
-                    let claim = claim.take();
+                    decide_by_root(&mut claim, made.is_ok());
                     if made.is_err() {
                         refused = Some(relative);
-                    } else if let Some(claim) = claim {
-                        claim.keep();
                     }
                     jobs.note(made) && jobs.note(lost.map_or(Ok(()), Err))
                 }

@@ -70,6 +70,13 @@ impl<T: Eq + Hash, S> Claim<T, S> {
     }
 }
 
+/// Decides on the claim of a tree by what comes first in it, its root; after that there is nothing to decide.
+pub(crate) fn decide_by_root<T: Eq + Hash, S>(claim: &mut Option<Claim<T, S>>, is_made: bool) {
+    if let Some(claim) = claim.take().filter(|_| is_made) {
+        claim.keep();
+    }
+}
+
 impl<T: Eq + Hash, S> Drop for Claim<T, S> {
     fn drop(&mut self) {
         if let Some((targets, target)) = self.pending.take() {

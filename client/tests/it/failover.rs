@@ -70,7 +70,8 @@ async fn a_leader_is_found_without_hints_soon_after_its_election() {
 #[tokio::test]
 async fn a_hint_to_a_dead_leader_does_not_keep_the_others_from_being_asked() {
     let cluster = Cluster::start_group(0, 3).await;
-    let dfs = builder(&cluster, 3).connect().await.unwrap();
+    // Less than one try may take: who waits for one that does not answer fails.
+    let dfs = builder(&cluster, 3).call_budget(Duration::from_secs(15)).connect().await.unwrap();
     cluster.members[0].set(Mode::Follows(Some("127.0.0.1:1".into())));
     cluster.members[1].set(Mode::Follows(Some("127.0.0.1:1".into())));
     cluster.members[2].set(Mode::Leads);
@@ -87,10 +88,13 @@ async fn a_hint_to_a_dead_leader_does_not_keep_the_others_from_being_asked() {
 #[tokio::test]
 async fn a_namenode_that_hangs_is_left_and_the_request_stays_the_same() {
     let cluster = Cluster::start_group(0, 3).await;
-    let dfs = builder(&cluster, 3).connect().await.unwrap();
+    // Less than one try may take: who waits for its end fails.
+    let dfs = builder(&cluster, 3).call_budget(Duration::from_secs(15)).connect().await.unwrap();
     cluster.elect(1, true);
     cluster.members[0].set(Mode::Swallows);
+    let started = Instant::now();
     touch(&dfs, "/a").await;
+    assert!(started.elapsed() >= Duration::from_secs(1), "a leader that answered before may take its time");
     {
         let names = cluster.names.lock().unwrap();
         assert_eq!(names.create_calls.len(), 2, "the one that hangs did it, the new leader was asked");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dfs_namenode_core::{Cluster, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::RETRY_TTL;
-use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, FsResult, GenStamp, InodeId, Millis};
+use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis};
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
@@ -30,10 +30,8 @@ const REAP_LIMIT: u32 = 200;
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// Outcomes forgotten by one edit.
 const PURGE_LIMIT: u32 = 4_096;
-/// How often a recovery that an earlier leader began is tried by a new one, and the pause between; afterwards the hard limit of
-/// its lease begins it anew.
-const INTERRUPTED_TRIES: u32 = 60;
-const INTERRUPTED_RETRY: Duration = Duration::from_secs(5);
+/// Pause before a recovery that an earlier leader began is tried again.
+const RESUME_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to free what was deleted.
 const REAP_RETRY: Duration = Duration::from_secs(5);
 
@@ -229,18 +227,35 @@ impl Namenode {
                 Vec::new()
             }
         };
-        let mut first = Vec::new();
-        for (inode, holder) in interrupted {
-            if holder == RECOVERY_HOLDER {
-                first.push(FollowUp::Interrupted { inode });
+        let interrupted = interrupted.into_iter().filter(|(_, holder)| holder == RECOVERY_HOLDER);
+        let interrupted = interrupted.map(|(inode, _)| inode).collect();
+        let perform = poll_fn(|context| follow_ups.poll_recv(context)).for_each_concurrent(
+            CONCURRENT_FOLLOW_UPS,
+            |follow_up| {
+                let this = Arc::clone(&self);
+                async move { this.perform(follow_up).await }
+            },
+        );
+        let resume = self.resume_recoveries(interrupted);
+        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes());
+    }
+
+    /// Goes on with the recoveries of these files, which an earlier leader began, until all are under way again or over. The
+    /// engine learns of them by this, so that nobody else asks again.
+    async fn resume_recoveries(&self, mut interrupted: Vec<InodeId>) {
+        while !interrupted.is_empty() {
+            let tried = iter(interrupted).map(|inode| async move {
+                info!(%inode, "going on with the recovery of a file");
+                let error = self.begin_recovery(inode, None).await.err().filter(|error| !is_over(error))?;
+                warn!(%inode, %error, "going on with a recovery failed, it is tried again");
+                Some(inode)
+            });
+            let failed = tried.buffer_unordered(CONCURRENT_FOLLOW_UPS).filter_map(std::future::ready);
+            interrupted = failed.collect().await;
+            if !interrupted.is_empty() {
+                sleep(RESUME_RETRY).await;
             }
         }
-        let then = poll_fn(|context| follow_ups.poll_recv(context));
-        let perform = iter(first).chain(then).for_each_concurrent(CONCURRENT_FOLLOW_UPS, |follow_up| {
-            let this = Arc::clone(&self);
-            async move { this.perform(follow_up).await }
-        });
-        tokio::join!(perform, self.reap_garbage(), self.purge_outcomes());
     }
 
     /// Forgets outcomes kept for retries that are too old, also while no clients' edits come along. Proposes nothing as
@@ -259,26 +274,9 @@ impl Namenode {
     }
 
     async fn perform(&self, follow_up: FollowUp) {
-        // Of what an earlier leader began the engine learns by this first, so it does not ask again.
-        let tries = if matches!(follow_up, FollowUp::Interrupted { .. }) { INTERRUPTED_TRIES } else { 1 };
-        for _ in 1..tries {
-            if self.is_performed(&follow_up).await {
-                return;
-            }
-            sleep(INTERRUPTED_RETRY).await;
-        }
-        self.is_performed(&follow_up).await;
-    }
-
-    /// Tries it; `false` if another try may do better.
-    async fn is_performed(&self, follow_up: &FollowUp) -> bool {
-        let result = match follow_up {
+        let result = match &follow_up {
             FollowUp::Expired { inode, holder } => {
                 info!(%inode, holder, "lease expired, closing the file");
-                self.begin_recovery(*inode, None).await.map(|_closed| ())
-            }
-            FollowUp::Interrupted { inode } => {
-                info!(%inode, "going on with the recovery of a file");
                 self.begin_recovery(*inode, None).await.map(|_closed| ())
             }
             FollowUp::NothingLeft { chunk, generation } => {
@@ -294,21 +292,11 @@ impl Namenode {
         };
         match result {
             Ok(()) => {}
-            // The file was closed or deleted, another recovery began, or another NameNode leads, meanwhile.
-            Err(error)
-                if matches!(
-                    error.code,
-                    ErrorCode::NotFound | ErrorCode::StaleChunk | ErrorCode::NotLeader
-                ) =>
-            {
+            Err(error) if is_over(&error) => {
                 debug!(?follow_up, %error, "nothing to recover any more");
             }
-            Err(error) => {
-                warn!(?follow_up, %error, "recovery failed, it is tried again");
-                return false;
-            }
+            Err(error) => warn!(?follow_up, %error, "recovery failed, the engine asks again"),
         }
-        true
     }
 
     /// Frees what was deleted, in small steps. Begins with what an earlier leader left. Never ends. On a full disk it waits:
@@ -338,4 +326,10 @@ impl Namenode {
             }
         }
     }
+}
+
+/// Whether a recovery that could not be proposed is none any more: the file was closed or deleted, another recovery began, or
+/// another NameNode leads, meanwhile.
+fn is_over(error: &FsError) -> bool {
+    matches!(error.code, ErrorCode::NotFound | ErrorCode::StaleChunk | ErrorCode::NotLeader)
 }

@@ -67,11 +67,6 @@ pub enum FollowUp {
         /// Whose lease.
         holder: String,
     },
-    /// A recovery was under way when an earlier process ended: start it again.
-    Interrupted {
-        /// Which file.
-        inode: InodeId,
-    },
     /// The balancer has no more to do: the next leader need not start it again.
     BalancerEnded {
         /// How it worked.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dfs_namenode_raft::log::Condition;
 use dfs_types::{ErrorCode, FsError};
 
 use super::space::{Space, mebibytes};
@@ -77,6 +78,15 @@ pub struct Disk {
     pub busy: Duration,
     /// How long something has waited for room.
     pub full: Duration,
+}
+
+/// How long something has waited for room: the log, or the database, of which is told how long it has been at a transaction
+/// and whether that waits.
+pub(crate) fn waits_for_room(
+    log: &Condition,
+    (database, is_full): (Option<Duration>, bool),
+) -> Option<Duration> {
+    log.busy.filter(|_| log.full).max(database.filter(|_| is_full))
 }
 
 /// A sentence about a full disk.

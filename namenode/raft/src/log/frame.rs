@@ -18,13 +18,14 @@
 //! another one, frames can be looked for behind something unreadable.
 
 use dfs_types::checksum::crc32c;
+use dfs_types::format::REPLICATED_LOG;
 use raft::eraftpb::{Entry, EntryType, HardState};
 
 /// Bytes that a device writes as a whole.
 pub(super) const SECTOR: usize = 512;
 
 /// First bytes of a segment: what it is and the version of this format.
-const SEGMENT_MAGIC: [u8; 4] = *b"dfL1";
+const SEGMENT_MAGIC: [u8; 4] = [b'd', b'f', b'L', b'0' + REPLICATED_LOG.version as u8];
 /// First bytes of a frame.
 const FRAME_MAGIC: [u8; 4] = *b"dfLf";
 /// First byte of a frame's other sectors.

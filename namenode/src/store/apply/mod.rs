@@ -196,8 +196,8 @@ impl State {
 }
 
 /// Applies committed entries, which must follow the last one without a gap, in one transaction that also notes how far
-/// it went, unless there is little room and they change nothing: then the next start applies them again. Answers what became of each proposal in order. After an error apply nothing more: whether it was committed may not
-/// be known.
+/// it went, unless there is little room and they change nothing: then the next start applies them again. Answers what became
+/// of each proposal in order. After an error apply nothing more: whether it was committed may not be known.
 pub(crate) fn apply_entries(
     state: &mut State,
     cache: &Cache,

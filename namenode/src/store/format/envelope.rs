@@ -1,18 +1,20 @@
 //! What stands before every stored value.
 //!
 //! ```text
-//! CRC32C u32 of all that follows, kind u8, 0 u8, level u16, length of the body u32, body
+//! CRC32C u32 of all that follows, kind u8, version of the envelope u8, level u16, length of the body u32, body
 //! ```
 //!
 //! Numbers are little-endian. `level` is the feature level of the cluster that a program must know to read the value: one
 //! that does not refuses, instead of passing over what it does not understand.
 
 use dfs_types::checksum::crc32c;
-use dfs_types::format::LEVEL;
+use dfs_types::format::{LEVEL, STORED_VALUE};
 use prost::Message;
 
 /// Bytes before the body.
 const HEADER: usize = 12;
+/// Version of the envelope.
+const VERSION: u8 = STORED_VALUE.version as u8;
 /// Bytes of the checksum, which stands first.
 const CHECKSUM: usize = 4;
 
@@ -86,7 +88,7 @@ pub(super) fn seal(kind: Kind, level: u16, value: &impl Message) -> Result<Vec<u
     let length = u32::try_from(bytes).map_err(|_| FormatError::TooLarge { what: kind.name(), bytes })?;
     let mut sealed = Vec::with_capacity(HEADER + bytes);
     sealed.extend_from_slice(&[0; CHECKSUM]);
-    sealed.extend_from_slice(&[kind as u8, 0]);
+    sealed.extend_from_slice(&[kind as u8, VERSION]);
     sealed.extend_from_slice(&level.to_le_bytes());
     sealed.extend_from_slice(&length.to_le_bytes());
     value.encode_raw(&mut sealed);
@@ -105,8 +107,10 @@ pub(super) fn open<M: Message + Default>(kind: Kind, bytes: &[u8]) -> Result<M, 
     }
     let (header, body) =
         rest.split_first_chunk::<{ HEADER - CHECKSUM }>().ok_or_else(|| damaged("it is too short"))?;
-    let [found, zero, l0, l1, n0, n1, n2, n3] = *header;
-    if (found, zero) != (kind as u8, 0) || u32::from_le_bytes([n0, n1, n2, n3]) as usize != body.len() {
+    let [found, version, l0, l1, n0, n1, n2, n3] = *header;
+    if (found, version) != (kind as u8, VERSION)
+        || u32::from_le_bytes([n0, n1, n2, n3]) as usize != body.len()
+    {
         return Err(damaged("it is something else"));
     }
     let needed = u16::from_le_bytes([l0, l1]);

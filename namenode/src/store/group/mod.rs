@@ -19,7 +19,7 @@ use dfs_namenode_raft::{Envelope, FileLog, Nanos, Role};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::disk::{Disk, Look, judge, no_room};
+use super::disk::{Disk, Look, judge, no_room, waits_for_room};
 use super::edit::{Outcome, Proposal};
 use super::position::{Members, Position};
 use super::space::Room;
@@ -266,14 +266,14 @@ impl Group {
     /// How the disk of this member is. Never waits for it.
     pub fn disk(&self) -> Disk {
         let log = self.log.condition();
-        let (database, database_full) = self.progress.task();
+        let task = self.progress.task();
         let look = Look {
             space: self.room.space(),
             min_free: self.room.min_free(),
             low: self.room.is_low(),
             log: log.busy,
-            database,
-            full: log.busy.filter(|_| log.full).max(database.filter(|_| database_full)),
+            database: task.0,
+            full: waits_for_room(&log, task),
             failure: log
                 .failure
                 .as_ref()

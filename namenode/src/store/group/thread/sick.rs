@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::super::{MAX_WAIT, Waiting};
 use super::Thread;
-use crate::store::disk::{full_note, no_room};
+use crate::store::disk::{full_note, no_room, waits_for_room};
 use crate::store::position::Members;
 
 /// Bytes that may wait for the disk before a follower takes no more of them.
@@ -31,8 +31,7 @@ impl Thread {
 
     /// How long the log or the database have waited for room.
     pub(super) fn waits_for_room(&self) -> Option<Duration> {
-        let (log, (database, is_full)) = (self.member.log().condition(), self.progress.task());
-        log.busy.filter(|_| log.full).max(database.filter(|_| is_full))
+        waits_for_room(&self.member.log().condition(), self.progress.task())
     }
 
     /// Refuses what waits for a place in the log once the disk has been full for long: it would be done at a time when
