@@ -50,6 +50,14 @@ impl Report {
         Ok(written)
     }
 
+    /// What went wrong, a sentence for each scenario that did.
+    fn failures(&self) -> impl Iterator<Item = String> {
+        self.scenarios.iter().filter_map(|scenario| {
+            let failure = scenario.failure()?;
+            Some(format!("{}: {failure}", scenario.name))
+        })
+    }
+
     /// The table at the end.
     pub fn show(&self, screen: &Screen) {
         let rows: Vec<_> = self.scenarios.iter().map(cells).collect();
@@ -65,6 +73,10 @@ impl Report {
         screen.headline(&format!("    {}", line(&HEADERS.map(str::to_owned))));
         for (outcome, row) in self.scenarios.iter().zip(&rows) {
             screen.say(&format!(" {} {}", outcome.mark.symbol(), screen.marked(outcome.mark, &line(row))));
+        }
+        // The table is what is left of a long run in a terminal, and in CI's output: it must tell why, too.
+        for failure in self.failures() {
+            screen.say(&format!(" {} {}", Mark::Wrong.symbol(), screen.marked(Mark::Wrong, &failure)));
         }
         let [good, wrong, skipped] = [Mark::Good, Mark::Wrong, Mark::Skipped].map(|mark| self.count(mark));
         let sum = format!("{good} as expected, {wrong} wrong, {skipped} skipped");
@@ -139,6 +151,11 @@ mod tests {
         assert!(report.is_good());
         report.scenarios.remove(0);
         assert!(!report.is_good(), "everything was skipped");
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_again_at_the_end() {
+        assert_eq!(sample().failures().collect::<Vec<_>>(), ["bad: two: <lost> & gone\u{1b}[0m"]);
     }
 
     #[test]
