@@ -1,9 +1,7 @@
 //! How a local cluster is to be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener};
-use std::ops::Range;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT, NAMENODE_HTTP_PORT, NA
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LocalError, Result};
+use crate::ports::{free_port, is_free};
 use crate::record::Daemon;
 
 /// Most DataNodes of a local cluster: more say nothing new on one machine.
@@ -19,9 +18,6 @@ pub const MAX_DATANODES: u16 = 64;
 pub const MAX_NAMENODES: u16 = 5;
 /// Distance between the ports of one NameNode and the next, downwards: above lie those of the DataNodes.
 const NAMENODE_STEP: u16 = 10;
-
-/// Where free ports are looked for: below Linux's range for outgoing connections (`ip_local_port_range`, from 32768).
-const FREE_PORTS: Range<u16> = 12_000..32_000;
 
 /// Which ports the daemons listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,18 +70,7 @@ impl Ports {
 }
 
 fn port_of_free(taken: &mut BTreeSet<u16>) -> Result<u16> {
-    free_port(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && taken.insert(port))
-}
-
-/// A port that `fits`, outside the range the kernel takes for outgoing connections: while a daemon is down, one of its
-/// clients that tries to connect again and again could otherwise be given the daemon's own port and keep it.
-pub(crate) fn free_port(mut fits: impl FnMut(u16) -> bool) -> Result<u16> {
-    let length = u64::from(FREE_PORTS.end - FREE_PORTS.start);
-    let first = RandomState::new().build_hasher().finish();
-    (0..length)
-        .map(|step| FREE_PORTS.start + (first.wrapping_add(step) % length) as u16)
-        .find(|port| fits(*port))
-        .ok_or(LocalError::NoFreePort)
+    free_port(|port| is_free(Ipv4Addr::LOCALHOST, port) && taken.insert(port))
 }
 
 fn moved(port: u32, first: u16, daemon: Daemon) -> Result<u16> {
@@ -155,6 +140,7 @@ impl Default for Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::FREE_PORTS;
 
     #[test]
     fn default_ports_are_the_documented_ones() {

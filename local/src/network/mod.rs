@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::LocalCluster;
 use crate::error::{LocalError, Result};
-use crate::options::free_port;
+use crate::ports::{Reserved, free_port, is_free};
 use crate::record::Daemon;
 use links::{Gate, Links};
 
@@ -73,19 +73,27 @@ pub struct Network<R = LocalCluster> {
     roster: Arc<R>,
     links: Arc<Links>,
     proxies: Mutex<JoinSet<()>>,
+    /// Ports of DataNodes, which start later.
+    kept: Mutex<Vec<Reserved>>,
 }
 
 impl<R: Roster> Network<R> {
     /// A network without a daemon.
     pub fn new(roster: R) -> Self {
-        Self { roster: Arc::new(roster), links: Arc::new(Links::new()), proxies: Mutex::default() }
+        Self {
+            roster: Arc::new(roster),
+            links: Arc::new(Links::new()),
+            proxies: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
     /// Begins to carry what comes for this daemon, and answers with the `HOST:PORT` under which it is to be known:
     /// see [`Options::advertise`](crate::Options::advertise). All its links are open.
     pub async fn add(&self, daemon: Daemon) -> Result<String> {
         let failed = |source| LocalError::Process { action: "listen for", daemon, source };
-        let listener = tokio::task::spawn_blocking(move || bind(daemon)).await??;
+        let (listener, kept) = tokio::task::spawn_blocking(move || bind(daemon)).await??;
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
@@ -111,24 +119,25 @@ impl<R: Roster> Network<R> {
     }
 }
 
-/// Where a daemon's proxy listens.
-fn bind(daemon: Daemon) -> Result<Bound> {
-    let host = match daemon {
-        Daemon::NameNode(_) => Ipv4Addr::LOCALHOST,
-        Daemon::DataNode(number) => Ipv4Addr::new(127, 0, 1, number.to_be_bytes()[1]),
-    };
+/// Where a daemon's proxy listens. A NameNode has a port of its own behind it; a DataNode's, at the same port, is kept until
+/// it starts, as another one's proxy may be given that port too.
+fn bind(daemon: Daemon) -> Result<(Bound, Option<Reserved>)> {
     let mut bound = None;
     free_port(|port| {
-        let own = daemon_may_listen(daemon, port);
-        bound = own.then(|| Bound::bind((host, port)).ok()).flatten();
+        bound = match daemon {
+            Daemon::NameNode(_) => listener(Ipv4Addr::LOCALHOST, port).map(|listener| (listener, None)),
+            Daemon::DataNode(number) => Reserved::port(Ipv4Addr::LOCALHOST, port).and_then(|kept| {
+                let host = Ipv4Addr::new(127, 0, 1, number.to_be_bytes()[1]);
+                Some((listener(host, port)?, Some(kept)))
+            }),
+        };
         bound.is_some()
     })?;
     bound.ok_or(LocalError::NoFreePort)
 }
 
-/// A NameNode has a port of its own behind the proxy.
-fn daemon_may_listen(daemon: Daemon, port: u16) -> bool {
-    matches!(daemon, Daemon::NameNode(_)) || Bound::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+fn listener(host: Ipv4Addr, port: u16) -> Option<Bound> {
+    if is_free(host, port) { Bound::bind((host, port)).ok() } else { None }
 }
 
 async fn accept<R: Roster>(listener: TcpListener, daemon: Daemon, roster: Arc<R>, links: Arc<Links>) {
