@@ -114,7 +114,7 @@ async fn fill_directory(store: Store, number: u64, files: u64) -> Result<u64> {
             bail!("create answers with a status")
         };
         let inode = status.inode;
-        let add = Edit::AddChunk { inode, holder: holder.clone(), previous: None };
+        let add = Edit::AddChunk { inode, holder: holder.clone(), previous: None, pipeline: Vec::new() };
         let Outcome::ChunkAdded { chunk, generation, .. } = store.propose(proposal(add)).await? else {
             bail!("a chunk is added")
         };

@@ -335,6 +335,8 @@ mod tests {
             "admin quarantine list",
             "admin quarantine delete --yes",
             "admin quarantine delete 1073741825 1073741826 -y",
+            "admin upgrade status -o json",
+            "admin upgrade finalize --yes",
             "admin recover-lease /logs/today",
             "admin recover-lease /logs/today --accept-loss --timeout 1m",
             "fsck / --list waiting",
@@ -386,7 +388,8 @@ mod tests {
             "node" => vec!["admin node lost"],
             "recover_lease" => vec!["admin recover-lease"],
             "quarantine" => vec!["admin quarantine delete"],
-            "confirm" => vec!["admin node lost", "admin quarantine delete"],
+            "confirm" => vec!["admin node lost", "admin quarantine delete", "admin upgrade finalize"],
+            "upgrade" => vec!["admin upgrade finalize"],
             command => vec![command],
         }
     }
@@ -478,6 +481,7 @@ mod tests {
             "admin node recommission --wait",
             "admin quarantine",
             "admin quarantine delete all",
+            "admin upgrade",
             "balancer",
             "balancer start --threshold 0%",
             "balancer start --bandwidth fast",

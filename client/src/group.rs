@@ -39,6 +39,24 @@ pub struct NamenodeMember {
     pub lag: u64,
     /// What is wrong with it, in a sentence.
     pub note: Option<String>,
+    /// The highest feature level that its program knows, as far as known.
+    pub level: Option<u32>,
+    /// The release of its program, as far as known.
+    pub release: Option<String>,
+}
+
+/// How far the upgrade of a cluster is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The cluster's feature level: what is replicated is written so that programs that know it can read it.
+    pub level: u32,
+    /// The highest level that the leader's program knows. While it is above the cluster's, the upgrade is not finalized, and
+    /// the programs of the release before can still be gone back to.
+    pub highest: u32,
+    /// Why it can't be finalized now, in a sentence.
+    pub hindrance: Option<String>,
+    /// The NameNodes, with what they know.
+    pub members: Vec<NamenodeMember>,
 }
 
 /// The NameNodes of a cluster.
@@ -60,13 +78,22 @@ impl NamenodeGroup {
 
 fn member(member: v1::NamenodeMember) -> FsResult<NamenodeMember> {
     let role = member_role(member.role())?;
-    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag, note } = member;
-    let note = Some(note).filter(|note| !note.is_empty());
-    Ok(NamenodeMember { id, address, pid: (pid > 0).then_some(pid), role, term, applied, lag, note })
+    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag, note, level, release } = member;
+    let told = |text: String| Some(text).filter(|text| !text.is_empty());
+    let (note, release) = (told(note), told(release));
+    let (pid, level) = ((pid > 0).then_some(pid), (level > 0).then_some(level));
+    Ok(NamenodeMember { id, address, pid, role, term, applied, lag, note, level, release })
 }
 
 fn members(reply: v1::NamenodesReply) -> FsResult<Vec<NamenodeMember>> {
     reply.members.into_iter().map(member).collect()
+}
+
+fn upgrade(reply: v1::Upgrade) -> FsResult<Upgrade> {
+    let v1::Upgrade { level, highest, hindrance, members } = reply;
+    let members = members.into_iter().map(member).collect::<FsResult<_>>()?;
+    let hindrance = Some(hindrance).filter(|hindrance| !hindrance.is_empty());
+    Ok(Upgrade { level, highest, hindrance, members })
 }
 
 /// The group as the leader tells it, or as the first member to answer does if the leader does not.
@@ -148,6 +175,32 @@ impl Dfs {
             })
             .await?;
         Ok(reply.leader)
+    }
+
+    /// The cluster's feature level, and what its NameNodes know.
+    pub async fn upgrade(&self) -> FsResult<Upgrade> {
+        let reply = self
+            .inner
+            .namenode
+            .group(self.inner.settings.call(), |mut client, context| async move {
+                client.get_upgrade(v1::GetUpgradeRequest { context: Some(context) }).await
+            })
+            .await?;
+        upgrade(reply)
+    }
+
+    /// Raises the cluster's feature level to the highest that its leader knows. There is no way back: programs of earlier
+    /// releases are refused from then on. Fails with `InvalidArgument` while not all NameNodes are known
+    /// to know that level.
+    pub async fn finalize_upgrade(&self) -> FsResult<Upgrade> {
+        let reply = self
+            .inner
+            .namenode
+            .group(self.inner.settings.call(), |mut client, context| async move {
+                client.finalize_upgrade(v1::FinalizeUpgradeRequest { context: Some(context) }).await
+            })
+            .await?;
+        upgrade(reply)
     }
 
     /// Takes the member with this id out of the group for good; answers with those that remain. Its directory is of no

@@ -2,7 +2,7 @@
 
 use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
-use dfs_types::{ChunkId, FsPath, FsResult, Millis};
+use dfs_types::{ChunkId, FsPath, FsResult, Millis, NodeId};
 
 use crate::connect::Dfs;
 use crate::error::incomplete;
@@ -16,6 +16,8 @@ pub struct RecoveryWait {
     pub expected: u64,
     /// Where the longest replica known is, and its bytes; `None` if no node has told of any.
     pub best: Option<(Endpoint, u64)>,
+    /// The nodes it was written to that have not said what they hold: their addresses, or else their ids.
+    pub missing: Vec<String>,
     /// Whether an administrator accepted that the recovery ends with that.
     pub loss_accepted: bool,
 }
@@ -41,9 +43,24 @@ pub struct LeaseRecovery {
 }
 
 pub(crate) fn recovery_wait(wait: v1::RecoveryWait) -> FsResult<RecoveryWait> {
-    let v1::RecoveryWait { since_ms, expected, best_node, best_length, loss_accepted } = wait;
+    let v1::RecoveryWait {
+        since_ms,
+        expected,
+        best_node,
+        best_length,
+        loss_accepted,
+        missing,
+        missing_nodes,
+    } = wait;
     let best = best_node.map(|node| FsResult::Ok((node.try_into()?, best_length))).transpose()?;
-    Ok(RecoveryWait { since: Millis(since_ms), expected, best, loss_accepted })
+    let known: Vec<Endpoint> = missing_nodes.into_iter().map(TryInto::try_into).collect::<FsResult<_>>()?;
+    let name = |id: Vec<u8>| {
+        let id = NodeId::from_bytes(&id).ok_or_else(|| incomplete("waiting.missing"))?;
+        let known = known.iter().find(|node| node.id == id);
+        Ok(known.map_or_else(|| id.to_string(), Endpoint::address))
+    };
+    let missing = missing.into_iter().map(name).collect::<FsResult<_>>()?;
+    Ok(RecoveryWait { since: Millis(since_ms), expected, best, missing, loss_accepted })
 }
 
 pub(crate) fn waiting_chunks(chunks: Vec<v1::WaitingChunk>) -> FsResult<Vec<WaitingChunk>> {

@@ -60,7 +60,7 @@ pub use dfs_proto::convert::Endpoint;
 pub use dfs_types::{DutyState, MemberRole};
 pub use dial::{Connector, TcpConnector};
 pub use duty::{BalancerAction, BalancerStatus, Duty, DutyReport, QuarantinedChunk};
-pub use group::{NamenodeGroup, NamenodeMember};
+pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
 pub use lease_recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};
 pub use locate::{LocatedChunk, Locations};
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};

@@ -37,6 +37,8 @@ pub enum Capability {
     PowerCut,
     /// Set a daemon's clock ([`Cluster::skew`]).
     Clock,
+    /// Run the NameNode's program of the release before ([`Shape::earlier`], [`Cluster::set_release`]).
+    Releases,
     /// Add a DataNode ([`Cluster::add_datanode`]).
     Grow,
     /// Give the NameNode the metadata of a backup ([`Cluster::restore`]).
@@ -94,6 +96,8 @@ pub struct Shape {
     pub log_disk: bool,
     /// Whether clocks can be set.
     pub clocks: bool,
+    /// Whether its NameNodes begin with the program of the release before.
+    pub earlier: bool,
     /// Times by which the NameNode judges.
     pub times: Times,
     /// Silence of a disk after which its volume is suspect, and after which it has failed.
@@ -111,6 +115,7 @@ impl Shape {
             disks: false,
             log_disk: false,
             clocks: false,
+            earlier: false,
             times: TIMES,
             disk_patience: (Duration::from_secs(5), Duration::from_secs(50)),
         }
@@ -222,6 +227,9 @@ pub trait Cluster: Any + Send + Sync {
 
     /// Sets a daemon's clock so many seconds fast (or slow, below zero).
     async fn skew(&self, node: Daemon, seconds: i64) -> Result<()>;
+
+    /// Says whether a NameNode runs the program of the release before from its next start on.
+    async fn set_release(&self, node: Daemon, earlier: bool) -> Result<()>;
 
     /// Takes the power from daemons at the same moment: they end, and their disks forget what was never synced.
     async fn power_cut(&self, nodes: &[Daemon]) -> Result<()>;

@@ -18,7 +18,7 @@ use dfs_failure::local::LocalSite;
 use dfs_failure::report::Report;
 use dfs_failure::show::Screen;
 use dfs_failure::{Plan, Site, health, menu, run, scenarios, writer};
-use dfs_local::Programs;
+use dfs_local::{Earlier, Programs};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Breaks a cluster in every way that is known, and shows that it survives.
@@ -52,6 +52,9 @@ struct Cli {
     /// Run the daemons with this bug, which is in their programs '-broken'.
     #[arg(long, value_name = "BUG", hide = true)]
     seeded_bug: Option<String>,
+    /// The release before is the NameNode's program '-broken' with this for a bug, such as 'level-1'.
+    #[arg(long, value_name = "BUG", hide = true)]
+    earlier: Option<String>,
     /// How long healing of anything may take.
     #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
     patience: Option<Duration>,
@@ -134,6 +137,11 @@ async fn play(cli: Cli) -> Result<bool> {
         health::set_patience(limit);
     }
     let usual = Programs::usual(dfs_local::programs()?);
+    let earlier = cli.earlier.map(|bug| Earlier {
+        namenode: format!("{}-broken", usual.namenode),
+        environment: vec![("DFS_SEEDED_BUG".to_owned(), bug)],
+    });
+    let usual = Programs { earlier, ..usual };
     let site = LocalSite::of(match cli.seeded_bug {
         Some(bug) => Programs {
             namenode: format!("{}-broken", usual.namenode),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use dfs_types::format::{ALL, Format, LEVEL};
+use dfs_types::format::{ALL, Format, LEVEL, LEVELS};
 
 /// The page of the manual.
 pub(crate) fn manual() -> Result<String> {
@@ -15,6 +15,14 @@ pub(crate) fn manual() -> Result<String> {
     for Format { name, place, holds, owner, version, oldest } in ALL {
         writeln!(page, "| {name} | {place} | {holds} | {owner} | {version} | {oldest} |")?;
     }
-    write!(page, "\nThe highest feature level that NameNodes of this release know is {LEVEL}.\n")?;
+    write!(
+        page,
+        "\n## Feature levels\n\nThe highest that NameNodes of this release know is {LEVEL}; the namespace database's version goes \
+         with it. `dfs admin upgrade status` tells the cluster's: see [upgrades](../operations/namenodes.md#upgrades).\n\n\
+         | level | what it brought |\n| --- | --- |\n"
+    )?;
+    for (level, brought) in LEVELS {
+        writeln!(page, "| {level} | {brought} |")?;
+    }
     Ok(page)
 }

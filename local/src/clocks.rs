@@ -1,5 +1,5 @@
 //! Daemons whose clocks are set as one likes (with libfaketime; monotonic clocks stay as they are), and that may run
-//! other programs than the usual ones.
+//! other programs than the usual ones, or each NameNode the program of an earlier release.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,6 +23,17 @@ pub struct Programs {
     pub datanode: String,
     /// Environment variables for both.
     pub environment: Vec<(String, String)>,
+    /// The NameNode of an earlier release, for those that [`Clocks::set_release`] says run it.
+    pub earlier: Option<Earlier>,
+}
+
+/// The NameNode's program of an earlier release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// Its name, in the same folder.
+    pub namenode: String,
+    /// Environment variables for it.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Programs {
@@ -33,6 +44,7 @@ impl Programs {
             namenode: "dfs-namenode".into(),
             datanode: "dfs-datanode".into(),
             environment: Vec::new(),
+            earlier: None,
         }
     }
 }
@@ -50,27 +62,52 @@ impl Clocks {
     pub fn new(folder: &Path, programs: &Programs) -> Result<Self> {
         let library = library()?;
         let this = Self { folder: folder.to_owned() };
-        for folder in [this.bin_dir(), this.folder.join("clocks")] {
+        for folder in [this.bin_dir(), this.folder.join("clocks"), this.folder.join("earlier")] {
             fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
         }
-        let variables = programs.environment.iter().map(|(name, value)| format!("{name}='{value}' "));
-        let variables = variables.collect::<String>();
+        let variables = |of: &[(String, String)]| -> String {
+            let words: Vec<_> = of.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+            words.concat()
+        };
+        let earlier = programs.earlier.as_ref().map_or_else(String::new, |earlier| {
+            format!(
+                "[ ! -e '{}'/$daemon ] || {{ program='{}'; export {}; }}\n",
+                this.folder.join("earlier").display(),
+                programs.folder.join(&earlier.namenode).display(),
+                variables(&earlier.environment)
+            )
+        });
         for (name, program) in [("dfs-namenode", &programs.namenode), ("dfs-datanode", &programs.datanode)] {
             let script = format!(
                 "#!/bin/sh\n\
                  previous=; daemon=; for argument; do case \"$previous$daemon\" in\n\
                  --dir | --volume) daemon=${{argument%/volume-*}}; daemon=${{daemon%/meta}}; daemon=${{daemon##*/}};; esac; previous=$argument; done\n\
-                 clock='{}'/$daemon\n\
+                 clock='{clocks}'/$daemon\n\
                  [ -e \"$clock\" ] || echo +0s >\"$clock\"\n\
-                 exec env {variables}LD_PRELOAD='{}' FAKETIME_TIMESTAMP_FILE=\"$clock\" FAKETIME_NO_CACHE=1 \
-                 FAKETIME_DONT_FAKE_MONOTONIC=1 '{}' \"$@\"\n",
-                this.folder.join("clocks").display(),
-                library.display(),
-                programs.folder.join(program).display()
+                 program='{program}'\n\
+                 {earlier}\
+                 exec env {environment}LD_PRELOAD='{library}' FAKETIME_TIMESTAMP_FILE=\"$clock\" FAKETIME_NO_CACHE=1 \
+                 FAKETIME_DONT_FAKE_MONOTONIC=1 \"$program\" \"$@\"\n",
+                clocks = this.folder.join("clocks").display(),
+                program = programs.folder.join(program).display(),
+                environment = variables(&programs.environment),
+                library = library.display(),
             );
             write_program(&this.bin_dir().join(name), &script)?;
         }
         Ok(this)
+    }
+
+    /// Says whether a NameNode runs the earlier release's program from its next start on.
+    pub fn set_release(&self, daemon: Daemon, earlier: bool) -> Result<()> {
+        let mark = self.folder.join("earlier").join(daemon.to_string());
+        if earlier {
+            return fs::write(&mark, "").map_err(file_error("write", &mark));
+        }
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(file_error("remove", &mark)),
+        }
     }
 
     /// Whether clocks can be set here.
@@ -139,5 +176,29 @@ mod tests {
         {
             assert_eq!(year("dfs-datanode", volumes), now + 20, "{volumes:?}");
         }
+    }
+
+    #[test]
+    fn a_namenode_runs_the_release_that_it_is_set_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = vec![("LEVEL".to_owned(), "1".to_owned())];
+        let earlier = Earlier { namenode: "before".to_owned(), environment };
+        let programs = Programs { earlier: Some(earlier), ..Programs::usual(folder.path().to_owned()) };
+        for name in [programs.namenode.as_str(), programs.datanode.as_str(), "before"] {
+            write_program(&folder.path().join(name), "#!/bin/sh\necho ${0##*/} $LEVEL\n").unwrap();
+        }
+        let clocks = Clocks::new(&folder.path().join("clocks"), &programs).unwrap();
+        let ran = |dir: &str| {
+            let program = clocks.bin_dir().join("dfs-namenode");
+            let output = Command::new(program).args(["run", "--dir", dir]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        clocks.set_release(Daemon::NameNode(2), true).unwrap();
+        assert_eq!(ran("/x/namenode-2/meta"), "before 1");
+        assert_eq!(ran("/x/namenode-1/meta"), "dfs-namenode");
+        for _ in 0..2 {
+            clocks.set_release(Daemon::NameNode(2), false).unwrap();
+        }
+        assert_eq!(ran("/x/namenode-2/meta"), "dfs-namenode");
     }
 }

@@ -12,12 +12,13 @@ mod launch;
 pub mod network;
 pub mod options;
 pub mod path_text;
+mod ports;
 pub mod process;
 mod ready;
 pub mod record;
 pub mod test_cluster;
 
-pub use clocks::{Clocks, Programs};
+pub use clocks::{Clocks, Earlier, Programs};
 pub use cluster::{DaemonStatus, LocalCluster, Up, programs};
 pub use error::LocalError;
 pub use network::{Link, Network, Party};

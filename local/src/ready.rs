@@ -166,7 +166,18 @@ mod tests {
 
     fn member(id: u64, role: MemberRole) -> NamenodeMember {
         let address = format!("127.0.0.1:{id}");
-        NamenodeMember { id, address, pid: None, role, term: 1, applied: 1, lag: 0, note: None }
+        NamenodeMember {
+            id,
+            address,
+            pid: None,
+            role,
+            term: 1,
+            applied: 1,
+            lag: 0,
+            note: None,
+            level: None,
+            release: None,
+        }
     }
 
     #[test]

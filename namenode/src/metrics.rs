@@ -12,8 +12,9 @@ use prometheus::{
 
 use crate::api::Namenode;
 use crate::api::admin::Report;
+use crate::api::upgrade::Upgrade;
 use crate::serve::http::duty_name;
-use crate::store::{Disk, DiskState, Observer};
+use crate::store::{Disk, DiskState, Observer, broken_edits};
 
 /// What every name begins with.
 const PREFIX: &str = "dfs_namenode";
@@ -45,6 +46,9 @@ pub struct Metrics {
     term: IntGauge,
     leader: IntGauge,
     applied: IntGauge,
+    level: IntGauge,
+    known_level: IntGauge,
+    broken_edits: IntCounter,
     members: IntGauge,
     unreachable_members: IntGauge,
     disk: MetadataDisk,
@@ -313,6 +317,13 @@ impl Metrics {
             term: meter.gauge("term", "Term of this member of the group of NameNodes")?,
             leader: meter.gauge("leader", "1 if this NameNode leads, else 0")?,
             applied: meter.gauge("applied_index", "Index of the log entry applied last")?,
+            level: meter.gauge("feature_level", "Feature level of the cluster")?,
+            known_level: meter.gauge(
+                "feature_level_known",
+                "Highest feature level that this NameNode knows; above the cluster's until an upgrade is finalized",
+            )?,
+            broken_edits: meter
+                .counter("edits_broken_total", "Edits that were refused because they broke a rule, which is a bug")?,
             members: meter.gauge("members", "NameNodes of the group")?,
             unreachable_members: meter.gauge(
                 "members_unreachable",
@@ -363,7 +374,10 @@ impl Metrics {
         set(&self.term, term);
         self.leader.set(leads.into());
         set(&self.applied, namenode.applied());
-        let members = namenode.members();
+        let Upgrade { level, highest, members, .. } = namenode.upgrade();
+        set(&self.level, level.into());
+        set(&self.known_level, highest.into());
+        self.broken_edits.inc_by(broken_edits().saturating_sub(self.broken_edits.get()));
         let unreachable = members.iter().filter(|member| member.role == MemberRole::Unreachable).count();
         set(&self.members, members.len() as u64);
         set(&self.unreachable_members, unreachable as u64);

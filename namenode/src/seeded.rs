@@ -18,6 +18,10 @@ enum Bug {
     ForgetsSynced,
 }
 
+/// The feature level that the program shall know at most, if `DFS_SEEDED_BUG` is `level-N`: to try upgrades with.
+static LEVEL: LazyLock<Option<u16>> =
+    LazyLock::new(|| std::env::var("DFS_SEEDED_BUG").ok()?.strip_prefix("level-")?.parse().ok());
+
 static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").as_deref() {
     Ok("no-copies") => Some(Bug::NoCopies),
     Ok("no-deletions") => Some(Bug::NoDeletions),
@@ -25,6 +29,11 @@ static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS
     Ok("forgets-synced") => Some(Bug::ForgetsSynced),
     Ok(_) | Err(_) => None,
 });
+
+/// The highest feature level that this program shall know, if it is not what it knows in truth.
+pub(crate) fn known_level() -> Option<u16> {
+    *LEVEL
+}
 
 /// Called before a DataNode gets its commands.
 pub(crate) fn before_commands(cluster: &mut Cluster) {

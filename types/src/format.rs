@@ -2,7 +2,7 @@
 //! says, and refuses anything else in a sentence that names both versions.
 //!
 //! A change of one of these is a new version with a migration and golden data (`CONTRIBUTING.md`), from the first versions
-//! here on. What is replicated between NameNodes has feature levels besides: see [`LEVEL`].
+//! here on. What is replicated between NameNodes has feature levels besides: see [`LEVELS`].
 
 /// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +21,36 @@ pub struct Format {
     pub oldest: u32,
 }
 
-/// Feature level of a new cluster, and the lowest that there is.
-pub const FIRST_LEVEL: u16 = 1;
-/// The highest feature level that this program knows. A cluster is at one level; what a later one brought is only written
-/// when all NameNodes know it and an administrator has finalized it (`dfs admin upgrade finalize`).
-pub const LEVEL: u16 = 1;
+/// The feature levels, and what each brought to what is replicated. A cluster is at one of them; what a later one brought
+/// is only written when all NameNodes know it and an administrator has finalized it (`dfs admin upgrade finalize`). Until
+/// then the programs of the release before can go on with the same directories.
+pub const LEVELS: [(u16, &str); 2] = [
+    (1, "edits, outcomes and members as protobuf in envelopes"),
+    (
+        2,
+        "the nodes that an open chunk is written to, of which all must answer before acknowledged bytes count as lost",
+    ),
+];
+/// The lowest feature level.
+pub const FIRST_LEVEL: u16 = LEVELS[0].0;
+/// The highest feature level that this program knows: a new cluster begins with it.
+pub const LEVEL: u16 = LEVELS[LEVELS.len() - 1].0;
+/// Versions that the namespace database had before there were levels: those that came since count with them.
+const BEFORE_LEVELS: u32 = 7;
+
+/// Version of the namespace database of a cluster at a feature level: the two are raised together, by the same entry of
+/// the log.
+pub const fn database_version(level: u16) -> u32 {
+    BEFORE_LEVELS + level as u32
+}
+
+/// The feature level of a namespace database of this version; `None` if this program knows no such level.
+pub const fn level_of_database(version: u32) -> Option<u16> {
+    match version.checked_sub(BEFORE_LEVELS) {
+        Some(level) if level >= FIRST_LEVEL as u32 && level <= LEVEL as u32 => Some(level as u16),
+        _ => None,
+    }
+}
 
 /// A NameNode's directory.
 pub const NAMENODE_DIRECTORY: Format = Format {
@@ -43,8 +68,8 @@ pub const NAMESPACE_DATABASE: Format = Format {
     place: "DIR/namespace.db, PRAGMA user_version; also the data of snapshots and backups",
     holds: "files, chunks, leases, outcomes, members, duties and settings",
     owner: "NameNode",
-    version: 8,
-    oldest: 8,
+    version: database_version(LEVEL),
+    oldest: database_version(FIRST_LEVEL),
 };
 
 /// The replicated log's segments.

@@ -44,6 +44,8 @@ enum Command {
     Quarantine(super::quarantine::Args),
     /// Closes a file whose writer is gone, or says what that waits for.
     RecoverLease(super::recover_lease::Args),
+    /// Shows and raises the feature level, after NameNodes were replaced by a new release.
+    Upgrade(super::upgrade::Args),
     /// Copies the metadata, as of one moment, to a local file while the cluster goes on.
     #[command(after_help = "\
 The file is complete or not there at all. 'dfs-namenode restore --dir DIR FILE' makes a new NameNode directory of it.")]
@@ -73,6 +75,8 @@ struct ShownMember<'a> {
     applied: u64,
     lag: u64,
     note: Option<&'a str>,
+    level: Option<u32>,
+    release: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +117,7 @@ impl Args {
             Command::Node(args) => return args.run(context).await,
             Command::Quarantine(args) => return args.run(context).await,
             Command::RecoverLease(args) => return args.run(context).await,
+            Command::Upgrade(args) => return args.run(context).await,
             Command::Backup { file, force } => backup(context, &mut out, &file, force).await?,
         }
         out.flush()
@@ -166,7 +171,7 @@ fn role(role: MemberRole) -> &'static str {
 
 fn shown(members: &[NamenodeMember]) -> Shown<'_> {
     let members = members.iter().map(|member| {
-        let NamenodeMember { id, address, pid, role: is, term, applied, lag, note } = member;
+        let NamenodeMember { id, address, pid, role: is, term, applied, lag, note, level, release } = member;
         ShownMember {
             id: *id,
             address,
@@ -176,6 +181,8 @@ fn shown(members: &[NamenodeMember]) -> Shown<'_> {
             applied: *applied,
             lag: *lag,
             note: note.as_deref(),
+            level: *level,
+            release: release.as_deref(),
         }
     });
     Shown { members: members.collect() }
@@ -230,6 +237,8 @@ mod tests {
             applied,
             lag,
             note: (lag > 0).then(|| "the metadata disk is full\x1b: make room".to_owned()),
+            level: Some(2),
+            release: pid.map(|_| "1.0.0".to_owned()),
         };
         vec![
             member(1, Some(4_711), MemberRole::Leader, 1_200, 0),
@@ -256,9 +265,9 @@ mod tests {
         let shown = serde_json::to_value(shown(&members()[..2])).unwrap();
         let expected = serde_json::json!({ "members": [
             { "id": 1, "address": "nn-1:9000", "pid": 4711, "role": "leader", "term": 4, "applied": 1200, "lag": 0,
-              "note": null },
+              "note": null, "level": 2, "release": "1.0.0" },
             { "id": 2, "address": "nn-2:9000", "pid": null, "role": "unreachable", "term": 4, "applied": 200,
-              "lag": 1000, "note": "the metadata disk is full\u{1b}: make room" },
+              "lag": 1000, "note": "the metadata disk is full\u{1b}: make room", "level": 2, "release": null },
         ]});
         assert_eq!(shown, expected);
     }

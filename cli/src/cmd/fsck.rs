@@ -385,7 +385,8 @@ mod tests {
             misplaced,
             wait: None,
         };
-        let wait = RecoveryWait { since: Millis(0), expected: 2, best: None, loss_accepted: false };
+        let missing = vec!["dn-2:9001".to_owned()];
+        let wait = RecoveryWait { since: Millis(0), expected: 2, best: None, missing, loss_accepted: false };
         let chunk = |good, corrupt, open| chunk_with(good, 0, corrupt, open, false);
         for (chunk, problem) in [
             (chunk(2, 0, false), None),

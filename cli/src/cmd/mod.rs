@@ -30,3 +30,4 @@ pub(crate) mod setrep;
 pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod touch;
+pub(crate) mod upgrade;

@@ -56,12 +56,13 @@ pub(super) struct ShownWait<'a> {
     expected: u64,
     found: u64,
     node: Option<String>,
+    missing: &'a [String],
     loss_accepted: bool,
 }
 
 impl<'a> ShownWait<'a> {
-    pub(super) fn new(path: &'a str, chunk: u64, wait: &RecoveryWait) -> Self {
-        let RecoveryWait { since, expected, best, loss_accepted } = wait;
+    pub(super) fn new(path: &'a str, chunk: u64, wait: &'a RecoveryWait) -> Self {
+        let RecoveryWait { since, expected, best, missing, loss_accepted } = wait;
         Self {
             path,
             chunk,
@@ -69,6 +70,7 @@ impl<'a> ShownWait<'a> {
             expected: *expected,
             found: best.as_ref().map_or(0, |(_, length)| *length),
             node: best.as_ref().map(|(node, _)| node.address()),
+            missing,
             loss_accepted: *loss_accepted,
         }
     }
@@ -85,8 +87,12 @@ pub(super) fn sentence(wait: &RecoveryWait) -> String {
         None => "none is known".to_owned(),
     };
     let accepted = if wait.loss_accepted { ", the loss of the rest is accepted" } else { "" };
+    let missing = match wait.missing.as_slice() {
+        [] => String::new(),
+        missing => format!(", it was written to {}, not heard of since", missing.join(", ")),
+    };
     format!(
-        "waits since {} for a replica with {} acknowledged bytes: {found}{accepted}",
+        "waits since {} for a replica with {} acknowledged bytes: {found}{missing}{accepted}",
         second(wait.since),
         wait.expected
     )
@@ -149,9 +155,17 @@ mod tests {
             http_port: 9_864,
             location: String::new(),
         };
-        let wait = |best| RecoveryWait { since: Millis(0), expected: 100, best, loss_accepted: false };
+        let wait = |best| {
+            let missing = Vec::new();
+            RecoveryWait { since: Millis(0), expected: 100, best, missing, loss_accepted: false }
+        };
         let since = "waits since 1970-01-01 00:00:00Z for a replica with 100 acknowledged bytes";
         assert_eq!(sentence(&wait(None)), format!("{since}: none is known"));
+        let away = RecoveryWait { missing: vec!["dn-2:9001".to_owned(), "3f2a".to_owned()], ..wait(None) };
+        assert_eq!(
+            sentence(&away),
+            format!("{since}: none is known, it was written to dn-2:9001, 3f2a, not heard of since")
+        );
         let short = wait(Some((node, 70)));
         assert_eq!(sentence(&short), format!("{since}: the longest known has 70 (on dn-1:9001)"));
         let path = FsPath::parse("/f").unwrap();

@@ -153,6 +153,8 @@ impl Administration {
             applied: *member.applied.lock().unwrap(),
             lag: 0,
             note: String::new(),
+            level: 1,
+            release: "1.0.0".to_owned(),
         });
         v1::NamenodesReply { members: members.collect() }
     }
@@ -191,6 +193,17 @@ impl v1::namenodes_server::Namenodes for Administration {
         let id = request.into_inner().id;
         self.members.lock().unwrap().retain(|member| member.id != id);
         Ok(Response::new(self.list()))
+    }
+
+    async fn get_upgrade(&self, _: Request<v1::GetUpgradeRequest>) -> Result<Response<v1::Upgrade>, Status> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+
+    async fn finalize_upgrade(
+        &self,
+        _: Request<v1::FinalizeUpgradeRequest>,
+    ) -> Result<Response<v1::Upgrade>, Status> {
+        Err(Status::unimplemented("not in these tests"))
     }
 
     async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {

@@ -65,6 +65,7 @@ impl Site for Kubernetes {
             }
             Capability::FullLogDisk => because("logs lie on the disk of the machines themselves"),
             Capability::Clock => because("all machines have the clock of this one"),
+            Capability::Releases => because("there is only one image"),
             Capability::Restore => because("a NameNode's volume can't be filled from outside"),
             Capability::Topology => because("where a DataNode is follows from its machine"),
             Capability::HangingDisk => because("disks can't be made to hang here"),

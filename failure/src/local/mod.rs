@@ -49,7 +49,12 @@ impl Site for LocalSite {
             | Capability::HangingDisk
             | Capability::PowerCut => Disks::lacking(),
             Capability::Clock => Clocks::available().err().map(|error| error.to_string()),
-            Capability::Pause
+            Capability::Releases if self.programs.earlier.is_none() => Some(
+                "the program of the release before is not there: the tests of this suite build one"
+                    .to_owned(),
+            ),
+            Capability::Releases
+            | Capability::Pause
             | Capability::Network
             | Capability::Disk
             | Capability::Volumes
@@ -106,7 +111,9 @@ struct Processes {
 impl Processes {
     async fn build(programs: &Programs, shape: &Shape) -> Result<Self> {
         let folder = tokio::task::spawn_blocking(tempfile::tempdir).await??;
-        let clocks = if shape.clocks || *programs != Programs::usual(programs.folder.clone()) {
+        let usual =
+            Programs { earlier: programs.earlier.clone(), ..Programs::usual(programs.folder.clone()) };
+        let clocks = if shape.clocks || shape.earlier || *programs != usual {
             Some(Clocks::new(folder.path(), programs)?)
         } else {
             None
@@ -143,6 +150,11 @@ impl Processes {
             this.disks.mount_logs(&this.cluster).await?;
         }
         let namenodes = (1..=shape.namenodes).map(Daemon::NameNode);
+        if shape.earlier {
+            for namenode in namenodes.clone() {
+                this.set_release(namenode, true).await?;
+            }
+        }
         for daemon in namenodes.chain((1..=shape.datanodes).map(Daemon::DataNode)) {
             options.advertise.insert(daemon, this.network.add(daemon).await?);
             if shape.disks {
@@ -305,6 +317,11 @@ impl Cluster for Processes {
     async fn skew(&self, node: Daemon, seconds: i64) -> Result<()> {
         let clocks = self.clocks.as_ref().context("this cluster was built without clocks to set")?;
         Ok(clocks.set(node, seconds)?)
+    }
+
+    async fn set_release(&self, node: Daemon, earlier: bool) -> Result<()> {
+        let clocks = self.clocks.as_ref().context("this cluster was built with one release")?;
+        Ok(clocks.set_release(node, earlier)?)
     }
 
     async fn power_cut(&self, nodes: &[Daemon]) -> Result<()> {

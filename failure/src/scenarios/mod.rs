@@ -13,6 +13,7 @@ mod pipeline;
 mod racks;
 mod slow;
 mod stale;
+mod upgrade;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub fn all() -> &'static [Scenario] {
             stale::list(),
             partitions::list(),
             people::list(),
+            upgrade::list(),
         ];
         groups.into_iter().flatten().collect()
     });

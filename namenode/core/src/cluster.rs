@@ -149,8 +149,8 @@ impl Cluster {
             Event::LeaseTaken { inode, holder } => self.leases.take(inode, holder, now),
             Event::LeaseRenewed { holder } => self.leases.renew(&holder, now),
             Event::LeaseReleased { inode } => self.leases.release(inode),
-            Event::RecoveryWanted { chunk, new_generation, acknowledged } => {
-                self.recovery_wanted(chunk, new_generation, acknowledged, now);
+            Event::RecoveryWanted { chunk, new_generation, acknowledged, pipeline } => {
+                self.recovery_wanted(chunk, new_generation, (acknowledged, pipeline), now);
             }
             Event::LossAccepted { chunk } => self.loss_accepted(chunk),
             Event::LeadershipTaken { term } => self.leadership_taken(term, now),

@@ -242,8 +242,11 @@ pub enum Event {
         chunk: ChunkId,
         /// The new version.
         new_generation: GenStamp,
-        /// Bytes of it that readers count on: it never ends with fewer, unless that is accepted. Of a committed chunk all.
+        /// Bytes of it that readers count on: it never ends with fewer, unless that is accepted or every node of the
+        /// pipeline has answered. Of a committed chunk all.
         acknowledged: u64,
+        /// The nodes that it was written to last, as the namespace has them; empty: they are not known.
+        pipeline: Vec<NodeId>,
     },
     /// An administrator accepts that the recovery of a chunk ends with less than was acknowledged. Forgotten with the
     /// leadership.

@@ -158,6 +158,7 @@ mod tests {
             chunk: ChunkId(14),
             new_generation: GenStamp(GENERATION.0 + 1),
             acknowledged: 0,
+            pipeline: Vec::new(),
         });
     }
 

@@ -159,6 +159,11 @@ impl Node {
         Space::sum(self.stats.volumes.iter().map(Volume::space))
     }
 
+    /// Whether everything on its disks can be asked for.
+    pub(crate) fn has_healthy_volumes(&self) -> bool {
+        self.stats.volumes.iter().all(|volume| volume.health == VolumeHealth::Healthy)
+    }
+
     /// Whether the disk of one of its volumes does not answer: what it is asked for may be there.
     pub(crate) fn has_suspect_volume(&self) -> bool {
         self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect)

@@ -7,8 +7,9 @@
 //! nodes have finalized this one.
 //!
 //! A recovery never ends with fewer bytes than were acknowledged: without a replica of that length it waits. That every
-//! node known here has none is no proof, as a node that is away may not be known here at all. Only an administrator's
-//! word ([`Event::LossAccepted`](crate::Event::LossAccepted)) lets it end with the longest replica there is.
+//! node known here has none is no proof, as a node that is away may not be known here at all. Two things let it end with
+//! the longest replica there is: every node of the pipeline, which the namespace remembers, is there with all its volumes
+//! and has said what it holds; or an administrator's word ([`Event::LossAccepted`](crate::Event::LossAccepted)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,9 +28,11 @@ pub(crate) struct Recovery {
     new_generation: GenStamp,
     /// Bytes that readers count on.
     acknowledged: u64,
+    /// The nodes that the chunk was written to last; empty: not known.
+    pipeline: Vec<NodeId>,
     /// An administrator accepts that it ends with fewer, if it must.
     loss_accepted: bool,
-    /// Bytes that the last order asked for: fewer than `acknowledged` only if that is accepted.
+    /// Bytes that the last order asked for: fewer than `acknowledged` only if a loss is certain or accepted.
     floor: u64,
     since: Millis,
     /// Nodes that were primary once, in this round.
@@ -46,7 +49,7 @@ pub(crate) struct Recovery {
 pub(crate) type Recoveries = BTreeMap<ChunkId, Recovery>;
 
 /// A recovery that waits for a replica with everything acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingRecovery {
     /// Which chunk.
     pub chunk: ChunkId,
@@ -54,6 +57,9 @@ pub struct WaitingRecovery {
     pub acknowledged: u64,
     /// The longest replica known, and its length in bytes as its node last told it.
     pub best: Option<(NodeId, u64)>,
+    /// The nodes it was written to that have not said what they hold, or have a volume that can't be asked. Empty also if
+    /// the nodes are not known.
+    pub missing: Vec<NodeId>,
     /// Whether an administrator accepted that it ends with that.
     pub loss_accepted: bool,
 }
@@ -88,7 +94,7 @@ impl Cluster {
         &mut self,
         id: ChunkId,
         new_generation: GenStamp,
-        acknowledged: u64,
+        (acknowledged, pipeline): (u64, Vec<NodeId>),
         now: Millis,
     ) {
         if self.term.is_none() || self.map.get(id).is_none() {
@@ -98,6 +104,7 @@ impl Cluster {
         let recovery = Recovery {
             new_generation,
             acknowledged,
+            pipeline,
             loss_accepted: earlier.is_some_and(|earlier| earlier.loss_accepted),
             floor: acknowledged,
             since: earlier.map_or(now, |earlier| earlier.since),
@@ -175,12 +182,13 @@ impl Cluster {
         let mut holders = self.holders_to_recover(id, recovery.since, acknowledged, now);
         let (mut floor, mut primary) = (acknowledged, self.primary(id, recovery, &holders, acknowledged));
         let in_vain = acknowledged > 0 && primary.is_none_or(|primary| primary.new_round);
-        if in_vain && self.may_end_with_less(recovery, now) {
+        let lost = primary.is_none() && self.loss_is_certain(id, recovery, now);
+        if in_vain && (lost || self.may_end_with_less(recovery, now)) {
             floor = self.best(id).map_or(0, |(_, length)| length.min(acknowledged));
             holders = self.holders_to_recover(id, recovery.since, floor, now);
             primary = self.primary(id, recovery, &holders, floor);
         }
-        let hopeless = primary.is_none() && self.is_hopeless(recovery, &holders, timeout, now);
+        let hopeless = primary.is_none() && self.is_hopeless((id, recovery), &holders, timeout, now);
         let begins_to_wait = in_vain && !recovery.waits;
         let Some(recovery) = self.recoveries.get_mut(&id) else {
             return;
@@ -222,11 +230,17 @@ impl Cluster {
 
     /// Whether a recovery without a primary ends with nothing: no byte was acknowledged, or an administrator accepts that
     /// none of them is there.
-    fn is_hopeless(&self, recovery: &Recovery, holders: &Holders, timeout: Duration, now: Millis) -> bool {
+    fn is_hopeless(
+        &self,
+        (id, recovery): (ChunkId, &Recovery),
+        holders: &Holders,
+        timeout: Duration,
+        now: Millis,
+    ) -> bool {
         if !holders.fit.is_empty() || !recovery.may_propose(timeout, now) {
             return false;
         }
-        if self.may_end_with_less(recovery, now) {
+        if self.may_end_with_less(recovery, now) || self.loss_is_certain(id, recovery, now) {
             return true;
         }
         // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
@@ -240,6 +254,23 @@ impl Cluster {
     /// Whether a node that restarted when the recovery began would be back by now.
     fn restart_is_over(&self, recovery: &Recovery, now: Millis) -> bool {
         now.since(recovery.since) >= self.config.restart_grace
+    }
+
+    /// Whether every node that the chunk was written to has said what it holds, from all its volumes. What none of them has
+    /// then, nobody has. Never of a committed chunk: there may be copies of it anywhere.
+    fn loss_is_certain(&self, id: ChunkId, recovery: &Recovery, now: Millis) -> bool {
+        let is_open = self.map.get(id).is_some_and(|chunk| chunk.length().is_none());
+        is_open
+            && !recovery.pipeline.is_empty()
+            && self.restart_is_over(recovery, now)
+            && recovery.pipeline.iter().all(|node| self.has_told_all(*node))
+    }
+
+    /// Whether a node is there and has said what all its volumes hold.
+    fn has_told_all(&self, node: NodeId) -> bool {
+        self.nodes
+            .by_id(node)
+            .is_some_and(|node| node.state == NodeState::Live && node.reported && node.has_healthy_volumes())
     }
 
     /// Whether an administrator accepted a loss, and all that may be heard of has been: a word given early saves the
@@ -289,6 +320,7 @@ impl Cluster {
             chunk,
             acknowledged: recovery.acknowledged,
             best: self.best(chunk).and_then(|(index, length)| Some((self.nodes.get(index)?.id, length))),
+            missing: recovery.pipeline.iter().copied().filter(|node| !self.has_told_all(*node)).collect(),
             loss_accepted: recovery.loss_accepted,
         })
     }

@@ -176,11 +176,14 @@ fn a_step() -> impl Strategy<Value = Step> {
         (0_u64..4, "[ab]").prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),
         "[ab]".prop_map(|holder| Event::LeaseRenewed { holder }),
         (0_u64..4).prop_map(|inode| Event::LeaseReleased { inode: InodeId(inode) }),
-        (a_chunk(), 0_u64..12).prop_map(|(chunk, acknowledged)| Event::RecoveryWanted {
-            chunk,
-            new_generation: GenStamp(3),
-            acknowledged
-        }),
+        (a_chunk(), 0_u64..12, prop::collection::vec(a_node(), 0..3)).prop_map(
+            |(chunk, acknowledged, pipeline)| Event::RecoveryWanted {
+                chunk,
+                new_generation: GenStamp(3),
+                acknowledged,
+                pipeline
+            }
+        ),
         a_chunk().prop_map(|chunk| Event::LossAccepted { chunk }),
         prop::option::weighted(0.8, 1_u64..3).prop_map(|term| match term {
             Some(term) => Event::LeadershipTaken { term },

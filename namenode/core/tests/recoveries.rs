@@ -11,6 +11,8 @@ use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, 
 use proptest::prelude::*;
 
 const NODES: u8 = 4;
+/// One that is never heard of.
+const AWAY: u8 = 99;
 const CHUNK: ChunkId = ChunkId(10);
 const GENERATION: GenStamp = GenStamp(5);
 /// Bytes of the longest replica.
@@ -85,6 +87,8 @@ struct World {
     /// The last stamp that a recovery took.
     stamp: u64,
     acknowledged: u64,
+    /// The nodes that it was written to, as the namespace has them.
+    pipeline: Vec<NodeId>,
     nodes: Vec<DataNode>,
     /// With which length the file was closed.
     closed: Option<u64>,
@@ -111,10 +115,16 @@ impl World {
             replica: length.map(replica),
             told: 0,
         };
-        let nodes = lengths.iter().map(node);
+        let nodes = lengths.iter().map(node).collect();
+        let mut pipeline: Vec<NodeId> =
+            (0..).map(id).zip(lengths).filter_map(|(id, length)| length.map(|_| id)).collect();
+        if lengths.iter().flatten().all(|length| *length < acknowledged) {
+            // Who has everything is away all the time.
+            pipeline.push(id(AWAY));
+        }
         let cluster = Cluster::new(config(), 1, now);
         let mut world =
-            Self { cluster, now, term: 0, stamp: 100, acknowledged, nodes: nodes.collect(), closed: None };
+            Self { cluster, now, term: 0, stamp: 100, acknowledged, pipeline, nodes, closed: None };
         world.restart();
         world
     }
@@ -164,7 +174,8 @@ impl World {
         if self.closed.is_none() {
             self.stamp += 1;
             let (new_generation, acknowledged) = (GenStamp(self.stamp), self.acknowledged);
-            self.apply(Event::RecoveryWanted { chunk: CHUNK, new_generation, acknowledged });
+            let pipeline = self.pipeline.clone();
+            self.apply(Event::RecoveryWanted { chunk: CHUNK, new_generation, acknowledged, pipeline });
         }
     }
 

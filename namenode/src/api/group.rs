@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::Namenode;
 use crate::store::group::{Request, Status};
-use crate::store::{Disk, DiskState, PartFile, backup};
+use crate::store::{Disk, DiskState, PartFile, backup, known_level};
 use dfs_namenode_raft::Role;
 
 /// Longest that a leader hands over for before it stops.
@@ -39,6 +39,12 @@ pub struct MemberView {
     pub disk: DiskState,
     /// What is wrong with it, in a sentence.
     pub note: Option<String>,
+    /// The highest feature level that it knows, as far as known; else 0.
+    pub level: u16,
+    /// The release of its program, as far as known.
+    pub release: String,
+    /// How long ago it said so.
+    pub heard: Option<Duration>,
 }
 
 /// Entries that a member may be behind to be offered the leadership: it has to have all of them within an election
@@ -214,6 +220,16 @@ impl Namenode {
                 lag: own_applied.saturating_sub(applied),
                 disk,
                 note,
+                level: if id == status.id { known_level() } else { other.map_or(0, |seen| seen.level) },
+                release: match other {
+                    None if id == status.id => env!("CARGO_PKG_VERSION").to_owned(),
+                    other => other.map(|seen| seen.release.clone()).unwrap_or_default(),
+                },
+                heard: if id == status.id {
+                    Some(Duration::ZERO)
+                } else {
+                    other.map(|seen| seen.heard.elapsed())
+                },
             }
         };
         residences.members.all().into_iter().map(view).collect()
@@ -296,8 +312,8 @@ impl Namenode {
         Ok(self.members())
     }
 
-    /// Takes a NameNode with an empty directory into the group; answers its id.
-    pub async fn join(&self, cluster: Option<ClusterId>, address: String) -> FsResult<u64> {
+    /// Takes a NameNode with an empty directory, which knows feature levels up to `known`, into the group; answers its id.
+    pub async fn join(&self, cluster: Option<ClusterId>, address: String, known: u16) -> FsResult<u64> {
         if let Some(theirs) = cluster
             && theirs != self.cluster
         {
@@ -309,6 +325,7 @@ impl Namenode {
         if dfs_types::address::check(&address).is_err() {
             return Err(FsError::invalid(format!("'{address}' is no NameNode's address: write HOST:PORT")));
         }
+        self.check_level_of(&address, known)?;
         info!(address, "a namenode asks to join");
         self.store.group().request(Request::Join(address)).await
     }
@@ -363,6 +380,9 @@ mod tests {
             lag,
             disk,
             note: None,
+            level: 1,
+            release: String::new(),
+            heard: None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
 //! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
-//! [`recovery`], [`cluster`], [`admin`], [`duty`] and [`quarantine`].
+//! [`recovery`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
 
 pub mod admin;
 pub mod cluster;
@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod quarantine;
 pub mod reading;
 pub mod recovery;
+pub mod upgrade;
 pub mod writing;
 
 use std::fmt;

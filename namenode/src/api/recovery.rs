@@ -1,7 +1,8 @@
 //! Closing files whose writer is gone, and freeing what was deleted.
 //!
 //! A recovery never ends with less than the namespace has recorded as readable: it waits for a replica that has it, and
-//! `fsck`, `report` and a metric tell so. Only [`Namenode::recover_lease`] with `accept_loss` lets it end with less.
+//! `fsck`, `report` and a metric tell so. It ends with less only when every node that the chunk was written to has said that
+//! it has no more, or when [`Namenode::recover_lease`] with `accept_loss` lets it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use dfs_namenode_core::{Cluster, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::RETRY_TTL;
-use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis};
+use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeId};
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
@@ -44,15 +45,18 @@ pub struct Wait {
     pub expected: u64,
     /// The longest replica known and its bytes; `None` if no node has told of any.
     pub best: Option<(Node, u64)>,
+    /// The nodes it was written to that have not said what they hold; an address only of those that are known.
+    pub missing: Vec<(NodeId, Option<Node>)>,
     /// Whether an administrator accepted that it ends with that.
     pub loss_accepted: bool,
 }
 
 impl Wait {
     pub(super) fn of(cluster: &Cluster, waiting: WaitingRecovery, since: Millis) -> Self {
-        let WaitingRecovery { chunk: _, acknowledged, best, loss_accepted } = waiting;
+        let WaitingRecovery { chunk: _, acknowledged, best, missing, loss_accepted } = waiting;
         let best = best.and_then(|(node, length)| Some((resolve(cluster, [node]).pop()?, length)));
-        Self { since, expected: acknowledged, best, loss_accepted }
+        let missing = missing.into_iter().map(|node| (node, resolve(cluster, [node]).pop())).collect();
+        Self { since, expected: acknowledged, best, missing, loss_accepted }
     }
 }
 
@@ -174,24 +178,42 @@ impl Namenode {
             return Ok(false);
         }
         let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode }).await;
+        let begun = match begun {
+            Ok(Outcome::Recovery { closed: false, chunks }) => {
+                self.with_pipelines(inode, chunks).await.map(|chunks| (false, chunks))
+            }
+            Ok(Outcome::Recovery { closed: true, .. }) => Ok((true, Vec::new())),
+            Ok(other) => Err(reused_request(&other)),
+            Err(error) => Err(error),
+        };
         match begun {
-            Ok(Outcome::Recovery { closed, chunks }) => {
-                for Extent { chunk, generation: new_generation, length: acknowledged } in chunks {
+            Ok((closed, chunks)) => {
+                for (Extent { chunk, generation: new_generation, length: acknowledged }, pipeline) in chunks {
                     #[cfg(feature = "seeded-bug")]
                     let acknowledged = if crate::seeded::forgets_synced() { 0 } else { acknowledged };
-                    self.engine.tell(Event::RecoveryWanted { chunk, new_generation, acknowledged }).await?;
+                    let wanted = Event::RecoveryWanted { chunk, new_generation, acknowledged, pipeline };
+                    self.engine.tell(wanted).await?;
                 }
                 Ok(closed)
-            }
-            Ok(other) => {
-                self.engine.drop_recovery(inode).await?;
-                Err(reused_request(&other))
             }
             Err(error) => {
                 self.engine.drop_recovery(inode).await?;
                 Err(error)
             }
         }
+    }
+
+    /// The chunks of a file, each with the nodes that it was written to; none where they are not known.
+    async fn with_pipelines(
+        &self,
+        inode: InodeId,
+        chunks: Vec<Extent>,
+    ) -> FsResult<Vec<(Extent, Vec<NodeId>)>> {
+        let mut known: HashMap<_, _> = self.store.pipelines(inode).await?.into_iter().collect();
+        Ok(chunks
+            .into_iter()
+            .map(|extent| (extent, known.remove(&extent.chunk).unwrap_or_default()))
+            .collect())
     }
 
     /// Ends the recovery of a chunk; length 0 drops it. The last one closes the file.
@@ -207,7 +229,11 @@ impl Namenode {
         let lossy = lossy || crate::seeded::forgets_synced();
         self.propose_own(Edit::CommitRecovery { extent, lossy }).await?;
         if lossy {
-            warn!(%chunk, %generation, length, "acknowledged bytes are lost, as was accepted: the chunk ends here");
+            warn!(
+                %chunk, %generation, length,
+                "acknowledged bytes are lost, as was accepted or as no node that they were written to has them: the chunk ends \
+                 here"
+            );
         }
         Ok(())
     }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::namespace::check_times;
 use super::{LocatedChunk, Namenode, Node, Origin, resolve, reused_request};
 use crate::engine::Need;
-use crate::store::edit::{Edit, Extent, Outcome, Publication, check_chunk_size, check_replication};
+use crate::store::edit::{
+    Edit, Extent, Outcome, PIPELINES, Publication, check_chunk_size, check_replication,
+};
 
 /// How long closing a file waits for finalized replicas: well below the deadline of a request.
 const COMPLETE_WAIT: Duration = Duration::from_secs(15);
@@ -141,7 +143,8 @@ impl Namenode {
             self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
 
         let OpenedBy { inode, holder } = file;
-        let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous }).await {
+        let pipeline = self.recorded(&targets);
+        let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous, pipeline }).await {
             Ok(Outcome::ChunkAdded { chunk, generation, index, offset }) => {
                 Ok((chunk, generation, index, offset))
             }
@@ -155,6 +158,8 @@ impl Namenode {
                 return Err(error);
             }
         };
+        // Of a request that another leader has done already the nodes are recorded, and no others may be written to.
+        let targets = self.pipeline_of(inode, chunk).await?.unwrap_or(targets);
         let nodes = self
             .engine
             .with(move |turn| {
@@ -171,6 +176,11 @@ impl Namenode {
                 resolve(turn.cluster, pipeline)
             })
             .await?;
+        if nodes.is_empty() {
+            let text =
+                format!("the DataNodes of chunk {chunk} have not registered here yet: try again shortly");
+            return Err(FsError::new(ErrorCode::Busy, text));
+        }
         Ok(LocatedChunk {
             chunk,
             generation,
@@ -181,6 +191,20 @@ impl Namenode {
             under_construction: true,
             corrupt: false,
         })
+    }
+
+    /// The nodes of a pipeline as an edit has them: below the level that knows pipelines none.
+    fn recorded(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        if self.store.level() >= PIPELINES { nodes.to_vec() } else { Vec::new() }
+    }
+
+    /// The nodes that an open chunk is written to as the namespace has them, if it does.
+    async fn pipeline_of(&self, inode: InodeId, chunk: ChunkId) -> FsResult<Option<Vec<NodeId>>> {
+        if self.store.level() < PIPELINES {
+            return Ok(None);
+        }
+        let pipelines = self.store.pipelines(inode).await?;
+        Ok(pipelines.into_iter().find(|(id, _)| *id == chunk).map(|(_, nodes)| nodes))
     }
 
     /// Gives back the last chunk, into which nothing acknowledged was written.
@@ -304,7 +328,8 @@ impl Namenode {
             )));
         }
         let OpenedBy { inode, holder } = file;
-        self.propose_done(origin, Edit::UpdatePipeline { inode, holder, extent }).await?;
+        let pipeline = self.recorded(&nodes);
+        self.propose_done(origin, Edit::UpdatePipeline { inode, holder, extent, pipeline }).await?;
         self.engine
             .with(move |turn| {
                 // A late retry of an earlier request is answered, but must not bring its nodes back.

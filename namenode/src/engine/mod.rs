@@ -395,10 +395,12 @@ impl Engine {
                 Effect::NothingToRecover { chunk, new_generation } => {
                     self.follow_up(FollowUp::NothingLeft { chunk, generation: new_generation });
                 }
-                Effect::RecoveryWaits { waiting: WaitingRecovery { chunk, acknowledged, best, .. } } => {
+                Effect::RecoveryWaits {
+                    waiting: WaitingRecovery { chunk, acknowledged, best, missing, .. },
+                } => {
                     let (node, found) = best.unzip();
                     warn!(
-                        %chunk, acknowledged, found, ?node,
+                        %chunk, acknowledged, found, ?node, ?missing,
                         "no replica with all acknowledged bytes is known: the recovery of the file waits for one"
                     );
                 }

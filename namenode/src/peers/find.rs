@@ -9,6 +9,8 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use crate::store::known_level;
+
 /// Time a peer has to say what it is.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Time a leader has to take a member in.
@@ -82,7 +84,8 @@ async fn probe(peer: &str) -> FsResult<v1::ProbeReply> {
 
 async fn join(leader: &str, own: &str) -> FsResult<Found> {
     let mut client = super::client(leader)?;
-    let request = v1::JoinRequest { cluster: Vec::new(), address: own.to_owned() };
+    let request =
+        v1::JoinRequest { cluster: Vec::new(), address: own.to_owned(), level: known_level().into() };
     let reply = match timeout(JOIN_LIMIT, client.join(request)).await {
         Ok(Ok(reply)) => reply.into_inner(),
         Ok(Err(status)) => return Err(from_status(&status)),

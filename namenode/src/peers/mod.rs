@@ -8,7 +8,7 @@ pub(crate) mod wire;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dfs_daemon::Shutdown;
 use dfs_namenode_raft::Envelope;
@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::store::group::{Group, Request, Transport};
-use crate::store::{DiskState, Residences};
+use crate::store::{DiskState, Residences, known_level};
 pub use find::{Found, find_group};
 use link::Link;
 
@@ -36,6 +36,8 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 const MAX_SEEN: usize = 64;
 /// Characters that are kept of what another member says of its disk.
 const MAX_NOTE: usize = 500;
+/// Characters that are kept of its release.
+const MAX_RELEASE: usize = 64;
 
 /// What another member said of itself with its last message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,12 @@ pub struct Seen {
     pub disk: DiskState,
     /// A sentence about its disk; empty while that is good.
     pub note: String,
+    /// The highest feature level that it knows.
+    pub level: u16,
+    /// The release of its program.
+    pub release: String,
+    /// When it said so.
+    pub heard: Instant,
 }
 
 /// All connections to other members.
@@ -157,7 +165,16 @@ impl Peers {
         }
         let note = wire.note.chars().take(MAX_NOTE).collect();
         let (pid, applied, disk) = (wire.pid, wire.applied, DiskState::from_number(wire.disk));
-        let seen = Seen { pid, applied, address: wire.address.clone(), disk, note };
+        let seen = Seen {
+            pid,
+            applied,
+            address: wire.address.clone(),
+            disk,
+            note,
+            level: wire::level(wire.level),
+            release: wire.release.chars().take(MAX_RELEASE).collect(),
+            heard: Instant::now(),
+        };
         let envelope = wire::envelope(wire)?;
         let from = envelope.message.from;
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,6 +209,8 @@ impl Peers {
             address: self.address.clone(),
             disk: disk.state.number(),
             note: disk.note.unwrap_or_default(),
+            level: known_level().into(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
             ..wire::wire_envelope(envelope)
         }
     }

@@ -2,6 +2,7 @@
 
 use dfs_namenode_raft::{ConfState, Entry, Envelope, Message, Nanos, Snapshot, number};
 use dfs_proto::v1;
+use dfs_types::format::FIRST_LEVEL;
 use dfs_types::{FsError, FsResult};
 
 /// The message for an envelope; who sends it is filled in by the caller.
@@ -20,6 +21,11 @@ pub(crate) fn envelope(wire: v1::RaftEnvelope) -> FsResult<Envelope> {
     let v1::RaftEnvelope { message: body, stamp, echo, .. } = wire;
     let body = body.ok_or_else(|| FsError::invalid("the envelope lacks 'message'"))?;
     Ok(Envelope { message: message(body)?, stamp: Nanos(stamp), echo: Nanos(echo) })
+}
+
+/// The highest feature level that a NameNode says it knows: those that say none know the first.
+pub(crate) fn level(wire: u32) -> u16 {
+    u16::try_from(wire).unwrap_or(u16::MAX).max(FIRST_LEVEL)
 }
 
 fn wire_message(mut message: Message) -> v1::RaftMessage {

@@ -78,8 +78,10 @@ fn report_json(report: &Report) -> Value {
 }
 
 fn member_json(member: &MemberView) -> Value {
-    let MemberView { id, address, pid: _, role: _, term: _, applied, lag, disk: _, note } = member;
-    json!({ "id": id, "address": address, "applied": applied, "lag": lag, "note": note })
+    let MemberView { id, address, applied, lag, note, level, release, .. } = member;
+    json!({
+        "id": id, "address": address, "applied": applied, "lag": lag, "note": note, "level": level, "release": release,
+    })
 }
 
 fn balancer_json(balancer: &BalancerView) -> Value {

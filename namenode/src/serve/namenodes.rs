@@ -16,9 +16,10 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::wire::{admitted, reader, unary};
+use super::wire::{admitted, origin, reader, unary};
 use crate::api::Namenode;
 use crate::api::group::{Backup, MemberView};
+use crate::api::upgrade::Upgrade;
 
 /// Longest that a client may take for one part of a backup.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -36,6 +37,8 @@ unary! {
         list: NamenodesRequest -> NamenodesReply,
         transfer_leader: TransferLeaderRequest -> TransferLeaderReply,
         remove: RemoveNamenodeRequest -> NamenodesReply,
+        get_upgrade: GetUpgradeRequest -> Upgrade,
+        finalize_upgrade: FinalizeUpgradeRequest -> Upgrade,
     }
 
     type BackupStream = BoxStream<'static, Result<v1::BackupPart, Status>>;
@@ -79,6 +82,16 @@ impl Service {
         let caller = reader(&self.0, request.context).await?;
         self.0.remove_namenode(&caller, request.id).await.map(reply)
     }
+
+    async fn get_upgrade(&self, request: v1::GetUpgradeRequest, _: Peer) -> FsResult<v1::Upgrade> {
+        reader(&self.0, request.context).await?;
+        Ok(wire_upgrade(self.0.upgrade()))
+    }
+
+    async fn finalize_upgrade(&self, request: v1::FinalizeUpgradeRequest, _: Peer) -> FsResult<v1::Upgrade> {
+        let origin = origin(&self.0, request.context).await?;
+        self.0.finalize_upgrade(origin).await.map(wire_upgrade)
+    }
 }
 
 fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
@@ -86,9 +99,20 @@ fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
 }
 
 fn wire_member(view: MemberView) -> v1::NamenodeMember {
-    let MemberView { id, address, pid, role, term, applied, lag, disk: _, note } = view;
-    let (role, note) = (wire_member_role(role).into(), note.unwrap_or_default());
-    v1::NamenodeMember { id, address, pid, role, term, applied, lag, note }
+    let MemberView { id, address, pid, role, term, applied, lag, disk: _, note, level, release, heard: _ } =
+        view;
+    let (role, note, level) = (wire_member_role(role).into(), note.unwrap_or_default(), level.into());
+    v1::NamenodeMember { id, address, pid, role, term, applied, lag, note, level, release }
+}
+
+fn wire_upgrade(upgrade: Upgrade) -> v1::Upgrade {
+    let Upgrade { level, highest, hindrance, members } = upgrade;
+    v1::Upgrade {
+        level: level.into(),
+        highest: highest.into(),
+        hindrance: hindrance.unwrap_or_default(),
+        members: members.into_iter().map(wire_member).collect(),
+    }
 }
 
 /// Reads the backup into the stream; without a trailer the client knows that it is incomplete. A client that takes

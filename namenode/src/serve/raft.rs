@@ -78,9 +78,9 @@ impl Raft for Service {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         let joined = async {
             let namenode = self.namenode()?;
-            let v1::JoinRequest { cluster, address } = request.into_inner();
+            let v1::JoinRequest { cluster, address, level } = request.into_inner();
             let cluster = if cluster.is_empty() { None } else { Some(cluster_id(&cluster)?) };
-            let id = namenode.join(cluster, address).await?;
+            let id = namenode.join(cluster, address, peers::wire::level(level)).await?;
             Ok(v1::JoinReply { cluster: namenode.identity().cluster.as_bytes().to_vec(), id })
         };
         joined.await.map(Response::new).map_err(to_status)

@@ -107,9 +107,18 @@ pub(super) fn wire_nodes(nodes: Vec<Node>) -> Vec<v1::Node> {
 
 /// The message for what a chunk's recovery waits for.
 pub(super) fn wire_wait(wait: Wait) -> v1::RecoveryWait {
-    let Wait { since, expected, best, loss_accepted } = wait;
+    let Wait { since, expected, best, missing, loss_accepted } = wait;
+    let (ids, nodes): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
     let (best_node, best_length) = best.map_or((None, 0), |(node, length)| (Some(wire_node(node)), length));
-    v1::RecoveryWait { since_ms: since.0, expected, best_node, best_length, loss_accepted }
+    v1::RecoveryWait {
+        since_ms: since.0,
+        expected,
+        best_node,
+        best_length,
+        loss_accepted,
+        missing: ids.into_iter().map(|id| id.as_bytes().to_vec()).collect(),
+        missing_nodes: nodes.into_iter().flatten().map(wire_node).collect(),
+    }
 }
 
 /// The messages for chunks whose recovery waits.

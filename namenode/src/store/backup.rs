@@ -130,7 +130,7 @@ fn complete(source: &Connection, target: &mut Connection) -> Result<(), Error> {
 fn open_copy(file: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
-    schema::migrate(&connection)?;
+    schema::check_version(&connection)?;
     schema::check(&connection)?;
     Ok(connection)
 }

@@ -5,6 +5,7 @@
 //! same proposals in the same order give the same database on every NameNode.
 
 use dfs_namenode_core::Balancing;
+use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
     Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
@@ -113,6 +114,8 @@ pub enum Edit {
         holder: String,
         /// The last chunk as the writer finished it; `None` if there is none yet.
         previous: Option<Extent>,
+        /// The nodes that the new chunk is written to; empty: not known, as below level [`PIPELINES`].
+        pipeline: Vec<NodeId>,
     },
     /// Drops the last chunk.
     AbandonChunk {
@@ -178,6 +181,8 @@ pub enum Edit {
         holder: String,
         /// One of the last two chunks, the new generation, and the length acknowledged.
         extent: Extent,
+        /// The nodes that it is written to from now on, as in [`Edit::AddChunk`].
+        pipeline: Vec<NodeId>,
     },
     /// Moves a file or directory; an existing file or empty directory of the same kind gives way with `overwrite`.
     Rename {
@@ -280,7 +285,15 @@ pub enum Edit {
         /// Most outcomes forgotten by this edit.
         limit: u32,
     },
+    /// Raises the cluster's feature level, and brings the tables to it. A level that is reached already is fine.
+    RaiseLevel {
+        /// The new level.
+        to: u16,
+    },
 }
+
+/// The feature level from which on the nodes of an open chunk's pipeline are part of the namespace.
+pub const PIPELINES: u16 = 2;
 
 /// What a successful edit answers. Kept for retries of the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,6 +336,19 @@ pub enum Outcome {
 }
 
 impl Edit {
+    /// The feature level that a cluster must have for this edit, and a program must know to apply it.
+    pub fn level(&self) -> u16 {
+        match self {
+            Self::RaiseLevel { to } => *to,
+            Self::AddChunk { pipeline, .. } | Self::UpdatePipeline { pipeline, .. }
+                if !pipeline.is_empty() =>
+            {
+                PIPELINES
+            }
+            _ => FIRST_LEVEL,
+        }
+    }
+
     /// Whether it makes the namespace larger, which a disk that is nearly full has no room for. What only finishes, moves
     /// or removes something is always taken.
     pub fn grows(&self) -> bool {
@@ -349,7 +375,8 @@ impl Edit {
             | Self::SetNodeDuty { .. }
             | Self::SetBalancer { .. }
             | Self::EndBalancer { .. }
-            | Self::SetSafeMode { .. } => false,
+            | Self::SetSafeMode { .. }
+            | Self::RaiseLevel { .. } => false,
         }
     }
 }

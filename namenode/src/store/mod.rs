@@ -24,6 +24,7 @@ pub mod group;
 mod inode;
 mod lease;
 mod part;
+mod pipeline;
 mod position;
 mod reader;
 mod record;
@@ -54,11 +55,13 @@ use rusqlite::Connection;
 
 use access::Authority;
 use apply::State;
+pub(crate) use apply::broken_edits;
 use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
 pub use disk::{Disk, DiskState};
 use edit::{BalancerSettings, Change, Outcome, Proposal};
+pub(crate) use format::known_level;
 use group::Group;
 use inode::number;
 pub use part::PartFile;
@@ -436,6 +439,16 @@ impl Store {
     /// The last chunks of a file, at most two: those that its recovery concerns.
     pub async fn recent_chunks(&self, inode: InodeId) -> FsResult<Vec<ChunkId>> {
         self.shared.readers.run(move |snapshot| snapshot.recent_chunks(inode)).await
+    }
+
+    /// The nodes that the last chunks of an open file are written to, as far as they are known.
+    pub async fn pipelines(&self, inode: InodeId) -> FsResult<Vec<(ChunkId, Vec<NodeId>)>> {
+        self.shared.readers.run(move |snapshot| snapshot.pipelines(inode)).await
+    }
+
+    /// The cluster's feature level.
+    pub fn level(&self) -> u16 {
+        self.shared.writer.progress().level()
     }
 
     /// The open files of these chunks; those of closed and deleted ones are left out.

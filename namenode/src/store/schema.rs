@@ -16,6 +16,8 @@
 //! lost     ranges of chunk ids that may have been given away after a backup was made that this namespace was then
 //!          restored from: nobody knows what is in such chunks.
 //! member   addresses of the group's NameNodes.
+//! pipeline since level 2: one row an open chunk among the last two of a file, with the ids of the nodes that it is
+//!          written to; none if they are not known.
 //! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
 //! setting  what else administrators decided: see `settings`. What is not there is not set.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
@@ -34,13 +36,12 @@ use dfs_daemon::Memory;
 use rusqlite::{Connection, OpenFlags};
 
 use super::apply::Counters;
+use super::format::known_level;
 use super::inode::{ABOVE_ROOT, kind_number};
 use super::position::Position;
-use dfs_types::format::NAMESPACE_DATABASE;
+use dfs_types::format::{FIRST_LEVEL, database_version, level_of_database};
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
-/// Version of the tables, in `PRAGMA user_version`. Raise it together with a step in [`migrate`].
-const VERSION: i64 = NAMESPACE_DATABASE.version as i64;
 /// `PRAGMA application_id`: "dfsn".
 const APPLICATION: i64 = 0x6466_736e;
 
@@ -62,6 +63,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept by a connection; there are about fifty in this module.
 const STATEMENTS: usize = 96;
 
+/// The tables as they were at the first level. `PRAGMA user_version` is the level's version.
 const TABLES: &str = "
 CREATE TABLE inode (
     parent INTEGER NOT NULL,
@@ -154,6 +156,18 @@ CREATE TABLE counter (
 );
 ";
 
+/// What brings the tables from one level to the next: the level reached, and the change. All of them run in the
+/// transaction that raises the level, at the same entry of the log on every member.
+const STEPS: [(u16, &str); 1] = [(
+    2,
+    "CREATE TABLE pipeline (
+        inode INTEGER NOT NULL,
+        chunk INTEGER NOT NULL,
+        nodes BLOB NOT NULL,
+        PRIMARY KEY (inode, chunk)
+    ) WITHOUT ROWID;",
+)];
+
 /// Why a database can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -182,21 +196,48 @@ pub enum Error {
     Damaged(String),
     /// The tables are of a version this program does not know.
     #[error(
-        "the namespace database has version {found}, this program only knows {VERSION}: use the program it is from"
+        "the namespace database has version {found}, and this program (release {release}) knows versions {oldest} to \
+         {newest}: start the release that it is from or a later one",
+        release = env!("CARGO_PKG_VERSION"),
+        oldest = database_version(FIRST_LEVEL),
+        newest = database_version(known_level())
     )]
     Version {
         /// Its version.
         found: i64,
     },
+    /// The cluster's level is later than what this program knows.
+    #[error(
+        "the namespace is at feature level {found}, and this program (release {release}) knows levels {FIRST_LEVEL} to \
+         {known}: start a release that knows level {found}",
+        release = env!("CARGO_PKG_VERSION"),
+        known = known_level()
+    )]
+    Level {
+        /// Its level.
+        found: u32,
+    },
 }
 
 /// Makes the tables of an empty namespace in a new file; everything is in the file itself, without a log beside it.
-/// `alone` is the only member of a new group; without it another group's leader is waited for.
+/// `alone` is the only member of a new group; without it another group's leader is waited for. It begins at the highest
+/// feature level: further members get all of it as a snapshot.
 pub(crate) fn create(path: &Path, cluster: ClusterId, alone: Option<u64>) -> Result<(), Error> {
+    create_at(known_level(), path, cluster, alone)
+}
+
+/// As [`create`], at a feature level.
+pub(crate) fn create_at(
+    level: u16,
+    path: &Path,
+    cluster: ClusterId,
+    alone: Option<u64>,
+) -> Result<(), Error> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    migrate(&transaction, FIRST_LEVEL, level)?;
     // The owner of the root is the superuser, whom the first leader names: see `adopt_root`.
     transaction.execute(
         "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0, 0)",
@@ -213,7 +254,6 @@ pub(crate) fn create(path: &Path, cluster: ClusterId, alone: Option<u64>) -> Res
     let position = alone.map_or_else(Position::default, Position::of_new_group);
     position.insert(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| Error::Sqlite(error))
 }
@@ -225,7 +265,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, Error> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     set_up(&connection, WRITER_CACHE_KIB)?;
-    migrate(&connection)?;
+    check_version(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL: commits are not synced, which the replicated log makes good; checkpoints are, so nothing is ever torn.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -299,15 +339,37 @@ fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Brings the tables to [`VERSION`]. There is only one version so far, so this only refuses others.
-pub(crate) fn migrate(connection: &Connection) -> Result<(), Error> {
+/// The feature level of the cluster whose namespace it is.
+pub(crate) fn level(connection: &Connection) -> rusqlite::Result<u16> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let level = u32::try_from(version).ok().and_then(level_of_database);
+    // Looked at when the database was opened.
+    level.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, version))
+}
+
+/// Refuses what is no namespace database, or one that this program does not know.
+pub(crate) fn check_version(connection: &Connection) -> Result<(), Error> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let found = pragma("application_id")?;
     if found != APPLICATION {
         return Err(Error::Foreign { found });
     }
-    match pragma("user_version")? {
-        VERSION => Ok(()),
-        found => Err(Error::Version { found }),
+    let found = pragma("user_version")?;
+    let first = i64::from(database_version(FIRST_LEVEL));
+    if found < first {
+        return Err(Error::Version { found });
     }
+    if found > i64::from(database_version(known_level())) {
+        let above = u32::try_from(found - first).map_err(|_| Error::Version { found })?;
+        return Err(Error::Level { found: above.saturating_add(u32::from(FIRST_LEVEL)) });
+    }
+    Ok(())
+}
+
+/// Brings the tables of one level to a later one, within the transaction that is open.
+pub(crate) fn migrate(connection: &Connection, from: u16, to: u16) -> rusqlite::Result<()> {
+    for (_, change) in STEPS.iter().filter(|(level, _)| (from + 1..=to).contains(level)) {
+        connection.execute_batch(change)?;
+    }
+    connection.pragma_update(None, "user_version", database_version(to))
 }

@@ -4,16 +4,16 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId};
+use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId, NodeId};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority};
 use super::chunk::{Chunk, chunk_columns};
 use super::inode::{Inode, entries, is_attached, path_of};
-use super::lease;
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{ChunkRow, OpenFile, OpenOwner};
+use super::{lease, pipeline};
 
 /// A read transaction, and the inodes met in it.
 pub(crate) struct Snapshot<'a> {
@@ -115,6 +115,11 @@ impl<'a> Snapshot<'a> {
     /// The last chunks of a file, at most two.
     pub(crate) fn recent_chunks(&self, id: InodeId) -> Result<Vec<ChunkId>, Stop> {
         Ok(Chunk::last_two(self.connection, id)?.into_iter().map(|chunk| chunk.id).collect())
+    }
+
+    /// The nodes that a file's last chunks are written to, see [`super::Store::pipelines`].
+    pub(crate) fn pipelines(&self, id: InodeId) -> Result<Vec<(ChunkId, Vec<NodeId>)>, Stop> {
+        Ok(pipeline::of_file(self.connection, id)?)
     }
 
     /// The open files of these chunks, see [`super::Store::open_owners`].

@@ -2,7 +2,7 @@
 //! answers who proposed it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -59,6 +59,8 @@ pub(crate) struct Progress {
     applied: watch::Sender<u64>,
     /// Index of the last entry that the database itself has noted.
     stored: AtomicU64,
+    /// The cluster's feature level, as of the last commit.
+    level: AtomicU16,
     task: Mutex<Task>,
     closing: AtomicBool,
 }
@@ -82,6 +84,7 @@ impl Progress {
             commits: AtomicU64::new(0),
             applied: watch::Sender::new(state.position().applied),
             stored: AtomicU64::new(state.stored()),
+            level: AtomicU16::new(state.level()),
             task: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -149,7 +152,13 @@ impl Progress {
         self.stored.load(Ordering::Acquire)
     }
 
+    /// The cluster's feature level, as of the last commit.
+    pub(crate) fn level(&self) -> u16 {
+        self.level.load(Ordering::Acquire)
+    }
+
     fn publish(&self, state: &State, members_changed: bool) {
+        self.level.store(state.level(), Ordering::Release);
         self.stored.store(state.stored(), Ordering::Release);
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = state.counters();
         *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -6,6 +6,7 @@ use dfs_proto::v1;
 use dfs_proto::v1::namenodes_client::NamenodesClient;
 use dfs_proto::v1::namespace_client::NamespaceClient;
 use dfs_proto::v1::raft_client::RaftClient;
+use dfs_types::format::LEVEL;
 use dfs_types::{ClusterId, ErrorCode};
 
 use crate::group::Place;
@@ -100,6 +101,7 @@ async fn who_does_not_belong_is_turned_away() {
     let join = |cluster: &[u8], address: &str| v1::JoinRequest {
         cluster: cluster.to_vec(),
         address: address.to_owned(),
+        level: LEVEL.into(),
     };
     let alive = &place.addresses[follower];
     for (request, code, says) in [
@@ -107,6 +109,8 @@ async fn who_does_not_belong_is_turned_away() {
         (join(ClusterId::random().as_bytes(), "new:1"), ErrorCode::WrongCluster, "check --peers"),
         (join(&[], "nonsense"), ErrorCode::InvalidArgument, "HOST:PORT"),
         (join(&[1], "new:1"), ErrorCode::InvalidArgument, "cluster"),
+        // As a program says it that knows nothing of levels.
+        (v1::JoinRequest { level: 0, ..join(&[], "new:1") }, ErrorCode::InvalidArgument, "levels up to 1"),
     ] {
         let error = from_status(&raft.join(request).await.unwrap_err());
         assert!(error.code == code && error.message.contains(says), "{error}");

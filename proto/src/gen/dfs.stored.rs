@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -146,6 +146,9 @@ pub mod proposal {
         SetSafeMode(super::SetSafeMode),
         #[prost(message, tag = "40")]
         PurgeOutcomes(super::Limited),
+        /// stored with the level that it raises to
+        #[prost(message, tag = "41")]
+        RaiseLevel(super::RaiseLevel),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -184,6 +187,9 @@ pub struct AddChunk {
     pub holder: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub previous: ::core::option::Option<Extent>,
+    /// since level 2: the nodes it is written to, 16 bytes each; none: not known
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub pipeline: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AbandonChunk {
@@ -202,6 +208,9 @@ pub struct OfExtent {
     pub holder: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub extent: ::core::option::Option<Extent>,
+    /// since level 2, of update_pipeline: as in AddChunk
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub pipeline: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Complete {
@@ -357,6 +366,11 @@ pub struct Balancing {
 pub struct SetSafeMode {
     #[prost(bool, tag = "1")]
     pub on: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RaiseLevel {
+    #[prost(uint32, tag = "1")]
+    pub to: u32,
 }
 /// What a successful edit answered, kept for retries.
 #[derive(Clone, PartialEq, ::prost::Message)]

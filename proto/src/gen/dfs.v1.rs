@@ -602,7 +602,7 @@ pub struct RecoverLeaseReply {
     pub waiting: ::prost::alloc::vec::Vec<WaitingChunk>,
 }
 /// A chunk whose recovery waits for a replica with everything that readers count on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WaitingChunk {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
@@ -611,7 +611,7 @@ pub struct WaitingChunk {
     #[prost(message, optional, tag = "3")]
     pub wait: ::core::option::Option<RecoveryWait>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RecoveryWait {
     /// Unix time at which the file was taken from its writer
     #[prost(uint64, tag = "1")]
@@ -627,6 +627,12 @@ pub struct RecoveryWait {
     /// an administrator accepted that it ends with the longest one
     #[prost(bool, tag = "5")]
     pub loss_accepted: bool,
+    /// ids of the nodes it was written to that have not said what they hold
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// those of them that are known
+    #[prost(message, repeated, tag = "7")]
+    pub missing_nodes: ::prost::alloc::vec::Vec<Node>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportBadReplicasRequest {
@@ -4489,6 +4495,12 @@ pub struct NamenodeMember {
     /// what is wrong with it, for people; empty if nothing is
     #[prost(string, tag = "8")]
     pub note: ::prost::alloc::string::String,
+    /// highest feature level that it knows, as far as known; 0: not known
+    #[prost(uint32, tag = "9")]
+    pub level: u32,
+    /// of its program, as far as known
+    #[prost(string, tag = "10")]
+    pub release: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamenodesRequest {
@@ -4519,6 +4531,30 @@ pub struct RemoveNamenodeRequest {
     pub context: ::core::option::Option<Context>,
     #[prost(uint64, tag = "2")]
     pub id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetUpgradeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FinalizeUpgradeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Upgrade {
+    /// of the cluster
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    /// that the leader knows
+    #[prost(uint32, tag = "2")]
+    pub highest: u32,
+    /// why it can't be finalized now, for people; empty: it can, or it is finalized
+    #[prost(string, tag = "3")]
+    pub hindrance: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub members: ::prost::alloc::vec::Vec<NamenodeMember>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackupRequest {
@@ -6070,6 +6106,51 @@ pub mod namenodes_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namenodes", "Backup"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The cluster's feature level and what its NameNodes know.
+        pub async fn get_upgrade(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetUpgradeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upgrade>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namenodes/GetUpgrade",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Namenodes", "GetUpgrade"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Raises the feature level to the highest that the leader knows, if all members know it. There is no way back: programs
+        /// of earlier releases are refused from then on. Finalized already is fine.
+        pub async fn finalize_upgrade(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FinalizeUpgradeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upgrade>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namenodes/FinalizeUpgrade",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Namenodes", "FinalizeUpgrade"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6114,6 +6195,17 @@ pub mod namenodes_server {
             &self,
             request: tonic::Request<super::BackupRequest>,
         ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
+        /// The cluster's feature level and what its NameNodes know.
+        async fn get_upgrade(
+            &self,
+            request: tonic::Request<super::GetUpgradeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upgrade>, tonic::Status>;
+        /// Raises the feature level to the highest that the leader knows, if all members know it. There is no way back: programs
+        /// of earlier releases are refused from then on. Finalized already is fine.
+        async fn finalize_upgrade(
+            &self,
+            request: tonic::Request<super::FinalizeUpgradeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upgrade>, tonic::Status>;
     }
     /// What administrators ask of the group of NameNodes.
     #[derive(Debug)]
@@ -6373,6 +6465,96 @@ pub mod namenodes_server {
                     };
                     Box::pin(fut)
                 }
+                "/dfs.v1.Namenodes/GetUpgrade" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetUpgradeSvc<T: Namenodes>(pub Arc<T>);
+                    impl<
+                        T: Namenodes,
+                    > tonic::server::UnaryService<super::GetUpgradeRequest>
+                    for GetUpgradeSvc<T> {
+                        type Response = super::Upgrade;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetUpgradeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namenodes>::get_upgrade(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetUpgradeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namenodes/FinalizeUpgrade" => {
+                    #[allow(non_camel_case_types)]
+                    struct FinalizeUpgradeSvc<T: Namenodes>(pub Arc<T>);
+                    impl<
+                        T: Namenodes,
+                    > tonic::server::UnaryService<super::FinalizeUpgradeRequest>
+                    for FinalizeUpgradeSvc<T> {
+                        type Response = super::Upgrade;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FinalizeUpgradeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namenodes>::finalize_upgrade(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FinalizeUpgradeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -6441,6 +6623,12 @@ pub struct RaftEnvelope {
     /// a sentence about it; empty while it is good
     #[prost(string, tag = "9")]
     pub note: ::prost::alloc::string::String,
+    /// highest feature level that the sender knows; 0: 1
+    #[prost(uint32, tag = "10")]
+    pub level: u32,
+    /// of the sender
+    #[prost(string, tag = "11")]
+    pub release: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RaftMessage {
@@ -6577,6 +6765,9 @@ pub struct JoinRequest {
     /// HOST:PORT of the caller
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
+    /// highest feature level that the caller knows; 0: 1
+    #[prost(uint32, tag = "3")]
+    pub level: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinReply {

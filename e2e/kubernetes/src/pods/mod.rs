@@ -524,6 +524,10 @@ impl Cluster for Pods {
         bail!("clocks can't be set here")
     }
 
+    async fn set_release(&self, _node: Daemon, _earlier: bool) -> Result<()> {
+        bail!("there is only one image here")
+    }
+
     async fn power_cut(&self, _nodes: &[Daemon]) -> Result<()> {
         bail!("disks don't forget here")
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{NodeId, ReplicaRecord};
+use dfs_types::{NodeId, ReplicaRecord, VolumeHealth};
 
 use super::*;
 use crate::Event;
@@ -15,7 +15,13 @@ fn wanted(rig: &mut Rig) -> Vec<Effect> {
 }
 
 fn wanted_with(rig: &mut Rig, acknowledged: u64) -> Vec<Effect> {
-    rig.apply(Event::RecoveryWanted { chunk: ChunkId(10), new_generation: NEW, acknowledged })
+    wanted_of(rig, acknowledged, &[])
+}
+
+/// The namespace remembers that the chunk was written to these nodes.
+fn wanted_of(rig: &mut Rig, acknowledged: u64, pipeline: &[u16]) -> Vec<Effect> {
+    let pipeline = pipeline.iter().map(|n| node_id(*n)).collect();
+    rig.apply(Event::RecoveryWanted { chunk: ChunkId(10), new_generation: NEW, acknowledged, pipeline })
 }
 
 /// The recovery ordered, from whom, and with which holders.
@@ -146,9 +152,15 @@ fn what_was_acknowledged_is_waited_for_when_no_node_is_known() {
     for committed in [false, true] {
         let mut rig = restarted(LENGTH, committed);
         let effects = rig.run(Duration::from_hours(30), &[]);
-        let waiting =
-            WaitingRecovery { chunk: ChunkId(10), acknowledged: LENGTH, best: None, loss_accepted: false };
-        let told = effects.iter().filter(|effect| **effect == Effect::RecoveryWaits { waiting });
+        let waiting = WaitingRecovery {
+            chunk: ChunkId(10),
+            acknowledged: LENGTH,
+            best: None,
+            missing: Vec::new(),
+            loss_accepted: false,
+        };
+        let expected = Effect::RecoveryWaits { waiting: waiting.clone() };
+        let told = effects.iter().filter(|effect| **effect == expected);
         assert_eq!((gives_up(&effects), told.count()), (false, 1));
         assert_eq!(rig.cluster.waiting_recoveries().collect::<Vec<_>>(), [waiting]);
         assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 1);
@@ -431,4 +443,69 @@ fn an_older_replica_is_better_than_nothing() {
     assert_eq!(ordered(&mut rig).map(|(primary, _)| primary), None);
     rig.run(Duration::from_secs(2), &[0, 1]);
     assert_eq!(ordered(&mut rig), Some((0, vec![0])));
+}
+
+#[test]
+fn a_loss_is_certain_when_every_node_it_was_written_to_has_answered() {
+    let mut rig = restarted(LENGTH, false);
+    wanted_of(&mut rig, LENGTH, &[4, 5]);
+    rig.join(4, crate::test_support::stats(4));
+    rig.report(4, vec![]);
+    rig.join(6, crate::test_support::stats(6));
+    rig.report(6, vec![]);
+    assert!(!gives_up(&rig.run(Duration::from_hours(30), &[4, 6])), "node 5 may have it");
+    let waiting = rig.cluster.waiting_recovery(ChunkId(10)).unwrap();
+    assert_eq!(waiting.missing, [node_id(5)]);
+
+    rig.join(5, crate::test_support::stats(5));
+    assert!(!gives_up(&rig.run(Duration::from_mins(30), &[4, 5, 6])), "it has not said what it holds");
+    rig.report(5, vec![]);
+    assert!(gives_up(&rig.run(Duration::from_secs(1), &[4, 5, 6])));
+    assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+    rig.check();
+}
+
+#[test]
+fn a_committed_chunk_may_have_copies_elsewhere() {
+    let mut rig = restarted(LENGTH, true);
+    wanted_of(&mut rig, LENGTH, &[4]);
+    rig.join(4, crate::test_support::stats(4));
+    rig.report(4, vec![]);
+    assert!(!gives_up(&rig.run(Duration::from_hours(30), &[4])));
+}
+
+#[test]
+fn what_is_left_of_acknowledged_bytes_is_kept_when_a_loss_is_certain() {
+    let mut rig = restarted(LENGTH, false);
+    wanted_of(&mut rig, LENGTH, &[4, 5]);
+    let short = ReplicaRecord { length: LENGTH - 7, ..of_state(ReplicaState::Rwr) };
+    for (n, replicas) in [(4, vec![short]), (5, vec![])] {
+        rig.join(n, crate::test_support::stats(n));
+        rig.report(n, replicas);
+    }
+    rig.run(Duration::from_secs(119), &[4, 5]);
+    assert_eq!(ordered(&mut rig), None, "a node may have restarted without one of its volumes");
+    rig.run(Duration::from_secs(3), &[4, 5]);
+    assert_eq!(ordered(&mut rig), Some((4, vec![4])));
+    assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+    rig.check();
+}
+
+#[test]
+fn a_node_with_a_failed_volume_has_not_answered() {
+    for health in [VolumeHealth::Failed, VolumeHealth::Suspect] {
+        let mut rig = restarted(LENGTH, false);
+        wanted_of(&mut rig, LENGTH, &[4]);
+        let mut stats = crate::test_support::stats(4);
+        stats.volumes[0].health = health;
+        rig.join(4, stats.clone());
+        rig.report(4, vec![]);
+        for _ in 0..600 {
+            rig.now = rig.now.plus(Duration::from_secs(1));
+            let seen = Event::HeartbeatSeen { node: node_id(4), fence: 1, stats: stats.clone() };
+            rig.apply(seen);
+            assert!(!gives_up(&rig.apply(Event::Tick)));
+        }
+        assert_eq!(rig.cluster.waiting_recovery(ChunkId(10)).unwrap().missing, [node_id(4)]);
+    }
 }

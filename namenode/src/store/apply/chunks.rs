@@ -1,14 +1,14 @@
 //! Edits of a writer who holds a file's lease.
 
 use dfs_types::limits::MAX_CHUNKS_PER_FILE;
-use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId};
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, NodeId};
 
 use super::Step;
 use crate::store::chunk::Chunk;
-use crate::store::edit::{Change, Extent, Outcome, Publication};
+use crate::store::edit::{Change, Extent, Outcome, PIPELINES, Publication};
 use crate::store::inode::{Inode, is_attached, path_of};
-use crate::store::lease;
 use crate::store::stop::Stop;
+use crate::store::{lease, pipeline};
 
 pub(super) fn stale(message: String) -> FsError {
     FsError::new(ErrorCode::StaleChunk, message)
@@ -131,6 +131,7 @@ impl Step<'_, '_> {
         id: InodeId,
         holder: &str,
         previous: Option<Extent>,
+        pipeline: &[NodeId],
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
         let last = finished(&file, Chunk::last(self.connection, id)?, previous)?;
@@ -145,6 +146,7 @@ impl Step<'_, '_> {
 
         if let Some((last, previous)) = last {
             self.fix_length(&file, &last, previous)?;
+            self.forget_pipelines_before(id, last.id)?;
         }
         self.set_length(&file, start)?;
         let (chunk, generation) = (self.take_chunk(), self.take_generation());
@@ -153,6 +155,7 @@ impl Step<'_, '_> {
              VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, NULL)",
             (id.0 as i64, index as i64, chunk.0 as i64, generation.0 as i64, start as i64),
         )?;
+        self.set_pipeline(id, chunk, pipeline)?;
         self.emit(Change::ChunkAdded { chunk, generation, inode: id, replication: file.replication });
         Ok(Outcome::ChunkAdded { chunk, generation, index, offset: start })
     }
@@ -181,7 +184,35 @@ impl Step<'_, '_> {
     /// Removes a file's last chunk.
     pub(super) fn remove_last(&mut self, file: &Inode, last: &Chunk) -> Result<(), Stop> {
         self.write("DELETE FROM chunk WHERE inode = ?1 AND idx = ?2", (file.id.0 as i64, last.index as i64))?;
+        self.set_pipeline(file.id, last.id, &[])?;
         self.emit(Change::ChunkRemoved { chunk: last.id });
+        Ok(())
+    }
+
+    /// Notes the nodes that a chunk is written to; none are known below the level that has them.
+    fn set_pipeline(&mut self, file: InodeId, chunk: ChunkId, nodes: &[NodeId]) -> Result<(), Stop> {
+        if *self.level < PIPELINES {
+            return Ok(());
+        }
+        let (file, chunk) = (file.0 as i64, chunk.0 as i64);
+        if nodes.is_empty() {
+            self.write("DELETE FROM pipeline WHERE inode = ?1 AND chunk = ?2", (file, chunk))?;
+        } else {
+            self.write(
+                "INSERT OR REPLACE INTO pipeline (inode, chunk, nodes) VALUES (?1, ?2, ?3)",
+                (file, chunk, pipeline::packed(nodes)),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The chunks of a file before this one are settled: who wrote them does not matter any more. Ids of a file's chunks
+    /// rise.
+    fn forget_pipelines_before(&mut self, file: InodeId, chunk: ChunkId) -> Result<(), Stop> {
+        if *self.level >= PIPELINES {
+            let numbers = (file.0 as i64, chunk.0 as i64);
+            self.write("DELETE FROM pipeline WHERE inode = ?1 AND chunk < ?2", numbers)?;
+        }
         Ok(())
     }
 
@@ -289,6 +320,7 @@ impl Step<'_, '_> {
         id: InodeId,
         holder: &str,
         extent: Extent,
+        pipeline: &[NodeId],
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
         let chunk = self.recent(&file, extent.chunk)?;
@@ -321,6 +353,7 @@ impl Step<'_, '_> {
             "UPDATE chunk SET generation = ?3, readable = ?4 WHERE inode = ?1 AND idx = ?2",
             (id.0 as i64, chunk.index as i64, extent.generation.0 as i64, readable as i64),
         )?;
+        self.set_pipeline(id, chunk.id, pipeline)?;
         self.emit(Change::GenerationChanged { chunk: chunk.id, generation: extent.generation });
         match chunk.length {
             None => self.set_length(&file, chunk.start + readable)?,

@@ -21,6 +21,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dfs_types::{ChunkId, FileStatus, FsError, FsPath, GenStamp, InodeId, Millis};
 use rusqlite::backup::{Backup, StepResult};
@@ -44,6 +45,14 @@ pub(crate) use counters::Counters;
 /// Entries that change nothing after which it is tried to note how far it went on a disk with little room, too: the log
 /// can't be trimmed before.
 const MOST_UNNOTED: u64 = 1_024;
+
+/// Edits that broke a rule and were refused, since the start.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many edits broke a rule and were refused since the start: each is a bug.
+pub(crate) fn broken_edits() -> u64 {
+    REFUSED.load(Ordering::Relaxed)
+}
 
 /// Why a batch came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +94,24 @@ pub(crate) struct State {
     /// Whether entries that change nothing are not noted by themselves, to write nothing.
     spares: bool,
     addresses: BTreeMap<u64, String>,
+    /// The cluster's feature level.
+    level: u16,
     /// Whether the root has an owner, which the first batch of a new namespace gives it.
     root_is_owned: bool,
 }
 
 impl BatchError {
+    /// Whether one edit is to blame, on every member and at every try.
+    fn is_of_an_edit(&self) -> bool {
+        match self {
+            Self::HalfDone(_) => true,
+            Self::Sqlite(error) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether there was only no room: nothing was changed, and after [`State::roll_back`] the same can be tried again.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Sqlite(error) if schema::is_full(error))
@@ -103,6 +125,7 @@ impl State {
         let kept = Kept::load(&connection)?;
         let position = Position::load(&connection)?;
         let addresses = position::addresses(&connection)?;
+        let level = schema::level(&connection)?;
         let checkpointer = Checkpointer::start(&mut connection, schema::CHECKPOINT_PAGES)?;
         let (stored, spares, root_is_owned) = (position.applied, false, false);
         Ok(Self {
@@ -114,6 +137,7 @@ impl State {
             stored,
             spares,
             addresses,
+            level,
             root_is_owned,
         })
     }
@@ -137,6 +161,11 @@ impl State {
     /// with little room that may be less than [`State::position`], by entries that changed nothing.
     pub(crate) fn stored(&self) -> u64 {
         self.stored
+    }
+
+    /// The cluster's feature level.
+    pub(crate) fn level(&self) -> u16 {
+        self.level
     }
 
     /// Where the members are.
@@ -163,6 +192,7 @@ impl State {
         self.position = Position::load(&self.connection)?;
         self.stored = self.position.applied;
         self.addresses = position::addresses(&self.connection)?;
+        self.level = schema::level(&self.connection)?;
         Ok(())
     }
 
@@ -198,13 +228,41 @@ impl State {
 /// Applies committed entries, which must follow the last one without a gap, in one transaction that also notes how far
 /// it went, unless there is little room and they change nothing: then the next start applies them again. Answers what became
 /// of each proposal in order. After an error apply nothing more: whether it was committed may not be known.
+///
+/// An edit that breaks a rule of ours must not stop every member for ever, as it would at every start: then the same entries
+/// are applied again with a way back from each edit, and that one is refused. Every member refuses it.
 pub(crate) fn apply_entries(
     state: &mut State,
     cache: &Cache,
     entries: &[LogEntry],
 ) -> Result<Vec<Applied>, BatchError> {
+    match apply_with(state, cache, entries, Way::Straight) {
+        Err(broken) if broken.is_of_an_edit() => {
+            tracing::error!(error = %broken, "an edit broke a rule: it is looked for and refused");
+            state.roll_back()?;
+            apply_with(state, cache, entries, Way::BackFromEach)
+        }
+        done => done,
+    }
+}
+
+/// How entries are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// An edit that breaks a rule breaks the batch.
+    Straight,
+    /// Each edit has a savepoint, which costs two statements and a journal of pages.
+    BackFromEach,
+}
+
+fn apply_with(
+    state: &mut State,
+    cache: &Cache,
+    entries: &[LogEntry],
+    way: Way,
+) -> Result<Vec<Applied>, BatchError> {
     let Some(last) = entries.last() else { return Ok(Vec::new()) };
-    let mut counters = state.counters;
+    let (mut counters, mut level) = (state.counters, state.level);
     let mut view = View::new(cache);
     let mut applied = Vec::new();
     let mut expected = state.position.applied;
@@ -236,9 +294,14 @@ pub(crate) fn apply_entries(
                     schema::adopt_root(&transaction, &batch.superuser)?;
                 }
                 for proposal in &batch.proposals {
+                    let (so_far, level_so_far) = (counters, level);
+                    if way == Way::BackFromEach {
+                        transaction.execute_batch("SAVEPOINT edit")?;
+                    }
                     let step = Step {
                         connection: &transaction,
                         counters: &mut counters,
+                        level: &mut level,
                         kept: &mut state.kept,
                         view: &mut view,
                         authority: Authority {
@@ -249,7 +312,20 @@ pub(crate) fn apply_entries(
                         wrote: false,
                         changes: Vec::new(),
                     };
-                    applied.push(step.finish(proposal)?);
+                    let done = match step.finish(proposal) {
+                        Err(broken) if way == Way::BackFromEach && broken.is_of_an_edit() => {
+                            transaction.execute_batch("ROLLBACK TO edit")?;
+                            (counters, level) = (so_far, level_so_far);
+                            state.kept = Kept::load(&transaction)?;
+                            view.doubt();
+                            Err(refused(entry.index, proposal, &broken))
+                        }
+                        done => done?,
+                    };
+                    if way == Way::BackFromEach {
+                        transaction.execute_batch("RELEASE edit")?;
+                    }
+                    applied.push(done);
                 }
             }
         }
@@ -273,7 +349,7 @@ pub(crate) fn apply_entries(
     view.committed();
     state.checkpointer.after_commit(&state.connection).map_err(BatchError::Checkpoint)?;
     state.root_is_owned |= adopts;
-    state.counters = counters;
+    (state.counters, state.level) = (counters, level);
     (state.position.applied, state.position.term) = (last.index, last.term);
     state.stored = if stores { last.index } else { state.stored };
     state.position.members = members.unwrap_or_else(|| std::mem::take(&mut state.position.members));
@@ -281,10 +357,21 @@ pub(crate) fn apply_entries(
     Ok(applied)
 }
 
+/// What the proposer of an edit that broke a rule is told.
+fn refused(index: u64, proposal: &Proposal, broken: &BatchError) -> FsError {
+    let why = crate::run::sentence(broken);
+    tracing::error!(index, edit = ?proposal.edit, why, "an edit broke a rule and is refused, which is a bug: report it");
+    REFUSED.fetch_add(1, Ordering::Relaxed);
+    FsError::internal(format!(
+        "the change broke a rule of the namespace and was refused ({why}): report this bug"
+    ))
+}
+
 /// One edit being applied.
 struct Step<'a, 'c> {
     connection: &'a Connection,
     counters: &'a mut Counters,
+    level: &'a mut u16,
     kept: &'a mut Kept,
     view: &'a mut View<'c>,
     authority: Authority<'a>,
@@ -306,6 +393,13 @@ impl Step<'_, '_> {
     }
 
     fn apply(&mut self, proposal: &Proposal) -> Result<Outcome, Stop> {
+        let needed = proposal.edit.level();
+        if needed > *self.level && !matches!(proposal.edit, Edit::RaiseLevel { .. }) {
+            // Refused before it is proposed, so this is a bug; and the same on every member.
+            let why =
+                format!("the change needs feature level {needed}, and the cluster is at {}", self.level);
+            return Err(Stop::Refused(FsError::internal(why)));
+        }
         let request = proposal.request.filter(|_| retry::is_kept(&proposal.edit));
         if let Some(request) = request
             && let Some(outcome) = self.outcome_of(request)?
@@ -324,6 +418,10 @@ impl Step<'_, '_> {
     }
 
     fn run(&mut self, edit: &Edit) -> Result<Outcome, Stop> {
+        #[cfg(test)]
+        if let Some(poison) = super::tests::poison_of(edit) {
+            return self.take_poison(poison);
+        }
         match edit {
             Edit::Mkdir { path, mode, parents } => self.mkdir(path, *mode, *parents),
             Edit::Create { path, holder, mode, replication, chunk_size, overwrite, parents, temporary } => {
@@ -336,7 +434,9 @@ impl Step<'_, '_> {
                 };
                 self.create(path, &file, *overwrite, *parents)
             }
-            Edit::AddChunk { inode, holder, previous } => self.add_chunk(*inode, holder, *previous),
+            Edit::AddChunk { inode, holder, previous, pipeline } => {
+                self.add_chunk(*inode, holder, *previous, pipeline)
+            }
             Edit::AbandonChunk { inode, holder, chunk } => self.abandon_chunk(*inode, holder, *chunk),
             Edit::CommitLength { inode, holder, extent } => self.commit_length(*inode, holder, *extent),
             Edit::CommitChunk { inode, holder, extent } => self.commit_chunk(*inode, holder, *extent),
@@ -345,7 +445,9 @@ impl Step<'_, '_> {
             }
             Edit::Discard { inode, holder } => self.discard(*inode, holder),
             Edit::NewGeneration { inode, holder, chunk } => self.new_generation(*inode, holder, *chunk),
-            Edit::UpdatePipeline { inode, holder, extent } => self.update_pipeline(*inode, holder, *extent),
+            Edit::UpdatePipeline { inode, holder, extent, pipeline } => {
+                self.update_pipeline(*inode, holder, *extent, pipeline)
+            }
             Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite),
             Edit::Delete { path, recursive, expected } => self.delete(path, *recursive, *expected),
             Edit::SetReplication { path, replication } => self.set_replication(path, *replication),
@@ -361,6 +463,22 @@ impl Step<'_, '_> {
             Edit::EndBalancer { settings } => self.end_balancer(*settings),
             Edit::SetSafeMode { on } => self.set_safe_mode(*on),
             Edit::PurgeOutcomes { limit } => self.purge_outcomes(*limit),
+            Edit::RaiseLevel { to } => self.raise_level(*to),
+        }
+    }
+
+    /// A bug on purpose: writes, and then breaks a rule.
+    #[cfg(test)]
+    fn take_poison(&mut self, poison: super::tests::Poison) -> Result<Outcome, Stop> {
+        let root = self.status(InodeId::ROOT)?;
+        let _taken = self.take_inode();
+        self.write("UPDATE inode SET children = 99 WHERE parent = 0", [])?;
+        match poison {
+            super::tests::Poison::Refused => Err(FsError::invalid("refused half way").into()),
+            super::tests::Poison::Constraint => {
+                self.write("INSERT INTO cluster VALUES (1, ?1)", [root.owner])?;
+                Ok(Outcome::Done)
+            }
         }
     }
 

@@ -234,7 +234,8 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::CommitRecovery { .. }
         | Edit::Reap { .. }
         | Edit::EndBalancer { .. }
-        | Edit::PurgeOutcomes { .. } => false,
+        | Edit::PurgeOutcomes { .. }
+        | Edit::RaiseLevel { .. } => false,
     }
 }
 

@@ -4,6 +4,7 @@ use dfs_types::{FsError, NodeDuty, NodeId};
 
 use super::Step;
 use crate::store::edit::{BalancerSettings, Change, Outcome};
+use crate::store::schema;
 use crate::store::settings::{self, BALANCER_RATE, BALANCER_THRESHOLD, DECOMMISSION, MAINTENANCE, SAFE_MODE};
 use crate::store::stop::Stop;
 
@@ -52,6 +53,17 @@ impl Step<'_, '_> {
     pub(super) fn set_safe_mode(&mut self, on: bool) -> Result<Outcome, Stop> {
         self.set(SAFE_MODE, on.then_some(1))?;
         self.emit(Change::SafeModeSet { on });
+        Ok(Outcome::Done)
+    }
+
+    /// Once it is committed, no program that does not know the level can apply what comes after.
+    pub(super) fn raise_level(&mut self, to: u16) -> Result<Outcome, Stop> {
+        self.authority.check_super("finalizing an upgrade")?;
+        if to > *self.level {
+            self.wrote = true;
+            schema::migrate(self.connection, *self.level, to)?;
+            *self.level = to;
+        }
         Ok(Outcome::Done)
     }
 

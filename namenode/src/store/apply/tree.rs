@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfs_types::{ChunkId, FileKind, InodeId, Millis, Mode};
 
 use super::{Step, reach};
-use crate::store::edit::Change;
+use crate::store::edit::{Change, PIPELINES};
 use crate::store::inode::{GARBAGE, Inode, inode_columns, kind_number, number};
 use crate::store::stop::Stop;
 
@@ -196,6 +196,9 @@ impl Step<'_, '_> {
         // The row of a large file that is reaped in parts still says `open` after its lease is gone.
         if inode.open && self.write("DELETE FROM lease WHERE inode = ?1", [inode.id.0 as i64])? == 1 {
             self.counters.open_files -= 1;
+            if *self.level >= PIPELINES {
+                self.write("DELETE FROM pipeline WHERE inode = ?1", [inode.id.0 as i64])?;
+            }
             self.emit(Change::LeaseReleased { inode: inode.id });
         }
         Ok(())

@@ -64,6 +64,11 @@ impl<'a> View<'a> {
         self.changed.insert(key(inode), None);
     }
 
+    /// Something that was noted has been taken back: what the entries are now is for the database to say.
+    pub(super) fn doubt(&mut self) {
+        self.changed.values_mut().for_each(|known| *known = None);
+    }
+
     /// The root is given an owner.
     pub(super) fn forget_root(&mut self) {
         self.changed.insert(Key { parent: ABOVE_ROOT, name: "".into() }, None);

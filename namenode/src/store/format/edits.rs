@@ -146,6 +146,15 @@ fn request(stored::Request { client, call, lowest_unanswered }: stored::Request)
     Ok(RequestId { client, call: CallId(call), lowest_unanswered: CallId(lowest_unanswered) })
 }
 
+fn stored_nodes(nodes: &[NodeId]) -> Vec<Vec<u8>> {
+    nodes.iter().map(|node| node.as_bytes().to_vec()).collect()
+}
+
+fn nodes(stored: Vec<Vec<u8>>) -> Result<Vec<NodeId>, Why> {
+    let node = |bytes: Vec<u8>| NodeId::from_bytes(&bytes).ok_or_else(missing("a node's id of 16 bytes"));
+    stored.into_iter().map(node).collect()
+}
+
 fn stored_duty(duty: NodeDuty) -> stored::Duty {
     let kind = match duty {
         NodeDuty::InService => stored::duty::Kind::InService(stored::Nothing {}),
@@ -197,6 +206,7 @@ impl From<&Edit> for Stored {
             inode: inode.0,
             holder: holder.clone(),
             extent: Some((*extent).into()),
+            pipeline: Vec::new(),
         };
         match edit {
             Edit::Mkdir { path, mode, parents } => {
@@ -214,10 +224,11 @@ impl From<&Edit> for Stored {
                     temporary: *temporary,
                 })
             }
-            Edit::AddChunk { inode, holder, previous } => Self::AddChunk(stored::AddChunk {
+            Edit::AddChunk { inode, holder, previous, pipeline } => Self::AddChunk(stored::AddChunk {
                 inode: inode.0,
                 holder: holder.clone(),
                 previous: previous.map(Into::into),
+                pipeline: stored_nodes(pipeline),
             }),
             Edit::AbandonChunk { inode, holder, chunk } => Self::AbandonChunk(stored::AbandonChunk {
                 inode: inode.0,
@@ -230,8 +241,9 @@ impl From<&Edit> for Stored {
             Edit::CommitChunk { inode, holder, extent } => {
                 Self::CommitChunk(of_extent(inode, holder, extent))
             }
-            Edit::UpdatePipeline { inode, holder, extent } => {
-                Self::UpdatePipeline(of_extent(inode, holder, extent))
+            Edit::UpdatePipeline { inode, holder, extent, pipeline } => {
+                let pipeline = stored_nodes(pipeline);
+                Self::UpdatePipeline(stored::OfExtent { pipeline, ..of_extent(inode, holder, extent) })
             }
             Edit::Complete { inode, holder, last, publish } => Self::Complete(stored::Complete {
                 inode: inode.0,
@@ -281,7 +293,7 @@ impl From<&Edit> for Stored {
             }
             Edit::Reap { limit } => Self::Reap(stored::Limited { limit: *limit }),
             Edit::SetNodeDuty { nodes, duty } => Self::SetNodeDuty(stored::SetNodeDuty {
-                nodes: nodes.iter().map(|node| node.as_bytes().to_vec()).collect(),
+                nodes: stored_nodes(nodes),
                 duty: Some(stored_duty(*duty)),
             }),
             Edit::SetBalancer { settings } => {
@@ -290,6 +302,7 @@ impl From<&Edit> for Stored {
             Edit::EndBalancer { settings } => Self::EndBalancer((*settings).into()),
             Edit::SetSafeMode { on } => Self::SetSafeMode(stored::SetSafeMode { on: *on }),
             Edit::PurgeOutcomes { limit } => Self::PurgeOutcomes(stored::Limited { limit: *limit }),
+            Edit::RaiseLevel { to } => Self::RaiseLevel(stored::RaiseLevel { to: u32::from(*to) }),
         }
     }
 }
@@ -312,9 +325,12 @@ impl TryFrom<Stored> for Edit {
                 parents: create.parents,
                 temporary: create.temporary,
             },
-            Stored::AddChunk(stored::AddChunk { inode, holder, previous }) => {
-                Self::AddChunk { inode: InodeId(inode), holder, previous: previous.map(Into::into) }
-            }
+            Stored::AddChunk(stored::AddChunk { inode, holder, previous, pipeline }) => Self::AddChunk {
+                inode: InodeId(inode),
+                holder,
+                previous: previous.map(Into::into),
+                pipeline: nodes(pipeline)?,
+            },
             Stored::AbandonChunk(stored::AbandonChunk { inode, holder, chunk }) => {
                 Self::AbandonChunk { inode: InodeId(inode), holder, chunk: ChunkId(chunk) }
             }
@@ -328,6 +344,7 @@ impl TryFrom<Stored> for Edit {
                 inode: InodeId(of.inode),
                 holder: of.holder,
                 extent: extent(of.extent)?,
+                pipeline: nodes(of.pipeline)?,
             },
             Stored::Complete(stored::Complete { inode, holder, last, publish }) => Self::Complete {
                 inode: InodeId(inode),
@@ -367,14 +384,8 @@ impl TryFrom<Stored> for Edit {
                 Self::CommitRecovery { extent: extent(of)?, lossy }
             }
             Stored::Reap(stored::Limited { limit }) => Self::Reap { limit },
-            Stored::SetNodeDuty(stored::SetNodeDuty { nodes, duty: wanted }) => {
-                let node = |bytes: Vec<u8>| {
-                    NodeId::from_bytes(&bytes).ok_or_else(missing("a node's id of 16 bytes"))
-                };
-                Self::SetNodeDuty {
-                    nodes: nodes.into_iter().map(node).collect::<Result<_, Why>>()?,
-                    duty: duty(wanted)?,
-                }
+            Stored::SetNodeDuty(stored::SetNodeDuty { nodes: of, duty: wanted }) => {
+                Self::SetNodeDuty { nodes: nodes(of)?, duty: duty(wanted)? }
             }
             Stored::SetBalancer(stored::SetBalancer { settings }) => {
                 Self::SetBalancer { settings: settings.map(Into::into) }
@@ -382,6 +393,9 @@ impl TryFrom<Stored> for Edit {
             Stored::EndBalancer(settings) => Self::EndBalancer { settings: settings.into() },
             Stored::SetSafeMode(stored::SetSafeMode { on }) => Self::SetSafeMode { on },
             Stored::PurgeOutcomes(stored::Limited { limit }) => Self::PurgeOutcomes { limit },
+            Stored::RaiseLevel(stored::RaiseLevel { to }) => {
+                Self::RaiseLevel { to: u16::try_from(to).map_err(|_| format!("there is no level {to}"))? }
+            }
         })
     }
 }

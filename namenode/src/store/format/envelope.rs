@@ -8,8 +8,10 @@
 //! that does not refuses, instead of passing over what it does not understand.
 
 use dfs_types::checksum::crc32c;
-use dfs_types::format::{LEVEL, STORED_VALUE};
+use dfs_types::format::STORED_VALUE;
 use prost::Message;
+
+use super::known_level;
 
 /// Bytes before the body.
 const HEADER: usize = 12;
@@ -48,7 +50,7 @@ impl Kind {
 pub(crate) enum FormatError {
     /// It was written by a program of a later release.
     #[error(
-        "a {what} needs feature level {needed}, and this program (release {release}) knows levels up to {LEVEL}: start a \
+        "a {what} needs feature level {needed}, and this program (release {release}) knows levels up to {known}: start a \
          release that knows level {needed}",
         release = env!("CARGO_PKG_VERSION")
     )]
@@ -57,6 +59,8 @@ pub(crate) enum FormatError {
         what: &'static str,
         /// The level.
         needed: u16,
+        /// The highest that this program knows.
+        known: u16,
     },
     /// It is not what was written.
     #[error("a {what} is damaged ({why}): check the disk")]
@@ -114,8 +118,9 @@ pub(super) fn open<M: Message + Default>(kind: Kind, bytes: &[u8]) -> Result<M, 
         return Err(damaged("it is something else"));
     }
     let needed = u16::from_le_bytes([l0, l1]);
-    if needed > LEVEL {
-        return Err(FormatError::TooNew { what: kind.name(), needed });
+    let known = known_level();
+    if needed > known {
+        return Err(FormatError::TooNew { what: kind.name(), needed, known });
     }
     M::decode(body).map_err(|error| damaged(&error.to_string()))
 }

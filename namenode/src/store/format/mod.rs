@@ -9,7 +9,7 @@ mod outcomes;
 mod tests;
 
 use dfs_proto::stored;
-use dfs_types::format::FIRST_LEVEL;
+use dfs_types::format::{FIRST_LEVEL, LEVEL};
 
 use super::edit::Outcome;
 use super::position::Members;
@@ -18,10 +18,30 @@ use super::record::{Record, Residence};
 pub(crate) use self::envelope::FormatError;
 use self::envelope::{Kind, open, seal};
 
+/// The highest feature level that this program knows.
+pub(crate) fn known_level() -> u16 {
+    #[cfg(feature = "seeded-bug")]
+    if let Some(level) = crate::seeded::known_level() {
+        return level;
+    }
+    LEVEL
+}
+
 impl Record {
+    /// The feature level that it takes to apply it.
+    fn level(&self) -> u16 {
+        match self {
+            Self::Edits(batch) => {
+                let levels = batch.proposals.iter().map(|proposal| proposal.edit.level());
+                levels.max().unwrap_or(FIRST_LEVEL)
+            }
+            Self::Moved(_) => FIRST_LEVEL,
+        }
+    }
+
     /// As it is in the log.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
-        seal(Kind::Record, FIRST_LEVEL, &stored::Record::from(self))
+        seal(Kind::Record, self.level(), &stored::Record::from(self))
     }
 
     /// Reads the data of an entry.

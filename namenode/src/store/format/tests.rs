@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use dfs_types::format::LEVEL;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode,
     NodeDuty, NodeId, RequestId,
@@ -15,8 +16,10 @@ use super::super::record::{Batch, Record, Residence};
 use super::FormatError;
 use super::envelope::{Kind, seal};
 
-/// What was encoded by the first program of this level, one value a line: its name and its bytes. Lines are only added.
-const GOLDEN: &str = include_str!("golden/level-1.txt");
+/// What was encoded by the first program of each level, one value a line: its name and its bytes. Lines are only added, and
+/// only for values that need the latest level.
+const GOLDEN: [(u16, &str); LEVEL as usize] =
+    [(1, include_str!("golden/level-1.txt")), (2, include_str!("golden/level-2.txt"))];
 
 fn path(text: &str) -> FsPath {
     FsPath::parse(text).unwrap()
@@ -62,6 +65,7 @@ fn name(edit: &Edit) -> &'static str {
         Edit::EndBalancer { .. } => "end-balancer",
         Edit::SetSafeMode { .. } => "set-safe-mode",
         Edit::PurgeOutcomes { .. } => "purge-outcomes",
+        Edit::RaiseLevel { .. } => "raise-level",
     }
 }
 
@@ -81,8 +85,8 @@ fn edits() -> Vec<Edit> {
             parents: true,
             temporary: true,
         },
-        Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)) },
-        Edit::AddChunk { inode, holder: holder.clone(), previous: None },
+        Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)), pipeline: vec![] },
+        Edit::AddChunk { inode, holder: holder.clone(), previous: None, pipeline: vec![] },
         Edit::AbandonChunk { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
         Edit::CommitLength { inode, holder: holder.clone(), extent: extent(1) },
         Edit::CommitChunk { inode, holder: holder.clone(), extent: extent(2) },
@@ -100,7 +104,7 @@ fn edits() -> Vec<Edit> {
         Edit::Complete { inode, holder: holder.clone(), last: None, publish: None },
         Edit::Discard { inode, holder: holder.clone() },
         Edit::NewGeneration { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
-        Edit::UpdatePipeline { inode, holder, extent: extent(4) },
+        Edit::UpdatePipeline { inode, holder, extent: extent(4), pipeline: vec![] },
         Edit::Rename { from: path("/a"), to: path("/b"), overwrite: true },
         Edit::Delete { path: path("/"), recursive: true, expected: Some(InodeId(0)) },
         Edit::Delete { path: path("/b"), recursive: false, expected: None },
@@ -122,6 +126,14 @@ fn edits() -> Vec<Edit> {
         Edit::EndBalancer { settings },
         Edit::SetSafeMode { on: true },
         Edit::PurgeOutcomes { limit: 64 },
+        Edit::AddChunk {
+            inode,
+            holder: "client-1".into(),
+            previous: Some(extent(0)),
+            pipeline: vec![node(4), node(5), node(6)],
+        },
+        Edit::UpdatePipeline { inode, holder: "client-1".into(), extent: extent(4), pipeline: vec![node(5)] },
+        Edit::RaiseLevel { to: 2 },
     ]
 }
 
@@ -206,8 +218,24 @@ fn records() -> Vec<(&'static str, Record)> {
     all
 }
 
-/// Every value with its name and what it is stored as; several of one name are numbered.
-fn encoded() -> Vec<(String, Vec<u8>)> {
+/// Numbers values of one name and level.
+#[derive(Default)]
+struct Numbers(BTreeMap<(u16, String), u32>);
+
+impl Numbers {
+    fn name(&mut self, level: u16, name: String) -> String {
+        let count = self.0.entry((level, name.clone())).and_modify(|count| *count += 1).or_insert(1);
+        format!("{name} {count}")
+    }
+}
+
+/// The level in a value's envelope.
+fn level_of(sealed: &[u8]) -> u16 {
+    u16::from_le_bytes([sealed[6], sealed[7]])
+}
+
+/// Every value with the level that it needs, its name, and what it is stored as.
+fn encoded() -> Vec<(u16, String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, record) in records() {
         all.push((format!("record {name}"), record.encode().unwrap()));
@@ -217,12 +245,12 @@ fn encoded() -> Vec<(String, Vec<u8>)> {
     }
     all.push(("members all".into(), members().encode().unwrap()));
     all.push(("residence all".into(), residence().encode().unwrap()));
-    let mut seen = BTreeMap::new();
-    for (name, _) in &mut all {
-        let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
-        write!(name, " {count}").unwrap();
-    }
-    all
+    let mut numbers = Numbers::default();
+    let numbered = all.into_iter().map(|(name, bytes)| {
+        let level = level_of(&bytes);
+        (level, numbers.name(level, name), bytes)
+    });
+    numbered.collect()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -236,53 +264,55 @@ fn bytes(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-fn golden() -> BTreeMap<String, Vec<u8>> {
-    GOLDEN
-        .lines()
-        .map(|line| line.rsplit_once(' ').unwrap())
-        .map(|(name, hex)| (name.to_owned(), bytes(hex)))
-        .collect()
+fn golden() -> BTreeMap<(u16, String), Vec<u8>> {
+    let of_level = |(level, text): (u16, &'static str)| {
+        text.lines()
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(move |(name, hex)| ((level, name.to_owned()), bytes(hex)))
+    };
+    GOLDEN.into_iter().flat_map(of_level).collect()
 }
 
-/// With `DFS_WRITE_GOLDEN=1` the file is written: for values that are new, never for those that changed.
+/// With `DFS_WRITE_GOLDEN=1` the latest level's file is written, while that level is not released.
 #[test]
 fn what_is_stored_is_what_was_stored() {
-    let mut now = String::new();
-    for (name, bytes) in encoded() {
-        writeln!(now, "{name} {}", hexadecimal(&bytes)).unwrap();
+    for (level, golden) in GOLDEN {
+        let mut now = String::new();
+        for (_, name, bytes) in encoded().into_iter().filter(|(of, ..)| *of == level) {
+            writeln!(now, "{name} {}", hexadecimal(&bytes)).unwrap();
+        }
+        if level == LEVEL && std::env::var_os("DFS_WRITE_GOLDEN").is_some() {
+            let file = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+                .join(format!("src/store/format/golden/level-{level}.txt"));
+            std::fs::write(file, &now).unwrap();
+            return;
+        }
+        for (now, golden) in now.lines().zip(golden.lines()) {
+            assert_eq!(
+                now, golden,
+                "a stored type changed: it needs a new feature level and a sample of its own"
+            );
+        }
+        assert_eq!(now, golden, "a kind is missing in golden/level-{level}.txt");
     }
-    if std::env::var_os("DFS_WRITE_GOLDEN").is_some() {
-        let file = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
-            .join("src/store/format/golden/level-1.txt");
-        std::fs::write(file, &now).unwrap();
-        return;
-    }
-    for (now, golden) in now.lines().zip(GOLDEN.lines()) {
-        assert_eq!(
-            now, golden,
-            "a stored type changed: it needs a new feature level and a sample of its own"
-        );
-    }
-    assert_eq!(now, GOLDEN, "a kind is missing in golden/level-1.txt");
 }
 
 #[test]
 fn what_was_stored_is_read() {
-    let mut golden = golden();
-    let mut take = |name: String| golden.remove(&name).unwrap_or_else(|| panic!("{name} is missing"));
-    let mut seen = BTreeMap::new();
-    let mut numbered = move |name: String| {
-        let count = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
-        format!("{name} {count}")
+    let (mut golden, mut numbers) = (golden(), Numbers::default());
+    let mut take = |level, name: &str| {
+        let name = numbers.name(level, name.to_owned());
+        golden.remove(&(level, name.clone())).unwrap_or_else(|| panic!("{name} is missing at level {level}"))
     };
     for (name, record) in records() {
-        assert_eq!(Record::decode(&take(numbered(format!("record {name}")))).unwrap(), record);
+        let bytes = take(record.level(), &format!("record {name}"));
+        assert_eq!(Record::decode(&bytes).unwrap(), record);
     }
     for (name, outcome) in outcomes() {
-        assert_eq!(Outcome::decode(&take(numbered(format!("outcome {name}")))).unwrap(), outcome);
+        assert_eq!(Outcome::decode(&take(1, &format!("outcome {name}"))).unwrap(), outcome);
     }
-    assert_eq!(Members::decode(&take("members all 1".into())).unwrap(), members());
-    assert_eq!(Residence::decode(&take("residence all 1".into())).unwrap(), residence());
+    assert_eq!(Members::decode(&take(1, "members all")).unwrap(), members());
+    assert_eq!(Residence::decode(&take(1, "residence all")).unwrap(), residence());
     assert!(golden.is_empty(), "no sample is left for {:?}", golden.keys());
 }
 
@@ -299,12 +329,12 @@ fn what_is_damaged_or_of_another_kind_or_later_is_refused() {
         matches!(Members::decode(&whole), Err(FormatError::Damaged { .. })),
         "an address is no list of members"
     );
-    let later = dfs_types::format::LEVEL + 1;
+    let later = LEVEL + 1;
     let later = seal(Kind::Record, later, &dfs_proto::stored::Record::from(&records()[0].1)).unwrap();
     let error = Record::decode(&later).unwrap_err();
-    assert!(matches!(error, FormatError::TooNew { needed, .. } if needed > 1), "{error}");
-    for word in ["level 2", "up to 1", env!("CARGO_PKG_VERSION")] {
-        assert!(error.to_string().contains(word), "{error}");
+    assert!(matches!(error, FormatError::TooNew { needed, .. } if needed > LEVEL), "{error}");
+    for word in [format!("level {}", LEVEL + 1), format!("up to {LEVEL}"), env!("CARGO_PKG_VERSION").into()] {
+        assert!(error.to_string().contains(&word), "{error}");
     }
     // The kind of an edit that is not known here, at a level that is.
     let unknown = dfs_proto::stored::Batch {

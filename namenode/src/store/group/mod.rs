@@ -20,7 +20,7 @@ use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::{Disk, Look, judge, no_room, waits_for_room};
-use super::edit::{Outcome, Proposal};
+use super::edit::{Edit, Outcome, Proposal};
 use super::position::{Members, Position};
 use super::space::Room;
 use super::writer::{Progress, Writer};
@@ -309,6 +309,7 @@ impl Group {
     /// Applies a proposal; answers after a majority has it and this member applied it and told the sink.
     pub(crate) async fn propose(&self, proposal: Proposal) -> FsResult<Outcome> {
         let queue = self.proposals.as_ref().ok_or_else(|| self.stopped())?;
+        self.check_level(&proposal)?;
         self.check_disk()?;
         let room = match queue.try_reserve() {
             Ok(room) => room,
@@ -326,6 +327,15 @@ impl Group {
         let (answer, answered) = oneshot::channel();
         room.send(Waiting { proposal, answer });
         answered.await.map_err(|_| self.stopped())?
+    }
+
+    /// An edit of a later level than the cluster's must not get into the log: a member may not know it.
+    fn check_level(&self, proposal: &Proposal) -> FsResult<()> {
+        let (needed, level) = (proposal.edit.level(), self.progress.level());
+        if needed <= level || matches!(proposal.edit, Edit::RaiseLevel { .. }) {
+            return Ok(());
+        }
+        Err(FsError::internal(format!("a change of feature level {needed} in a cluster of level {level}")))
     }
 
     /// Waits until this member surely leads, so that what it reads now is the latest; fails with `NotLeader` if it does

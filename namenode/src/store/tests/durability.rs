@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::limits::RETRY_TTL;
 use dfs_types::{CallId, ClusterId, ErrorCode, Millis, RequestId};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::model::{Model, ops};
-use super::{Fixture, NOW, SUPERUSER, by, create, delete, dump, mkdir, options, path, rename, request, root};
+use super::{
+    Fixture, NOW, SUPERUSER, by, create, delete, dump, format_at, mkdir, options, path, rename, request, root,
+};
 use crate::store::apply::{State, apply_entries};
 use crate::store::cache::Cache;
 use crate::store::directory::Directory;
@@ -23,7 +26,8 @@ use crate::store::{Observer, Store, schema};
 /// Applies proposals in batches of these sizes, again and again, and dumps the database.
 fn applied_in_batches(proposals: &[Proposal], sizes: &[usize]) -> Vec<String> {
     let home = tempfile::tempdir().unwrap();
-    let directory = Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap();
+    format_at(FIRST_LEVEL, &home.path().join("nn"), ClusterId::random());
+    let directory = Directory::open(&home.path().join("nn")).unwrap();
     let connection = schema::open_writer(&directory.database()).unwrap();
     connection.pragma_update(None, "synchronous", "OFF").unwrap();
     let mut state = State::load(connection).unwrap();
@@ -62,7 +66,8 @@ proptest! {
         script in ops(80),
         sizes in proptest::collection::vec(1..20_usize, 1..5),
     ) {
-        let mut model = Model::new();
+        // With a change of the level somewhere in most scripts.
+        let mut model = Model::new(FIRST_LEVEL);
         let proposals: Vec<Proposal> = script
             .iter()
             .enumerate()
@@ -81,10 +86,12 @@ proptest! {
 
 /// Copies that must be taken while edits go on.
 const ENOUGH_COPIES: usize = 5;
+/// Round in which the tables are brought to another level.
+const RAISED: u32 = 20;
 
 #[test]
 fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::at_level(FIRST_LEVEL);
     let (acknowledged, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let written = Arc::new(AtomicBool::new(false));
     let copies = fixture.home.path().join("copies");
@@ -95,6 +102,10 @@ fn every_acknowledged_edit_is_in_a_copy_taken_at_any_moment() {
             // However slow copying is beside this.
             while round < 40 || made.load(Ordering::SeqCst) < ENOUGH_COPIES {
                 round += 1;
+                if round == RAISED {
+                    let raise = Edit::RaiseLevel { to: LEVEL };
+                    fixture.store().propose(by(None, raise)).await.unwrap();
+                }
                 let mut all = tokio::task::JoinSet::new();
                 for index in 0..5 {
                     let store = fixture.store().clone();
@@ -155,7 +166,8 @@ fn a_retry_gets_the_first_answer() {
     assert_eq!(ask(1, create("/f", "w")).unwrap(), created);
     assert_eq!(fixture.take_changes(), [], "nothing happened: {first:?}");
     let Outcome::Status(status) = &created else { panic!("{created:?}") };
-    let add = || Edit::AddChunk { inode: status.inode, holder: "w".into(), previous: None };
+    let add =
+        || Edit::AddChunk { inode: status.inode, holder: "w".into(), previous: None, pipeline: Vec::new() };
     assert_eq!(ask(2, add()).unwrap(), ask(2, add()).unwrap());
     ask(3, rename("/f", "/g", false)).unwrap();
     ask(3, rename("/f", "/g", false)).unwrap();

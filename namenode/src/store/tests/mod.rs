@@ -3,9 +3,11 @@
 mod directory;
 mod durability;
 mod group;
+mod levels;
 mod linearizability;
 mod model;
 mod namespace;
+mod poison;
 mod reading;
 mod temporary;
 mod writing;
@@ -13,6 +15,7 @@ mod writing;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use dfs_types::format::LEVEL;
 use dfs_types::{
     CallId, Caller, ClientId, ClusterId, ErrorCode, FsPath, FsResult, InodeId, Millis, Mode, RequestId,
 };
@@ -20,8 +23,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::directory::Directory;
-use super::edit::{Change, Edit, Outcome, Proposal};
+use super::directory::{Directory, FIRST_MEMBER};
+use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal};
 use super::{Options, Store, schema};
 
 const SUPERUSER: &str = "hdfs";
@@ -95,8 +98,13 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::at_level(LEVEL)
+    }
+
+    /// A namespace that a program of an earlier release has begun.
+    fn at_level(level: u16) -> Self {
         let home = tempfile::tempdir().unwrap();
-        drop(Directory::format(&home.path().join("nn"), ClusterId::random()).unwrap());
+        format_at(level, &home.path().join("nn"), ClusterId::random());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut fixture = Self { home, store: None, changes: Arc::default(), runtime };
         fixture.open();
@@ -234,6 +242,11 @@ impl Fixture {
         ] {
             assert_eq!(self.number(sql), 0, "{what}");
         }
+        if self.store().level() >= PIPELINES {
+            let strays = "SELECT count(*) FROM pipeline p WHERE NOT EXISTS (SELECT 1 FROM chunk c \
+                          JOIN lease l ON l.inode = c.inode WHERE c.inode = p.inode AND c.id = p.chunk)";
+            assert_eq!(self.number(strays), 0, "only open files have pipelines");
+        }
         let counts = self.store().counts();
         assert_eq!(counts.files as i64, self.number("SELECT count(*) FROM inode WHERE kind = 0"));
         assert_eq!(counts.directories as i64, self.number("SELECT count(*) FROM inode WHERE kind = 1"));
@@ -242,11 +255,39 @@ impl Fixture {
     }
 }
 
+/// A bug on purpose.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Poison {
+    /// Refuses after it has written something.
+    Refused,
+    /// Breaks a constraint of the database.
+    Constraint,
+}
+
+/// The bug that an edit has.
+pub(super) fn poison_of(edit: &Edit) -> Option<Poison> {
+    match edit {
+        Edit::Touch { path } if path.as_str() == "/poison/refused" => Some(Poison::Refused),
+        Edit::Touch { path } if path.as_str() == "/poison/constraint" => Some(Poison::Constraint),
+        _ => None,
+    }
+}
+
+/// Formats a directory as a program does that knows feature levels up to this one.
+fn format_at(level: u16, directory: &Path, cluster: ClusterId) {
+    drop(Directory::format(directory, cluster).unwrap());
+    let database = directory.join("namespace.db");
+    std::fs::remove_file(&database).unwrap();
+    schema::create_at(level, &database, cluster, Some(FIRST_MEMBER)).unwrap();
+}
+
 /// Every row of every table, to compare databases.
 fn dump(database: &Path) -> Vec<String> {
     let connection = Connection::open(database).unwrap();
     let mut rows = Vec::new();
-    for table in ["inode", "chunk", "lease", "retry", "counter", "duty", "setting"] {
+    let pipelines = (schema::level(&connection).unwrap() >= PIPELINES).then_some("pipeline");
+    let tables = ["inode", "chunk", "lease", "retry", "counter", "duty", "setting"];
+    for table in tables.into_iter().chain(pipelines) {
         // The group's clock goes on even if everything is refused.
         let columns = match table {
             "counter" => {

@@ -4,6 +4,7 @@ mod writers;
 
 use std::collections::BTreeMap;
 
+use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::{
     ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId,
 };
@@ -11,7 +12,9 @@ use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
 use crate::store::ChunkRow;
-use crate::store::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, Publication, RECOVERY_HOLDER};
+use crate::store::edit::{
+    BalancerSettings, Edit, Extent, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER,
+};
 
 use ErrorCode::{
     AlreadyExists, InvalidArgument, IsADirectory, LeaseConflict, NotADirectory, NotEmpty, NotFound,
@@ -45,6 +48,7 @@ pub(super) enum Op {
     SetBalancer(Option<(u32, u64)>),
     EndBalancer { truly: bool },
     SetSafeMode(bool),
+    RaiseLevel,
 }
 
 /// Which open file an edit is about, and what the writer says.
@@ -106,6 +110,7 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => any::<Option<(u32, u64)>>().prop_map(Op::SetBalancer),
         1 => any_bool().prop_map(|truly| Op::EndBalancer { truly }),
         1 => any_bool().prop_map(Op::SetSafeMode),
+        1 => Just(Op::RaiseLevel),
     ];
     proptest::collection::vec(op, 1..most)
 }
@@ -145,7 +150,7 @@ impl Op {
             Self::Touch(path) => Edit::Touch { path: path.clone() },
             Self::AddChunk(target) => {
                 let (inode, holder, previous) = said(target);
-                Edit::AddChunk { inode, holder, previous }
+                Edit::AddChunk { inode, holder, previous, pipeline: model.nodes_for(target) }
             }
             Self::AbandonChunk(target) => {
                 let (inode, holder, extent) = said(target);
@@ -186,6 +191,7 @@ impl Op {
                     inode,
                     holder,
                     extent: Extent { generation, ..extent.unwrap_or(NO_CHUNK) },
+                    pipeline: model.nodes_for(target),
                 }
             }
             Self::BeginRecovery(target) => Edit::BeginRecovery { inode: said(target).0 },
@@ -219,6 +225,7 @@ impl Op {
                 let other = BalancerSettings { threshold_permille: 1, bytes_per_second: 1 };
                 Edit::EndBalancer { settings: model.balancer.filter(|_| *truly).unwrap_or(other) }
             }
+            Self::RaiseLevel => Edit::RaiseLevel { to: LEVEL },
             Self::SetSafeMode(on) => Edit::SetSafeMode { on: *on },
         }
     }
@@ -233,6 +240,7 @@ struct ModelChunk {
     length: Option<u64>,
     readable: u64,
     recovery: Option<GenStamp>,
+    pipeline: Vec<NodeId>,
 }
 
 #[derive(Debug, Clone)]
@@ -249,6 +257,13 @@ struct Node {
 }
 
 impl Node {
+    /// The nodes that the last chunks are written to, while the file is open.
+    fn pipelines(&self) -> Vec<(ChunkId, Vec<NodeId>)> {
+        let known = |chunk: &&ModelChunk| self.holder.is_some() && !chunk.pipeline.is_empty();
+        let last = self.chunks.iter().rev().take(2).rev();
+        last.filter(known).map(|chunk| (chunk.id, chunk.pipeline.clone())).collect()
+    }
+
     fn length(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.readable).sum()
     }
@@ -264,12 +279,13 @@ pub(super) struct Model {
     duties: BTreeMap<NodeId, NodeDuty>,
     balancer: Option<BalancerSettings>,
     safe_mode: bool,
+    level: u16,
 }
 
 type ModelResult<T> = Result<T, ErrorCode>;
 
 impl Model {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(level: u16) -> Self {
         let mut model = Self {
             nodes: BTreeMap::new(),
             next_inode: InodeId::ROOT.0,
@@ -278,6 +294,7 @@ impl Model {
             duties: BTreeMap::new(),
             balancer: None,
             safe_mode: false,
+            level,
         };
         model.make("/", FileKind::Directory, Millis(0));
         model
@@ -319,6 +336,12 @@ impl Model {
             length: chunk.length.filter(|_| target.lie > 3).unwrap_or(target.length),
         });
         (node.id, holder, extent)
+    }
+
+    /// The nodes that a chunk is written to, as far as the level has them.
+    fn nodes_for(&self, target: &Target) -> Vec<NodeId> {
+        let count = if self.level < PIPELINES { 0 } else { target.length % 4 };
+        (0..count).map(|n| NodeId::from_bytes(&[target.lie + n as u8; 16]).unwrap()).collect()
     }
 
     fn node_by_id(&self, id: InodeId) -> Option<&Node> {
@@ -532,6 +555,10 @@ impl Model {
                 self.safe_mode = *on;
                 Ok(Some(Outcome::Done))
             }
+            Edit::RaiseLevel { to } => {
+                self.level = self.level.max(*to);
+                Ok(Some(Outcome::Done))
+            }
             Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
             Edit::AddChunk { .. }
             | Edit::AbandonChunk { .. }
@@ -608,6 +635,11 @@ fn compare(fixture: &Fixture, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(contents.duties(), Ok(duties));
     prop_assert_eq!(contents.balancer(), Ok(model.balancer));
     prop_assert_eq!(contents.safe_mode(), Ok(model.safe_mode));
+    prop_assert_eq!(fixture.store().level(), model.level);
+    for node in model.nodes.values() {
+        let found = fixture.wait(fixture.store().pipelines(node.id));
+        prop_assert_eq!(found, Ok(node.pipelines()), "inode {}", node.id);
+    }
     Ok(())
 }
 
@@ -615,9 +647,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn edits_do_what_the_model_does(script in ops(80)) {
-        let fixture = Fixture::new();
-        let mut model = Model::new();
+    fn edits_do_what_the_model_does(script in ops(80), level in FIRST_LEVEL..=LEVEL) {
+        let fixture = Fixture::at_level(level);
+        let mut model = Model::new(level);
         for (step, op) in script.iter().enumerate() {
             let edit = op.edit(&model);
             let now = Millis(NOW.0 + step as u64);

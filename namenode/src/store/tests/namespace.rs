@@ -87,7 +87,7 @@ fn create_checks_what_it_is_given() {
 fn create_over_a_file_that_is_written() {
     let fixture = Fixture::new();
     let old = fixture.new_file("/f", "alice");
-    fixture.ok(Edit::AddChunk { inode: old, holder: "alice".into(), previous: None });
+    fixture.ok(Edit::AddChunk { inode: old, holder: "alice".into(), previous: None, pipeline: Vec::new() });
     let error = fixture.run(create("/f", "bob")).unwrap_err();
     assert_eq!(error.code, AlreadyExists);
     assert!(error.message.contains("written by alice"), "{}", error.message);
@@ -106,7 +106,15 @@ fn create_over_a_file_that_is_written() {
             Change::LeaseTaken { inode: new, holder: "bob".into() },
         ]
     );
-    assert_eq!(fixture.code(Edit::AddChunk { inode: old, holder: "alice".into(), previous: None }), NotFound);
+    assert_eq!(
+        fixture.code(Edit::AddChunk {
+            inode: old,
+            holder: "alice".into(),
+            previous: None,
+            pipeline: Vec::new()
+        }),
+        NotFound
+    );
     assert_eq!(fixture.stat("/").unwrap().children, 1);
     fixture.check_invariants();
 }
@@ -173,7 +181,7 @@ fn delete_like_posix() {
 fn attributes_are_set() {
     let fixture = Fixture::new();
     let file = fixture.new_file("/d/f", "w");
-    fixture.ok(Edit::AddChunk { inode: file, holder: "w".into(), previous: None });
+    fixture.ok(Edit::AddChunk { inode: file, holder: "w".into(), previous: None, pipeline: Vec::new() });
     fixture.take_changes();
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 5 });
     let chunk = dfs_types::ChunkId::FIRST;

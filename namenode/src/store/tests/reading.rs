@@ -11,7 +11,7 @@ fn write(fixture: &Fixture, at: &str, lengths: &[u64], open: bool) {
     let inode = fixture.new_file(at, "w");
     let mut previous = None;
     for &length in lengths.iter().chain(open.then_some(&3)) {
-        let added = fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous });
+        let added = fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous, pipeline: Vec::new() });
         let Outcome::ChunkAdded { chunk, generation, .. } = added else { panic!("{added:?}") };
         previous = Some(Extent { chunk, generation, length });
     }

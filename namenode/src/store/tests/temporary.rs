@@ -30,7 +30,7 @@ fn publish(inode: InodeId, last: Option<Extent>, publication: Publication) -> Ed
 fn half_written(fixture: &Fixture, at: &str) -> InodeId {
     let Outcome::Status(status) = fixture.ok(temporary(at)) else { panic!("no status") };
     let inode = status.inode;
-    fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous: None });
+    fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous: None, pipeline: Vec::new() });
     fixture.ok(Edit::CommitLength { inode, holder: "w".into(), extent: Extent { length: 10, ..LAST } });
     inode
 }
@@ -135,7 +135,7 @@ fn a_large_temporary_file_goes_in_parts() {
     let inode = status.inode;
     let mut previous = None;
     for index in 0..300 {
-        fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous });
+        fixture.ok(Edit::AddChunk { inode, holder: "w".into(), previous, pipeline: Vec::new() });
         let (chunk, generation) = (ChunkId(ChunkId::FIRST.0 + index), GenStamp(GenStamp::FIRST.0 + index));
         previous = Some(Extent { chunk, generation, length: 1_024 });
     }

@@ -16,7 +16,7 @@ fn extent(chunk: ChunkId, generation: u64, length: u64) -> Extent {
 }
 
 fn add(inode: InodeId, previous: Option<Extent>) -> Edit {
-    Edit::AddChunk { inode, holder: "w".into(), previous }
+    Edit::AddChunk { inode, holder: "w".into(), previous, pipeline: Vec::new() }
 }
 
 fn complete(inode: InodeId, last: Option<Extent>) -> Edit {
@@ -24,7 +24,7 @@ fn complete(inode: InodeId, last: Option<Extent>) -> Edit {
 }
 
 fn pipeline(inode: InodeId, extent: Extent) -> Edit {
-    Edit::UpdatePipeline { inode, holder: "w".into(), extent }
+    Edit::UpdatePipeline { inode, holder: "w".into(), extent, pipeline: Vec::new() }
 }
 
 fn commit_length(inode: InodeId, extent: Extent) -> Edit {

@@ -17,7 +17,8 @@ use crate::store::{Contents, Store, backup, schema};
 /// A file with one open chunk.
 fn new_chunk(world: &World, at: &str) -> (InodeId, ChunkId, GenStamp) {
     let Outcome::Status(status) = world.ok(&create(at, "w")) else { panic!("no status") };
-    let add = Edit::AddChunk { inode: status.inode, holder: "w".into(), previous: None };
+    let add =
+        Edit::AddChunk { inode: status.inode, holder: "w".into(), previous: None, pipeline: Vec::new() };
     match world.ok(&add) {
         Outcome::ChunkAdded { chunk, generation, .. } => (status.inode, chunk, generation),
         other => panic!("{other:?}"),
@@ -126,7 +127,8 @@ fn nothing_is_given_away_twice_by_groups_of_one_backup() {
     assert!(member > 1);
     let propose = |edit| world.wait(store.propose(by(None, edit))).unwrap();
     let Outcome::Status(status) = propose(create("/new", "v")) else { panic!("no status") };
-    let add = Edit::AddChunk { inode: status.inode, holder: "v".into(), previous: None };
+    let add =
+        Edit::AddChunk { inode: status.inode, holder: "v".into(), previous: None, pipeline: Vec::new() };
     let Outcome::ChunkAdded { chunk: new, generation: newer, .. } = propose(add) else { panic!("no chunk") };
     assert!(status.inode > after.0 && new > after.1 && newer > after.2);
     let stat = |at: &str| world.wait(store.stat(&root(), &path(at)));

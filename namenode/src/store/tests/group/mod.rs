@@ -3,6 +3,7 @@
 mod backups;
 mod damage;
 mod leading;
+mod levels;
 mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +13,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use dfs_namenode_raft::Envelope;
+use dfs_types::format::LEVEL;
 use dfs_types::{CallId, ClientId, ClusterId, ErrorCode, FsResult, RequestId};
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
-use super::{by, dump, mkdir, options};
+use super::{by, dump, format_at, mkdir, options};
 use crate::store::directory::{Beginning, Directory, FIRST_MEMBER};
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::{Group, Request, Status, Transport};
@@ -103,10 +105,10 @@ impl Transport for End {
 }
 
 /// A group whose members come and go.
-struct World {
+pub(super) struct World {
     home: TempDir,
     net: Arc<Net>,
-    members: BTreeMap<u64, Store>,
+    pub(super) members: BTreeMap<u64, Store>,
     log_bytes: u64,
     // After the members, whose end it may be needed for.
     runtime: Runtime,
@@ -115,6 +117,11 @@ struct World {
 impl World {
     /// The first member, which leads.
     fn new(log_bytes: u64) -> Self {
+        Self::at_level(LEVEL, log_bytes)
+    }
+
+    /// Of a group that programs of an earlier release have begun.
+    fn at_level(level: u16, log_bytes: u64) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let net = Net {
@@ -126,7 +133,7 @@ impl World {
         };
         let home = tempfile::tempdir().unwrap();
         let mut world = Self { home, net: Arc::new(net), members: BTreeMap::new(), log_bytes, runtime };
-        drop(Directory::format(&world.directory(FIRST_MEMBER), world.net.cluster).unwrap());
+        format_at(level, &world.directory(FIRST_MEMBER), world.net.cluster);
         world.start(FIRST_MEMBER);
         world.wait(world.members[&FIRST_MEMBER].group().lead()).unwrap();
         // The others say theirs when they join.
@@ -135,7 +142,7 @@ impl World {
     }
 
     /// Three that vote.
-    fn of_three(log_bytes: u64) -> Self {
+    pub(super) fn of_three(log_bytes: u64) -> Self {
         let mut world = Self::new(log_bytes);
         world.join("two:1");
         world.join("three:1");
@@ -147,7 +154,7 @@ impl World {
         self.home.path().join(format!("nn-{id}"))
     }
 
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
@@ -160,14 +167,14 @@ impl World {
         Options { group, ..options() }
     }
 
-    fn start(&mut self, id: u64) {
+    pub(super) fn start(&mut self, id: u64) {
         let path = self.directory(id);
         let store = Store::open(Directory::open(&path).unwrap(), self.options(id), Box::new(|_| {})).unwrap();
         self.net.groups.lock().unwrap().insert(id, (Arc::downgrade(store.group()), path));
         self.members.insert(id, store);
     }
 
-    fn stop(&mut self, id: u64) {
+    pub(super) fn stop(&mut self, id: u64) {
         drop(self.members.remove(&id).unwrap());
     }
 
@@ -184,14 +191,14 @@ impl World {
     }
 
     /// Who leads, once somebody does that is not cut off.
-    fn leader(&self) -> u64 {
+    pub(super) fn leader(&self) -> u64 {
         until("a leader", || {
             let cut = self.net.cut.lock().unwrap().clone();
             self.members.keys().copied().find(|id| !cut.contains(id) && self.status(*id).leads)
         })
     }
 
-    fn lead(&self) -> &Store {
+    pub(super) fn lead(&self) -> &Store {
         &self.members[&self.leader()]
     }
 
@@ -239,7 +246,7 @@ impl World {
     }
 
     /// Many directories `/<name>/<number>` at once.
-    fn fill(&self, name: &str, count: usize) {
+    pub(super) fn fill(&self, name: &str, count: usize) {
         let store = self.lead().clone();
         let name = name.to_owned();
         self.wait(async move {
@@ -255,7 +262,7 @@ impl World {
     }
 
     /// Waits until all that run have applied the same, and compares what they have.
-    fn check_all_equal(&self) {
+    pub(super) fn check_all_equal(&self) {
         self.ok(&mkdir("/last"));
         let applied = |store: &Store| *store.group().applied().borrow();
         until("everybody to have everything", || {

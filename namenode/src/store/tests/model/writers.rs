@@ -11,14 +11,19 @@ impl Model {
     /// What such an edit does.
     pub(super) fn write(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
         match edit {
-            Edit::AddChunk { inode, holder, previous } => {
+            Edit::AddChunk { inode, holder, previous, pipeline } => {
                 let node = self.held(*inode, holder)?;
                 fix_last(node, *previous)?;
                 let (index, offset) = (node.chunks.len() as u64, node.length());
                 let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
                 self.next_chunk += 1;
-                let added = ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None };
-                self.file_of(*inode)?.chunks.push(added);
+                let pipeline = pipeline.clone();
+                let added =
+                    ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None, pipeline };
+                let chunks = &mut self.file_of(*inode)?.chunks;
+                // Who wrote a settled chunk is forgotten, also if it is among the last two again later.
+                chunks.iter_mut().rev().skip(1).for_each(|settled| settled.pipeline.clear());
+                chunks.push(added);
                 Ok(Some(Outcome::ChunkAdded { chunk, generation, index, offset }))
             }
             Edit::AbandonChunk { inode, holder, chunk } => {
@@ -88,7 +93,7 @@ impl Model {
                 self.recent(*inode, holder, *chunk)?;
                 Ok(Some(Outcome::Generation(self.take_generation())))
             }
-            Edit::UpdatePipeline { inode, holder, extent } => {
+            Edit::UpdatePipeline { inode, holder, extent, pipeline } => {
                 let next = self.next_generation;
                 let chunk = self.recent(*inode, holder, extent.chunk)?;
                 if extent.generation <= chunk.generation {
@@ -105,6 +110,7 @@ impl Model {
                     None => chunk.readable = extent.length,
                 }
                 chunk.generation = extent.generation;
+                chunk.pipeline.clone_from(pipeline);
                 Ok(Some(Outcome::Done))
             }
             Edit::BeginRecovery { inode } => {

@@ -1,0 +1,128 @@
+//! The cluster's feature level: what is replicated is only written in a way that every NameNode can read.
+
+use std::time::Duration;
+
+use dfs_types::format::LEVELS;
+use dfs_types::{FsError, FsResult, MemberRole};
+use tracing::info;
+
+use super::group::MemberView;
+use super::{Namenode, Origin};
+use crate::store::edit::Edit;
+use crate::store::known_level;
+
+/// How old what a member said of itself may be: it may be another program by now.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The feature level and who knows what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The cluster's level.
+    pub level: u16,
+    /// The highest that this NameNode knows.
+    pub highest: u16,
+    /// Why the level can't be raised to that now, in a sentence; `None` if it can, or if it is that.
+    pub hindrance: Option<String>,
+    /// The members of the group, with what they know.
+    pub members: Vec<MemberView>,
+}
+
+impl Namenode {
+    /// How far the upgrade of the cluster is.
+    pub fn upgrade(&self) -> Upgrade {
+        let (level, highest, members) = (self.store.level(), known_level(), self.members());
+        let own = self.store.group().id();
+        let mut others = members.iter().filter(|member| member.id != own && level < highest);
+        let hindrance = others.find_map(|member| hindrance_of(member, highest));
+        Upgrade { level, highest, hindrance, members }
+    }
+
+    /// Raises the level to the highest that this NameNode, which leads, knows, if all members know it. There is no way back.
+    pub async fn finalize_upgrade(&self, origin: Origin) -> FsResult<Upgrade> {
+        self.check_superuser(&origin.caller)?;
+        let Upgrade { level, highest, hindrance, .. } = self.upgrade();
+        if let Some(hindrance) = hindrance {
+            return Err(FsError::invalid(format!("the upgrade can't be finalized: {hindrance}")));
+        }
+        if level < highest {
+            self.administer(origin, Edit::RaiseLevel { to: highest }).await?;
+            let brought = LEVELS.iter().filter(|(of, _)| (level + 1..=highest).contains(of));
+            let brought: Vec<_> = brought.map(|(_, brought)| *brought).collect();
+            info!(from = level, to = highest, ?brought, "the upgrade is finalized");
+        }
+        Ok(self.upgrade())
+    }
+
+    /// Whether a NameNode that knows feature levels up to this one may belong to the group.
+    pub(super) fn check_level_of(&self, address: &str, known: u16) -> FsResult<()> {
+        let level = self.store.level();
+        if known >= level {
+            return Ok(());
+        }
+        Err(FsError::invalid(format!(
+            "the NameNode at {address} knows feature levels up to {known}, and the cluster is at {level}: start it with \
+             release {} or a later one",
+            env!("CARGO_PKG_VERSION")
+        )))
+    }
+}
+
+/// Why a member keeps the level from being raised.
+fn hindrance_of(member: &MemberView, to: u16) -> Option<String> {
+    let MemberView { id, address, role, level, release, heard, .. } = member;
+    if *role == MemberRole::Unreachable || heard.is_none_or(|heard| heard > FRESH) {
+        return Some(format!(
+            "NameNode {id} at {address} is not heard of, and so it is not known which release it is: start it, or remove \
+             it with `dfs admin remove-namenode {id}`"
+        ));
+    }
+    (*level < to).then(|| {
+        format!(
+            "NameNode {id} at {address} is of release {release} and knows feature levels up to {level}, not {to}: start it \
+             with release {} or a later one",
+            env!("CARGO_PKG_VERSION")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DiskState;
+
+    fn member(level: u16, heard: Option<Duration>, role: MemberRole) -> MemberView {
+        MemberView {
+            id: 2,
+            address: "nn-2:9000".into(),
+            pid: 7,
+            role,
+            term: 1,
+            applied: 1,
+            lag: 0,
+            disk: DiskState::Good,
+            note: None,
+            level,
+            release: "0.9.0".into(),
+            heard,
+        }
+    }
+
+    #[test]
+    fn only_what_a_member_says_now_is_a_proof() {
+        let now = Some(Duration::ZERO);
+        assert_eq!(hindrance_of(&member(2, now, MemberRole::Follower), 2), None);
+        assert_eq!(hindrance_of(&member(3, now, MemberRole::Learner), 2), None);
+        let old = hindrance_of(&member(1, now, MemberRole::Follower), 2).unwrap();
+        for word in ["nn-2:9000", "release 0.9.0", "up to 1", env!("CARGO_PKG_VERSION")] {
+            assert!(old.contains(word), "{old}");
+        }
+        for silent in [
+            member(2, now, MemberRole::Unreachable),
+            member(2, None, MemberRole::Follower),
+            member(2, Some(FRESH * 2), MemberRole::Follower),
+        ] {
+            let why = hindrance_of(&silent, 2).unwrap();
+            assert!(why.contains("not heard of"), "{why}");
+        }
+    }
+}

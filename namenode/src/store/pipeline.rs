@@ -1,0 +1,42 @@
+//! The table `pipeline`: the nodes that the last chunks of an open file are written to.
+
+use dfs_types::{ChunkId, InodeId, NodeId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error};
+
+use super::edit::PIPELINES;
+use super::inode::number;
+use super::schema;
+
+/// Bytes of a node's id.
+const ID: usize = 16;
+
+/// Ids as they are stored, one after the other.
+pub(crate) fn packed(nodes: &[NodeId]) -> Vec<u8> {
+    nodes.iter().flat_map(NodeId::as_bytes).copied().collect()
+}
+
+/// The nodes that each of a file's last chunks is written to, as far as they are known.
+pub(crate) fn of_file(
+    connection: &Connection,
+    file: InodeId,
+) -> rusqlite::Result<Vec<(ChunkId, Vec<NodeId>)>> {
+    if schema::level(connection)? < PIPELINES {
+        return Ok(Vec::new());
+    }
+    connection
+        .prepare_cached("SELECT chunk, nodes FROM pipeline WHERE inode = ?1")?
+        .query_map([file.0 as i64], |row| {
+            Ok((ChunkId(number(row, 0)?), unpacked(row.get_ref(1)?.as_blob()?)?))
+        })?
+        .collect()
+}
+
+fn unpacked(bytes: &[u8]) -> rusqlite::Result<Vec<NodeId>> {
+    let foreign = || Error::FromSqlConversionFailure(1, Type::Blob, "not the ids of nodes".into());
+    let (ids, rest) = bytes.as_chunks::<ID>();
+    if !rest.is_empty() {
+        return Err(foreign());
+    }
+    ids.iter().map(|id| NodeId::from_bytes(id).ok_or_else(foreign)).collect()
+}

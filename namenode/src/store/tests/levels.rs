@@ -1,0 +1,101 @@
+//! Feature levels of one NameNode.
+
+use dfs_types::format::{FIRST_LEVEL, LEVEL, database_version};
+use dfs_types::{ErrorCode, NodeId};
+use rusqlite::Connection;
+
+use super::{Fixture, by, create, mkdir, user};
+use crate::store::directory::Directory;
+use crate::store::edit::{Edit, Outcome, PIPELINES};
+use crate::store::{Store, schema};
+
+/// The tables and indexes as SQLite has them.
+fn schema_of(fixture: &Fixture) -> Vec<(String, String)> {
+    let connection = fixture.connection();
+    let mut statement =
+        connection.prepare("SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name").unwrap();
+    // How it was written down does not matter.
+    let words = |sql: String| sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, words(row.get(1)?)))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn a_namespace_of_an_earlier_level_stays_there_until_it_is_raised() {
+    let mut fixture = Fixture::at_level(FIRST_LEVEL);
+    assert_eq!(fixture.store().level(), FIRST_LEVEL);
+    let file = fixture.new_file("/f", "w");
+    let add = |pipeline| Edit::AddChunk { inode: file, holder: "w".into(), previous: None, pipeline };
+    let nodes = vec![NodeId::from_bytes(&[1; 16]).unwrap(), NodeId::from_bytes(&[2; 16]).unwrap()];
+    assert_eq!(fixture.code(add(nodes.clone())), ErrorCode::Internal, "no such edit gets into the log");
+    fixture.ok(mkdir("/a"));
+    let own = by(Some(user("ann", &[])), Edit::RaiseLevel { to: LEVEL });
+    assert_eq!(fixture.propose(own).unwrap_err().code, ErrorCode::PermissionDenied);
+    fixture.close();
+    fixture.open();
+    assert_eq!(fixture.store().level(), FIRST_LEVEL);
+
+    fixture.ok(Edit::RaiseLevel { to: LEVEL });
+    assert_eq!(fixture.store().level(), LEVEL);
+    assert_eq!(fixture.number("PRAGMA user_version"), i64::from(database_version(LEVEL)));
+    assert_eq!(schema_of(&fixture), schema_of(&Fixture::new()), "as a new one");
+    assert_eq!(fixture.ok(Edit::RaiseLevel { to: PIPELINES }), Outcome::Done, "it is there already");
+    let Outcome::ChunkAdded { chunk, .. } = fixture.ok(add(nodes.clone())) else { panic!("no chunk") };
+    let known = vec![(chunk, nodes)];
+    assert_eq!(fixture.wait(fixture.store().pipelines(file)).unwrap(), known);
+    fixture.close();
+    fixture.open();
+    assert_eq!(fixture.store().level(), LEVEL);
+    assert_eq!(fixture.wait(fixture.store().pipelines(file)).unwrap(), known);
+    fixture.check_invariants();
+}
+
+#[test]
+fn what_comes_after_the_change_in_one_batch_is_of_the_new_level() {
+    let fixture = Fixture::at_level(FIRST_LEVEL);
+    let (first, second) = (fixture.new_file("/a", "w"), fixture.new_file("/b", "w"));
+    let all = [create("/c", "w"), Edit::RaiseLevel { to: LEVEL }, create("/d", "w")];
+    let store = fixture.store();
+    let done = fixture.wait(futures_util::future::join_all(all.map(|edit| store.propose(by(None, edit)))));
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    let add = |inode, byte| Edit::AddChunk {
+        inode,
+        holder: "w".into(),
+        previous: None,
+        pipeline: vec![NodeId::from_bytes(&[byte; 16]).unwrap()],
+    };
+    for (inode, byte) in [(first, 1), (second, 2)] {
+        fixture.ok(add(inode, byte));
+    }
+    fixture.check_invariants();
+}
+
+#[test]
+fn a_later_level_is_refused_in_words() {
+    let mut fixture = Fixture::new();
+    fixture.close();
+    let database = fixture.directory().join("namespace.db");
+    let set = |version: u32| {
+        Connection::open(&database).unwrap().pragma_update(None, "user_version", version).unwrap();
+    };
+    let refused = || {
+        let directory = Directory::open(&fixture.directory()).unwrap();
+        Store::open(directory, super::options(), Box::new(|_| {})).err().unwrap()
+    };
+    set(database_version(LEVEL + 1));
+    let error = refused();
+    assert!(
+        matches!(error, crate::store::Error::Database(schema::Error::Level { found }) if found == u32::from(LEVEL) + 1)
+    );
+    let release = env!("CARGO_PKG_VERSION");
+    let (text, later) = (error.to_string(), LEVEL + 1);
+    for word in [format!("level {later}"), format!("to {LEVEL}"), release.to_owned()] {
+        assert!(text.contains(&word), "{text}");
+    }
+    set(database_version(FIRST_LEVEL) - 1);
+    let text = refused().to_string();
+    for version in [database_version(FIRST_LEVEL) - 1, database_version(FIRST_LEVEL), database_version(LEVEL)]
+    {
+        assert!(text.contains(&version.to_string()), "{text}");
+    }
+}
