@@ -15,6 +15,7 @@ mod faults;
 mod faults_pipeline;
 mod files;
 mod followers;
+mod golden;
 mod habits;
 mod history;
 mod identity;

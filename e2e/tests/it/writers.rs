@@ -250,6 +250,7 @@ async fn what_was_synced_is_waited_for_while_its_only_datanode_is_away() -> Resu
     let [waiting] = &report.waiting[..] else { bail!("the report names {:?}", report.waiting) };
     ensure!(waiting.path == file && waiting.wait.expected == synced as u64, "{waiting:?}");
     ensure!(waiting.wait.best.is_none() && report.waiting_recoveries == 1, "{waiting:?}");
+    ensure!(waiting.wait.missing.len() == 1, "the node that has it is not named: {waiting:?}");
     let (exit, told) = recover_lease(&cluster, file, &["--timeout", "0s"]).await?;
     ensure!(exit == Some(1) && told["closed"] == false && told["waiting"][0]["expected"] == synced, "{told}");
     let checked: Vec<_> = dfs.fsck(&path(file)).await?.try_collect().await?;
@@ -260,6 +261,25 @@ async fn what_was_synced_is_waited_for_while_its_only_datanode_is_away() -> Resu
     ensure!(closed(&dfs, &path(file)).await? == synced as u64);
     check_content(&dfs, &path(file), 5, synced, synced).await?;
     wait::until("the file is healthy", PATIENCE, || healthy(&dfs)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_none_of_its_nodes_has_any_more_is_not_waited_for() -> Result<()> {
+    let (cluster, file, _) = away().await?;
+    let node = Daemon::DataNode(1);
+    let being_written = cluster.directory(node).join("dfs/rbw");
+    let mut removed = 0;
+    for replica in std::fs::read_dir(&being_written)? {
+        std::fs::remove_file(replica?.path())?;
+        removed += 1;
+    }
+    ensure!(removed > 0, "nothing was in {}", being_written.display());
+    let dfs = cluster.client().await?;
+    ensure!(dfs.report().await?.waiting_recoveries == 1, "it is not waited for");
+    cluster.start_all(&[node]).await?;
+    ensure!(closed(&dfs, &path(file)).await? == 0);
+    ensure!(dfs.report().await?.waiting_recoveries == 0);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

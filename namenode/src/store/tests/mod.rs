@@ -2,6 +2,7 @@
 
 mod directory;
 mod durability;
+mod golden;
 mod group;
 mod levels;
 mod linearizability;
