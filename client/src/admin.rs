@@ -141,7 +141,7 @@ pub struct ClusterReport {
     pub over_replicated: u64,
     /// Chunks without any.
     pub missing: u64,
-    /// Chunks with a corrupt replica.
+    /// Chunks of which only corrupt replicas are known.
     pub corrupt: u64,
     /// Copies ordered and not done.
     pub pending_copies: u64,
@@ -229,7 +229,7 @@ pub struct FsckSummary {
     pub over_replicated: u64,
     /// Chunks without any.
     pub missing: u64,
-    /// Chunks with a corrupt replica.
+    /// Chunks of which only corrupt replicas are known.
     pub corrupt: u64,
     /// Files open for writing.
     pub open_files: u64,

@@ -9,15 +9,15 @@ use crate::{ChunkId, GenStamp};
 /// ```text
 ///            write session opens           last packet synced, renamed
 ///   (none) ----------------------> Rbw ----------------------------------> Finalized
-///                                   |  process restarts                        |  bad checksum,
-///                                   v                                          v  wrong length
-///                                  Rwr ---- recovered by the NameNode ---->  Corrupt
+///                                   |  process restarts          ^             |  bad checksum,
+///                                   v                            |             v  wrong length
+///                                  Rwr ------- recovered --------'          Corrupt
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReplicaState {
-    /// Complete and synced.
+    /// Complete, and synced unless its writer asked for less.
     Finalized,
-    /// Being written now ("replica being written").
+    /// Being written, or left by its writer ("replica being written").
     Rbw,
     /// Was being written when the process stopped ("replica waiting to be recovered").
     Rwr,
