@@ -1,7 +1,7 @@
 //! Which chunks there are, and who holds which replica of them.
 //!
-//! Made for tens of millions of chunks: a committed chunk with good replicas only takes one 40 byte bucket, and each
-//! replica one entry in its node's set. Everything unusual (chunks being written, bad replicas) is in a side table.
+//! Made for tens of millions of chunks: a committed chunk with good replicas only takes 33 bytes in a table, and each
+//! replica one or two in its node's set. Everything unusual (chunks being written, bad replicas) is in a side table.
 //! Counts of what is wrong are kept with every change, so that nobody ever goes through all chunks for them.
 
 use std::ops::{Range, RangeInclusive};
@@ -9,6 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use dfs_types::{ChunkId, GenStamp, Millis, ReplicaRecord, ReplicaState};
 
 use crate::chunk_set::ChunkSet;
+use crate::chunk_table::ChunkTable;
 use crate::hash::IdMap;
 use crate::node_list::{NodeIndex, NodeList};
 use crate::tally::{Class, Classes, Tally};
@@ -215,7 +216,7 @@ pub(crate) enum Recorded {
 /// The chunks and their replicas.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkMap {
-    chunks: IdMap<ChunkId, Chunk>,
+    chunks: ChunkTable<Chunk>,
     side: IdMap<ChunkId, Side>,
     /// For each node, the chunks it holds any replica of.
     held: Vec<ChunkSet>,
@@ -249,7 +250,7 @@ impl ChunkMap {
     fn counts_of_held(&self, node: NodeIndex) -> Counts {
         let (mut sum, nothing) = (Counts::default(), Side::default());
         for id in self.held(node) {
-            if let Some(chunk) = self.chunks.get(&id) {
+            if let Some(chunk) = self.chunks.get(id) {
                 let side = self.side.get(&id).unwrap_or(&nothing);
                 sum.change(&Counts::default(), &Counts::of(chunk, side, &self.classes));
             }
@@ -275,7 +276,7 @@ impl ChunkMap {
     /// Adds a chunk that has no replicas yet. One that is known already stays as it is.
     pub(crate) fn add(&mut self, id: ChunkId, generation: GenStamp, length: Option<u64>, replication: u32) {
         self.raise_next(ChunkId(id.0.saturating_add(1)));
-        if self.chunks.contains_key(&id) {
+        if self.chunks.contains(id) {
             return;
         }
         let chunk = Chunk {
@@ -292,7 +293,7 @@ impl ChunkMap {
 
     /// Removes a chunk; answers who holds which version of it.
     pub(crate) fn remove(&mut self, id: ChunkId) -> Vec<(NodeIndex, GenStamp)> {
-        let Some(chunk) = self.chunks.remove(&id) else {
+        let Some(chunk) = self.chunks.remove(id) else {
             return Vec::new();
         };
         let side = self.side.remove(&id).unwrap_or_default();
@@ -377,7 +378,7 @@ impl ChunkMap {
     /// left alone, or nobody knows where it was written.
     pub(crate) fn awaited(&self, id: ChunkId) -> Option<impl Iterator<Item = NodeIndex>> {
         let side = self.side.get(&id).filter(|side| side.settles.is_some() && !side.pipeline.is_empty())?;
-        let good = self.chunks.get(&id).map_or(&[][..], Chunk::good);
+        let good = self.chunks.get(id).map_or(&[][..], Chunk::good);
         Some(side.pipeline.iter().copied().filter(|node| !good.contains(node)))
     }
 
@@ -454,12 +455,12 @@ impl ChunkMap {
 
     /// The chunk.
     pub(crate) fn get(&self, id: ChunkId) -> Option<&Chunk> {
-        self.chunks.get(&id)
+        self.chunks.get(id)
     }
 
     /// The chunk, to change where it is queued.
     pub(crate) fn get_mut(&mut self, id: ChunkId) -> Option<&mut Chunk> {
-        self.chunks.get_mut(&id)
+        self.chunks.get_mut(id)
     }
 
     /// What is unusual about a chunk.
@@ -474,19 +475,19 @@ impl ChunkMap {
 
     /// Everyone who holds any replica of the chunk.
     pub(crate) fn holders(&self, id: ChunkId) -> impl Iterator<Item = NodeIndex> {
-        let good = self.chunks.get(&id).map_or(&[][..], Chunk::good);
+        let good = self.chunks.get(id).map_or(&[][..], Chunk::good);
         good.iter().copied().chain(self.odd(id).iter().map(|odd| odd.node))
     }
 
     /// Whether the chunk is committed and its time of being left alone is over.
     pub(crate) fn is_settled(&self, id: ChunkId) -> bool {
-        self.chunks.get(&id).is_some_and(|chunk| chunk.length != OPEN)
+        self.chunks.get(id).is_some_and(|chunk| chunk.length != OPEN)
             && self.side.get(&id).is_none_or(|side| side.settles.is_none())
     }
 
     /// Good finalized replicas of this generation; while the chunk is open, finalized ones of whatever length.
     pub(crate) fn finalized(&self, id: ChunkId, generation: GenStamp) -> usize {
-        let Some(chunk) = self.chunks.get(&id) else {
+        let Some(chunk) = self.chunks.get(id) else {
             return 0;
         };
         match chunk.length() {
@@ -522,7 +523,7 @@ impl ChunkMap {
 
     /// All chunks.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ChunkId> {
-        self.chunks.keys().copied()
+        self.chunks.iter().map(|(id, _)| id)
     }
 
     /// Takes a node that is gone for good out of every pipeline.
@@ -541,8 +542,8 @@ impl ChunkMap {
     /// The sums, counted from scratch.
     pub(crate) fn recount(&self) -> Counts {
         let (mut counts, nothing) = (Counts::default(), Side::default());
-        for (id, chunk) in &self.chunks {
-            let side = self.side.get(id).unwrap_or(&nothing);
+        for (id, chunk) in self.chunks.iter() {
+            let side = self.side.get(&id).unwrap_or(&nothing);
             counts.change(&Counts::default(), &Counts::of(chunk, side, &self.classes));
         }
         counts
@@ -571,7 +572,7 @@ impl ChunkMap {
         id: ChunkId,
         change: impl FnOnce(&mut Chunk, &mut Side, &mut Vec<ChunkSet>) -> R,
     ) -> Option<R> {
-        let chunk = self.chunks.get_mut(&id)?;
+        let chunk = self.chunks.get_mut(id)?;
         let mut side = self.side.remove(&id).unwrap_or_default();
         let before = Counts::of(chunk, &side, &self.classes);
         let result = change(chunk, &mut side, &mut self.held);

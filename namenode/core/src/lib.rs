@@ -16,6 +16,7 @@
 mod balancer;
 mod chunk_map;
 mod chunk_set;
+mod chunk_table;
 mod cluster;
 mod commands;
 mod config;
