@@ -17,6 +17,7 @@ use clap::error::ErrorKind;
 use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
 use dfs_namenode_core::{Cluster, Event};
 use dfs_program::{command_line, panics, streams};
+use dfs_types::error::sentence;
 use dfs_types::{ClusterId, FsError, FsResult};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
@@ -745,18 +746,4 @@ async fn watch(
             metrics.cluster(&report);
         }
     }
-}
-
-/// An error with its causes in one sentence.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -180,6 +180,20 @@ impl From<crate::path::PathError> for FsError {
 /// Result with [`FsError`].
 pub type FsResult<T> = Result<T, FsError>;
 
+/// An error with its causes in one sentence; a cause that the text before names already is not repeated.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,7 +105,7 @@ where
             ));
         }
         backup::prepare_snapshot(&path, cluster, index, term)
-            .map_err(|error| FsError::internal(crate::run::sentence(&error)))
+            .map_err(|error| FsError::internal(dfs_types::error::sentence(&error)))
     });
     let checked =
         checked.await.map_err(|error| FsError::internal(error.to_string())).and_then(|checked| checked);

@@ -143,7 +143,8 @@ fn open<'a>(connection: &'a mut Option<Connection>, database: &Path) -> Result<&
     match connection {
         Some(connection) => Ok(connection),
         none => {
-            let opened = schema::open_checkpointer(database).map_err(|error| crate::run::sentence(&error))?;
+            let opened =
+                schema::open_checkpointer(database).map_err(|error| dfs_types::error::sentence(&error))?;
             Ok(none.insert(opened))
         }
     }

@@ -354,7 +354,7 @@ impl Store {
         let copied = backup::copy(&database, target);
         // Now, and not only when it is needed.
         let checked = copied.and_then(|position| backup::check(target).map(|()| position.applied));
-        checked.map_err(|error| FsError::internal(crate::run::sentence(&error)))
+        checked.map_err(|error| FsError::internal(dfs_types::error::sentence(&error)))
     }
 
     /// The directory it is in.

@@ -358,7 +358,7 @@ impl Run {
     /// when this NameNode stops: then it is applied after the next start.
     fn await_room(&mut self, full: &BatchError, since: Option<Instant>, tries: u32) -> FsResult<()> {
         if tries > 0 {
-            let cause = crate::run::sentence(full);
+            let cause = dfs_types::error::sentence(full);
             self.progress.set_task(Task { since, full: true });
             if self.progress.closing.load(Ordering::Acquire) {
                 tracing::warn!(

@@ -277,7 +277,7 @@ async fn a_namenode_that_is_removed_ends_with_a_sentence() {
     assert!(left.iter().all(|member| member.id != id));
     until("it to know", || async { all[victim].namenode().health().err() }).await;
     let ended = all.remove(victim).stop().await;
-    let said = dfs_namenode::run::sentence(&ended.unwrap_err());
+    let said = dfs_types::error::sentence(&ended.unwrap_err());
     assert!(said.contains("removed from its group"), "{said}");
     stop_all(all).await;
 }
@@ -285,7 +285,7 @@ async fn a_namenode_that_is_removed_ends_with_a_sentence() {
 /// What a NameNode that can't serve says.
 async fn refusal(place: &Place, index: usize) -> String {
     match Running::start(place.config(index), Shutdown::new()).await {
-        Err(error) => dfs_namenode::run::sentence(&error),
+        Err(error) => dfs_types::error::sentence(&error),
         Ok(running) => {
             let stopped = running.stop().await;
             panic!("it serves, and stopped with {stopped:?}");

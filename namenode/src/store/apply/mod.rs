@@ -359,7 +359,7 @@ fn apply_with(
 
 /// What the proposer of an edit that broke a rule is told.
 fn refused(index: u64, proposal: &Proposal, broken: &BatchError) -> FsError {
-    let why = crate::run::sentence(broken);
+    let why = dfs_types::error::sentence(broken);
     tracing::error!(index, edit = ?proposal.edit, why, "an edit broke a rule and is refused, which is a bug: report it");
     REFUSED.fetch_add(1, Ordering::Relaxed);
     FsError::internal(format!(

@@ -277,7 +277,7 @@ impl Group {
             failure: log
                 .failure
                 .as_ref()
-                .map(|error| crate::run::sentence(error))
+                .map(|error| dfs_types::error::sentence(error))
                 .or_else(|| self.progress.health().err()),
         };
         judge(&look, &self.directory)

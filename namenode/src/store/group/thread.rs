@@ -313,7 +313,7 @@ impl Thread {
         }
         self.member.tick(now);
         if let Err(error) = self.work() {
-            self.fail(&crate::run::sentence(&error));
+            self.fail(&dfs_types::error::sentence(&error));
             return false;
         }
         self.keep_house();

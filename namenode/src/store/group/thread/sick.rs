@@ -56,7 +56,8 @@ impl Thread {
     /// Whether this member must end because its log or its database failed. Before that a leader hands over to one that
     /// has everything: nobody has to find out by its silence.
     pub(super) fn must_leave(&mut self) -> bool {
-        let failure = self.member.log().condition().failure.map(|failure| crate::run::sentence(&failure));
+        let failure =
+            self.member.log().condition().failure.map(|failure| dfs_types::error::sentence(&failure));
         let Some(failure) = failure.or_else(|| self.progress.health().err()) else { return false };
         let noticed = *self.leaving.get_or_insert_with(|| {
             tracing::error!(error = failure, "the log or the database failed");

@@ -81,7 +81,7 @@ impl Thread {
                 .map_err(|error| error.to_string())
                 .and_then(|bytes| room.check(bytes))
                 .and_then(|()| {
-                    backup::copy(&database, file.path()).map_err(|error| crate::run::sentence(&error))
+                    backup::copy(&database, file.path()).map_err(|error| dfs_types::error::sentence(&error))
                 });
             if let Err(error) = &copied {
                 tracing::error!(
@@ -151,7 +151,7 @@ impl Thread {
         if index > first
             && let Err(error) = self.member.trim(index)
         {
-            self.fail(&crate::run::sentence(&error));
+            self.fail(&dfs_types::error::sentence(&error));
         }
     }
 

@@ -157,7 +157,7 @@ fn what_is_no_backup_is_refused() {
         let made = Directory::make(&world.home.path().join("none"), Beginning::Backup(backup));
         assert!(!world.home.path().join("none").exists());
         let error: Error = made.unwrap_err();
-        crate::run::sentence(&error)
+        dfs_types::error::sentence(&error)
     };
     let strange = world.home.path().join("strange");
     std::fs::write(&strange, "a shopping list, but a very long one\n".repeat(1_000)).unwrap();

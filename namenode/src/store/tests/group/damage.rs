@@ -49,7 +49,7 @@ impl World {
     fn refusal(&self, id: u64) -> String {
         let opened =
             Store::open(Directory::open(&self.directory(id)).unwrap(), self.options(id), Box::new(|_| {}));
-        crate::run::sentence(&opened.err().expect("it must not start"))
+        dfs_types::error::sentence(&opened.err().expect("it must not start"))
     }
 
     /// Replaces a member that is stopped by one with an empty directory at the same address.
