@@ -1,5 +1,6 @@
 //! `cargo xtask generate | check-generated | tidy`
 
+mod arrows;
 mod generate;
 mod tidy;
 
