@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 use crate::error::{LocalError, Result};
 
@@ -47,7 +47,8 @@ pub(crate) fn is_free(host: Ipv4Addr, port: u16) -> bool {
 }
 
 fn bound(host: Ipv4Addr, port: u16, shares: bool) -> rustix::io::Result<OwnedFd> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    // Not for the daemons that are started meanwhile.
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, shares)?;
     bind(&socket, &SocketAddrV4::new(host, port))?;
     Ok(socket)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dfs_client::{CreateOptions, Dfs};
-use dfs_e2e::{content, wait};
+use dfs_e2e::{content, long_form, wait};
 use dfs_local::{Daemon, Options, TestCluster, programs};
 use futures_util::StreamExt;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -266,13 +266,15 @@ async fn datanodes_with_64_mib_of_memory_outlive_many_writers() -> Result<()> {
     })
     .await?;
     ensure!(confined.groups()?.len() == 3, "each DataNode has its group");
-    let before =
-        [process(&cluster, Daemon::DataNode(1)).await?, process(&cluster, Daemon::DataNode(2)).await?];
+    let mut before = Vec::new();
+    for number in 1..=3 {
+        before.push((number, process(&cluster, Daemon::DataNode(number)).await?));
+    }
     let dfs = cluster.client().await?;
     write_at_once(&dfs, 32, 1_000).await?;
-    let many = if std::env::var_os("DFS_LONG").is_some() { 200 } else { 48 };
+    let many = if long_form() { 200 } else { 48 };
     write_at_once(&dfs, many, 2_000).await?;
-    for ((http, pid, _), number) in before.into_iter().zip(1..) {
+    for (number, (http, pid, _)) in before {
         let now = process(&cluster, Daemon::DataNode(number)).await?;
         ensure!(now.1 == pid, "DataNode {number} was ended and started again");
         let budget = metric(&http, "dfs_datanode_memory_budget_bytes").await?;
