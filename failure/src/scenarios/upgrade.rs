@@ -101,7 +101,12 @@ async fn rolling(stage: &Stage) -> Played {
                 let level = stage.dfs.upgrade().await?.level;
                 ensure!(level == before, "it is at level {level}");
             }
-            let why = is_refused(&stage.dfs).await?;
+            let why = wait::until("a leader of the new release to refuse it", patience(), || async {
+                // Leaders change when they like.
+                lead(stage, before + 1).await?;
+                is_refused(&stage.dfs).await
+            })
+            .await?;
             told((), why)
         })
         .await?;
@@ -155,7 +160,7 @@ async fn rolling(stage: &Stage) -> Played {
             let error = refused.context("it neither started nor said why not")?;
             let error = error.err().context("it started")?;
             let says = format!("{error:#}");
-            for word in [format!("level {}", before + 1), format!("to {before}")] {
+            for word in [format!("level {}", before + 1), format!("levels 1 to {before}")] {
                 ensure!(says.contains(&word), "it says: {says}");
             }
             stage.cluster.set_release(namenode, false).await?;

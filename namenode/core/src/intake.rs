@@ -56,6 +56,11 @@ impl Intake {
         Fresh { known, gap }
     }
 
+    /// Whether the changes up to this number are known.
+    pub(crate) fn has_taken(&self, number: u64) -> bool {
+        self.taken.is_some_and(|taken| taken >= number)
+    }
+
     /// Whether a slice as of the change `number` tells what nobody knows better.
     pub(crate) fn is_newest(&self, number: u64) -> bool {
         self.taken.is_none_or(|taken| taken <= number)

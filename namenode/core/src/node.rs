@@ -159,9 +159,13 @@ impl Node {
         Space::sum(self.stats.volumes.iter().map(Volume::space))
     }
 
-    /// Whether everything on its disks can be asked for.
-    pub(crate) fn has_healthy_volumes(&self) -> bool {
-        self.stats.volumes.iter().all(|volume| volume.health == VolumeHealth::Healthy)
+    /// Whether it is there and has said what all its volumes hold, up to its last heartbeat.
+    pub(crate) fn has_told_all(&self) -> bool {
+        let is_healthy = |volume: &Volume| volume.health == VolumeHealth::Healthy;
+        self.state == NodeState::Live
+            && self.reported
+            && self.intake.has_taken(self.stats.as_of)
+            && self.stats.volumes.iter().all(is_healthy)
     }
 
     /// Whether the disk of one of its volumes does not answer: what it is asked for may be there.

@@ -43,6 +43,8 @@ pub(crate) struct Recovery {
     proposed: Option<Millis>,
     /// No node that can be asked may have all that was acknowledged, or all were asked in vain.
     waits: bool,
+    /// Since when every node of the pipeline has said that it has less.
+    lost_since: Option<Millis>,
 }
 
 /// All recoveries under way.
@@ -112,6 +114,7 @@ impl Cluster {
             primary: None,
             proposed: None,
             waits: earlier.is_some_and(|earlier| earlier.waits),
+            lost_since: None,
         };
         self.recoveries.insert(id, recovery);
     }
@@ -182,18 +185,23 @@ impl Cluster {
         let mut holders = self.holders_to_recover(id, recovery.since, acknowledged, now);
         let (mut floor, mut primary) = (acknowledged, self.primary(id, recovery, &holders, acknowledged));
         let in_vain = acknowledged > 0 && primary.is_none_or(|primary| primary.new_round);
-        let lost = primary.is_none() && self.loss_is_certain(id, recovery, now);
+        // What a heartbeat says of a volume may come after what a report says of its replicas: until the next ones.
+        let lost_since = recovery.lost_since.or(Some(now)).filter(|_| {
+            primary.is_none() && recovery.acknowledged > 0 && self.loss_is_certain(id, recovery, now)
+        });
+        let lost = lost_since.is_some_and(|since| now.since(since) >= self.config.stale_after);
         if in_vain && (lost || self.may_end_with_less(recovery, now)) {
             floor = self.best(id).map_or(0, |(_, length)| length.min(acknowledged));
             holders = self.holders_to_recover(id, recovery.since, floor, now);
             primary = self.primary(id, recovery, &holders, floor);
         }
-        let hopeless = primary.is_none() && self.is_hopeless((id, recovery), &holders, timeout, now);
+        let hopeless = primary.is_none() && self.is_hopeless((recovery, lost), &holders, timeout, now);
         let begins_to_wait = in_vain && !recovery.waits;
         let Some(recovery) = self.recoveries.get_mut(&id) else {
             return;
         };
         recovery.floor = floor;
+        recovery.lost_since = lost_since;
         recovery.waits |= in_vain;
         recovery.primary = primary.map(|primary| (primary.node, now));
         if let Some(Primary { node, new_round }) = primary {
@@ -232,7 +240,7 @@ impl Cluster {
     /// none of them is there.
     fn is_hopeless(
         &self,
-        (id, recovery): (ChunkId, &Recovery),
+        (recovery, lost): (&Recovery, bool),
         holders: &Holders,
         timeout: Duration,
         now: Millis,
@@ -240,7 +248,7 @@ impl Cluster {
         if !holders.fit.is_empty() || !recovery.may_propose(timeout, now) {
             return false;
         }
-        if self.may_end_with_less(recovery, now) || self.loss_is_certain(id, recovery, now) {
+        if lost || self.may_end_with_less(recovery, now) {
             return true;
         }
         // Damaged ones of which nobody counts on a byte are what a power cut leaves of a replica just begun.
@@ -257,20 +265,20 @@ impl Cluster {
     }
 
     /// Whether every node that the chunk was written to has said what it holds, from all its volumes. What none of them has
-    /// then, nobody has. Never of a committed chunk: there may be copies of it anywhere.
+    /// then, nobody has. Never of a committed chunk: there may be copies of it anywhere. Nor while there is a damaged replica:
+    /// it may be one that could not be read, or that only a reader calls so.
     fn loss_is_certain(&self, id: ChunkId, recovery: &Recovery, now: Millis) -> bool {
         let is_open = self.map.get(id).is_some_and(|chunk| chunk.length().is_none());
         is_open
             && !recovery.pipeline.is_empty()
+            && !self.map.odd(id).iter().any(|odd| odd.state == ReplicaState::Corrupt)
             && self.restart_is_over(recovery, now)
             && recovery.pipeline.iter().all(|node| self.has_told_all(*node))
     }
 
     /// Whether a node is there and has said what all its volumes hold.
     fn has_told_all(&self, node: NodeId) -> bool {
-        self.nodes
-            .by_id(node)
-            .is_some_and(|node| node.state == NodeState::Live && node.reported && node.has_healthy_volumes())
+        self.nodes.by_id(node).is_some_and(Node::has_told_all)
     }
 
     /// Whether an administrator accepted a loss, and all that may be heard of has been: a word given early saves the
@@ -308,9 +316,12 @@ impl Cluster {
         good.chain(odd).max_by_key(|(_, length)| *length)
     }
 
-    /// Whether the chunk's recovery may end with less than readers count on.
-    pub fn recovery_may_lose(&self, chunk: ChunkId) -> bool {
-        self.recoveries.get(&chunk).is_some_and(|recovery| recovery.floor < recovery.acknowledged)
+    /// Whether the chunk's recovery may end with so many bytes although readers count on more: not with fewer than it was
+    /// last asked for. An answer to an earlier order, or of nodes that lost a disk meanwhile, is no proof.
+    pub fn recovery_may_lose(&self, chunk: ChunkId, length: u64) -> bool {
+        self.recoveries
+            .get(&chunk)
+            .is_some_and(|recovery| recovery.floor < recovery.acknowledged && length >= recovery.floor)
     }
 
     /// What the recovery of a chunk waits for; `None` if none does.
@@ -350,8 +361,13 @@ impl Cluster {
         let mut ranked: Vec<_> = self.ranked(chunk, odd, Verdict::Candidate, floor);
         ranked.extend(good);
         let pipeline = self.map.side(id).map_or(&[][..], |side| &side.pipeline);
-        let alive =
-            |index: &&NodeIndex| self.nodes.get(**index).is_some_and(|node| node.state != NodeState::Dead);
+        // Once a node that restarted would be back, one that has told all has no report of it on the way.
+        let restarted = now.since(since) >= self.config.restart_grace;
+        let alive = |index: &&NodeIndex| {
+            self.nodes
+                .get(**index)
+                .is_some_and(|node| node.state != NodeState::Dead && !(restarted && node.has_told_all()))
+        };
         let unreported = pipeline
             .iter()
             .filter(|index| odd.iter().all(|odd| odd.node != **index) && !chunk.good().contains(index))
@@ -359,7 +375,7 @@ impl Cluster {
             .map(|index| (ReplicaState::Corrupt, 0, *index));
         ranked.extend(unreported);
         let current: Vec<NodeIndex> = ranked.iter().map(|(_, _, index)| *index).collect();
-        if !self.may_have(id, &current, floor) && now.since(since) >= self.config.restart_grace {
+        if !self.may_have(id, &current, floor) && restarted {
             let stale = |odd: &&Odd| {
                 odd.state != ReplicaState::Corrupt
                     && chunk.judge(odd.generation, odd.length, odd.state) == Verdict::Stale

@@ -224,7 +224,7 @@ impl Namenode {
         length: u64,
     ) -> FsResult<()> {
         let extent = Extent { chunk, generation, length };
-        let lossy = self.engine.with(move |turn| turn.cluster.recovery_may_lose(chunk)).await?;
+        let lossy = self.engine.with(move |turn| turn.cluster.recovery_may_lose(chunk, length)).await?;
         #[cfg(feature = "seeded-bug")]
         let lossy = lossy || crate::seeded::forgets_synced();
         self.propose_own(Edit::CommitRecovery { extent, lossy }).await?;

@@ -11,8 +11,10 @@ use super::{Namenode, Origin};
 use crate::store::edit::Edit;
 use crate::store::known_level;
 
-/// How old what a member said of itself may be: it may be another program by now.
+/// How old what a member said of itself may be, unless leaders are heard of less often: it may be another program by now.
 const FRESH: Duration = Duration::from_secs(1);
+/// Heartbeats of a leader that a member may have left unanswered.
+const UNANSWERED: u32 = 3;
 
 /// The feature level and who knows what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +33,13 @@ impl Namenode {
     /// How far the upgrade of the cluster is.
     pub fn upgrade(&self) -> Upgrade {
         let (level, highest, members) = (self.store.level(), known_level(), self.members());
-        let own = self.store.group().id();
+        let group = self.store.group();
+        let (own, fresh) = (group.id(), FRESH.max(group.heartbeat_interval() * UNANSWERED));
         let mut others = members.iter().filter(|member| member.id != own && level < highest);
-        let hindrance = others.find_map(|member| hindrance_of(member, highest));
+        let changes = level < highest && group.status().borrow().members != group.residences().members;
+        let hindrance = others.find_map(|member| hindrance_of(member, highest, fresh)).or_else(|| {
+            changes.then(|| "a NameNode is just joining or leaving: try again shortly".to_owned())
+        });
         Upgrade { level, highest, hindrance, members }
     }
 
@@ -68,9 +74,9 @@ impl Namenode {
 }
 
 /// Why a member keeps the level from being raised.
-fn hindrance_of(member: &MemberView, to: u16) -> Option<String> {
+fn hindrance_of(member: &MemberView, to: u16, fresh: Duration) -> Option<String> {
     let MemberView { id, address, role, level, release, heard, .. } = member;
-    if *role == MemberRole::Unreachable || heard.is_none_or(|heard| heard > FRESH) {
+    if *role == MemberRole::Unreachable || heard.is_none_or(|heard| heard > fresh) {
         return Some(format!(
             "NameNode {id} at {address} is not heard of, and so it is not known which release it is: start it, or remove \
              it with `dfs admin remove-namenode {id}`"
@@ -110,9 +116,9 @@ mod tests {
     #[test]
     fn only_what_a_member_says_now_is_a_proof() {
         let now = Some(Duration::ZERO);
-        assert_eq!(hindrance_of(&member(2, now, MemberRole::Follower), 2), None);
-        assert_eq!(hindrance_of(&member(3, now, MemberRole::Learner), 2), None);
-        let old = hindrance_of(&member(1, now, MemberRole::Follower), 2).unwrap();
+        assert_eq!(hindrance_of(&member(2, now, MemberRole::Follower), 2, FRESH), None);
+        assert_eq!(hindrance_of(&member(3, now, MemberRole::Learner), 2, FRESH), None);
+        let old = hindrance_of(&member(1, now, MemberRole::Follower), 2, FRESH).unwrap();
         for word in ["nn-2:9000", "release 0.9.0", "up to 1", env!("CARGO_PKG_VERSION")] {
             assert!(old.contains(word), "{old}");
         }
@@ -121,7 +127,7 @@ mod tests {
             member(2, None, MemberRole::Follower),
             member(2, Some(FRESH * 2), MemberRole::Follower),
         ] {
-            let why = hindrance_of(&silent, 2).unwrap();
+            let why = hindrance_of(&silent, 2, FRESH).unwrap();
             assert!(why.contains("not heard of"), "{why}");
         }
     }

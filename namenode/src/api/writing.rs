@@ -159,7 +159,14 @@ impl Namenode {
             }
         };
         // Of a request that another leader has done already the nodes are recorded, and no others may be written to.
-        let targets = self.pipeline_of(inode, chunk).await?.unwrap_or(targets);
+        let targets = match self.pipeline_of(inode, chunk).await {
+            Ok(recorded) => recorded.unwrap_or(targets),
+            Err(error) => {
+                self.engine.with(move |turn| turn.cluster.give_up_placement(ticket)).await?;
+                return Err(error);
+            }
+        };
+        let needed = needed.min(targets.len());
         let nodes = self
             .engine
             .with(move |turn| {
@@ -176,9 +183,11 @@ impl Namenode {
                 resolve(turn.cluster, pipeline)
             })
             .await?;
-        if nodes.is_empty() {
-            let text =
-                format!("the DataNodes of chunk {chunk} have not registered here yet: try again shortly");
+        if nodes.len() < needed {
+            let text = format!(
+                "{} of the DataNodes of chunk {chunk} have registered here yet: try again shortly",
+                nodes.len()
+            );
             return Err(FsError::new(ErrorCode::Busy, text));
         }
         Ok(LocatedChunk {

@@ -12,6 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::apply::Counters;
+use super::edit::PIPELINES;
 use super::inode::number;
 use super::position::Position;
 use super::schema::{self, Error};
@@ -100,6 +101,10 @@ pub(crate) fn restore(backup: &Path, database: &Path, now: u64) -> Result<(Clust
     // has: members of the former group can't take its log for theirs.
     Position::alone(member, applied + 1, beyond(term, now)).insert(&transaction)?;
     transaction.execute("DELETE FROM member", [])?;
+    if schema::level(&transaction)? >= PIPELINES {
+        // Open chunks may have gone on to other nodes in what is lost.
+        transaction.execute("DELETE FROM pipeline", [])?;
+    }
     let cluster = schema::cluster(&transaction)?;
     transaction.commit()?;
     close(connection, database)?;

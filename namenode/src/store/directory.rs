@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_types::checksum::crc32c;
+use dfs_types::format::FIRST_LEVEL;
 use dfs_types::format::NAMENODE_DIRECTORY;
 use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
@@ -178,7 +179,8 @@ impl Directory {
                 schema::create(&database, cluster, Some(FIRST_MEMBER)).map(|()| (cluster, FIRST_MEMBER))
             }
             Beginning::Member { cluster, id } => {
-                schema::create(&database, cluster, None).map(|()| (cluster, id))
+                // The first snapshot replaces it. Until then an earlier release must be able to start here.
+                schema::create_at(FIRST_LEVEL, &database, cluster, None).map(|()| (cluster, id))
             }
             Beginning::Backup(backup) => backup::restore(backup, &database, now.as_secs()),
         }

@@ -1,8 +1,8 @@
-//! The table `pipeline`: the nodes that the last chunks of an open file are written to.
+//! The table `pipeline`: every node that the last chunks of an open file are, or were, written to.
 
 use dfs_types::{ChunkId, InodeId, NodeId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, OptionalExtension};
 
 use super::edit::PIPELINES;
 use super::inode::number;
@@ -30,6 +30,18 @@ pub(crate) fn of_file(
             Ok((ChunkId(number(row, 0)?), unpacked(row.get_ref(1)?.as_blob()?)?))
         })?
         .collect()
+}
+
+/// The nodes that a chunk is written to, if they are known; only at a level that has them.
+pub(crate) fn of_chunk(
+    connection: &Connection,
+    file: InodeId,
+    chunk: ChunkId,
+) -> rusqlite::Result<Option<Vec<NodeId>>> {
+    connection
+        .prepare_cached("SELECT chunk, nodes FROM pipeline WHERE inode = ?1 AND chunk = ?2")?
+        .query_row((file.0 as i64, chunk.0 as i64), |row| unpacked(row.get_ref(1)?.as_blob()?))
+        .optional()
 }
 
 fn unpacked(bytes: &[u8]) -> rusqlite::Result<Vec<NodeId>> {

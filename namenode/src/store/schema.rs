@@ -306,6 +306,12 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
     if verdict == "ok" { Ok(()) } else { Err(Error::Damaged(verdict.replace('\n', ", "))) }
 }
 
+/// Whether every table and index is as it should be; takes as long as reading all of them.
+pub(crate) fn is_sound(connection: &Connection) -> rusqlite::Result<bool> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    Ok(verdict == "ok")
+}
+
 /// Whether an error tells that the file or its disk is damaged, and not that a statement could not be carried out.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dfs_types::{NodeId, ReplicaRecord, VolumeHealth};
 
 use super::*;
-use crate::Event;
 use crate::test_support::{GENERATION, LENGTH, Rig, node_id, number, record};
+use crate::{Event, NodeStats};
 
 const NEW: GenStamp = GenStamp(GENERATION.0 + 5);
 
@@ -121,7 +121,7 @@ fn it_waits_for_a_replica_that_has_what_was_acknowledged() {
     let effects = rig.run(Duration::from_mins(5), &[0, 1]);
     assert_eq!(ordered(&mut rig), None);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::NothingToRecover { .. })));
-    assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+    assert!(!rig.cluster.recovery_may_lose(ChunkId(10), LENGTH));
     rig.changed(1, of_length(100));
     rig.run(Duration::from_secs(1), &[0, 1]);
     assert_eq!(ordered(&mut rig).map(|(_, holders)| holders), Some(vec![0, 1]));
@@ -169,7 +169,7 @@ fn what_was_acknowledged_is_waited_for_when_no_node_is_known() {
         rig.report(4, vec![of_state(ReplicaState::Rwr)]);
         rig.run(Duration::from_secs(1), &[4]);
         assert_eq!(ordered(&mut rig), Some((4, vec![4])));
-        assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+        assert!(!rig.cluster.recovery_may_lose(ChunkId(10), LENGTH));
         rig.commit_as(10, NEW);
         assert_eq!(rig.cluster.totals(rig.now).waiting_recoveries, 0);
         rig.check();
@@ -224,7 +224,7 @@ fn less_than_acknowledged_takes_an_administrators_word() {
         wanted_with(&mut rig, LENGTH);
         rig.run(Duration::from_hours(1), &[0, 1, 2]);
         assert_eq!(ordered(&mut rig), None, "although every node has told what it has");
-        assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+        assert!(!rig.cluster.recovery_may_lose(ChunkId(10), LENGTH));
         let best = rig.cluster.waiting_recovery(ChunkId(10)).unwrap().best;
         assert_eq!(best, Some((node_id(1), LENGTH - 1)));
         rig.join(3, crate::test_support::stats(3));
@@ -236,7 +236,7 @@ fn less_than_acknowledged_takes_an_administrators_word() {
         let commands: Vec<_> = (0..3).flat_map(|n| rig.cluster.take_commands(node_id(n), rig.now)).collect();
         let [Command::Recover { acknowledged, .. }] = commands[..] else { panic!("{commands:?}") };
         assert_eq!(acknowledged, LENGTH - 1, "no more is lost than must be");
-        assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+        assert!(rig.cluster.recovery_may_lose(ChunkId(10), LENGTH - 1));
         rig.check();
     }
 }
@@ -250,7 +250,7 @@ fn an_accepted_loss_of_everything_drops_the_chunk_once_the_nodes_have_told() {
     assert!(!gives_up(&rig.run(Duration::from_secs(5), &[0])), "it has not told what it has");
     rig.report(0, vec![of_state(ReplicaState::Corrupt)]);
     assert!(gives_up(&rig.run(Duration::from_secs(1), &[0])));
-    assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+    assert!(rig.cluster.recovery_may_lose(ChunkId(10), LENGTH - 1));
     rig.check();
 }
 
@@ -276,7 +276,7 @@ fn a_loss_accepted_at_once_does_not_lose_an_older_replica_with_everything() {
     assert_eq!((ordered(&mut rig), gives_up(&effects)), (None, false), "a restart may bring others back");
     rig.run(Duration::from_secs(2), &[0, 3]);
     assert_eq!(ordered(&mut rig), Some((0, vec![0])));
-    assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+    assert!(!rig.cluster.recovery_may_lose(ChunkId(10), LENGTH));
     rig.check();
 }
 
@@ -318,7 +318,7 @@ fn an_accepted_loss_loses_nothing_that_is_there() {
     rig.report(0, vec![of_state(ReplicaState::Rwr)]);
     rig.run(Duration::from_secs(1), &[0]);
     assert_eq!(ordered(&mut rig), Some((0, vec![0])));
-    assert!(!rig.cluster.recovery_may_lose(ChunkId(10)));
+    assert!(!rig.cluster.recovery_may_lose(ChunkId(10), LENGTH));
     // The word is kept when the recovery is begun anew, and forgotten by the next leader.
     wanted_with(&mut rig, LENGTH);
     rig.run(Duration::from_secs(1), &[0]);
@@ -460,8 +460,10 @@ fn a_loss_is_certain_when_every_node_it_was_written_to_has_answered() {
     rig.join(5, crate::test_support::stats(5));
     assert!(!gives_up(&rig.run(Duration::from_mins(30), &[4, 5, 6])), "it has not said what it holds");
     rig.report(5, vec![]);
-    assert!(gives_up(&rig.run(Duration::from_secs(1), &[4, 5, 6])));
-    assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+    let soon = rig.cluster.config.stale_after - Duration::from_secs(1);
+    assert!(!gives_up(&rig.run(soon, &[4, 5, 6])), "a heartbeat may still say that a disk has failed");
+    assert!(gives_up(&rig.run(Duration::from_secs(2), &[4, 5, 6])));
+    assert!(rig.cluster.recovery_may_lose(ChunkId(10), LENGTH - 1));
     rig.check();
 }
 
@@ -485,10 +487,45 @@ fn what_is_left_of_acknowledged_bytes_is_kept_when_a_loss_is_certain() {
     }
     rig.run(Duration::from_secs(119), &[4, 5]);
     assert_eq!(ordered(&mut rig), None, "a node may have restarted without one of its volumes");
-    rig.run(Duration::from_secs(3), &[4, 5]);
+    let certain = rig.cluster.config.stale_after;
+    rig.run(certain + Duration::from_secs(2), &[4, 5]);
     assert_eq!(ordered(&mut rig), Some((4, vec![4])));
-    assert!(rig.cluster.recovery_may_lose(ChunkId(10)));
+    let may_end_with = |length| rig.cluster.recovery_may_lose(ChunkId(10), length);
+    assert!(may_end_with(LENGTH - 7) && !may_end_with(LENGTH - 8), "an earlier order's answer is no proof");
     rig.check();
+}
+
+#[test]
+fn a_damaged_replica_may_be_what_is_waited_for() {
+    let mut rig = restarted(LENGTH, false);
+    wanted_of(&mut rig, LENGTH, &[4]);
+    rig.join(4, crate::test_support::stats(4));
+    rig.report(4, vec![of_state(ReplicaState::Corrupt)]);
+    assert!(!gives_up(&rig.run(Duration::from_hours(30), &[4])));
+}
+
+#[test]
+fn a_leader_that_saw_the_pipeline_ends_the_waiting_too() {
+    let mut rig = Rig::with_nodes(4);
+    rig.out_of_safe_mode();
+    rig.open_chunk(10, 3, &[0, 1]);
+    wanted_of(&mut rig, LENGTH, &[0, 1]);
+    assert!(gives_up(&rig.run(Duration::from_mins(10), &[0, 1, 2, 3])), "both say that they have nothing");
+    rig.check();
+}
+
+#[test]
+fn changes_that_are_on_their_way_are_waited_for() {
+    let mut rig = restarted(LENGTH, false);
+    wanted_of(&mut rig, LENGTH, &[4]);
+    let ahead = NodeStats { as_of: 7, ..crate::test_support::stats(4) };
+    rig.join(4, ahead.clone());
+    rig.report(4, vec![]);
+    for _ in 0..600 {
+        rig.now = rig.now.plus(Duration::from_secs(1));
+        rig.apply(Event::HeartbeatSeen { node: node_id(4), fence: 1, stats: ahead.clone() });
+        assert!(!gives_up(&rig.apply(Event::Tick)));
+    }
 }
 
 #[test]

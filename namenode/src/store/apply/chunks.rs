@@ -10,6 +10,9 @@ use crate::store::inode::{Inode, is_attached, path_of};
 use crate::store::stop::Stop;
 use crate::store::{lease, pipeline};
 
+/// Most nodes noted of one chunk.
+const MAX_KNOWN: usize = 64;
+
 pub(super) fn stale(message: String) -> FsError {
     FsError::new(ErrorCode::StaleChunk, message)
 }
@@ -206,6 +209,23 @@ impl Step<'_, '_> {
         Ok(())
     }
 
+    /// Notes further nodes that a chunk is written to. Those that its writer gave up stay: they may have all that was
+    /// acknowledged so far. Of one begun below the level that has pipelines they are not known, and so none are noted.
+    fn add_to_pipeline(&mut self, file: InodeId, chunk: ChunkId, nodes: &[NodeId]) -> Result<(), Stop> {
+        if *self.level < PIPELINES {
+            return Ok(());
+        }
+        let Some(mut known) = pipeline::of_chunk(self.connection, file, chunk)? else { return Ok(()) };
+        let more: Vec<NodeId> = nodes.iter().filter(|node| !known.contains(node)).copied().collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        known.extend(more);
+        // That so many have answered will hardly ever be proven.
+        let known = if known.len() > MAX_KNOWN { &[][..] } else { &known };
+        self.set_pipeline(file, chunk, known)
+    }
+
     /// The chunks of a file before this one are settled: who wrote them does not matter any more. Ids of a file's chunks
     /// rise.
     fn forget_pipelines_before(&mut self, file: InodeId, chunk: ChunkId) -> Result<(), Stop> {
@@ -353,7 +373,7 @@ impl Step<'_, '_> {
             "UPDATE chunk SET generation = ?3, readable = ?4 WHERE inode = ?1 AND idx = ?2",
             (id.0 as i64, chunk.index as i64, extent.generation.0 as i64, readable as i64),
         )?;
-        self.set_pipeline(id, chunk.id, pipeline)?;
+        self.add_to_pipeline(id, chunk.id, pipeline)?;
         self.emit(Change::GenerationChanged { chunk: chunk.id, generation: extent.generation });
         match chunk.length {
             None => self.set_length(&file, chunk.start + readable)?,

@@ -239,7 +239,11 @@ pub(crate) fn apply_entries(
     match apply_with(state, cache, entries, Way::Straight) {
         Err(broken) if broken.is_of_an_edit() => {
             tracing::error!(error = %broken, "an edit broke a rule: it is looked for and refused");
-            state.roll_back()?;
+            state.kept = Kept::load(&state.connection)?;
+            // An index that is damaged here breaks rules that the others see kept: then this member must stop.
+            if matches!(broken, BatchError::Sqlite(_)) && !schema::is_sound(&state.connection)? {
+                return Err(broken);
+            }
             apply_with(state, cache, entries, Way::BackFromEach)
         }
         done => done,

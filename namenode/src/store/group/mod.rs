@@ -166,6 +166,7 @@ pub struct Group {
     directory: PathBuf,
     log: Gauge,
     room: Arc<Room>,
+    heartbeat_interval: Duration,
 }
 
 impl std::fmt::Debug for Group {
@@ -203,6 +204,7 @@ impl Group {
         let progress = Arc::clone(writer.progress());
         let died = Arc::clone(&shared);
         let (directory, room) = (beginning.directory.clone(), Arc::clone(&beginning.room));
+        let heartbeat_interval = options.heartbeat_interval;
         let (thread, status, log) =
             Thread::new(beginning, options, writer, queue, inputs.clone(), Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
@@ -229,12 +231,18 @@ impl Group {
             directory,
             log,
             room,
+            heartbeat_interval,
         })
     }
 
     /// Which member this is.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// How often a leader is heard of.
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat_interval
     }
 
     /// What this member knows of its group, and its changes.

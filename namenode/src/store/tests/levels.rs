@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{Fixture, by, create, mkdir, user};
 use crate::store::directory::Directory;
-use crate::store::edit::{Edit, Outcome, PIPELINES};
+use crate::store::edit::{Edit, Extent, Outcome, PIPELINES};
 use crate::store::{Store, schema};
 
 /// The tables and indexes as SQLite has them.
@@ -47,6 +47,35 @@ fn a_namespace_of_an_earlier_level_stays_there_until_it_is_raised() {
     fixture.open();
     assert_eq!(fixture.store().level(), LEVEL);
     assert_eq!(fixture.wait(fixture.store().pipelines(file)).unwrap(), known);
+    fixture.check_invariants();
+}
+
+#[test]
+fn who_was_written_to_once_is_remembered() {
+    let fixture = Fixture::at_level(FIRST_LEVEL);
+    let node = |byte| NodeId::from_bytes(&[byte; 16]).unwrap();
+    let add = |inode, pipeline| Edit::AddChunk { inode, holder: "w".into(), previous: None, pipeline };
+    let go_on = |inode, chunk, nodes: &[NodeId]| {
+        let Outcome::Generation(generation) =
+            fixture.ok(Edit::NewGeneration { inode, holder: "w".into(), chunk })
+        else {
+            panic!("no generation")
+        };
+        let extent = Extent { chunk, generation, length: 10 };
+        fixture.ok(Edit::UpdatePipeline { inode, holder: "w".into(), extent, pipeline: nodes.to_vec() });
+        fixture.wait(fixture.store().pipelines(inode)).unwrap()
+    };
+    let old = fixture.new_file("/old", "w");
+    let Outcome::ChunkAdded { chunk: of_old, .. } = fixture.ok(add(old, vec![])) else { panic!("no chunk") };
+    fixture.ok(Edit::RaiseLevel { to: LEVEL });
+    assert_eq!(go_on(old, of_old, &[node(1)]), [], "nobody knows who else has it");
+
+    let new = fixture.new_file("/new", "w");
+    let all = vec![node(1), node(2), node(3)];
+    let Outcome::ChunkAdded { chunk, .. } = fixture.ok(add(new, all.clone())) else { panic!("no chunk") };
+    assert_eq!(go_on(new, chunk, &[node(1)]), [(chunk, all.clone())], "2 and 3 may have all of it");
+    let more = [all, vec![node(4)]].concat();
+    assert_eq!(go_on(new, chunk, &[node(1), node(4)]), [(chunk, more)]);
     fixture.check_invariants();
 }
 

@@ -110,7 +110,11 @@ impl Model {
                     None => chunk.readable = extent.length,
                 }
                 chunk.generation = extent.generation;
-                chunk.pipeline.clone_from(pipeline);
+                if !chunk.pipeline.is_empty() {
+                    let more: Vec<_> =
+                        pipeline.iter().filter(|node| !chunk.pipeline.contains(node)).copied().collect();
+                    chunk.pipeline.extend(more);
+                }
                 Ok(Some(Outcome::Done))
             }
             Edit::BeginRecovery { inode } => {
