@@ -54,14 +54,14 @@ fn left_by(level: u16, cluster: &TestCluster) -> Result<()> {
 }
 
 async fn check(dfs: &dfs_client::Dfs) -> Result<()> {
-    let numbers: String = (1..=2_000).map(|number| format!("{number}\n")).collect();
+    let numbers: Vec<_> = (1..=2_000).map(|number| format!("{number}\n")).collect();
     let path = FsPath::parse("/kept/numbers")?;
     ensure!(
-        dfs.open(&path).await?.read_all().await? == numbers.as_bytes(),
+        dfs.open(&path).await?.read_all().await? == numbers.concat().as_bytes(),
         "other numbers than were written"
     );
     let path = FsPath::parse("/kept/dir/moved")?;
-    ensure!(dfs.open(&path).await?.read_all().await? == &b"hello\n"[..], "another greeting");
+    ensure!(dfs.open(&path).await?.read_all().await? == b"hello\n"[..], "another greeting");
     Ok(())
 }
 

@@ -97,7 +97,9 @@ mod tests {
 
     fn set(of: &[ChunkId]) -> ChunkSet {
         let mut set = ChunkSet::default();
-        of.iter().for_each(|id| set.insert(*id));
+        for id in of {
+            set.insert(*id);
+        }
         set
     }
 
