@@ -89,7 +89,7 @@ pub(super) fn sentence(wait: &RecoveryWait) -> String {
     let accepted = if wait.loss_accepted { ", the loss of the rest is accepted" } else { "" };
     let missing = match wait.missing.as_slice() {
         [] => String::new(),
-        missing => format!(", it was written to {}, not heard of since", missing.join(", ")),
+        missing => format!(", {} have not told all that they hold", missing.join(", ")),
     };
     format!(
         "waits since {} for a replica with {} acknowledged bytes: {found}{missing}{accepted}",
@@ -164,7 +164,7 @@ mod tests {
         let away = RecoveryWait { missing: vec!["dn-2:9001".to_owned(), "3f2a".to_owned()], ..wait(None) };
         assert_eq!(
             sentence(&away),
-            format!("{since}: none is known, it was written to dn-2:9001, 3f2a, not heard of since")
+            format!("{since}: none is known, dn-2:9001, 3f2a have not told all that they hold")
         );
         let short = wait(Some((node, 70)));
         assert_eq!(sentence(&short), format!("{since}: the longest known has 70 (on dn-1:9001)"));

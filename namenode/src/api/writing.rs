@@ -143,6 +143,7 @@ impl Namenode {
             self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
 
         let OpenedBy { inode, holder } = file;
+        let next = self.store.counts().next_chunk;
         let pipeline = self.recorded(&targets);
         let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous, pipeline }).await {
             Ok(Outcome::ChunkAdded { chunk, generation, index, offset }) => {
@@ -158,8 +159,10 @@ impl Namenode {
                 return Err(error);
             }
         };
-        // Of a request that another leader has done already the nodes are recorded, and no others may be written to.
-        let targets = match self.pipeline_of(inode, chunk).await {
+        // A chunk that was there before is the answer to an earlier try, perhaps of another leader: its nodes are recorded, and
+        // no others may be written to.
+        let recorded = if chunk < next { self.pipeline_of(inode, chunk).await } else { Ok(None) };
+        let targets = match recorded {
             Ok(recorded) => recorded.unwrap_or(targets),
             Err(error) => {
                 self.engine.with(move |turn| turn.cluster.give_up_placement(ticket)).await?;

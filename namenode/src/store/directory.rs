@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_types::checksum::crc32c;
-use dfs_types::format::FIRST_LEVEL;
-use dfs_types::format::NAMENODE_DIRECTORY;
+use dfs_types::format::{FIRST_LEVEL, NAMENODE_DIRECTORY};
 use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};

@@ -340,12 +340,33 @@ impl Edit {
     pub fn level(&self) -> u16 {
         match self {
             Self::RaiseLevel { to } => *to,
-            Self::AddChunk { pipeline, .. } | Self::UpdatePipeline { pipeline, .. }
-                if !pipeline.is_empty() =>
-            {
-                PIPELINES
+            Self::AddChunk { pipeline, .. } | Self::UpdatePipeline { pipeline, .. } => {
+                if pipeline.is_empty() { FIRST_LEVEL } else { PIPELINES }
             }
-            _ => FIRST_LEVEL,
+            // By name, so that a new kind, which no earlier program knows, is not taken for one of the first level.
+            Self::Mkdir { .. }
+            | Self::Create { .. }
+            | Self::AbandonChunk { .. }
+            | Self::CommitLength { .. }
+            | Self::CommitChunk { .. }
+            | Self::Complete { .. }
+            | Self::Discard { .. }
+            | Self::NewGeneration { .. }
+            | Self::Rename { .. }
+            | Self::Delete { .. }
+            | Self::SetReplication { .. }
+            | Self::SetMode { .. }
+            | Self::SetOwner { .. }
+            | Self::SetTimes { .. }
+            | Self::Touch { .. }
+            | Self::BeginRecovery { .. }
+            | Self::CommitRecovery { .. }
+            | Self::Reap { .. }
+            | Self::PurgeOutcomes { .. }
+            | Self::SetNodeDuty { .. }
+            | Self::SetBalancer { .. }
+            | Self::EndBalancer { .. }
+            | Self::SetSafeMode { .. } => FIRST_LEVEL,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::limits::RETRY_TTL;
-use dfs_types::{CallId, ClusterId, ErrorCode, Millis, RequestId};
+use dfs_types::{CallId, ClusterId, ErrorCode, InodeId, Millis, NodeId, RequestId};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
@@ -82,6 +82,22 @@ proptest! {
         prop_assert_eq!(&singly, &applied_in_batches(&proposals, &sizes));
         prop_assert_eq!(&singly, &applied_in_batches(&proposals, &[1_000]));
     }
+}
+
+#[test]
+fn what_comes_after_a_raise_in_one_batch_is_of_the_new_level() {
+    let file = InodeId(InodeId::ROOT.0 + 1);
+    let nodes = vec![NodeId::from_bytes(&[7; 16]).unwrap()];
+    let edits = [
+        create("/f", "w"),
+        Edit::RaiseLevel { to: LEVEL },
+        Edit::AddChunk { inode: file, holder: "w".into(), previous: None, pipeline: nodes },
+    ];
+    let proposals = edits.map(|edit| by(None, edit));
+    let together = applied_in_batches(&proposals, &[proposals.len()]);
+    let pipelines = together.iter().filter(|row| row.starts_with("pipeline:")).count();
+    assert_eq!(pipelines, 1, "{together:?}");
+    assert_eq!(together, applied_in_batches(&proposals, &[1]));
 }
 
 /// Copies that must be taken while edits go on.

@@ -4,7 +4,7 @@ use dfs_types::format::{FIRST_LEVEL, LEVEL, database_version};
 use dfs_types::{ErrorCode, NodeId};
 use rusqlite::Connection;
 
-use super::{Fixture, by, create, mkdir, user};
+use super::{Fixture, by, mkdir, user};
 use crate::store::directory::Directory;
 use crate::store::edit::{Edit, Extent, Outcome, PIPELINES};
 use crate::store::{Store, schema};
@@ -76,26 +76,6 @@ fn who_was_written_to_once_is_remembered() {
     assert_eq!(go_on(new, chunk, &[node(1)]), [(chunk, all.clone())], "2 and 3 may have all of it");
     let more = [all, vec![node(4)]].concat();
     assert_eq!(go_on(new, chunk, &[node(1), node(4)]), [(chunk, more)]);
-    fixture.check_invariants();
-}
-
-#[test]
-fn what_comes_after_the_change_in_one_batch_is_of_the_new_level() {
-    let fixture = Fixture::at_level(FIRST_LEVEL);
-    let (first, second) = (fixture.new_file("/a", "w"), fixture.new_file("/b", "w"));
-    let all = [create("/c", "w"), Edit::RaiseLevel { to: LEVEL }, create("/d", "w")];
-    let store = fixture.store();
-    let done = fixture.wait(futures_util::future::join_all(all.map(|edit| store.propose(by(None, edit)))));
-    assert!(done.iter().all(Result::is_ok), "{done:?}");
-    let add = |inode, byte| Edit::AddChunk {
-        inode,
-        holder: "w".into(),
-        previous: None,
-        pipeline: vec![NodeId::from_bytes(&[byte; 16]).unwrap()],
-    };
-    for (inode, byte) in [(first, 1), (second, 2)] {
-        fixture.ok(add(inode, byte));
-    }
     fixture.check_invariants();
 }
 
