@@ -71,24 +71,48 @@ impl Cluster {
         nodes
     }
 
-    /// Reliable replicas below which no bad one is deleted: as many as a file needs to be closed, but not more than
-    /// there are nodes that could have one while the bad ones, doomed or not, are in the way.
+    /// Reliable replicas below which no bad one is deleted: all that are wanted, so that at least one was copied, and
+    /// with that read whole, after the bad one was found. That those there were before are good is only what nobody has
+    /// disproved yet. But not more than there are nodes that could have one while the bad ones, doomed or not, are in the
+    /// way.
     fn floor(&self, id: ChunkId, chunk: &Chunk) -> usize {
-        let enough = (self.config.min_replicas as usize).min(chunk.wanted());
         let in_the_way = |index: NodeIndex| {
             let bad = |odd: &Odd| matches!(verdict(chunk, odd), Verdict::Stale | Verdict::Corrupt);
             self.map.odd(id).iter().any(|odd| odd.node == index && bad(odd))
         };
         let places = self.nodes.iter().filter(|(index, node)| {
             let there = node.is_known() && !node.deletions.is_recalled(id, chunk.generation);
+            let has_one = chunk.good().contains(index);
             let counts = match self.map.classes().of(*index) {
-                Class::Service => !in_the_way(*index),
-                Class::Leaving => chunk.good().contains(index),
+                Class::Service => has_one || (!in_the_way(*index) && self.has_room(*index, chunk)),
+                Class::Leaving => has_one,
                 Class::Maintenance => false,
             };
             there && counts
         });
-        places.take(enough).count().max(1)
+        places.take(chunk.wanted()).count().max(1)
+    }
+
+    /// Whether a replica of the chunk fits on the node.
+    fn has_room(&self, index: NodeIndex, chunk: &Chunk) -> bool {
+        let node = self.nodes.get(index);
+        node.is_some_and(|node| node.room(chunk.length().unwrap_or(0), self.promises.on(index)) > 0)
+    }
+
+    /// The bad replicas that may go: all once there are as many good ones as are wanted, else one that makes room for
+    /// a copy, which shows that what is left can be read before the next one goes.
+    fn bad_to_doom(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
+        let reliable = self.reliable(id, chunk).len();
+        if reliable < self.floor(id, chunk) {
+            return Vec::new();
+        }
+        let odd = self.map.odd(id);
+        let bad = odd.iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node);
+        if reliable >= chunk.wanted() {
+            return bad.collect();
+        }
+        let one_goes = odd.iter().any(|odd| odd.doomed) || self.replication.copies.contains_key(&id);
+        bad.take(usize::from(!one_goes)).collect()
     }
 
     /// Goes round the untidy chunks and dooms what may go.
@@ -108,11 +132,7 @@ impl Cluster {
         let Some(chunk) = self.map.get(id) else {
             return;
         };
-        let reliable = self.reliable(id, chunk);
-        let mut doomed = Vec::new();
-        if reliable.len() >= self.floor(id, chunk) {
-            doomed.extend(self.map.odd(id).iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node));
-        }
+        let mut doomed = self.bad_to_doom(id, chunk);
         // A copy under way may have read what would be deleted, and may fail.
         if !self.replication.copies.contains_key(&id) {
             let mut lasting = self.lasting(id, chunk);
@@ -271,7 +291,61 @@ mod tests {
         assert_eq!(deleted(&mut rig, 0), [0_u64; 0]);
         rig.changed(2, record(10, ReplicaState::Finalized));
         rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
+        assert_eq!(deleted(&mut rig, 0), [0_u64; 0], "a third can be made first");
+        rig.changed(3, record(10, ReplicaState::Finalized));
+        rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
         assert_eq!(deleted(&mut rig, 0), [10]);
+        rig.check();
+    }
+
+    #[test]
+    fn of_replicas_found_bad_one_after_the_other_none_goes() {
+        let mut rig = Rig::with_nodes(5);
+        let all = [0, 1, 2, 3, 4];
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.out_of_safe_mode();
+        for n in 0..3 {
+            rig.changed(n, record(10, ReplicaState::Corrupt));
+            // No copy comes about, as whoever shall send it finds its own replica bad.
+            for _ in 0..4 {
+                rig.run(Duration::from_millis(500), &all);
+                let told: Vec<_> = all.iter().flat_map(|n| deleted(&mut rig, *n)).collect();
+                assert_eq!(told, [0_u64; 0], "with {} found", n + 1);
+            }
+        }
+        assert_eq!(rig.cluster.totals(rig.now).corrupt, 1);
+        rig.check();
+    }
+
+    #[test]
+    fn where_only_bad_ones_leave_room_one_goes_at_a_time() {
+        let mut rig = Rig::with_nodes(3);
+        let all = [0, 1, 2];
+        rig.chunk(10, 3, &all);
+        rig.out_of_safe_mode();
+        (0..2).for_each(|n| rig.changed(n, record(10, ReplicaState::Corrupt)));
+        rig.run(Duration::from_secs(1), &all);
+        let gone: Vec<u16> = (0..3).filter(|n| !deleted(&mut rig, *n).is_empty()).collect();
+        assert_eq!(gone.len(), 1);
+        rig.gone(gone[0], record(10, ReplicaState::Corrupt));
+        rig.run(Duration::from_secs(1), &all);
+        let told: Vec<_> = all.iter().flat_map(|n| deleted(&mut rig, *n)).collect();
+        assert_eq!(told, [0_u64; 0], "the copy that shows what is left as readable comes first");
+        rig.check();
+    }
+
+    #[test]
+    fn a_node_without_room_is_no_place_to_wait_for() {
+        let mut rig = Rig::with_nodes(2);
+        let mut full = stats(2);
+        full.volumes[0].available = LENGTH / 2;
+        rig.join(2, full);
+        rig.report(2, vec![]);
+        rig.chunk(10, 3, &[0, 1]);
+        rig.out_of_safe_mode();
+        rig.corrupt(10, 0);
+        rig.run(Duration::from_secs(1), &[0, 1, 2]);
+        assert_eq!(deleted(&mut rig, 0), [10], "its own room is needed for the copy");
         rig.check();
     }
 
