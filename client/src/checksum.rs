@@ -58,6 +58,13 @@ impl Dfs {
 async fn chunk_checksum(source: &ReadSource, mut chunk: LocatedChunk) -> FsResult<v1::ChecksumReply> {
     let dfs = &source.dfs;
     let offset = chunk.offset;
+    if chunk.chunk_offset > 0 {
+        let text = format!(
+            "{} is one of several files in a chunk, of which DataNodes tell no checksums",
+            source.path
+        );
+        return Err(FsError::new(ErrorCode::Unsupported, text));
+    }
     let mut backoff = Backoff::new(dfs.settings.call_budget);
     loop {
         let length = source.end_of(&chunk) - offset;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsError, FsResult, NodeId};
+use dfs_types::{ErrorCode, FsError, FsResult, Layout, NodeId};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tracing::{debug, warn};
 
@@ -143,7 +143,10 @@ impl ChunkReader {
     /// wins.
     async fn race(&self, candidates: Vec<Endpoint>) -> (Option<ReplicaStream>, Vec<(Endpoint, FsError)>) {
         let dfs = &self.source.dfs;
-        let (from, to) = (self.position - self.chunk.offset, self.end - self.chunk.offset);
+        // Every replica has all bytes.
+        let Layout::Replicated { .. } = self.chunk.layout;
+        let in_chunk = |position: u64| position - self.chunk.offset + self.chunk.chunk_offset;
+        let (from, to) = (in_chunk(self.position), in_chunk(self.end));
         let mut waiting = candidates.into_iter().peekable();
         let mut running = FuturesUnordered::new();
         let mut failures: Vec<(Endpoint, FsError)> = Vec::new();

@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, replica_record};
+use dfs_proto::convert::{self, Endpoint, replica_record};
 use dfs_proto::v1;
 use dfs_proto::v1::namespace_client::NamespaceClient;
-use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, ReplicaState};
+use dfs_types::{
+    ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, ReplicaState,
+};
 use tonic::transport::Channel;
 
 use crate::connect::{Dfs, Inner};
@@ -35,6 +37,10 @@ pub struct LocatedChunk {
     pub index: u64,
     /// Of its first byte in the file.
     pub offset: u64,
+    /// Where in the chunk the file's bytes begin.
+    pub chunk_offset: u64,
+    /// How the chunk's bytes lie.
+    pub layout: Layout,
     /// Its bytes; 0 while unknown.
     pub length: u64,
     /// Nodes that hold it, best first.
@@ -49,9 +55,20 @@ impl TryFrom<v1::LocatedChunk> for LocatedChunk {
     type Error = FsError;
 
     fn try_from(chunk: v1::LocatedChunk) -> FsResult<Self> {
-        let v1::LocatedChunk { chunk, generation, index, offset, length, nodes, under_construction, corrupt } =
-            chunk;
-        if offset.checked_add(length).is_none_or(|end| end > MAX_OFFSET) {
+        let v1::LocatedChunk {
+            chunk,
+            generation,
+            index,
+            offset,
+            chunk_offset,
+            layout,
+            length,
+            nodes,
+            under_construction,
+            corrupt,
+        } = chunk;
+        let ends = |begin: u64| begin.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
+        if !ends(offset) || !ends(chunk_offset) {
             return Err(FsError::internal(format!("chunk {chunk} lies outside of any file")));
         }
         Ok(Self {
@@ -59,6 +76,8 @@ impl TryFrom<v1::LocatedChunk> for LocatedChunk {
             generation: GenStamp(generation),
             index,
             offset,
+            chunk_offset,
+            layout: convert::layout(layout)?,
             length,
             nodes: nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
             under_construction,

@@ -626,8 +626,8 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
     };
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let mut cluster = Cluster::new(decisions, seed, clock.now());
-    contents.chunks(|chunk, generation, length, replication| {
-        cluster.apply(Event::ChunkLoaded { chunk, generation, length, replication }, clock.now());
+    contents.chunks(|chunk, generation, length, layout| {
+        cluster.apply(Event::ChunkLoaded { chunk, generation, length, layout }, clock.now());
     })?;
     for (node, duty) in contents.duties()? {
         cluster.apply(Event::DutySet { node, duty: clock.duty(duty) }, clock.now());

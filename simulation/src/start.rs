@@ -1,6 +1,7 @@
 //! How the simulated cluster begins: its namespace is loaded, and its nodes run already, or not.
 
 use dfs_namenode_core::Event;
+use dfs_types::Layout;
 
 use crate::node::Process;
 use crate::world::{GENERATION, TERM, World, chunk_id};
@@ -13,14 +14,15 @@ impl World {
     pub(crate) fn load(&mut self) {
         let (now, decisions) = (self.now, &mut self.decisions);
         self.meter.rest.measure(1, || decisions.apply(Event::LeadershipTaken { term: TERM }, now));
-        let (length, replication) = (Some(self.settings.chunk_bytes), u32::from(self.settings.replication));
+        let length = Some(self.settings.chunk_bytes);
+        let layout = Layout::Replicated { replicas: u32::from(self.settings.replication) };
         let chunks = self.settings.chunks;
         for first in (0..chunks).step_by(LOADED as usize) {
             let last = first.saturating_add(LOADED).min(chunks);
             self.meter.loading.measure(u64::from(last - first), || {
                 for chunk in first..last {
                     let (chunk, generation) = (chunk_id(chunk), GENERATION);
-                    decisions.apply(Event::ChunkLoaded { chunk, generation, length, replication }, now);
+                    decisions.apply(Event::ChunkLoaded { chunk, generation, length, layout }, now);
                 }
             });
         }

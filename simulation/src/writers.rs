@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{Event, Placement, PlacementRequest};
+use dfs_types::Layout;
 use rand::RngExt;
 
 use crate::node::number_of;
@@ -18,7 +19,8 @@ impl World {
             existing: Vec::new(),
             exclude: Vec::new(),
         };
-        let (now, replication) = (self.now, u32::from(self.settings.replication));
+        let (now, replicas) = (self.now, u32::from(self.settings.replication));
+        let layout = Layout::Replicated { replicas };
         let decisions = &mut self.decisions;
         let chosen = self.meter.placement.measure(1, || decisions.choose_targets(&request, now));
         let Ok(Placement { nodes, ticket }) = chosen else {
@@ -27,7 +29,7 @@ impl World {
         let number = self.truth.add_chunk();
         let (chunk, generation) = (chunk_id(number), GENERATION);
         self.meter.rest.measure(2, || {
-            decisions.apply(Event::ChunkAdded { chunk, generation, replication }, now);
+            decisions.apply(Event::ChunkAdded { chunk, generation, layout }, now);
             decisions.bind_placement(ticket, chunk);
             decisions.apply(Event::PipelineSet { chunk, nodes: nodes.clone() }, now);
         });

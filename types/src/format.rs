@@ -35,8 +35,8 @@ pub const LEVELS: [(u16, &str); 2] = [
 pub const FIRST_LEVEL: u16 = LEVELS[0].0;
 /// The highest feature level that this program knows: a new cluster begins with it.
 pub const LEVEL: u16 = LEVELS[LEVELS.len() - 1].0;
-/// Versions that the namespace database had before there were levels: those that came since count with them.
-const BEFORE_LEVELS: u32 = 7;
+/// Versions that the namespace database had before the first level as it is now: those that came since count with them.
+const BEFORE_LEVELS: u32 = 9;
 
 /// Version of the namespace database of a cluster at a feature level: the two are raised together, by the same entry of
 /// the log.
@@ -66,7 +66,7 @@ pub const NAMENODE_DIRECTORY: Format = Format {
 pub const NAMESPACE_DATABASE: Format = Format {
     name: "namespace database",
     place: "DIR/namespace.db, PRAGMA user_version; also the data of snapshots and backups",
-    holds: "files, chunks, leases, outcomes, members, duties and settings",
+    holds: "files, extents, chunks, leases, outcomes, members, duties and settings",
     owner: "NameNode",
     version: database_version(LEVEL),
     oldest: database_version(FIRST_LEVEL),

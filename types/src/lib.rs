@@ -11,6 +11,7 @@ pub mod duty;
 pub mod error;
 pub mod format;
 pub mod ids;
+pub mod layout;
 pub mod limits;
 pub mod member;
 pub mod names;
@@ -23,8 +24,10 @@ pub use attributes::{Caller, FileKind, FileStatus, Mode};
 pub use duty::{DutyState, NodeDuty};
 pub use error::{ErrorCode, FsError, FsResult};
 pub use ids::{
-    CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, InodeId, NodeId, RequestId, VolumeId,
+    CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, GroupNumber, InodeId, NodeId, RequestId,
+    VolumeId,
 };
+pub use layout::Layout;
 pub use member::MemberRole;
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_client::{Builder, Connector, Dfs};
-use dfs_proto::convert::{Endpoint, to_status};
+use dfs_proto::convert::{Endpoint, to_status, wire_layout};
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsError, FsPath, NodeId};
+use dfs_types::{ErrorCode, FsError, FsPath, Layout, NodeId};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::TokioIo;
@@ -362,6 +362,8 @@ impl NameNode {
 
     fn located(&self, index: usize, chunk: &Chunk) -> v1::LocatedChunk {
         v1::LocatedChunk {
+            chunk_offset: 0,
+            layout: Some(wire_layout(Layout::Replicated { replicas: 3 })),
             chunk: chunk.id,
             generation: chunk.generation,
             index: index as u64,

@@ -414,7 +414,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::ReplicaState;
+    use dfs_types::{Layout, ReplicaState};
 
     use super::*;
     use crate::test_support::{LENGTH, Rig, TERM, node_id, record, stats};
@@ -561,7 +561,10 @@ mod tests {
         // Every chunk is to be everywhere.
         for id in 100..180 {
             rig.changed(2, record(id, ReplicaState::Finalized));
-            rig.apply(Event::ReplicationChanged { chunk: ChunkId(id), replication: 3 });
+            rig.apply(Event::LayoutChanged {
+                chunk: ChunkId(id),
+                layout: Layout::Replicated { replicas: 3 },
+            });
         }
         rig.apply(Event::DutySet { node: node_id(3), duty: dfs_types::NodeDuty::Decommission });
         for (n, available) in [(0, 10), (1, 10), (2, 500)] {

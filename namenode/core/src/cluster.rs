@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
+use dfs_types::{ChunkId, GenStamp, Layout, Millis, NodeId};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
@@ -120,12 +120,12 @@ impl Cluster {
             Event::ReplicaCorrupt { chunk, generation, node } => {
                 self.replica_corrupt(chunk, generation, node);
             }
-            Event::ChunkLoaded { chunk, generation, length, replication } => {
-                self.map.add(chunk, generation, length, replication);
+            Event::ChunkLoaded { chunk, generation, length, layout: Layout::Replicated { replicas } } => {
+                self.map.add(chunk, generation, length, replicas);
                 self.end_quarantine(chunk, &mut effects);
             }
-            Event::ChunkAdded { chunk, generation, replication } => {
-                self.map.add(chunk, generation, None, replication);
+            Event::ChunkAdded { chunk, generation, layout: Layout::Replicated { replicas } } => {
+                self.map.add(chunk, generation, None, replicas);
                 self.end_quarantine(chunk, &mut effects);
             }
             Event::ChunkCommitted { chunk, generation, length } => {
@@ -136,8 +136,8 @@ impl Cluster {
                 self.refile(chunk);
             }
             Event::ChunkRemoved { chunk } => self.removed(chunk),
-            Event::ReplicationChanged { chunk, replication } => {
-                self.map.set_replication(chunk, replication);
+            Event::LayoutChanged { chunk, layout: Layout::Replicated { replicas } } => {
+                self.map.set_replication(chunk, replicas);
                 self.refile(chunk);
             }
             Event::PipelineSet { chunk, nodes } => {

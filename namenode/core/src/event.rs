@@ -1,8 +1,8 @@
 //! What the decision code is told, what it answers, and what it orders DataNodes to do.
 
 use dfs_types::{
-    ChunkId, DutyState, FileSystemId, GenStamp, InodeId, NodeDuty, NodeId, ReplicaRecord, VolumeHealth,
-    VolumeId, VolumeSpace,
+    ChunkId, DutyState, FileSystemId, GenStamp, InodeId, Layout, NodeDuty, NodeId, ReplicaRecord,
+    VolumeHealth, VolumeId, VolumeSpace,
 };
 
 use crate::recovery::WaitingRecovery;
@@ -171,8 +171,8 @@ pub enum Event {
         generation: GenStamp,
         /// Its length.
         length: Option<u64>,
-        /// Replicas wanted.
-        replication: u32,
+        /// How its bytes lie.
+        layout: Layout,
     },
     /// A chunk was added to an open file.
     ChunkAdded {
@@ -180,8 +180,8 @@ pub enum Event {
         chunk: ChunkId,
         /// Its version.
         generation: GenStamp,
-        /// Replicas wanted.
-        replication: u32,
+        /// How its bytes lie.
+        layout: Layout,
     },
     /// A chunk's length is fixed: replicas of another length or an older generation are bad from now on.
     ChunkCommitted {
@@ -204,12 +204,12 @@ pub enum Event {
         /// Which chunk.
         chunk: ChunkId,
     },
-    /// The replicas wanted of a chunk changed.
-    ReplicationChanged {
+    /// A chunk's bytes are to lie otherwise: more or fewer replicas are wanted.
+    LayoutChanged {
         /// Which chunk.
         chunk: ChunkId,
-        /// Replicas wanted now.
-        replication: u32,
+        /// How they are to lie now.
+        layout: Layout,
     },
     /// The pipeline of a chunk being written now consists of these nodes.
     PipelineSet {

@@ -233,7 +233,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use dfs_types::VolumeHealth;
+    use dfs_types::{Layout, VolumeHealth};
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::Xoshiro256PlusPlus;
@@ -400,7 +400,11 @@ mod tests {
         for chunk in 100..1_100 {
             let Placement { nodes, ticket } = rig.cluster.choose_targets(&request(3), rig.now).unwrap();
             assert_eq!(nodes.len(), 3);
-            rig.apply(Event::ChunkAdded { chunk: ChunkId(chunk), generation: GENERATION, replication: 3 });
+            rig.apply(Event::ChunkAdded {
+                chunk: ChunkId(chunk),
+                generation: GENERATION,
+                layout: Layout::Replicated { replicas: 3 },
+            });
             rig.cluster.bind_placement(ticket, ChunkId(chunk));
             rig.apply(Event::PipelineSet { chunk: ChunkId(chunk), nodes });
             rig.apply(Event::ChunkRemoved { chunk: ChunkId(chunk) });
@@ -413,7 +417,11 @@ mod tests {
         let mut rig = small();
         rig.out_of_safe_mode();
         let Placement { nodes, ticket } = rig.cluster.choose_targets(&request(3), rig.now).unwrap();
-        rig.apply(Event::ChunkAdded { chunk: ChunkId(10), generation: GENERATION, replication: 3 });
+        rig.apply(Event::ChunkAdded {
+            chunk: ChunkId(10),
+            generation: GENERATION,
+            layout: Layout::Replicated { replicas: 3 },
+        });
         rig.cluster.bind_placement(ticket, ChunkId(10));
         rig.apply(Event::PipelineSet { chunk: ChunkId(10), nodes });
         for n in 0..3 {

@@ -231,7 +231,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::{ChunkId, GenStamp, NodeId, ReplicaRecord, ReplicaState};
+    use dfs_types::{ChunkId, GenStamp, Layout, NodeId, ReplicaRecord, ReplicaState};
 
     use super::GONE;
     use crate::test_support::{GENERATION, LENGTH, Rig, TERM, node_id, record, stats};
@@ -256,7 +256,8 @@ mod tests {
         rig.gone(2, record(10, ReplicaState::Finalized));
         assert_eq!(rig.cluster.totals(rig.now).quarantined, 2, "one deletion was of another version");
         let (chunk, generation) = (ChunkId(10), GENERATION);
-        let effects = rig.apply(Event::ChunkAdded { chunk, generation, replication: 3 });
+        let effects =
+            rig.apply(Event::ChunkAdded { chunk, generation, layout: Layout::Replicated { replicas: 3 } });
         assert_eq!(gained(&effects), 2);
         assert_eq!(rig.cluster.finalized(chunk, generation), 2);
         rig.commit(10);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
+use dfs_types::{
+    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId,
+};
 
 use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Placement, Report, Slice, Volume};
 
@@ -158,7 +160,11 @@ impl Rig {
     /// A chunk of this length is written where room was promised, and committed.
     pub(crate) fn write_chunk(&mut self, chunk: u64, placement: Placement, length: u64) {
         let (id, generation, Placement { nodes, ticket }) = (ChunkId(chunk), GENERATION, placement);
-        self.apply(Event::ChunkAdded { chunk: id, generation, replication: nodes.len() as u32 });
+        self.apply(Event::ChunkAdded {
+            chunk: id,
+            generation,
+            layout: Layout::Replicated { replicas: nodes.len() as u32 },
+        });
         self.cluster.bind_placement(ticket, id);
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         for state in [ReplicaState::Rbw, ReplicaState::Finalized] {
@@ -177,7 +183,12 @@ impl Rig {
     /// A committed chunk without replicas.
     pub(crate) fn add_chunk(&mut self, chunk: u64, length: u64, replication: u32) {
         let (chunk, generation) = (ChunkId(chunk), GENERATION);
-        self.apply(Event::ChunkLoaded { chunk, generation, length: Some(length), replication });
+        self.apply(Event::ChunkLoaded {
+            chunk,
+            generation,
+            length: Some(length),
+            layout: Layout::Replicated { replicas: replication },
+        });
     }
 
     /// A committed chunk with good replicas on these nodes.
@@ -191,7 +202,11 @@ impl Rig {
     /// A chunk being written to these nodes.
     pub(crate) fn open_chunk(&mut self, chunk: u64, replication: u32, pipeline: &[u16]) {
         let (chunk, generation) = (ChunkId(chunk), GENERATION);
-        self.apply(Event::ChunkAdded { chunk, generation, replication });
+        self.apply(Event::ChunkAdded {
+            chunk,
+            generation,
+            layout: Layout::Replicated { replicas: replication },
+        });
         let nodes = pipeline.iter().map(|n| node_id(*n)).collect();
         self.apply(Event::PipelineSet { chunk, nodes });
     }

@@ -10,7 +10,7 @@ use dfs_namenode_core::{
     PlacementRequest, Report, Slice, Volume,
 };
 use dfs_types::{
-    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState,
+    ChunkId, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState,
     VolumeHealth, VolumeId,
 };
 use proptest::prelude::*;
@@ -162,15 +162,17 @@ fn a_step() -> impl Strategy<Value = Step> {
         (a_chunk(), 1_u32..4).prop_map(|(chunk, replication)| Event::ChunkAdded {
             chunk,
             generation: GenStamp(2),
-            replication
+            layout: Layout::Replicated { replicas: replication },
         }),
         (a_chunk(), a_generation(), a_length())
             .prop_map(|(chunk, generation, length)| Event::ChunkCommitted { chunk, generation, length }),
         (a_chunk(), a_generation())
             .prop_map(|(chunk, generation)| Event::GenerationChanged { chunk, generation }),
         a_chunk().prop_map(|chunk| Event::ChunkRemoved { chunk }),
-        (a_chunk(), 1_u32..5)
-            .prop_map(|(chunk, replication)| Event::ReplicationChanged { chunk, replication }),
+        (a_chunk(), 1_u32..5).prop_map(|(chunk, replication)| Event::LayoutChanged {
+            chunk,
+            layout: Layout::Replicated { replicas: replication }
+        }),
         (a_chunk(), prop::collection::vec(a_node(), 0..3))
             .prop_map(|(chunk, nodes)| Event::PipelineSet { chunk, nodes }),
         (0_u64..4, "[ab]").prop_map(|(inode, holder)| Event::LeaseTaken { inode: InodeId(inode), holder }),

@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use dfs_namenode_core::{Address, Cluster};
 use dfs_types::names::SUPERGROUP;
-use dfs_types::{Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId, RequestId};
+use dfs_types::{
+    Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Layout, NodeId, RequestId,
+};
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
@@ -61,6 +63,10 @@ pub struct LocatedChunk {
     pub index: u64,
     /// Where it begins in the file.
     pub offset: u64,
+    /// Where in the chunk the file's bytes begin.
+    pub chunk_offset: u64,
+    /// How the chunk's bytes lie.
+    pub layout: Layout,
     /// Its bytes; for one being written those readers may count on.
     pub length: u64,
     /// Best first.

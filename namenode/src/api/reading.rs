@@ -82,6 +82,8 @@ fn locate_chunk(cluster: &Cluster, row: &ChunkRow, reader_host: Option<&str>, no
         generation: row.generation,
         index: row.index,
         offset: row.offset,
+        chunk_offset: row.chunk_offset,
+        layout: row.layout,
         length: row.length.unwrap_or(row.readable),
         under_construction: row.length.is_none(),
         corrupt: nodes.is_empty() && only_bad(),

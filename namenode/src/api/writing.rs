@@ -7,7 +7,9 @@ use dfs_namenode_core::{Cluster, Event, Placement, PlacementRequest};
 use dfs_types::attributes::check_principal;
 use dfs_types::checksum::stored_bytes;
 use dfs_types::limits::MAX_PIPELINE;
-use dfs_types::{ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Mode, NodeId};
+use dfs_types::{
+    ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Mode, NodeId,
+};
 use tokio::time::Instant;
 
 use super::namespace::check_times;
@@ -198,6 +200,8 @@ impl Namenode {
             generation,
             index,
             offset,
+            chunk_offset: 0,
+            layout: Layout::Replicated { replicas: replication },
             length: 0,
             nodes,
             under_construction: true,

@@ -343,8 +343,8 @@ impl Engine {
     /// The cluster's event for a change of the store, if it has one.
     fn event(&mut self, change: Change) -> Option<Event> {
         match change {
-            Change::ChunkAdded { chunk, generation, inode: _, replication } => {
-                Some(Event::ChunkAdded { chunk, generation, replication })
+            Change::ChunkAdded { chunk, generation, layout } => {
+                Some(Event::ChunkAdded { chunk, generation, layout })
             }
             Change::ChunkCommitted { chunk, generation, length } => {
                 Some(Event::ChunkCommitted { chunk, generation, length })
@@ -353,9 +353,7 @@ impl Engine {
                 Some(Event::GenerationChanged { chunk, generation })
             }
             Change::ChunkRemoved { chunk } => Some(Event::ChunkRemoved { chunk }),
-            Change::ReplicationChanged { chunk, replication } => {
-                Some(Event::ReplicationChanged { chunk, replication })
-            }
+            Change::LayoutChanged { chunk, layout } => Some(Event::LayoutChanged { chunk, layout }),
             Change::LeaseTaken { inode, holder } => Some(Event::LeaseTaken { inode, holder }),
             Change::LeaseReleased { inode } => {
                 self.recoveries.remove(&inode);

@@ -140,13 +140,25 @@ pub(super) fn node(wire: Option<v1::Node>) -> FsResult<Node> {
 
 /// The message for a located chunk.
 pub(super) fn wire_located(located: LocatedChunk) -> v1::LocatedChunk {
-    let LocatedChunk { chunk, generation, index, offset, length, nodes, under_construction, corrupt } =
-        located;
+    let LocatedChunk {
+        chunk,
+        generation,
+        index,
+        offset,
+        chunk_offset,
+        layout,
+        length,
+        nodes,
+        under_construction,
+        corrupt,
+    } = located;
     v1::LocatedChunk {
         chunk: chunk.0,
         generation: generation.0,
         index,
         offset,
+        chunk_offset,
+        layout: Some(convert::wire_layout(layout)),
         length,
         nodes: wire_nodes(nodes),
         under_construction,

@@ -1,33 +1,40 @@
-//! One row of the table `chunk`, and how rows are found.
+//! Rows of the tables `extent` and `chunk`, and how they are found.
 
-use dfs_types::{ChunkId, GenStamp, InodeId};
-use rusqlite::{Connection, OptionalExtension, Row};
+use dfs_types::{ChunkId, GenStamp, InodeId, Layout};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Row};
 
 use super::inode::number;
 
-/// A chunk of a file as the database has it.
+/// A chunk as one of a file's extents shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Number within the file, from 0.
+    /// Number of the extent within the file, from 0.
     pub index: u64,
-    /// Its id.
+    /// The chunk's id.
     pub id: ChunkId,
     /// Its version.
     pub generation: GenStamp,
-    /// Where in the file it begins, in bytes; fixed, as the chunks before it have their lengths.
+    /// Where in the file the extent begins, in bytes; fixed, as those before it have their lengths.
     pub start: u64,
+    /// Where in the chunk it begins, in bytes.
+    pub at: u64,
     /// Its length; `None` while it is being written.
     pub length: Option<u64>,
-    /// Bytes readers may count on; the length once that is known.
+    /// Bytes of it that readers may count on; the length once that is known.
     pub readable: u64,
-    /// The stamp its recovery runs under, if one does.
+    /// The stamp the chunk's recovery runs under, if one does.
     pub recovery: Option<GenStamp>,
+    /// How the chunk's bytes lie.
+    pub layout: Layout,
 }
 
-/// The columns of `chunk` in the order of [`Chunk::from_row`].
+/// The columns of a file's extents `e` with their chunks `c`, in the order of [`Chunk::from_row`], and the tables.
 macro_rules! chunk_columns {
     () => {
-        "idx, id, generation, start, length, readable, recovery"
+        "e.idx, c.id, c.generation, e.start, e.at, coalesce(e.length, c.length - e.at), \
+         coalesce(e.length, c.readable - e.at), c.recovery, c.layout, c.replicas \
+         FROM extent e CROSS JOIN chunk c ON c.id = e.chunk"
     };
 }
 pub(crate) use chunk_columns;
@@ -40,9 +47,11 @@ impl Chunk {
             id: ChunkId(number(row, 1)?),
             generation: GenStamp(number(row, 2)?),
             start: number(row, 3)?,
-            length: row.get::<_, Option<i64>>(4)?.map(|length| length as u64),
-            readable: number(row, 5)?,
-            recovery: row.get::<_, Option<i64>>(6)?.map(|stamp| GenStamp(stamp as u64)),
+            at: number(row, 4)?,
+            length: row.get::<_, Option<i64>>(5)?.map(|length| length as u64),
+            readable: number(row, 6)?,
+            recovery: row.get::<_, Option<i64>>(7)?.map(|stamp| GenStamp(stamp as u64)),
+            layout: layout(row, 8)?,
         })
     }
 
@@ -52,7 +61,7 @@ impl Chunk {
             .prepare_cached(concat!(
                 "SELECT ",
                 chunk_columns!(),
-                " FROM chunk WHERE inode = ?1 ORDER BY idx DESC LIMIT 2"
+                " WHERE e.inode = ?1 ORDER BY e.idx DESC LIMIT 2"
             ))?
             .query_map([inode.0 as i64], Self::from_row)?
             .collect()
@@ -64,7 +73,7 @@ impl Chunk {
             .prepare_cached(concat!(
                 "SELECT ",
                 chunk_columns!(),
-                " FROM chunk WHERE inode = ?1 ORDER BY idx DESC LIMIT 1"
+                " WHERE e.inode = ?1 ORDER BY e.idx DESC LIMIT 1"
             ))?
             .query_row([inode.0 as i64], Self::from_row)
             .optional()
@@ -73,19 +82,16 @@ impl Chunk {
     /// The chunk of a number within a file.
     pub(crate) fn at(connection: &Connection, inode: InodeId, index: u64) -> rusqlite::Result<Option<Self>> {
         connection
-            .prepare_cached(concat!(
-                "SELECT ",
-                chunk_columns!(),
-                " FROM chunk WHERE inode = ?1 AND idx = ?2"
-            ))?
+            .prepare_cached(concat!("SELECT ", chunk_columns!(), " WHERE e.inode = ?1 AND e.idx = ?2"))?
             .query_row((inode.0 as i64, index as i64), Self::from_row)
             .optional()
     }
 
-    /// The file a chunk belongs to, and its number there.
+    /// A file that a chunk belongs to, the oldest if there are several, and its number there. One that is still written
+    /// belongs to one file.
     pub(crate) fn owner(connection: &Connection, id: ChunkId) -> rusqlite::Result<Option<(InodeId, u64)>> {
         connection
-            .prepare_cached("SELECT inode, idx FROM chunk WHERE id = ?1")?
+            .prepare_cached("SELECT inode, idx FROM extent WHERE chunk = ?1 ORDER BY inode, idx LIMIT 1")?
             .query_row([id.0 as i64], |row| Ok((InodeId(number(row, 0)?), number(row, 1)?)))
             .optional()
     }
@@ -94,4 +100,11 @@ impl Chunk {
     pub(crate) fn end(&self) -> u64 {
         self.start.saturating_add(self.readable)
     }
+}
+
+/// The layout in the columns `layout` and `replicas` from `index` on.
+pub(crate) fn layout(row: &Row<'_>, index: usize) -> rusqlite::Result<Layout> {
+    let unknown =
+        || Error::FromSqlConversionFailure(index, Type::Integer, "a layout that is not known".into());
+    Layout::from_stored(row.get(index)?, row.get(index + 1)?).ok_or_else(unknown)
 }

@@ -8,8 +8,8 @@ use dfs_namenode_core::Balancing;
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
-    NodeId, RequestId,
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, Mode,
+    NodeDuty, NodeId, RequestId,
 };
 
 /// An edit with what its application needs to know besides.
@@ -411,10 +411,8 @@ pub enum Change {
         chunk: ChunkId,
         /// Its generation stamp.
         generation: GenStamp,
-        /// Its file.
-        inode: InodeId,
-        /// Replicas wanted.
-        replication: u32,
+        /// How its bytes lie.
+        layout: Layout,
     },
     /// A chunk's length is now fixed; its replicas of another length or older generation are bad.
     ChunkCommitted {
@@ -437,12 +435,12 @@ pub enum Change {
         /// The chunk.
         chunk: ChunkId,
     },
-    /// A chunk's wanted replicas changed.
-    ReplicationChanged {
+    /// A chunk's bytes are to lie otherwise: more or fewer replicas are wanted.
+    LayoutChanged {
         /// The chunk.
         chunk: ChunkId,
-        /// Replicas wanted now.
-        replication: u32,
+        /// How they are to lie now.
+        layout: Layout,
     },
     /// A client (or, as [`RECOVERY_HOLDER`], the NameNode) holds a file open now.
     LeaseTaken {

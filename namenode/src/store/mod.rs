@@ -48,8 +48,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis,
-    NodeDuty, NodeId,
+    Caller, ChunkId, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout,
+    Millis, NodeDuty, NodeId,
 };
 use rusqlite::Connection;
 
@@ -162,7 +162,7 @@ pub struct Options {
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-/// A chunk of a file.
+/// A chunk of a file, as far as the file has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkRow {
     /// The chunk.
@@ -173,10 +173,14 @@ pub struct ChunkRow {
     pub index: u64,
     /// Where in the file it begins, in bytes.
     pub offset: u64,
+    /// Where in the chunk the file's bytes begin.
+    pub chunk_offset: u64,
     /// Its length in bytes; `None` while it is being written.
     pub length: Option<u64>,
     /// Bytes of it that readers may count on; all of them once the length is known.
     pub readable: u64,
+    /// How the chunk's bytes lie.
+    pub layout: Layout,
 }
 
 /// A file being written.
@@ -566,17 +570,15 @@ impl Contents {
     }
 
     /// Tells every chunk of the namespace, those of deleted trees included: id, generation stamp, length (`None`
-    /// while it is being written), wanted replicas.
-    pub fn chunks(&self, mut tell: impl FnMut(ChunkId, GenStamp, Option<u64>, u32)) -> FsResult<()> {
+    /// while it is being written), layout.
+    pub fn chunks(&self, mut tell: impl FnMut(ChunkId, GenStamp, Option<u64>, Layout)) -> FsResult<()> {
         self.read(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT chunk.id, chunk.generation, chunk.length, inode.replication \
-                 FROM chunk CROSS JOIN inode ON inode.id = chunk.inode",
-            )?;
+            let mut statement =
+                connection.prepare("SELECT id, generation, length, layout, replicas FROM chunk")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let length = row.get::<_, Option<i64>>(2)?.map(|length| length as u64);
-                tell(ChunkId(number(row, 0)?), GenStamp(number(row, 1)?), length, row.get(3)?);
+                tell(ChunkId(number(row, 0)?), GenStamp(number(row, 1)?), length, chunk::layout(row, 3)?);
             }
             Ok(())
         })

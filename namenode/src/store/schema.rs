@@ -5,8 +5,12 @@
 //!          An index has the directories by themselves, to find those of a tree without its files.
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
 //!          `below` is how much longer than a directory's own path one below it may be: see `apply::reach`.
-//! chunk    one row a chunk, clustered by (inode, idx). `length` is NULL while it is written, `readable` is what
-//!          readers may count on, `start` its place in the file, `recovery` the stamp of a recovery under way.
+//! extent   one row a piece of a file, clustered by (inode, idx): which `chunk` has its bytes, where it begins in the file
+//!          (`start`) and in the chunk (`at`), and its `length`, NULL if it goes on to the chunk's end. Several extents can
+//!          be of one chunk; an index finds those of a chunk.
+//! chunk    one row a chunk. `length` is NULL while it is written, `readable` is what readers may count on, `recovery` the
+//!          stamp of a recovery under way, `refs` how many extents are of it: it goes with the last one. `layout` and
+//!          `replicas` say how its bytes lie; `replicas` is the most that a file it belongs to wants.
 //! lease    one row a file being written: who holds it, and since which Unix time; `temporary` if the file goes away with
 //!          its writer instead of being closed.
 //! retry    outcomes of requests, for retries: appended in order; most go when their client has asked for something
@@ -85,18 +89,26 @@ CREATE TABLE inode (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX inode_id ON inode (id);
 CREATE INDEX inode_directory ON inode (parent) WHERE kind = 1;
-CREATE TABLE chunk (
+CREATE TABLE extent (
     inode INTEGER NOT NULL,
     idx INTEGER NOT NULL,
-    id INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
     start INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    length INTEGER,
+    PRIMARY KEY (inode, idx)
+) WITHOUT ROWID;
+CREATE INDEX extent_chunk ON extent (chunk);
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY,
+    generation INTEGER NOT NULL,
     length INTEGER,
     readable INTEGER NOT NULL,
     recovery INTEGER,
-    PRIMARY KEY (inode, idx)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX chunk_id ON chunk (id);
+    refs INTEGER NOT NULL,
+    layout INTEGER NOT NULL,
+    replicas INTEGER NOT NULL
+);
 CREATE TABLE lease (
     inode INTEGER PRIMARY KEY,
     holder TEXT NOT NULL,

@@ -180,7 +180,7 @@ impl<'a> Snapshot<'a> {
             .prepare_cached(concat!(
                 "SELECT ",
                 chunk_columns!(),
-                " FROM chunk WHERE inode = ?1 AND idx >= ?2 ORDER BY idx"
+                " WHERE e.inode = ?1 AND e.idx >= ?2 ORDER BY e.idx"
             ))?
             .query_map((file.0 as i64, first as i64), Chunk::from_row)?
             .take_while(|chunk| chunk.as_ref().map_or(true, |chunk| (chunk.start as i64) < end))

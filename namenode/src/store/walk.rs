@@ -200,8 +200,10 @@ impl From<super::chunk::Chunk> for ChunkRow {
             generation: chunk.generation,
             index: chunk.index,
             offset: chunk.start,
+            chunk_offset: chunk.at,
             length: chunk.length,
             readable: chunk.readable,
+            layout: chunk.layout,
         }
     }
 }

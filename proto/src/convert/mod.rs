@@ -10,7 +10,7 @@ pub use group::{
     applied, cluster, leader, member_role, set_applied, set_cluster, wire_member_role, with_leader,
 };
 pub use values::{
-    Endpoint, Extent, caller, client_id, cluster_id, context, empty_as_none, file_status, node_id, path,
-    replica_record, request_id, volume_file_system, volume_health, volume_id, wire_file_status,
-    wire_file_system, wire_replica_record, wire_volume_health,
+    Endpoint, Extent, caller, client_id, cluster_id, context, empty_as_none, file_status, layout, node_id,
+    path, replica_record, request_id, volume_file_system, volume_health, volume_id, wire_file_status,
+    wire_file_system, wire_layout, wire_replica_record, wire_volume_health,
 };

@@ -5,8 +5,8 @@ use std::fmt;
 use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FileSystemId, FsError, FsPath,
-    FsResult, GenStamp, InodeId, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeHealth,
-    VolumeId,
+    FsResult, GenStamp, InodeId, Layout, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId,
+    VolumeHealth, VolumeId,
 };
 
 use crate::v1;
@@ -35,6 +35,26 @@ id_from_bytes! {
     volume_id: VolumeId,
     /// Reads a client id.
     client_id: ClientId
+}
+
+/// Reads how a chunk's bytes lie.
+pub fn layout(layout: Option<v1::Layout>) -> FsResult<Layout> {
+    match layout.and_then(|layout| layout.kind) {
+        Some(v1::layout::Kind::Replicated(v1::Replicated { replicas })) => {
+            Ok(Layout::Replicated { replicas })
+        }
+        None => Err(FsError::internal(
+            "a chunk lies in a way that this program does not know: use a later release",
+        )),
+    }
+}
+
+/// The wire's value for how a chunk's bytes lie.
+pub fn wire_layout(layout: Layout) -> v1::Layout {
+    let kind = match layout {
+        Layout::Replicated { replicas } => v1::layout::Kind::Replicated(v1::Replicated { replicas }),
+    };
+    v1::Layout { kind: Some(kind) }
 }
 
 /// Reads how a volume is.

@@ -111,6 +111,30 @@ pub struct LocatedChunk {
     /// every known replica is bad
     #[prost(bool, tag = "8")]
     pub corrupt: bool,
+    /// where in the chunk the file's bytes begin
+    #[prost(uint64, tag = "9")]
+    pub chunk_offset: u64,
+    #[prost(message, optional, tag = "10")]
+    pub layout: ::core::option::Option<Layout>,
+}
+/// How a chunk's bytes lie. Who does not know the kind can't read the chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Layout {
+    #[prost(oneof = "layout::Kind", tags = "1")]
+    pub kind: ::core::option::Option<layout::Kind>,
+}
+/// Nested message and enum types in `Layout`.
+pub mod layout {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Replicated(super::Replicated),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Replicated {
+    #[prost(uint32, tag = "1")]
+    pub replicas: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaRecord {

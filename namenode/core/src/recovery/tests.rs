@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{NodeId, ReplicaRecord, VolumeHealth};
+use dfs_types::{Layout, NodeId, ReplicaRecord, VolumeHealth};
 
 use super::*;
 use crate::test_support::{GENERATION, LENGTH, Rig, node_id, number, record};
@@ -141,7 +141,7 @@ fn gives_up(effects: &[Effect]) -> bool {
 fn restarted(acknowledged: u64, committed: bool) -> Rig {
     let mut rig = Rig::default();
     let (chunk, generation, length) = (ChunkId(10), GENERATION, committed.then_some(LENGTH));
-    rig.apply(Event::ChunkLoaded { chunk, generation, length, replication: 3 });
+    rig.apply(Event::ChunkLoaded { chunk, generation, length, layout: Layout::Replicated { replicas: 3 } });
     rig.out_of_safe_mode();
     wanted_with(&mut rig, acknowledged);
     rig
@@ -298,7 +298,12 @@ fn in_safe_mode_it_is_told_that_a_recovery_waits() {
     let mut rig = Rig::default();
     for id in [10, 11] {
         let (chunk, generation, length) = (ChunkId(id), GENERATION, (id == 11).then_some(LENGTH));
-        rig.apply(Event::ChunkLoaded { chunk, generation, length, replication: 3 });
+        rig.apply(Event::ChunkLoaded {
+            chunk,
+            generation,
+            length,
+            layout: Layout::Replicated { replicas: 3 },
+        });
     }
     wanted_with(&mut rig, LENGTH);
     let waits = |effect: &Effect| matches!(effect, Effect::RecoveryWaits { .. });

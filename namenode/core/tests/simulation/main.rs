@@ -14,7 +14,9 @@ use std::time::Duration;
 use dfs_namenode_core::{
     Address, Command, Config, Event, NodeState, NodeStats, Placement, PlacementRequest, Totals, Volume,
 };
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
+use dfs_types::{
+    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId,
+};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -130,7 +132,12 @@ impl World {
                 world.nodes[n].disk.insert(id, Bytes::Intact);
             }
             let (generation, length) = (GENERATION, Some(LENGTH));
-            world.log.push(Event::ChunkLoaded { chunk: id, generation, length, replication });
+            world.log.push(Event::ChunkLoaded {
+                chunk: id,
+                generation,
+                length,
+                layout: Layout::Replicated { replicas: replication },
+            });
         }
         for _ in 0..namenodes {
             let namenode = world.start_namenode();
@@ -274,7 +281,10 @@ impl World {
         {
             let replication = self.rng.random_range(1..=4);
             self.chunks.insert(id, replication);
-            self.commit(Event::ReplicationChanged { chunk: id, replication });
+            self.commit(Event::LayoutChanged {
+                chunk: id,
+                layout: Layout::Replicated { replicas: replication },
+            });
         }
     }
 
@@ -348,7 +358,11 @@ impl World {
             return;
         };
         assert!(nodes.len() <= replication as usize);
-        self.commit(Event::ChunkAdded { chunk: id, generation: GENERATION, replication });
+        self.commit(Event::ChunkAdded {
+            chunk: id,
+            generation: GENERATION,
+            layout: Layout::Replicated { replicas: replication },
+        });
         self.namenodes[self.leader].cluster.bind_placement(ticket, id);
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         self.open.insert(id, (replication, nodes.into_iter().map(Self::number).collect()));

@@ -1,7 +1,7 @@
 //! Edits of a writer who holds a file's lease.
 
 use dfs_types::limits::MAX_CHUNKS_PER_FILE;
-use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, NodeId};
+use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Layout, NodeId};
 
 use super::Step;
 use crate::store::chunk::Chunk;
@@ -90,14 +90,13 @@ impl Step<'_, '_> {
     }
 
     /// Fixes the length of the file's last chunk, which was checked with [`check_final`].
-    pub(super) fn fix_length(&mut self, file: &Inode, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
+    pub(super) fn fix_length(&mut self, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
         if chunk.length.is_some() && chunk.generation == extent.generation {
             return Ok(());
         }
         self.write(
-            "UPDATE chunk SET generation = ?3, length = ?4, readable = ?4, recovery = NULL \
-             WHERE inode = ?1 AND idx = ?2",
-            (file.id.0 as i64, chunk.index as i64, extent.generation.0 as i64, extent.length as i64),
+            "UPDATE chunk SET generation = ?2, length = ?3, readable = ?3, recovery = NULL WHERE id = ?1",
+            (chunk.id.0 as i64, extent.generation.0 as i64, extent.length as i64),
         )?;
         self.emit(Change::ChunkCommitted {
             chunk: chunk.id,
@@ -148,18 +147,24 @@ impl Step<'_, '_> {
         }
 
         if let Some((last, previous)) = last {
-            self.fix_length(&file, &last, previous)?;
+            self.fix_length(&last, previous)?;
             self.forget_pipelines_before(id, last.id)?;
         }
         self.set_length(&file, start)?;
         let (chunk, generation) = (self.take_chunk(), self.take_generation());
+        let layout = Layout::Replicated { replicas: file.replication };
+        let (number, replicas) = layout.to_stored();
         self.write(
-            "INSERT INTO chunk (inode, idx, id, generation, start, length, readable, recovery) \
-             VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, NULL)",
-            (id.0 as i64, index as i64, chunk.0 as i64, generation.0 as i64, start as i64),
+            "INSERT INTO chunk (id, generation, length, readable, recovery, refs, layout, replicas) \
+             VALUES (?1, ?2, NULL, 0, NULL, 1, ?3, ?4)",
+            (chunk.0 as i64, generation.0 as i64, number, replicas),
+        )?;
+        self.write(
+            "INSERT INTO extent (inode, idx, chunk, start, at, length) VALUES (?1, ?2, ?3, ?4, 0, NULL)",
+            (id.0 as i64, index as i64, chunk.0 as i64, start as i64),
         )?;
         self.set_pipeline(id, chunk, pipeline)?;
-        self.emit(Change::ChunkAdded { chunk, generation, inode: id, replication: file.replication });
+        self.emit(Change::ChunkAdded { chunk, generation, layout });
         Ok(Outcome::ChunkAdded { chunk, generation, index, offset: start })
     }
 
@@ -186,10 +191,12 @@ impl Step<'_, '_> {
 
     /// Removes a file's last chunk.
     pub(super) fn remove_last(&mut self, file: &Inode, last: &Chunk) -> Result<(), Stop> {
-        self.write("DELETE FROM chunk WHERE inode = ?1 AND idx = ?2", (file.id.0 as i64, last.index as i64))?;
+        self.write(
+            "DELETE FROM extent WHERE inode = ?1 AND idx = ?2",
+            (file.id.0 as i64, last.index as i64),
+        )?;
         self.set_pipeline(file.id, last.id, &[])?;
-        self.emit(Change::ChunkRemoved { chunk: last.id });
-        Ok(())
+        self.release_chunk(last.id)
     }
 
     /// Notes the nodes that a chunk is written to; none are known below the level that has them.
@@ -254,8 +261,8 @@ impl Step<'_, '_> {
         check_acknowledged(&file, &chunk, extent.length)?;
         if extent.length > chunk.readable {
             self.write(
-                "UPDATE chunk SET readable = ?3 WHERE inode = ?1 AND idx = ?2",
-                (id.0 as i64, chunk.index as i64, extent.length as i64),
+                "UPDATE chunk SET readable = ?2 WHERE id = ?1",
+                (chunk.id.0 as i64, extent.length as i64),
             )?;
             self.set_length(&file, chunk.start + extent.length)?;
         }
@@ -270,7 +277,7 @@ impl Step<'_, '_> {
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
         if let Some((last, extent)) = finished(&file, Chunk::last(self.connection, id)?, Some(extent))? {
-            self.fix_length(&file, &last, extent)?;
+            self.fix_length(&last, extent)?;
             self.set_length(&file, last.start + extent.length)?;
         }
         Ok(Outcome::Done)
@@ -313,7 +320,7 @@ impl Step<'_, '_> {
     /// Fixes the length of the last chunk and closes the file.
     fn finish_file(&mut self, file: &Inode, last: Option<(Chunk, Extent)>, length: u64) -> Result<(), Stop> {
         if let Some((last, extent)) = last {
-            self.fix_length(file, &last, extent)?;
+            self.fix_length(&last, extent)?;
         }
         self.close(file, length)
     }
@@ -370,8 +377,8 @@ impl Step<'_, '_> {
 
         let readable = chunk.readable.max(extent.length);
         self.write(
-            "UPDATE chunk SET generation = ?3, readable = ?4 WHERE inode = ?1 AND idx = ?2",
-            (id.0 as i64, chunk.index as i64, extent.generation.0 as i64, readable as i64),
+            "UPDATE chunk SET generation = ?2, readable = ?3 WHERE id = ?1",
+            (chunk.id.0 as i64, extent.generation.0 as i64, readable as i64),
         )?;
         self.add_to_pipeline(id, chunk.id, pipeline)?;
         self.emit(Change::GenerationChanged { chunk: chunk.id, generation: extent.generation });

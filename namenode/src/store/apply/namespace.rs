@@ -277,11 +277,11 @@ impl Step<'_, '_> {
         )?;
         let chunks: Vec<ChunkId> = self
             .connection
-            .prepare_cached("SELECT id FROM chunk WHERE inode = ?1 ORDER BY idx")?
+            .prepare_cached("SELECT chunk FROM extent WHERE inode = ?1 ORDER BY idx")?
             .query_map([file.id.0 as i64], |row| Ok(ChunkId(number(row, 0)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for chunk in chunks {
-            self.emit(Change::ReplicationChanged { chunk, replication });
+            self.fit_replicas(chunk)?;
         }
         Ok(Outcome::Done)
     }

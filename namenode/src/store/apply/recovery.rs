@@ -34,10 +34,7 @@ impl Step<'_, '_> {
         for chunk in recent {
             // Each attempt has its own stamp; what an older attempt may still report is refused.
             let stamp = self.take_generation();
-            self.write(
-                "UPDATE chunk SET recovery = ?3 WHERE inode = ?1 AND idx = ?2",
-                (id.0 as i64, chunk.index as i64, stamp.0 as i64),
-            )?;
+            self.write("UPDATE chunk SET recovery = ?2 WHERE id = ?1", (chunk.id.0 as i64, stamp.0 as i64))?;
             chunks.push(Extent { chunk: chunk.id, generation: stamp, length: chunk.readable });
         }
         if self.holder(id)?.as_deref() != Some(RECOVERY_HOLDER) {
@@ -70,7 +67,7 @@ impl Step<'_, '_> {
         let chunk = Chunk::at(self.connection, inode, index)?.ok_or_else(|| no_file(extent.chunk))?;
         if chunk.length == Some(extent.length) && chunk.generation == extent.generation {
             if chunk.recovery.is_some() {
-                self.keep_as_it_is(&file, &chunk, extent)?;
+                self.keep_as_it_is(&chunk, extent)?;
                 self.close_recovered(&file)?;
             }
             return Ok(Outcome::Done);
@@ -109,7 +106,7 @@ impl Step<'_, '_> {
         if extent.length == 0 {
             self.remove_last(&file, &chunk)?;
         } else {
-            self.fix_length(&file, &chunk, extent)?;
+            self.fix_length(&chunk, extent)?;
         }
         self.close_recovered(&file)?;
         Ok(Outcome::Done)
@@ -122,11 +119,8 @@ impl Step<'_, '_> {
     }
 
     /// Ends the recovery of a committed chunk whose replicas turned out to be complete.
-    fn keep_as_it_is(&mut self, file: &Inode, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
-        self.write(
-            "UPDATE chunk SET recovery = NULL WHERE inode = ?1 AND idx = ?2",
-            (file.id.0 as i64, chunk.index as i64),
-        )?;
+    fn keep_as_it_is(&mut self, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
+        self.write("UPDATE chunk SET recovery = NULL WHERE id = ?1", [chunk.id.0 as i64])?;
         let Extent { chunk, generation, length } = extent;
         self.emit(Change::ChunkCommitted { chunk, generation, length });
         Ok(())

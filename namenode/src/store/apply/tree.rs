@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_types::{ChunkId, FileKind, InodeId, Millis, Mode};
+use dfs_types::{ChunkId, FileKind, InodeId, Layout, Millis, Mode};
 
 use super::{Step, reach};
 use crate::store::edit::{Change, PIPELINES};
@@ -177,18 +177,44 @@ impl Step<'_, '_> {
     pub(super) fn remove_chunks(&mut self, inode: InodeId, limit: u64) -> Result<bool, Stop> {
         let last: Vec<(u64, ChunkId)> = self
             .connection
-            .prepare_cached("SELECT idx, id FROM chunk WHERE inode = ?1 ORDER BY idx DESC")?
+            .prepare_cached("SELECT idx, chunk FROM extent WHERE inode = ?1 ORDER BY idx DESC")?
             .query_map([inode.0 as i64], |row| Ok((number(row, 0)?, ChunkId(number(row, 1)?))))?
             .take(limit as usize)
             .collect::<rusqlite::Result<_>>()?;
         let Some(&(lowest, _)) = last.last() else {
             return Ok(true);
         };
-        self.write("DELETE FROM chunk WHERE inode = ?1 AND idx >= ?2", (inode.0 as i64, lowest as i64))?;
+        self.write("DELETE FROM extent WHERE inode = ?1 AND idx >= ?2", (inode.0 as i64, lowest as i64))?;
         for (_, chunk) in last {
-            self.emit(Change::ChunkRemoved { chunk });
+            self.release_chunk(chunk)?;
         }
         Ok(lowest == 0)
+    }
+
+    /// An extent of the chunk is gone; with the last one the chunk goes.
+    pub(super) fn release_chunk(&mut self, chunk: ChunkId) -> Result<(), Stop> {
+        if self.write("DELETE FROM chunk WHERE id = ?1 AND refs = 1", [chunk.0 as i64])? == 1 {
+            self.emit(Change::ChunkRemoved { chunk });
+            return Ok(());
+        }
+        self.write("UPDATE chunk SET refs = refs - 1 WHERE id = ?1", [chunk.0 as i64])?;
+        self.fit_replicas(chunk)
+    }
+
+    /// The chunk is to have as many replicas as that of its files wants that wants most.
+    pub(super) fn fit_replicas(&mut self, chunk: ChunkId) -> Result<(), Stop> {
+        let wanted =
+            "SELECT max(i.replication) FROM extent e CROSS JOIN inode i ON i.id = e.inode WHERE e.chunk = ?1";
+        let replicas: u32 =
+            self.connection.prepare_cached(wanted)?.query_row([chunk.0 as i64], |row| row.get(0))?;
+        let changed = self.write(
+            "UPDATE chunk SET replicas = ?2 WHERE id = ?1 AND replicas != ?2",
+            (chunk.0 as i64, replicas),
+        )?;
+        if changed == 1 {
+            self.emit(Change::LayoutChanged { chunk, layout: Layout::Replicated { replicas } });
+        }
+        Ok(())
     }
 
     /// Ends the lease of a file that goes away or is closed, if it has one.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dfs_types::format::LEVEL;
 use dfs_types::{ChunkId, FileKind, Mode};
+use rusqlite::Connection;
 
 use super::{Fixture, mkdir, path, root};
 use crate::store::edit::{Edit, Outcome};
@@ -53,6 +54,24 @@ fn check(fixture: &Fixture) {
     assert_eq!(contents.duties(), Ok(vec![]));
     assert_eq!(contents.balancer().unwrap().unwrap().threshold_permille, 50);
     fixture.check_invariants();
+}
+
+/// The statements that make a database's tables and indexes.
+fn tables(database: &Path) -> Vec<String> {
+    let connection = Connection::open(database).unwrap();
+    let mut statement =
+        connection.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY sql").unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+#[test]
+fn the_tables_of_a_level_never_change() {
+    for level in 1..LEVEL {
+        let fixture = Fixture::at_level(level);
+        let expected = tables(&golden(level).join("namespace.db"));
+        assert_eq!(tables(&fixture.directory().join("namespace.db")), expected, "level {level}");
+    }
 }
 
 #[test]

@@ -206,16 +206,34 @@ impl Fixture {
             (
                 "a file's length is what readers may count on",
                 "SELECT count(*) FROM inode f WHERE kind = 0 AND parent != 1 AND length != \
-                 (SELECT coalesce(sum(readable), 0) FROM chunk c WHERE c.inode = f.id)",
+                 (SELECT coalesce(sum(coalesce(e.length, c.readable - e.at)), 0) \
+                 FROM extent e JOIN chunk c ON c.id = e.chunk WHERE e.inode = f.id)",
             ),
             (
                 "chunks follow one another",
-                "SELECT count(*) FROM chunk c JOIN chunk p ON p.inode = c.inode AND p.idx = c.idx - 1 \
-                 WHERE p.length IS NULL OR c.start != p.start + p.length",
+                "WITH piece AS (SELECT inode, idx, start, coalesce(e.length, c.length - e.at) AS length \
+                 FROM extent e JOIN chunk c ON c.id = e.chunk) \
+                 SELECT count(*) FROM piece e JOIN piece p ON p.inode = e.inode AND p.idx = e.idx - 1 \
+                 WHERE p.length IS NULL OR e.start != p.start + p.length",
             ),
             (
                 "only the last chunk of an open file has no length",
-                "SELECT count(*) FROM chunk c JOIN inode f ON f.id = c.inode WHERE c.length IS NULL AND NOT f.open",
+                "SELECT count(*) FROM chunk c JOIN extent e ON e.chunk = c.id JOIN inode f ON f.id = e.inode \
+                 WHERE c.length IS NULL AND (c.refs > 1 OR NOT f.open)",
+            ),
+            (
+                "a chunk's references are counted",
+                "SELECT count(*) FROM chunk c WHERE refs != (SELECT count(*) FROM extent e WHERE e.chunk = c.id)",
+            ),
+            (
+                "an extent lies within its chunk",
+                "SELECT count(*) FROM extent e LEFT JOIN chunk c ON c.id = e.chunk \
+                 WHERE c.id IS NULL OR e.at + coalesce(e.length, 0) > coalesce(c.length, c.readable)",
+            ),
+            (
+                "a chunk has the replicas that the most demanding of its files wants",
+                "SELECT count(*) FROM chunk c WHERE replicas != (SELECT max(f.replication) \
+                 FROM extent e JOIN inode f ON f.id = e.inode WHERE e.chunk = c.id)",
             ),
             (
                 "every open file has a lease",
@@ -231,9 +249,9 @@ impl Fixture {
                  SELECT count(*) FROM way JOIN inode d ON d.id = way.above WHERE d.parent > 1 AND d.below < way.length",
             ),
             (
-                "every chunk has a file",
-                "SELECT count(*) FROM chunk c WHERE NOT EXISTS \
-                 (SELECT 1 FROM inode f WHERE f.id = c.inode AND f.kind = 0)",
+                "every extent has a file",
+                "SELECT count(*) FROM extent e WHERE NOT EXISTS \
+                 (SELECT 1 FROM inode f WHERE f.id = e.inode AND f.kind = 0)",
             ),
             (
                 "every lease has an open file",
@@ -244,8 +262,8 @@ impl Fixture {
             assert_eq!(self.number(sql), 0, "{what}");
         }
         if self.store().level() >= PIPELINES {
-            let strays = "SELECT count(*) FROM pipeline p WHERE NOT EXISTS (SELECT 1 FROM chunk c \
-                          JOIN lease l ON l.inode = c.inode WHERE c.inode = p.inode AND c.id = p.chunk)";
+            let strays = "SELECT count(*) FROM pipeline p WHERE NOT EXISTS (SELECT 1 FROM extent e \
+                          JOIN lease l ON l.inode = e.inode WHERE e.inode = p.inode AND e.chunk = p.chunk)";
             assert_eq!(self.number(strays), 0, "only open files have pipelines");
         }
         let counts = self.store().counts();
@@ -287,7 +305,7 @@ fn dump(database: &Path) -> Vec<String> {
     let connection = Connection::open(database).unwrap();
     let mut rows = Vec::new();
     let pipelines = (schema::level(&connection).unwrap() >= PIPELINES).then_some("pipeline");
-    let tables = ["inode", "chunk", "lease", "retry", "counter", "duty", "setting"];
+    let tables = ["inode", "extent", "chunk", "lease", "retry", "counter", "duty", "setting"];
     for table in tables.into_iter().chain(pipelines) {
         // The group's clock goes on even if everything is refused.
         let columns = match table {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::{
-    ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId,
+    ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Layout, Millis, Mode, NodeDuty,
+    NodeId,
 };
 use proptest::prelude::*;
 
@@ -428,8 +429,10 @@ impl Model {
                 generation: chunk.generation,
                 index: index as u64,
                 offset,
+                chunk_offset: 0,
                 length: chunk.length,
                 readable: chunk.readable,
+                layout: Layout::Replicated { replicas: self.nodes[at].replication },
             });
             offset += chunk.readable;
         }

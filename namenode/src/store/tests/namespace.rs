@@ -1,6 +1,6 @@
 //! Semantics of edits that name paths, and permissions.
 
-use dfs_types::{Caller, ErrorCode, InodeId, Millis, Mode};
+use dfs_types::{Caller, ErrorCode, InodeId, Layout, Millis, Mode};
 
 use super::{Fixture, NOW, by, create, delete, mkdir, path, rename, root, user};
 use crate::store::edit::{Change, Edit, Outcome};
@@ -185,7 +185,10 @@ fn attributes_are_set() {
     fixture.take_changes();
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 5 });
     let chunk = dfs_types::ChunkId::FIRST;
-    assert_eq!(fixture.take_changes(), [Change::ReplicationChanged { chunk, replication: 5 }]);
+    assert_eq!(
+        fixture.take_changes(),
+        [Change::LayoutChanged { chunk, layout: Layout::Replicated { replicas: 5 } }]
+    );
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 5 });
     assert_eq!(fixture.take_changes(), []);
     assert_eq!(fixture.code(Edit::SetReplication { path: path("/d"), replication: 5 }), IsADirectory);

@@ -1,6 +1,6 @@
 //! Leases, chunks, recovery, reaping.
 
-use dfs_types::{ChunkId, ErrorCode, GenStamp, InodeId};
+use dfs_types::{ChunkId, ErrorCode, GenStamp, InodeId, Layout};
 
 use super::{Fixture, create, delete, mkdir, path, rename, root};
 use crate::store::edit::{Change, Edit, Extent, Outcome, RECOVERY_HOLDER};
@@ -392,11 +392,10 @@ fn the_start_finds_chunks_and_leases() {
     fixture
         .store()
         .contents()
-        .chunks(|chunk, generation, length, replication| {
-            chunks.push((chunk, generation, length, replication));
-        })
+        .chunks(|chunk, generation, length, layout| chunks.push((chunk, generation, length, layout)))
         .unwrap();
-    assert_eq!(chunks, [(FIRST, GEN, Some(9), 3), (SECOND, GenStamp(GEN.0 + 1), None, 3)]);
+    let three = Layout::Replicated { replicas: 3 };
+    assert_eq!(chunks, [(FIRST, GEN, Some(9), three), (SECOND, GenStamp(GEN.0 + 1), None, three)]);
     let leases = fixture.store().contents().leases().unwrap();
     assert_eq!(leases, [(inode, "w".to_owned()), (InodeId(inode.0 + 1), "v".to_owned())]);
     let counts = fixture.store().counts();
