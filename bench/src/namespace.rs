@@ -215,6 +215,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
         available: 1 << 43,
         replicas: replicas.len() as u64,
         file_system: Vec::new(),
+        storage_type: v1::StorageType::Disk.into(),
     };
     client
         .register(v1::RegisterRequest {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, cluster_id, from_status, volume_file_system, volume_health, volume_id};
+use dfs_proto::convert::{
+    Endpoint, cluster_id, from_status, storage_type, volume_file_system, volume_health, volume_id,
+};
 use dfs_proto::v1;
 use dfs_types::{
     ChunkId, ClusterId, DutyState, FileStatus, FileSystemId, FsPath, FsResult, GenStamp, Millis, Space,
-    VolumeHealth, VolumeId, VolumeSpace,
+    StorageType, VolumeHealth, VolumeId, VolumeSpace,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 
@@ -36,6 +38,8 @@ pub struct VolumeReport {
     pub path: String,
     /// The file system it is on, if its node knows.
     pub file_system: Option<FileSystemId>,
+    /// What its storage is.
+    pub storage: StorageType,
     /// How its disk is.
     pub health: VolumeHealth,
     /// Bytes of the file system.
@@ -51,7 +55,8 @@ pub struct VolumeReport {
 impl VolumeReport {
     /// Its bytes, to be summed up with those of others: [`Space::sum`] counts a shared disk once.
     pub fn space(&self) -> VolumeSpace {
-        let Self { id: _, path: _, file_system, health, capacity, used, available, replicas: _ } = self;
+        let Self { id: _, path: _, file_system, storage: _, health, capacity, used, available, replicas: _ } =
+            self;
         VolumeSpace {
             file_system: *file_system,
             health: *health,
@@ -256,6 +261,7 @@ fn volume(volume: v1::VolumeStatus) -> FsResult<VolumeReport> {
     Ok(VolumeReport {
         id: volume_id(&volume.id)?,
         file_system: volume_file_system(&volume.file_system)?,
+        storage: storage_type(volume.storage_type()),
         health: volume_health(volume.health())?,
         path: volume.path,
         capacity: volume.capacity,

@@ -176,6 +176,18 @@ impl Dfs {
             .map(|v1::Empty {}| ())
     }
 
+    /// Forgets stopped DataNodes for good: nothing waits for what they had, and they are not taken in again.
+    pub async fn forget_nodes(&self, nodes: &[NodeId]) -> FsResult<()> {
+        self.inner
+            .namenode
+            .admin(self.inner.settings.call(), |mut client, context| {
+                let request = v1::ForgetNodesRequest { context: Some(context), nodes: ids(nodes) };
+                async move { client.forget_nodes(request).await }
+            })
+            .await
+            .map(|v1::Empty {}| ())
+    }
+
     /// Tells about the balancer after doing as `action` says.
     pub async fn balancer(&self, action: BalancerAction) -> FsResult<BalancerStatus> {
         let (action, threshold, rate) = match action {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dfs_daemon::telemetry::{LOG_FILES, LOG_MAX_BYTES, LOG_MIN_BYTES};
+use dfs_types::StorageType;
 use dfs_types::address::Addresses;
 use dfs_types::limits::{MAX_LOCATION_BYTES, MAX_MACHINE_BYTES};
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
@@ -19,12 +20,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDirectory {
+    /// What its storage is.
+    pub storage: StorageType,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
 /// Settings of a DataNode, as flags or environment variables.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Directory that holds replicas; give it again for each further disk. The variable names one directory
-    #[arg(long = "volume", env = "DFS_DATANODE_VOLUME", value_name = "DIR", required = true)]
-    pub volumes: Vec<PathBuf>,
+    /// Directory that holds replicas, after its storage type, if that is not [DISK]: [SSD]DIR, [ARCHIVE]DIR; give it again for
+    /// each further disk. The variable names one directory
+    #[arg(long = "volume", env = "DFS_DATANODE_VOLUME", value_name = "DIR", required = true, value_parser = parse_volume)]
+    pub volumes: Vec<VolumeDirectory>,
     /// NameNode to report to; give it again, or a list, for several; others of its group are learned from it
     #[arg(long = "namenode", env = "DFS_DATANODE_NAMENODE", value_name = "HOST:PORT", required = true)]
     pub namenodes: Vec<Addresses>,
@@ -107,6 +118,22 @@ pub struct Config {
     pub log_files: u32,
 }
 
+/// Reads `[TYPE]DIR`, as HDFS writes it. A directory whose name begins with a bracket can be given as `[DISK][…`.
+fn parse_volume(text: &str) -> Result<VolumeDirectory, String> {
+    let (storage, path) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        None => (StorageType::Disk, text),
+        Some((name, path)) => {
+            let names = || StorageType::ALL.map(StorageType::name).join(", ");
+            let storage = StorageType::from_name(name);
+            (storage.ok_or_else(|| format!("'{name}' is no storage type: use one of {}", names()))?, path)
+        }
+    };
+    if path.is_empty() {
+        return Err("write a directory, for example /data or [SSD]/data".to_owned());
+    }
+    Ok(VolumeDirectory { storage, path: path.into() })
+}
+
 fn parse_machine(text: &str) -> Result<String, String> {
     if (1..=MAX_MACHINE_BYTES).contains(&text.len()) && !text.contains(char::is_whitespace) {
         Ok(text.to_owned())
@@ -175,11 +202,18 @@ mod tests {
     #[test]
     fn defaults_and_lists() {
         let config = parse(&["--volume", "/a", "--volume", "/b", "--namenode", "n0:1,n1:2"]).unwrap();
-        assert_eq!(config.volumes, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        let disk = |path: &str| VolumeDirectory { storage: StorageType::Disk, path: path.into() };
+        assert_eq!(config.volumes, [disk("/a"), disk("/b")]);
         assert_eq!(config.namenodes, [Addresses(vec!["n0:1".to_owned(), "n1:2".to_owned()])]);
         // A comma is a letter like any other in a directory's name.
         let config = parse(&["--volume", "/a, b", "--namenode", "n0:1"]).unwrap();
-        assert_eq!(config.volumes, [PathBuf::from("/a, b")]);
+        assert_eq!(config.volumes, [disk("/a, b")]);
+        let config = parse(&["--volume", "[ssd]/a", "--volume", "[DISK][b]", "--namenode", "n0:1"]).unwrap();
+        assert_eq!(
+            config.volumes,
+            [VolumeDirectory { storage: StorageType::Ssd, path: "/a".into() }, disk("[b]")]
+        );
+        let config = parse(&["--volume", "/a", "--namenode", "n0:1"]).unwrap();
         assert_eq!((config.scrub_rate, config.reserve), (8 << 20, None));
         assert_eq!(config.listen.port(), DATANODE_PORT);
         let node = ["--volume", "/a", "--namenode", "n:1", "--host", "w1", "--topology-file", "/t"];
@@ -191,6 +225,8 @@ mod tests {
     fn nonsense_is_refused() {
         let good = ["--volume", "/a", "--namenode", "n:1"];
         for bad in [
+            ["--volume", "[TAPE]/a"],
+            ["--volume", "[SSD]"],
             ["--reserve", "lots"],
             ["--reserve", "99999999t"],
             ["--topology", "rack"],

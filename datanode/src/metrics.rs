@@ -189,7 +189,17 @@ impl Metrics {
 
     /// What a volume is now.
     pub(crate) fn volume(&self, state: &VolumeState) {
-        let VolumeState { id: _, path, file_system: _, health, capacity, used, available, replicas } = state;
+        let VolumeState {
+            id: _,
+            path,
+            file_system: _,
+            storage: _,
+            health,
+            capacity,
+            used,
+            available,
+            replicas,
+        } = state;
         self.volume_health(path, *health);
         let path = path.to_string_lossy();
         let set = |gauges: &IntGaugeVec, value: u64| {

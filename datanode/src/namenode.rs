@@ -115,7 +115,7 @@ impl fmt::Display for Namenode {
 }
 
 fn volume_message(state: &VolumeState) -> v1::VolumeStatus {
-    let VolumeState { id, path, file_system, health, capacity, used, available, replicas } = state;
+    let VolumeState { id, path, file_system, storage, health, capacity, used, available, replicas } = state;
     v1::VolumeStatus {
         id: id.as_bytes().to_vec(),
         path: path.to_string_lossy().into_owned(),
@@ -125,6 +125,7 @@ fn volume_message(state: &VolumeState) -> v1::VolumeStatus {
         available: *available,
         replicas: *replicas,
         file_system: convert::wire_file_system(*file_system),
+        storage_type: convert::wire_storage_type(*storage).into(),
     }
 }
 

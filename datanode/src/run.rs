@@ -352,7 +352,9 @@ impl Node {
         let (volumes, lost) = volumes::open_all(&self.config, candidates, lost, (cluster, node)).await?;
         let reports = Reports::default();
         let metrics = Arc::clone(&self.metrics);
-        let store = Store::open(cluster, node, volumes, lost, reports.clone(), metrics).await;
+        let storage =
+            self.config.volumes.iter().map(|volume| (volume.path.clone(), volume.storage)).collect();
+        let store = Store::open(cluster, node, volumes, lost, storage, reports.clone(), metrics).await;
         info!(%cluster, %node, "serving");
         let result = self.serve(listener, Arc::clone(&store), reports).await;
         store.close().await;

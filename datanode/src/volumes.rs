@@ -84,7 +84,8 @@ pub(crate) async fn lock_all(config: &Config) -> Result<(Vec<Candidate>, Lost), 
         let why = "--suspect-after must be less than --fail-after".to_owned();
         return Err(FsError::invalid(why).into());
     }
-    let looks = config.volumes.iter().map(|path| async move {
+    let paths = || config.volumes.iter().map(|volume| &volume.path);
+    let looks = paths().map(|path| async move {
         let pool = DiskPool::start("disk", usize::from(config.threads_per_volume));
         let failed = |source| layout::Error::Io { what: "start its threads", path: path.clone(), source };
         let pool = pool.map_err(failed)?;
@@ -97,7 +98,7 @@ pub(crate) async fn lock_all(config: &Config) -> Result<(Vec<Candidate>, Lost), 
     });
     let (mut candidates, mut lost) = (Vec::new(), Vec::new());
     let mut failure = None;
-    for (path, looked) in config.volumes.iter().zip(join_all(looks).await) {
+    for (path, looked) in paths().zip(join_all(looks).await) {
         match looked {
             Ok(candidate) => candidates.push(candidate),
             Err(error @ layout::Error::Io { .. }) => {

@@ -34,7 +34,7 @@ use crate::peers::{Found, Peers, find_group};
 use crate::serve;
 use crate::store::directory::{self, Beginning, Directory};
 use crate::store::edit::Change;
-use crate::store::{self, Contents, Disk, DiskState, Store, group};
+use crate::store::{self, Contents, Disk, DiskState, KnownNode, Store, group};
 
 /// File in the directory that tells the addresses while the process serves.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -631,6 +631,15 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
     })?;
     for (node, duty) in contents.duties()? {
         cluster.apply(Event::DutySet { node, duty: clock.duty(duty) }, clock.now());
+    }
+    for KnownNode { id, record } in contents.nodes()? {
+        let event = match record {
+            Some((record, seen)) => {
+                Event::NodeRecorded { node: id, record, silence: engine::unix_now().since(seen) }
+            }
+            None => Event::NodeForgotten { node: id },
+        };
+        cluster.apply(event, clock.now());
     }
     if let Some(settings) = contents.balancer()? {
         cluster.apply(Event::BalancerSet { settings: Some(settings.into()) }, clock.now());

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dfs_namenode_core::{Address, NodeStats, Volume};
-use dfs_types::{Millis, NodeId, VolumeHealth, VolumeId};
+use dfs_types::{Millis, NodeId, StorageType, VolumeHealth, VolumeId};
 use uuid::Uuid;
 
 use crate::disk::Disk;
@@ -105,6 +105,7 @@ impl DataNode {
             id: VolumeId(self.id.0),
             path: "/data".to_owned(),
             file_system: None,
+            storage: StorageType::Disk,
             health: VolumeHealth::Healthy,
             capacity: self.capacity,
             used,

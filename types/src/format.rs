@@ -28,7 +28,8 @@ pub const LEVELS: [(u16, &str); 2] = [
     (1, "edits, outcomes and members as protobuf in envelopes"),
     (
         2,
-        "the nodes that an open chunk is written to, of which all must answer before acknowledged bytes count as lost",
+        "the nodes that an open chunk is written to, of which all must answer before acknowledged bytes count as lost; \
+         DataNodes and their volumes are remembered until an administrator forgets them",
     ),
 ];
 /// The lowest feature level.

@@ -32,4 +32,4 @@ pub use member::MemberRole;
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use time::Millis;
-pub use volume::{Space, VolumeHealth, VolumeSpace};
+pub use volume::{Space, StorageType, VolumeHealth, VolumeSpace};

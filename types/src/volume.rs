@@ -34,6 +34,38 @@ impl VolumeHealth {
     }
 }
 
+/// What a volume's storage is, by HDFS's names; its fourth, `PROVIDED`, is kept for storage outside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StorageType {
+    /// A spinning disk, or nobody said anything.
+    #[default]
+    Disk,
+    /// A solid state disk.
+    Ssd,
+    /// Dense storage for what is hardly read.
+    Archive,
+}
+
+impl StorageType {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::Disk, Self::Ssd, Self::Archive];
+
+    /// Its name in options, metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "DISK",
+            Self::Ssd => "SSD",
+            Self::Archive => "ARCHIVE",
+        }
+    }
+
+    /// The type of this name, in whatever case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|storage| storage.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// Bytes of one volume, as its DataNode says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VolumeSpace {

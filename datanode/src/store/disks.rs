@@ -1,5 +1,6 @@
 //! The disks under the replicas: how they are, how full they are, and what happens when one fails.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +113,10 @@ impl Store {
 
     /// State of each volume.
     pub(crate) fn volume_states(&self) -> Vec<VolumeState> {
-        let failed = |id, path| VolumeState {
+        let storage = |path: &PathBuf| self.storage.get(path).copied().unwrap_or_default();
+        let failed = |id, path: PathBuf| VolumeState {
             id,
+            storage: storage(&path),
             path,
             file_system: None,
             health: VolumeHealth::Failed,
@@ -134,6 +137,7 @@ impl Store {
                 id: volume.id,
                 path: volume.path.clone(),
                 file_system: Some(volume.file_system),
+                storage: storage(&volume.path),
                 health,
                 capacity,
                 used: volume.used(),

@@ -12,13 +12,16 @@ mod recovery;
 mod tests;
 pub(crate) mod write;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dfs_types::limits::REPORT_PAGE;
-use dfs_types::{ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, VolumeHealth, VolumeId};
+use dfs_types::{
+    ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, StorageType, VolumeHealth, VolumeId,
+};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -52,6 +55,8 @@ pub(crate) struct VolumeState {
     pub(crate) path: PathBuf,
     /// The file system it is on; `None` if it could not even be opened.
     pub(crate) file_system: Option<FileSystemId>,
+    /// What its storage is.
+    pub(crate) storage: StorageType,
     /// How its disk is.
     pub(crate) health: VolumeHealth,
     /// Bytes of the file system.
@@ -87,6 +92,8 @@ pub(crate) struct Store {
     volumes: Vec<Arc<Volume>>,
     /// Volumes that could not even be opened.
     lost: Vec<(VolumeId, PathBuf)>,
+    /// What the storage of volumes is, as far as somebody said.
+    storage: BTreeMap<PathBuf, StorageType>,
     index: Mutex<Index>,
     /// A volume has failed.
     failed: Notify,
@@ -102,6 +109,7 @@ impl Store {
         node: NodeId,
         volumes: Vec<Volume>,
         lost: Vec<(VolumeId, PathBuf)>,
+        storage: BTreeMap<PathBuf, StorageType>,
         reports: Reports,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -138,6 +146,7 @@ impl Store {
             node,
             volumes,
             lost,
+            storage,
             index: Mutex::new(index),
             failed: Notify::new(),
             reports,

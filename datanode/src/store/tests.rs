@@ -102,7 +102,8 @@ const PATIENT: Patience =
 
 async fn open(volumes: Vec<Volume>) -> Arc<Store> {
     let metrics = Arc::new(Metrics::on(&Metrics::meter(&Registry::new())).unwrap());
-    Store::open(ClusterId::random(), NodeId::random(), volumes, Vec::new(), Reports::default(), metrics).await
+    let (cluster, node, storage) = (ClusterId::random(), NodeId::random(), BTreeMap::new());
+    Store::open(cluster, node, volumes, Vec::new(), storage, Reports::default(), metrics).await
 }
 
 /// A store with one complete replica.

@@ -18,6 +18,7 @@ use crate::node::{Awaited, Node};
 use crate::node_list::NodeIndex;
 use crate::promises::Promises;
 use crate::recovery::Recoveries;
+use crate::registry::Registry;
 use crate::replication::Replication;
 use crate::review::{Reviews, Why};
 use crate::ring::Ring;
@@ -35,7 +36,10 @@ pub struct Cluster {
     pub(crate) config: Config,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) map: ChunkMap,
+    /// When this process began to hear nodes.
+    pub(crate) began: Millis,
     pub(crate) nodes: Nodes,
+    pub(crate) registry: Registry,
     pub(crate) safe_mode: SafeMode,
     /// The term in which this NameNode leads, if it does.
     pub(crate) term: Option<u64>,
@@ -67,7 +71,9 @@ impl Cluster {
             map: ChunkMap::new(config.maintenance_min_replicas as usize),
             config,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            began: now,
             nodes: Nodes::new(now),
+            registry: Registry::default(),
             safe_mode: SafeMode::new(),
             term: None,
             leases: Leases::default(),
@@ -157,6 +163,8 @@ impl Cluster {
             Event::LeadershipLost => self.leadership_lost(),
             Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),
             Event::BalancerSet { settings } => self.balancer.set(settings, now),
+            Event::NodeRecorded { node, record, silence } => self.node_recorded(node, record, silence, now),
+            Event::NodeForgotten { node } => self.node_forgotten(node),
             Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
             Event::SafeModeSet { on } => {
                 if self.safe_mode.set(on, self.term.is_some()) {
@@ -420,7 +428,10 @@ impl Cluster {
     }
 
     fn forget_dead(&mut self, now: Millis) {
-        for index in self.nodes.expired(&self.config, now) {
+        let mut expired = self.nodes.expired(&self.config, now);
+        let is_forgotten = |node: &Node| node.state == NodeState::Dead && self.is_forgotten(node.id);
+        expired.extend(self.nodes.iter().filter(|(_, node)| is_forgotten(node)).map(|(index, _)| index));
+        for index in expired {
             if self.is_under_review(index) {
                 continue;
             }

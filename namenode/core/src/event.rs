@@ -1,8 +1,10 @@
 //! What the decision code is told, what it answers, and what it orders DataNodes to do.
 
+use std::time::Duration;
+
 use dfs_types::{
     ChunkId, DutyState, FileSystemId, GenStamp, InodeId, Layout, NodeDuty, NodeId, ReplicaRecord,
-    VolumeHealth, VolumeId, VolumeSpace,
+    StorageType, VolumeHealth, VolumeId, VolumeSpace,
 };
 
 use crate::recovery::WaitingRecovery;
@@ -16,6 +18,8 @@ pub struct Volume {
     pub path: String,
     /// The file system it is on, if its node knows.
     pub file_system: Option<FileSystemId>,
+    /// What its storage is.
+    pub storage: StorageType,
     /// How its disk is.
     pub health: VolumeHealth,
     /// Bytes of the file system.
@@ -31,7 +35,8 @@ pub struct Volume {
 impl Volume {
     /// Its bytes, to be summed up.
     pub fn space(&self) -> VolumeSpace {
-        let Self { id: _, path: _, file_system, health, capacity, used, available, replicas: _ } = self;
+        let Self { id: _, path: _, file_system, storage: _, health, capacity, used, available, replicas: _ } =
+            self;
         VolumeSpace {
             file_system: *file_system,
             health: *health,
@@ -40,6 +45,39 @@ impl Volume {
             available: *available,
         }
     }
+
+    /// A volume of which only the record is known.
+    pub(crate) fn remembered(record: &VolumeRecord) -> Self {
+        let VolumeRecord { id, path, storage, capacity } = record.clone();
+        let health = VolumeHealth::Healthy;
+        Self { id, path, file_system: None, storage, health, capacity, used: 0, available: 0, replicas: 0 }
+    }
+}
+
+/// What the namespace remembers of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeRecord {
+    /// The volume.
+    pub id: VolumeId,
+    /// Directory on the node.
+    pub path: String,
+    /// What its storage is.
+    pub storage: StorageType,
+    /// Bytes of its file system.
+    pub capacity: u64,
+}
+
+/// What the namespace remembers of a DataNode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Where it was last.
+    pub address: Address,
+    /// The machine it ran on; empty if its host says that.
+    pub machine: String,
+    /// The release of its program.
+    pub release: String,
+    /// Its volumes.
+    pub volumes: Vec<VolumeRecord>,
 }
 
 /// Where a node is now.
@@ -126,6 +164,20 @@ impl Default for Balancing {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// The namespace remembers this of a node, which had not been heard of for so long.
+    NodeRecorded {
+        /// Which node.
+        node: NodeId,
+        /// What is remembered.
+        record: NodeRecord,
+        /// How long.
+        silence: Duration,
+    },
+    /// An administrator has forgotten a node: it is taken in no more, and nothing waits for what it had.
+    NodeForgotten {
+        /// Which node.
+        node: NodeId,
+    },
     /// A DataNode process introduced itself. Its earlier replicas are forgotten until its full report comes.
     Registered {
         /// Which node.

@@ -36,6 +36,7 @@ mod placement;
 mod promises;
 mod quarantine;
 mod recovery;
+mod registry;
 mod replication;
 mod reports;
 mod review;
@@ -50,7 +51,10 @@ mod view;
 
 pub use cluster::Cluster;
 pub use config::Config;
-pub use event::{Address, Balancing, Command, Effect, Event, NodeState, NodeStats, Report, Slice, Volume};
+pub use event::{
+    Address, Balancing, Command, Effect, Event, NodeRecord, NodeState, NodeStats, Report, Slice, Volume,
+    VolumeRecord,
+};
 pub use placement::{Placement, PlacementError, PlacementRequest};
 pub use promises::Ticket;
 pub use quarantine::QuarantinedChunk;

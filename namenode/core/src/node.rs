@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) died: Millis,
     /// When it was heard of last.
     pub(crate) seen: Millis,
+    /// The same, as the namespace remembers it of a dead node.
+    pub(crate) noted: Option<Millis>,
     /// Which of its messages are taken in, and how far its full report has come.
     pub(crate) intake: Intake,
     /// When it let its turn to report pass, if it did; others come first for a while.
@@ -96,6 +98,7 @@ impl Node {
             deaths: 0,
             died: Millis::default(),
             seen: now,
+            noted: None,
             intake: Intake::default(),
             passed: None,
             reported: false,

@@ -276,9 +276,9 @@ impl Cluster {
             && recovery.pipeline.iter().all(|node| self.has_told_all(*node))
     }
 
-    /// Whether a node is there and has said what all its volumes hold.
+    /// Whether a node is there and has said what all its volumes hold, or will never say anything again.
     fn has_told_all(&self, node: NodeId) -> bool {
-        self.nodes.by_id(node).is_some_and(Node::has_told_all)
+        self.is_forgotten(node) || self.nodes.by_id(node).is_some_and(Node::has_told_all)
     }
 
     /// Whether an administrator accepted a loss, and all that may be heard of has been: a word given early saves the

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_types::{
-    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId,
+    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, StorageType, VolumeHealth,
+    VolumeId,
 };
 
 use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Placement, Report, Slice, Volume};
@@ -42,6 +43,7 @@ pub(crate) fn stats(n: u16) -> NodeStats {
             id: volume,
             path: "/data".into(),
             file_system: None,
+            storage: StorageType::Disk,
             health: VolumeHealth::Healthy,
             capacity: 1 << 40,
             used: 0,

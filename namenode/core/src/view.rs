@@ -218,9 +218,11 @@ impl Cluster {
         ranked.into_iter().map(|(_, node)| node).collect()
     }
 
-    /// Whether this process of the node is the one that registered last.
+    /// Whether this process of the node is the one that registered last, and the node was not forgotten.
     pub fn is_current(&self, node: NodeId, incarnation: u128) -> bool {
-        self.nodes.by_id(node).is_some_and(|node| node.incarnation == incarnation)
+        self.nodes
+            .by_id(node)
+            .is_some_and(|known| known.incarnation == incarnation && !self.is_forgotten(node))
     }
 
     /// How far the duty of a registered node is; any other is in service.
@@ -228,12 +230,7 @@ impl Cluster {
         self.nodes.by_id(node).map_or(DutyState::InService, Node::duty_state)
     }
 
-    /// Where a registered node is.
-    pub fn endpoint(&self, node: NodeId) -> Option<&Address> {
-        self.nodes.by_id(node).map(|node| &node.stats.address)
-    }
-
-    /// All nodes that registered within the last day, dead ones too.
+    /// All nodes that registered within the last day, dead ones too, and those that are remembered.
     pub fn nodes(&self, now: Millis) -> Vec<NodeView> {
         let views = self.nodes.iter().map(|(index, node)| NodeView {
             id: node.id,
@@ -254,7 +251,7 @@ impl Cluster {
                 NodeDuty::InService | NodeDuty::Decommission => None,
             },
         });
-        views.collect()
+        views.chain(self.absent(now)).collect()
     }
 
     /// Sums over the whole cluster. Goes through the nodes, but not through the chunks.
@@ -290,6 +287,13 @@ impl Cluster {
             totals.pending_deletions += node.deletions.len() as u64;
             totals.quarantined += node.quarantined.len() as u64;
             volumes.extend(node.stats.volumes.iter().map(Volume::space));
+        }
+        for node in self.absent(now) {
+            *(if node.state == NodeState::Dead {
+                &mut totals.dead_nodes
+            } else {
+                &mut totals.stale_nodes
+            }) += 1;
         }
         // Over all nodes at once: several may be on one disk.
         let space = Space::sum(volumes);

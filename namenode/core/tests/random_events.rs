@@ -11,7 +11,7 @@ use dfs_namenode_core::{
 };
 use dfs_types::{
     ChunkId, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, ReplicaRecord, ReplicaState,
-    VolumeHealth, VolumeId,
+    StorageType, VolumeHealth, VolumeId,
 };
 use proptest::prelude::*;
 
@@ -34,6 +34,7 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
             id: VolumeId::from_bytes(node(n).as_bytes()).unwrap(),
             path: "/data".into(),
             file_system: None,
+            storage: StorageType::Disk,
             health: VolumeHealth::Healthy,
             capacity: 1 << 30,
             used: u64::from(n) << 26,

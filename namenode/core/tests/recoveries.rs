@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Report, Slice, Volume};
-use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId};
+use dfs_types::{
+    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, StorageType, VolumeHealth,
+    VolumeId,
+};
 use proptest::prelude::*;
 
 const NODES: u8 = 4;
@@ -31,6 +34,7 @@ fn stats(n: u8) -> NodeStats {
         id: VolumeId::from_bytes(id(n).as_bytes()).unwrap(),
         path: "/data".into(),
         file_system: None,
+        storage: StorageType::Disk,
         health: VolumeHealth::Healthy,
         capacity: 1 << 30,
         used: 0,
@@ -167,7 +171,12 @@ impl World {
             Some(length) => (GenStamp(self.stamp), Some(length)),
         };
         if length != Some(0) {
-            self.apply(Event::ChunkLoaded { chunk: CHUNK, generation, length, replication: 3 });
+            self.apply(Event::ChunkLoaded {
+                chunk: CHUNK,
+                generation,
+                length,
+                layout: Layout::Replicated { replicas: 3 },
+            });
         }
         self.cluster.set_next_chunk(ChunkId(11));
         self.cluster.loaded(self.now);

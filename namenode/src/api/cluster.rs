@@ -120,6 +120,12 @@ impl Namenode {
         check_text("version", &version)?;
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
+        if self.engine.with(move |turn| turn.cluster.is_forgotten(node)).await? {
+            return Err(FsError::invalid(format!(
+                "DataNode {node} was forgotten for good with `dfs admin node forget`: give it empty volumes, and it joins as a \
+                 new one"
+            )));
+        }
         let (host, port) = (&stats.address.host, stats.address.data_port);
         info!(%node, host, port, version, "datanode registers");
         let report_from = self

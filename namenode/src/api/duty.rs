@@ -118,9 +118,9 @@ impl Namenode {
     }
 
     /// Whether each of these DataNodes is known, be it from its duty.
-    async fn check_known(&self, nodes: &[NodeId]) -> FsResult<()> {
+    pub(super) async fn check_known(&self, nodes: &[NodeId]) -> FsResult<()> {
         let asked = nodes.to_vec();
-        let is_unknown = |cluster: &Cluster, id: &NodeId| cluster.endpoint(*id).is_none();
+        let is_unknown = |cluster: &Cluster, id: &NodeId| !cluster.is_known(*id);
         let strange: Vec<NodeId> = self
             .engine
             .with(move |turn| asked.into_iter().filter(|id| is_unknown(turn.cluster, id)).collect())
@@ -139,7 +139,7 @@ impl Namenode {
     }
 }
 
-fn distinct(mut nodes: Vec<NodeId>) -> FsResult<Vec<NodeId>> {
+pub(super) fn distinct(mut nodes: Vec<NodeId>) -> FsResult<Vec<NodeId>> {
     if nodes.is_empty() {
         return Err(FsError::invalid("the request names no DataNode"));
     }

@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod quarantine;
 pub mod reading;
 pub mod recovery;
+mod registry;
 pub mod upgrade;
 pub mod writing;
 

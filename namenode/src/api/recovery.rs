@@ -263,7 +263,7 @@ impl Namenode {
             },
         );
         let resume = self.resume_recoveries(interrupted);
-        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes());
+        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes(), self.keep_registry());
     }
 
     /// Goes on with the recoveries of these files, which an earlier leader began, until all are under way again or over. The

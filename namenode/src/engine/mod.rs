@@ -364,6 +364,10 @@ impl Engine {
             Change::DutySet { node, duty } => {
                 Some(Event::DutySet { node, duty: self.inbox.clock.duty(duty) })
             }
+            Change::NodeRecorded { node, record, seen } => {
+                Some(Event::NodeRecorded { node, record, silence: unix_now().since(seen) })
+            }
+            Change::NodeForgotten { node } => Some(Event::NodeForgotten { node }),
             Change::BalancerSet { settings } => {
                 Some(Event::BalancerSet { settings: settings.map(Balancing::from) })
             }

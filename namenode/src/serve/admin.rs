@@ -35,6 +35,7 @@ unary! {
         set_node_duty: SetNodeDutyRequest -> SetNodeDutyReply,
         balancer: BalancerRequest -> BalancerStatus,
         announce_loss: AnnounceLossRequest -> Empty,
+        forget_nodes: ForgetNodesRequest -> Empty,
         list_quarantine: ListQuarantineRequest -> ListQuarantineReply,
         delete_quarantined: DeleteQuarantinedRequest -> DeleteQuarantinedReply,
     }
@@ -90,6 +91,12 @@ impl Service {
         let nodes = node_ids(&request.nodes)?;
         let Origin { caller, .. } = self.origin(request.context, true).await?;
         self.0.announce_loss(&caller, nodes).await.map(|()| v1::Empty {})
+    }
+
+    async fn forget_nodes(&self, request: v1::ForgetNodesRequest, _: Peer) -> FsResult<v1::Empty> {
+        let nodes = node_ids(&request.nodes)?;
+        let origin = self.origin(request.context, true).await?;
+        self.0.forget_nodes(origin, nodes).await.map(|()| v1::Empty {})
     }
 
     async fn list_quarantine(

@@ -172,6 +172,7 @@ pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
     Ok(Volume {
         id: convert::volume_id(&wire.id)?,
         file_system: convert::volume_file_system(&wire.file_system)?,
+        storage: convert::storage_type(wire.storage_type()),
         path: wire.path,
         health,
         capacity: wire.capacity,
@@ -183,7 +184,7 @@ pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
 
 /// The message for a volume's state.
 pub(super) fn wire_volume(volume: Volume) -> v1::VolumeStatus {
-    let Volume { id, path, file_system, health, capacity, used, available, replicas } = volume;
+    let Volume { id, path, file_system, storage, health, capacity, used, available, replicas } = volume;
     v1::VolumeStatus {
         id: id.as_bytes().to_vec(),
         path,
@@ -193,5 +194,6 @@ pub(super) fn wire_volume(volume: Volume) -> v1::VolumeStatus {
         available,
         replicas,
         file_system: convert::wire_file_system(file_system),
+        storage_type: convert::wire_storage_type(storage).into(),
     }
 }

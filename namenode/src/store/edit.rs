@@ -4,7 +4,7 @@
 //! counters that are themselves part of the state, and nothing is read from a clock or a random generator. So the
 //! same proposals in the same order give the same database on every NameNode.
 
-use dfs_namenode_core::Balancing;
+use dfs_namenode_core::{Balancing, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
@@ -285,6 +285,16 @@ pub enum Edit {
         /// Most outcomes forgotten by this edit.
         limit: u32,
     },
+    /// Remembers what DataNodes are and when they were heard of; those that were forgotten stay so.
+    RecordNodes {
+        /// Which nodes.
+        nodes: Vec<NodeSeen>,
+    },
+    /// Forgets DataNodes for good.
+    ForgetNodes {
+        /// Which nodes.
+        nodes: Vec<NodeId>,
+    },
     /// Raises the cluster's feature level, and brings the tables to it. A level that is reached already is fine.
     RaiseLevel {
         /// The new level.
@@ -294,6 +304,20 @@ pub enum Edit {
 
 /// The feature level from which on the nodes of an open chunk's pipeline are part of the namespace.
 pub const PIPELINES: u16 = 2;
+
+/// The feature level from which on the namespace remembers DataNodes and their volumes.
+pub const REGISTRY: u16 = 2;
+
+/// A DataNode as the namespace is to remember it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// The node.
+    pub id: NodeId,
+    /// What it is.
+    pub record: NodeRecord,
+    /// Unix time at which it was heard of last.
+    pub seen: Millis,
+}
 
 /// What a successful edit answers. Kept for retries of the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,6 +364,7 @@ impl Edit {
     pub fn level(&self) -> u16 {
         match self {
             Self::RaiseLevel { to } => *to,
+            Self::RecordNodes { .. } | Self::ForgetNodes { .. } => REGISTRY,
             Self::AddChunk { pipeline, .. } | Self::UpdatePipeline { pipeline, .. } => {
                 if pipeline.is_empty() { FIRST_LEVEL } else { PIPELINES }
             }
@@ -397,6 +422,8 @@ impl Edit {
             | Self::SetBalancer { .. }
             | Self::EndBalancer { .. }
             | Self::SetSafeMode { .. }
+            | Self::RecordNodes { .. }
+            | Self::ForgetNodes { .. }
             | Self::RaiseLevel { .. } => false,
         }
     }
@@ -460,6 +487,20 @@ pub enum Change {
         node: NodeId,
         /// Its duty, with a Unix time.
         duty: NodeDuty,
+    },
+    /// A DataNode is remembered.
+    NodeRecorded {
+        /// Which node.
+        node: NodeId,
+        /// What it is.
+        record: NodeRecord,
+        /// Unix time at which it was heard of last.
+        seen: Millis,
+    },
+    /// A DataNode was forgotten for good.
+    NodeForgotten {
+        /// Which node.
+        node: NodeId,
     },
     /// The balancer was switched.
     BalancerSet {

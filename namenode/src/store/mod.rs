@@ -28,6 +28,7 @@ mod pipeline;
 mod position;
 mod reader;
 mod record;
+mod registry;
 mod removal;
 mod resolve;
 pub mod schema;
@@ -67,6 +68,7 @@ use inode::number;
 pub use part::PartFile;
 pub use position::Members;
 use reader::Readers;
+pub use registry::KnownNode;
 use resolve::resolve;
 pub use space::Space;
 use space::{Lookout, Room};
@@ -597,6 +599,11 @@ impl Contents {
     /// Every DataNode that is not simply in service, and what it is to be used for, with Unix times.
     pub fn duties(&self) -> FsResult<Vec<(NodeId, NodeDuty)>> {
         self.read(|connection| Ok(settings::duties(connection)?))
+    }
+
+    /// Every DataNode that is remembered or was forgotten for good.
+    pub fn nodes(&self) -> FsResult<Vec<KnownNode>> {
+        self.read(|connection| Ok(registry::all(connection)?))
     }
 
     /// How the balancer works; `None` while it is off.

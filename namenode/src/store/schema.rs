@@ -22,6 +22,9 @@
 //! member   addresses of the group's NameNodes.
 //! pipeline since level 2: one row an open chunk among the last two of a file, with the ids of the nodes that it is
 //!          written to; none if they are not known.
+//! node     since level 2: one row a DataNode that ever registered, with what was last known of it; `seen` is when it was
+//!          heard of last, as of the last change. One that was forgotten for good keeps a row that only says so.
+//! volume   since level 2: one row a volume of those DataNodes.
 //! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
 //! setting  what else administrators decided: see `settings`. What is not there is not set.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
@@ -177,6 +180,27 @@ const STEPS: [(u16, &str); 1] = [(
         chunk INTEGER NOT NULL,
         nodes BLOB NOT NULL,
         PRIMARY KEY (inode, chunk)
+    ) WITHOUT ROWID;
+    CREATE TABLE node (
+        id BLOB PRIMARY KEY,
+        host TEXT NOT NULL,
+        data_port INTEGER NOT NULL,
+        http_port INTEGER NOT NULL,
+        location TEXT NOT NULL,
+        machine TEXT NOT NULL,
+        release TEXT NOT NULL,
+        first_seen INTEGER NOT NULL,
+        seen INTEGER NOT NULL,
+        forgotten INTEGER
+    ) WITHOUT ROWID;
+    CREATE TABLE volume (
+        node BLOB NOT NULL,
+        id BLOB NOT NULL,
+        path TEXT NOT NULL,
+        storage INTEGER NOT NULL,
+        capacity INTEGER NOT NULL,
+        first_seen INTEGER NOT NULL,
+        PRIMARY KEY (node, id)
     ) WITHOUT ROWID;",
 )];
 

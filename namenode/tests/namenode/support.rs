@@ -19,7 +19,7 @@ use dfs_namenode::store::edit::Extent;
 use dfs_namenode_core::{Address, NodeStats, Report, Slice, Volume};
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
-    NodeId, ReplicaRecord, ReplicaState, RequestId, VolumeHealth, VolumeId,
+    NodeId, ReplicaRecord, ReplicaState, RequestId, StorageType, VolumeHealth, VolumeId,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -167,6 +167,7 @@ impl FakeNode {
                 id: VolumeId::from_bytes(&[number; 16]).unwrap(),
                 path: "/data".to_owned(),
                 file_system: None,
+                storage: StorageType::Disk,
                 health: VolumeHealth::Healthy,
                 capacity: 100 << 30,
                 used: 0,

@@ -6,7 +6,7 @@ use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FileSystemId, FsError, FsPath,
     FsResult, GenStamp, InodeId, Layout, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId,
-    VolumeHealth, VolumeId,
+    StorageType, VolumeHealth, VolumeId,
 };
 
 use crate::v1;
@@ -73,6 +73,24 @@ pub fn wire_volume_health(health: VolumeHealth) -> v1::VolumeHealth {
         VolumeHealth::Healthy => v1::VolumeHealth::Healthy,
         VolumeHealth::Suspect => v1::VolumeHealth::Suspect,
         VolumeHealth::Failed => v1::VolumeHealth::Failed,
+    }
+}
+
+/// Reads what a volume's storage is.
+pub fn storage_type(storage: v1::StorageType) -> StorageType {
+    match storage {
+        v1::StorageType::Disk => StorageType::Disk,
+        v1::StorageType::Ssd => StorageType::Ssd,
+        v1::StorageType::Archive => StorageType::Archive,
+    }
+}
+
+/// The wire's value for what a volume's storage is.
+pub fn wire_storage_type(storage: StorageType) -> v1::StorageType {
+    match storage {
+        StorageType::Disk => v1::StorageType::Disk,
+        StorageType::Ssd => v1::StorageType::Ssd,
+        StorageType::Archive => v1::StorageType::Archive,
     }
 }
 

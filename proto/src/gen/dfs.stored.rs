@@ -75,7 +75,7 @@ pub struct Extent {
     #[prost(uint64, tag = "3")]
     pub length: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Proposal {
     /// none: the NameNode's own
     #[prost(message, optional, tag = "1")]
@@ -88,13 +88,13 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
 /// Nested message and enum types in `Proposal`.
 pub mod proposal {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Edit {
         #[prost(message, tag = "16")]
         Mkdir(super::Mkdir),
@@ -149,6 +149,12 @@ pub mod proposal {
         /// stored with the level that it raises to
         #[prost(message, tag = "41")]
         RaiseLevel(super::RaiseLevel),
+        /// since level 2
+        #[prost(message, tag = "42")]
+        RecordNodes(super::RecordNodes),
+        /// since level 2
+        #[prost(message, tag = "43")]
+        ForgetNodes(super::ForgetNodes),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -372,6 +378,51 @@ pub struct RaiseLevel {
     #[prost(uint32, tag = "1")]
     pub to: u32,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordNodes {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeRecord>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeRecord {
+    /// 16 bytes
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub data_port: u32,
+    #[prost(uint32, tag = "4")]
+    pub http_port: u32,
+    #[prost(string, tag = "5")]
+    pub location: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub release: ::prost::alloc::string::String,
+    /// Unix time
+    #[prost(uint64, tag = "8")]
+    pub seen_ms: u64,
+    #[prost(message, repeated, tag = "9")]
+    pub volumes: ::prost::alloc::vec::Vec<VolumeRecord>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VolumeRecord {
+    /// 16 bytes
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(enumeration = "StorageType", tag = "3")]
+    pub storage_type: i32,
+    #[prost(uint64, tag = "4")]
+    pub capacity: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetNodes {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 /// What a successful edit answered, kept for retries.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcome {
@@ -451,6 +502,35 @@ pub struct Reaped {
     pub inodes: u32,
     #[prost(bool, tag = "2")]
     pub more: bool,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StorageType {
+    Disk = 0,
+    Ssd = 1,
+    Archive = 2,
+}
+impl StorageType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Disk => "STORAGE_TYPE_DISK",
+            Self::Ssd => "STORAGE_TYPE_SSD",
+            Self::Archive => "STORAGE_TYPE_ARCHIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STORAGE_TYPE_DISK" => Some(Self::Disk),
+            "STORAGE_TYPE_SSD" => Some(Self::Ssd),
+            "STORAGE_TYPE_ARCHIVE" => Some(Self::Archive),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

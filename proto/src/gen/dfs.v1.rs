@@ -3798,6 +3798,8 @@ pub struct VolumeStatus {
     /// 16 bytes, the same for volumes that share one (also on several nodes); empty: unknown
     #[prost(bytes = "vec", tag = "8")]
     pub file_system: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "StorageType", tag = "9")]
+    pub storage_type: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatRequest {
@@ -3991,6 +3993,35 @@ impl VolumeHealth {
             "VOLUME_HEALTH_HEALTHY" => Some(Self::Healthy),
             "VOLUME_HEALTH_FAILED" => Some(Self::Failed),
             "VOLUME_HEALTH_SUSPECT" => Some(Self::Suspect),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StorageType {
+    Disk = 0,
+    Ssd = 1,
+    Archive = 2,
+}
+impl StorageType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Disk => "STORAGE_TYPE_DISK",
+            Self::Ssd => "STORAGE_TYPE_SSD",
+            Self::Archive => "STORAGE_TYPE_ARCHIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STORAGE_TYPE_DISK" => Some(Self::Disk),
+            "STORAGE_TYPE_SSD" => Some(Self::Ssd),
+            "STORAGE_TYPE_ARCHIVE" => Some(Self::Archive),
             _ => None,
         }
     }
@@ -4643,6 +4674,13 @@ pub struct SetNodeDutyReply {
     /// one sentence each: why this may not come to its end
     #[prost(string, repeated, tag = "2")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetNodesRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AnnounceLossRequest {
@@ -5363,6 +5401,25 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "AnnounceLoss"));
             self.inner.unary(req, path, codec).await
         }
+        /// These DataNodes end for good: they are not remembered, nothing waits for what they had, and they are not taken in again.
+        pub async fn forget_nodes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetNodesRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Admin/ForgetNodes");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Admin", "ForgetNodes"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A page of the chunks whose replicas are kept although this namespace does not know them, ordered by id.
         pub async fn list_quarantine(
             &mut self,
@@ -5465,6 +5522,11 @@ pub mod admin_server {
         async fn announce_loss(
             &self,
             request: tonic::Request<super::AnnounceLossRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// These DataNodes end for good: they are not remembered, nothing waits for what they had, and they are not taken in again.
+        async fn forget_nodes(
+            &self,
+            request: tonic::Request<super::ForgetNodesRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// A page of the chunks whose replicas are kept although this namespace does not know them, ordered by id.
         async fn list_quarantine(
@@ -5808,6 +5870,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AnnounceLossSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Admin/ForgetNodes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForgetNodesSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ForgetNodesRequest>
+                    for ForgetNodesSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetNodesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::forget_nodes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForgetNodesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,10 +3,11 @@
 mod names;
 mod wait;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dfs_client::{Dfs, Duty, DutyState, NodeReport, NodeState};
-use dfs_types::{NodeId, VolumeHealth};
+use dfs_client::{Dfs, Duty, DutyState, NodeReport, NodeState, VolumeReport};
+use dfs_types::{NodeId, StorageType, VolumeHealth};
 use serde::Serialize;
 
 use crate::args::{Context, Format};
@@ -25,7 +26,8 @@ Examples:
   dfs admin node list -o wide
   dfs admin node decommission dn-4:9001 --wait     take it out for good, when nothing depends on it any more
   dfs admin node maintenance 3f2a --for 2h --wait  it may be stopped then; its silence costs no copying for two hours
-  dfs admin node recommission dn-4:9001")]
+  dfs admin node recommission dn-4:9001
+  dfs admin node forget dn-4:9001 --yes            it is dead and will never be back")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +52,15 @@ enum Command {
         lasts: Duration,
         #[command(flatten)]
         leave: Leave,
+    },
+    /// Forgets stopped DataNodes for good: nothing waits for what they had, and they can't come back with it.
+    Forget {
+        /// Which ones.
+        #[arg(value_name = "NODE", required = true)]
+        nodes: Vec<String>,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Announces that the disks of stopped DataNodes are gone for good: what they held is copied at once.
     Lost {
@@ -95,6 +106,20 @@ struct ShownNode<'a> {
     replicas: u64,
     failed_volumes: usize,
     suspect_volumes: usize,
+    silent_ms: u64,
+    release: &'a str,
+    volumes: Vec<ShownVolume<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownVolume<'a> {
+    id: String,
+    path: &'a str,
+    storage_type: StorageType,
+    health: VolumeHealth,
+    capacity: u64,
+    used: u64,
+    available: u64,
 }
 
 impl Args {
@@ -112,6 +137,17 @@ impl Args {
             }
             Command::Maintenance { lasts, leave } => {
                 leave.run(&dfs, &nodes, Duty::Maintenance { lasts }, format).await
+            }
+            Command::Forget { nodes: names, yes } => {
+                let ids = names::resolve(&nodes, &names)?;
+                let what = format!(
+                    "{} will be forgotten: what only they have is lost for good, and they join again with empty volumes \
+                     only",
+                    names.join(", ")
+                );
+                confirm(what, yes).await?;
+                dfs.forget_nodes(&ids).await?;
+                print(&dfs.report().await?.nodes, &[], format)
             }
             Command::Lost { nodes: names, yes } => {
                 let ids = names::resolve(&nodes, &names)?;
@@ -190,7 +226,31 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
         replicas: node.replicas,
         failed_volumes: node.volumes_that_are(VolumeHealth::Failed),
         suspect_volumes: node.volumes_that_are(VolumeHealth::Suspect),
+        silent_ms: u64::try_from(node.silent.as_millis()).unwrap_or(u64::MAX),
+        release: &node.version,
+        volumes: node.volumes.iter().map(shown_volume).collect(),
     }
+}
+
+fn shown_volume(volume: &VolumeReport) -> ShownVolume<'_> {
+    let VolumeReport { id, path, file_system: _, storage, health, capacity, used, available, replicas: _ } =
+        volume;
+    ShownVolume {
+        id: id.to_string(),
+        path,
+        storage_type: *storage,
+        health: *health,
+        capacity: *capacity,
+        used: *used,
+        available: *available,
+    }
+}
+
+/// What storage it has, each type once.
+fn storage(node: &ShownNode<'_>) -> String {
+    let types: BTreeSet<StorageType> = node.volumes.iter().map(|volume| volume.storage_type).collect();
+    let names: Vec<&str> = types.into_iter().map(StorageType::name).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join("+") }
 }
 
 /// Whether it is heard of, and what is wrong with its disks.
@@ -206,7 +266,7 @@ fn state(node: &ShownNode<'_>) -> String {
 fn text(nodes: &[ShownNode<'_>], wide: bool) -> String {
     let mut header = vec!["NODE", "STATE", "DUTY", "DEPENDING", "REPLICAS", "USED", "USE%"];
     if wide {
-        header.extend(["ID", "TOPOLOGY", "MAINTENANCE UNTIL"]);
+        header.extend(["ID", "TOPOLOGY", "STORAGE", "MAINTENANCE UNTIL"]);
     }
     let row = |node: &ShownNode<'_>| {
         let permille = (u128::from(node.used) * 1_000).checked_div(u128::from(node.capacity));
@@ -225,6 +285,7 @@ fn text(nodes: &[ShownNode<'_>], wide: bool) -> String {
             cells.extend([
                 node.id.clone(),
                 node.topology.to_owned(),
+                storage(node),
                 until.unwrap_or_else(|| "-".to_owned()),
             ]);
         }
@@ -248,9 +309,9 @@ mod tests {
         assert_eq!(
             text(&rows, true),
             "NODE       STATE  DUTY                  DEPENDING  REPLICAS  USED  USE%  \
-             ID                                    TOPOLOGY  MAINTENANCE UNTIL\n\
+             ID                                    TOPOLOGY  STORAGE  MAINTENANCE UNTIL\n\
              dn-a:9001  live   entering-maintenance         12         3   0 B  0.0%  \
-             0a000000-0000-4000-8000-000000000001  /z/r      2025-01-31 18:05:59Z"
+             0a000000-0000-4000-8000-000000000001  /z/r      -        2025-01-31 18:05:59Z"
         );
         assert!(!text(&rows, false).contains("TOPOLOGY"));
     }

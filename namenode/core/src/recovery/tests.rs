@@ -551,3 +551,17 @@ fn a_node_with_a_failed_volume_has_not_answered() {
         assert_eq!(rig.cluster.waiting_recovery(ChunkId(10)).unwrap().missing, [node_id(4)]);
     }
 }
+
+#[test]
+fn who_was_forgotten_is_not_waited_for() {
+    let mut rig = Rig::with_nodes(3);
+    rig.out_of_safe_mode();
+    rig.open_chunk(10, 2, &[]);
+    wanted_of(&mut rig, LENGTH, &[0, 1]);
+    let effects = rig.run(Duration::from_mins(10), &[1, 2]);
+    assert!(!gives_up(&effects));
+    assert_eq!(rig.cluster.waiting_recovery(ChunkId(10)).unwrap().missing, [node_id(0)]);
+    rig.apply(Event::NodeForgotten { node: node_id(0) });
+    assert!(gives_up(&rig.run(Duration::from_mins(1), &[1, 2])));
+    rig.check();
+}

@@ -15,7 +15,8 @@ use dfs_namenode_core::{
     Address, Command, Config, Event, NodeState, NodeStats, Placement, PlacementRequest, Totals, Volume,
 };
 use dfs_types::{
-    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, VolumeHealth, VolumeId,
+    ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, StorageType, VolumeHealth,
+    VolumeId,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -440,6 +441,7 @@ impl World {
                 id: VolumeId::from_bytes(node_id(n).as_bytes()).unwrap(),
                 path: "/data".into(),
                 file_system: None,
+                storage: StorageType::Disk,
                 health: VolumeHealth::Healthy,
                 capacity,
                 used,

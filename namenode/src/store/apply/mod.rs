@@ -14,6 +14,7 @@ mod namespace;
 mod reach;
 mod reap;
 mod recovery;
+mod registry;
 mod retry;
 mod settings;
 mod tree;
@@ -467,6 +468,8 @@ impl Step<'_, '_> {
             Edit::EndBalancer { settings } => self.end_balancer(*settings),
             Edit::SetSafeMode { on } => self.set_safe_mode(*on),
             Edit::PurgeOutcomes { limit } => self.purge_outcomes(*limit),
+            Edit::RecordNodes { nodes } => self.record_nodes(nodes),
+            Edit::ForgetNodes { nodes } => self.forget_nodes(nodes),
             Edit::RaiseLevel { to } => self.raise_level(*to),
         }
     }

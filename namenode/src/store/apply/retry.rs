@@ -235,6 +235,8 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Reap { .. }
         | Edit::EndBalancer { .. }
         | Edit::PurgeOutcomes { .. }
+        | Edit::RecordNodes { .. }
+        | Edit::ForgetNodes { .. }
         | Edit::RaiseLevel { .. } => false,
     }
 }

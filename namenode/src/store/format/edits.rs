@@ -1,12 +1,14 @@
 //! Entries of the log as protobuf.
 
+use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId,
+    StorageType, VolumeId,
 };
 
-use super::super::edit::{BalancerSettings, Edit, Extent, Proposal, Publication};
+use super::super::edit::{BalancerSettings, Edit, Extent, NodeSeen, Proposal, Publication};
 use super::super::position::Members;
 use super::super::record::{Batch, Record, Residence};
 
@@ -128,6 +130,77 @@ impl TryFrom<stored::Publication> for Publication {
         stored::Publication { to, overwrite, mtime_ms, atime_ms }: stored::Publication,
     ) -> Result<Self, Why> {
         Ok(Self { to: path(&to)?, overwrite, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) })
+    }
+}
+
+impl From<&NodeSeen> for stored::NodeRecord {
+    fn from(NodeSeen { id, record, seen }: &NodeSeen) -> Self {
+        let NodeRecord { address, machine, release, volumes } = record.clone();
+        let Address { host, data_port, http_port, location } = address;
+        let volume = |VolumeRecord { id, path, storage, capacity }: VolumeRecord| stored::VolumeRecord {
+            id: id.as_bytes().to_vec(),
+            path,
+            storage_type: stored_storage(storage).into(),
+            capacity,
+        };
+        Self {
+            id: id.as_bytes().to_vec(),
+            host,
+            data_port: u32::from(data_port),
+            http_port: u32::from(http_port),
+            location,
+            machine,
+            release,
+            seen_ms: seen.0,
+            volumes: volumes.into_iter().map(volume).collect(),
+        }
+    }
+}
+
+impl TryFrom<stored::NodeRecord> for NodeSeen {
+    type Error = Why;
+
+    fn try_from(node: stored::NodeRecord) -> Result<Self, Why> {
+        let port = |port: u32| u16::try_from(port).map_err(|_| format!("there is no port {port}"));
+        let volume = |volume: stored::VolumeRecord| {
+            Ok(VolumeRecord {
+                id: VolumeId::from_bytes(&volume.id).ok_or_else(missing("a volume's id of 16 bytes"))?,
+                storage: storage(volume.storage_type()),
+                path: volume.path,
+                capacity: volume.capacity,
+            })
+        };
+        Ok(Self {
+            id: NodeId::from_bytes(&node.id).ok_or_else(missing("a node's id of 16 bytes"))?,
+            record: NodeRecord {
+                address: Address {
+                    host: node.host,
+                    data_port: port(node.data_port)?,
+                    http_port: port(node.http_port)?,
+                    location: node.location,
+                },
+                machine: node.machine,
+                release: node.release,
+                volumes: node.volumes.into_iter().map(volume).collect::<Result<_, Why>>()?,
+            },
+            seen: Millis(node.seen_ms),
+        })
+    }
+}
+
+const fn stored_storage(storage: StorageType) -> stored::StorageType {
+    match storage {
+        StorageType::Disk => stored::StorageType::Disk,
+        StorageType::Ssd => stored::StorageType::Ssd,
+        StorageType::Archive => stored::StorageType::Archive,
+    }
+}
+
+const fn storage(stored: stored::StorageType) -> StorageType {
+    match stored {
+        stored::StorageType::Disk => StorageType::Disk,
+        stored::StorageType::Ssd => StorageType::Ssd,
+        stored::StorageType::Archive => StorageType::Archive,
     }
 }
 
@@ -302,6 +375,12 @@ impl From<&Edit> for Stored {
             Edit::EndBalancer { settings } => Self::EndBalancer((*settings).into()),
             Edit::SetSafeMode { on } => Self::SetSafeMode(stored::SetSafeMode { on: *on }),
             Edit::PurgeOutcomes { limit } => Self::PurgeOutcomes(stored::Limited { limit: *limit }),
+            Edit::RecordNodes { nodes } => {
+                Self::RecordNodes(stored::RecordNodes { nodes: nodes.iter().map(Into::into).collect() })
+            }
+            Edit::ForgetNodes { nodes } => {
+                Self::ForgetNodes(stored::ForgetNodes { nodes: stored_nodes(nodes) })
+            }
             Edit::RaiseLevel { to } => Self::RaiseLevel(stored::RaiseLevel { to: u32::from(*to) }),
         }
     }
@@ -393,6 +472,10 @@ impl TryFrom<Stored> for Edit {
             Stored::EndBalancer(settings) => Self::EndBalancer { settings: settings.into() },
             Stored::SetSafeMode(stored::SetSafeMode { on }) => Self::SetSafeMode { on },
             Stored::PurgeOutcomes(stored::Limited { limit }) => Self::PurgeOutcomes { limit },
+            Stored::RecordNodes(stored::RecordNodes { nodes }) => Self::RecordNodes {
+                nodes: nodes.into_iter().map(TryInto::try_into).collect::<Result<_, Why>>()?,
+            },
+            Stored::ForgetNodes(stored::ForgetNodes { nodes: of }) => Self::ForgetNodes { nodes: nodes(of)? },
             Stored::RaiseLevel(stored::RaiseLevel { to }) => {
                 Self::RaiseLevel { to: u16::try_from(to).map_err(|_| format!("there is no level {to}"))? }
             }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
     CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode,
-    NodeDuty, NodeId, RequestId,
+    NodeDuty, NodeId, RequestId, StorageType, VolumeId,
 };
 
-use super::super::edit::{BalancerSettings, Edit, Extent, Outcome, Proposal, Publication};
+use super::super::edit::{BalancerSettings, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
 use super::super::position::Members;
 use super::super::record::{Batch, Record, Residence};
 use super::FormatError;
@@ -35,6 +36,25 @@ fn extent(number: u64) -> Extent {
 
 fn node(byte: u8) -> NodeId {
     NodeId::from_bytes(&[byte; 16]).unwrap()
+}
+
+fn node_seen() -> NodeSeen {
+    let volume = |byte, storage| VolumeRecord {
+        id: VolumeId::from_bytes(&[byte; 16]).unwrap(),
+        path: format!("/data/{byte}"),
+        storage,
+        capacity: 1 << 40,
+    };
+    let address = Address {
+        host: "dn-1.example".into(),
+        data_port: 9_001,
+        http_port: 9_101,
+        location: "/zone/rack".into(),
+    };
+    let volumes =
+        vec![volume(1, StorageType::Disk), volume(2, StorageType::Ssd), volume(3, StorageType::Archive)];
+    let record = NodeRecord { address, machine: "worker-1".into(), release: "0.1.0".into(), volumes };
+    NodeSeen { id: node(9), record, seen: Millis(1_700_000_000_000) }
 }
 
 /// A name for each kind of edit: a new kind does not compile until it has one, and fails until it has golden bytes.
@@ -66,6 +86,8 @@ fn name(edit: &Edit) -> &'static str {
         Edit::SetSafeMode { .. } => "set-safe-mode",
         Edit::PurgeOutcomes { .. } => "purge-outcomes",
         Edit::RaiseLevel { .. } => "raise-level",
+        Edit::RecordNodes { .. } => "record-nodes",
+        Edit::ForgetNodes { .. } => "forget-nodes",
     }
 }
 
@@ -134,6 +156,8 @@ fn edits() -> Vec<Edit> {
         },
         Edit::UpdatePipeline { inode, holder: "client-1".into(), extent: extent(4), pipeline: vec![node(5)] },
         Edit::RaiseLevel { to: 2 },
+        Edit::RecordNodes { nodes: vec![node_seen()] },
+        Edit::ForgetNodes { nodes: vec![node(7), node(8)] },
     ]
 }
 

@@ -304,9 +304,11 @@ fn format_at(level: u16, directory: &Path, cluster: ClusterId) {
 fn dump(database: &Path) -> Vec<String> {
     let connection = Connection::open(database).unwrap();
     let mut rows = Vec::new();
-    let pipelines = (schema::level(&connection).unwrap() >= PIPELINES).then_some("pipeline");
-    let tables = ["inode", "extent", "chunk", "lease", "retry", "counter", "duty", "setting"];
-    for table in tables.into_iter().chain(pipelines) {
+    let mut tables = vec!["inode", "extent", "chunk", "lease", "retry", "counter", "duty", "setting"];
+    if schema::level(&connection).unwrap() >= PIPELINES {
+        tables.extend(["pipeline", "node", "volume"]);
+    }
+    for table in tables {
         // The group's clock goes on even if everything is refused.
         let columns = match table {
             "counter" => {

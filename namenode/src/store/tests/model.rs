@@ -4,18 +4,20 @@ mod writers;
 
 use std::collections::BTreeMap;
 
+use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::{
     ChunkId, ErrorCode, FileKind, FileStatus, FsPath, GenStamp, InodeId, Layout, Millis, Mode, NodeDuty,
-    NodeId,
+    NodeId, StorageType, VolumeId,
 };
 use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
-use crate::store::ChunkRow;
 use crate::store::edit::{
-    BalancerSettings, Edit, Extent, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER,
+    BalancerSettings, Edit, Extent, NodeSeen, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER,
+    REGISTRY,
 };
+use crate::store::{ChunkRow, KnownNode};
 
 use ErrorCode::{
     AlreadyExists, InvalidArgument, IsADirectory, LeaseConflict, NotADirectory, NotEmpty, NotFound,
@@ -50,6 +52,8 @@ pub(super) enum Op {
     EndBalancer { truly: bool },
     SetSafeMode(bool),
     RaiseLevel,
+    RecordNodes(Vec<(u8, u16, u64)>),
+    ForgetNodes(Vec<u8>),
 }
 
 /// Which open file an edit is about, and what the writer says.
@@ -112,6 +116,8 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => any_bool().prop_map(|truly| Op::EndBalancer { truly }),
         1 => any_bool().prop_map(Op::SetSafeMode),
         1 => Just(Op::RaiseLevel),
+        3 => proptest::collection::vec((0..5_u8, any::<u16>(), 0..3_u64), 0..4).prop_map(Op::RecordNodes),
+        1 => proptest::collection::vec(0..5_u8, 0..3).prop_map(Op::ForgetNodes),
     ];
     proptest::collection::vec(op, 1..most)
 }
@@ -212,7 +218,7 @@ impl Op {
             Self::Reap { limit } => Edit::Reap { limit: *limit },
             Self::PurgeOutcomes { limit } => Edit::PurgeOutcomes { limit: *limit },
             Self::SetNodeDuty { nodes, duty } => {
-                let nodes = nodes.iter().map(|byte| NodeId::from_bytes(&[*byte; 16]).unwrap()).collect();
+                let nodes = nodes.iter().map(|byte| node_of(*byte)).collect();
                 Edit::SetNodeDuty { nodes, duty: *duty }
             }
             Self::SetBalancer(settings) => {
@@ -227,9 +233,36 @@ impl Op {
                 Edit::EndBalancer { settings: model.balancer.filter(|_| *truly).unwrap_or(other) }
             }
             Self::RaiseLevel => Edit::RaiseLevel { to: LEVEL },
+            // Below the level that has them no leader lets them into the log.
+            Self::RecordNodes(_) | Self::ForgetNodes(_) if model.level < REGISTRY => {
+                Edit::PurgeOutcomes { limit: 1 }
+            }
+            Self::RecordNodes(nodes) => Edit::RecordNodes { nodes: nodes.iter().map(seen).collect() },
+            Self::ForgetNodes(nodes) => {
+                Edit::ForgetNodes { nodes: nodes.iter().map(|byte| node_of(*byte)).collect() }
+            }
             Self::SetSafeMode(on) => Edit::SetSafeMode { on: *on },
         }
     }
+}
+
+fn node_of(byte: u8) -> NodeId {
+    NodeId::from_bytes(&[byte; 16]).unwrap()
+}
+
+/// A node with as many volumes as its port has bits, up to three.
+fn seen((byte, port, capacity): &(u8, u16, u64)) -> NodeSeen {
+    let volume = |number: u8| VolumeRecord {
+        id: VolumeId::from_bytes(&[*byte ^ number; 16]).unwrap(),
+        path: format!("/v{number}"),
+        storage: StorageType::ALL[usize::from(number) % 3],
+        capacity: *capacity,
+    };
+    let address =
+        Address { host: format!("h{byte}"), data_port: *port, http_port: 1, location: String::new() };
+    let volumes = (0..port.count_ones().min(3) as u8).map(volume).collect();
+    let record = NodeRecord { address, machine: String::new(), release: "1".to_owned(), volumes };
+    NodeSeen { id: node_of(*byte), record, seen: Millis(u64::from(*port)) }
 }
 
 const NO_CHUNK: Extent = Extent { chunk: ChunkId(1), generation: GenStamp(1), length: 1 };
@@ -278,6 +311,7 @@ pub(super) struct Model {
     next_chunk: u64,
     next_generation: u64,
     duties: BTreeMap<NodeId, NodeDuty>,
+    registry: BTreeMap<NodeId, Option<(NodeRecord, Millis)>>,
     balancer: Option<BalancerSettings>,
     safe_mode: bool,
     level: u16,
@@ -293,6 +327,7 @@ impl Model {
             next_chunk: ChunkId::FIRST.0,
             next_generation: GenStamp::FIRST.0,
             duties: BTreeMap::new(),
+            registry: BTreeMap::new(),
             balancer: None,
             safe_mode: false,
             level,
@@ -558,6 +593,17 @@ impl Model {
                 self.safe_mode = *on;
                 Ok(Some(Outcome::Done))
             }
+            Edit::RecordNodes { nodes } => {
+                nodes.iter().for_each(|node| self.record(node));
+                Ok(Some(Outcome::Done))
+            }
+            Edit::ForgetNodes { nodes } => {
+                for id in nodes {
+                    self.registry.insert(*id, None);
+                    self.duties.remove(id);
+                }
+                Ok(Some(Outcome::Done))
+            }
             Edit::RaiseLevel { to } => {
                 self.level = self.level.max(*to);
                 Ok(Some(Outcome::Done))
@@ -574,6 +620,20 @@ impl Model {
             | Edit::BeginRecovery { .. }
             | Edit::CommitRecovery { .. } => self.write(edit, now),
         }
+    }
+
+    fn record(&mut self, NodeSeen { id, record, seen }: &NodeSeen) {
+        let known = self.registry.get(id);
+        if known.is_some_and(Option::is_none) {
+            return;
+        }
+        let mut record = record.clone();
+        let before = known.and_then(Option::as_ref).map(|(record, _)| record.volumes.clone());
+        for volume in record.volumes.iter_mut().filter(|volume| volume.capacity == 0) {
+            let old = before.iter().flatten().find(|old| old.id == volume.id);
+            volume.capacity = old.map_or(0, |old| old.capacity);
+        }
+        self.registry.insert(*id, Some((record, *seen)));
     }
 
     fn rename(
@@ -636,6 +696,8 @@ fn compare(fixture: &Fixture, model: &Model) -> Result<(), TestCaseError> {
     let contents = fixture.store().contents();
     let duties: Vec<(NodeId, NodeDuty)> = model.duties.iter().map(|(node, duty)| (*node, *duty)).collect();
     prop_assert_eq!(contents.duties(), Ok(duties));
+    let nodes = model.registry.iter().map(|(id, record)| KnownNode { id: *id, record: record.clone() });
+    prop_assert_eq!(contents.nodes(), Ok(nodes.collect()));
     prop_assert_eq!(contents.balancer(), Ok(model.balancer));
     prop_assert_eq!(contents.safe_mode(), Ok(model.safe_mode));
     prop_assert_eq!(fixture.store().level(), model.level);

@@ -1,0 +1,234 @@
+//! DataNodes that the namespace remembers, whether they were heard of lately or not, and those that were forgotten for good.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dfs_types::{DutyState, Millis, NodeDuty, NodeId};
+
+use crate::cluster::Cluster;
+use crate::event::{Address, NodeRecord, NodeState, NodeStats, Volume, VolumeRecord};
+use crate::view::NodeView;
+
+/// A capacity that differs by less than one part of so many is the same: that of some file systems changes with what is in
+/// them.
+const CAPACITY_PART: u64 = 16;
+
+/// A node that is remembered.
+#[derive(Debug)]
+struct Remembered {
+    record: NodeRecord,
+    /// How long it had not been heard of, as of when.
+    silence: (Duration, Millis),
+}
+
+/// What the namespace remembers of nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    remembered: BTreeMap<NodeId, Remembered>,
+    forgotten: BTreeSet<NodeId>,
+}
+
+impl Registry {
+    /// Whether an administrator has forgotten the node for good.
+    pub(crate) fn is_forgotten(&self, node: NodeId) -> bool {
+        self.forgotten.contains(&node)
+    }
+}
+
+impl NodeRecord {
+    /// What is to be remembered of a node that says this.
+    pub fn of(release: &str, stats: &NodeStats) -> Self {
+        let volume = |volume: &Volume| VolumeRecord {
+            id: volume.id,
+            path: volume.path.clone(),
+            storage: volume.storage,
+            capacity: volume.capacity,
+        };
+        // In an order that is the same for every process of the node.
+        let mut volumes: Vec<VolumeRecord> = stats.volumes.iter().map(volume).collect();
+        volumes.sort_unstable_by(|one, other| (&one.path, one.id).cmp(&(&other.path, other.id)));
+        Self {
+            address: stats.address.clone(),
+            machine: stats.machine.clone(),
+            release: release.to_owned(),
+            volumes,
+        }
+    }
+
+    /// Whether this is worth to be written in the place of `known`. A failed volume has no capacity: what it had stays.
+    fn is_news(&self, known: &Self) -> bool {
+        let is_same = |(ours, theirs): (&VolumeRecord, &VolumeRecord)| {
+            let differs = ours.capacity.abs_diff(theirs.capacity) > theirs.capacity / CAPACITY_PART;
+            (ours.id, &ours.path, ours.storage) == (theirs.id, &theirs.path, theirs.storage)
+                && (ours.capacity == 0 || !differs)
+        };
+        (&self.address, &self.machine, &self.release) != (&known.address, &known.machine, &known.release)
+            || self.volumes.len() != known.volumes.len()
+            || !self.volumes.iter().zip(&known.volumes).all(is_same)
+    }
+}
+
+impl Cluster {
+    /// Whether an administrator has forgotten the node for good.
+    pub fn is_forgotten(&self, node: NodeId) -> bool {
+        self.registry.is_forgotten(node)
+    }
+
+    /// Whether the node is known: heard of lately, or remembered.
+    pub fn is_known(&self, node: NodeId) -> bool {
+        self.nodes.find(node).is_some() || self.registry.remembered.contains_key(&node)
+    }
+
+    /// Where a node is or was.
+    pub fn endpoint(&self, node: NodeId) -> Option<&Address> {
+        let lately = self.nodes.by_id(node).map(|node| &node.stats.address);
+        lately.or_else(|| self.registry.remembered.get(&node).map(|known| &known.record.address))
+    }
+
+    /// At most so many nodes of which the namespace should remember what they say now, or that they are dead: what that is,
+    /// and how long ago they were heard of.
+    pub fn to_record(&self, limit: usize, now: Millis) -> Vec<(NodeId, NodeRecord, Duration)> {
+        let news =
+            self.nodes.iter().filter(|(_, node)| !self.is_forgotten(node.id)).filter_map(|(_, node)| {
+                let says = NodeRecord::of(&node.version, &node.stats);
+                let known = self.registry.remembered.get(&node.id);
+                let died = node.state == NodeState::Dead && node.noted != Some(node.seen);
+                let due = died || known.is_none_or(|known| says.is_news(&known.record));
+                due.then(|| (node.id, says, now.since(node.seen)))
+            });
+        news.take(limit).collect()
+    }
+
+    pub(crate) fn node_recorded(&mut self, id: NodeId, record: NodeRecord, silence: Duration, now: Millis) {
+        if let Some(index) = self.nodes.find(id)
+            && let Some(node) = self.nodes.get_mut(index)
+            && node.state == NodeState::Dead
+        {
+            node.noted = Some(node.seen);
+        }
+        self.registry.remembered.insert(id, Remembered { record, silence: (silence, now) });
+    }
+
+    /// Nothing waits any more for what a node had. Its place in the table is given up as soon as it is dead.
+    pub(crate) fn node_forgotten(&mut self, id: NodeId) {
+        self.registry.remembered.remove(&id);
+        self.registry.forgotten.insert(id);
+    }
+
+    /// The nodes that are remembered and were not heard of since this process began, or for so long that they have no
+    /// place in the table.
+    pub(crate) fn absent(&self, now: Millis) -> impl Iterator<Item = NodeView> {
+        // A moment ago nobody had been heard of.
+        let state =
+            if now.since(self.began) < self.config.dead_after { NodeState::Stale } else { NodeState::Dead };
+        let absent = self.registry.remembered.iter().filter(|(id, _)| self.nodes.find(**id).is_none());
+        absent.map(move |(id, Remembered { record, silence: (silence, at) })| {
+            let duty = self.duties.get(id).copied().unwrap_or_default();
+            NodeView {
+                id: *id,
+                address: record.address.clone(),
+                version: record.release.clone(),
+                state,
+                silence: silence.saturating_add(now.since(*at)),
+                volumes: record.volumes.iter().map(Volume::remembered).collect(),
+                replicas: 0,
+                active_writes: 0,
+                active_reads: 0,
+                active_copies: 0,
+                reported: false,
+                duty: match duty {
+                    NodeDuty::InService => DutyState::InService,
+                    NodeDuty::Decommission => DutyState::Decommissioning,
+                    NodeDuty::Maintenance { .. } => DutyState::EnteringMaintenance,
+                },
+                depending_chunks: 0,
+                maintenance_until: match duty {
+                    NodeDuty::Maintenance { until } => Some(until),
+                    NodeDuty::InService | NodeDuty::Decommission => None,
+                },
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use crate::test_support::{Rig, node_id, stats};
+
+    fn remember(rig: &mut Rig, n: u16, silence: Duration) {
+        let record = NodeRecord::of("1", &stats(n));
+        rig.apply(Event::NodeRecorded { node: node_id(n), record, silence });
+    }
+
+    fn due(rig: &Rig) -> Vec<NodeId> {
+        rig.cluster.to_record(100, rig.now).into_iter().map(|(id, _, _)| id).collect()
+    }
+
+    #[test]
+    fn what_nodes_say_is_noted_once_and_again_when_they_die() {
+        let mut rig = Rig::with_nodes(3);
+        assert_eq!(due(&rig).len(), 3);
+        assert_eq!(rig.cluster.to_record(2, rig.now).len(), 2);
+        for (id, record, silence) in rig.cluster.to_record(100, rig.now) {
+            rig.apply(Event::NodeRecorded { node: id, record, silence });
+        }
+        assert_eq!(due(&rig), []);
+        rig.run(Duration::from_secs(60), &[0, 1]);
+        let dead = rig.cluster.to_record(100, rig.now);
+        assert_eq!(dead.iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), [node_id(2)]);
+        assert!(dead[0].2 >= Duration::from_secs(59), "{:?}", dead[0].2);
+        remember(&mut rig, 2, dead[0].2);
+        assert_eq!(due(&rig), [], "of a death once");
+        let mut larger = stats(0);
+        larger.volumes[0].capacity += larger.volumes[0].capacity / 20;
+        rig.join(0, larger.clone());
+        assert_eq!(due(&rig), [], "a little more is nothing new");
+        larger.volumes[0].capacity *= 2;
+        rig.join(0, larger);
+        assert_eq!(due(&rig), [node_id(0)]);
+        let mut moved = stats(1);
+        moved.address.data_port += 1;
+        rig.join(1, moved);
+        assert_eq!(due(&rig), [node_id(0), node_id(1)]);
+    }
+
+    #[test]
+    fn who_is_remembered_is_told_without_having_been_heard_of() {
+        let mut rig = Rig::default();
+        let hour = Duration::from_hours(1);
+        remember(&mut rig, 7, hour);
+        let view = |rig: &Rig| rig.cluster.nodes(rig.now).pop().unwrap();
+        assert_eq!((view(&rig).state, view(&rig).address), (NodeState::Stale, stats(7).address));
+        rig.run(Duration::from_secs(20), &[]);
+        assert_eq!(view(&rig).state, NodeState::Dead);
+        assert!(view(&rig).silence >= hour + Duration::from_secs(19));
+        assert_eq!(rig.cluster.totals(rig.now).dead_nodes, 1);
+        assert!(rig.cluster.is_known(node_id(7)) && rig.cluster.endpoint(node_id(7)).is_some());
+        rig.join(7, stats(7));
+        assert_eq!((rig.cluster.nodes(rig.now).len(), view(&rig).state), (1, NodeState::Live));
+        // Gone from the table after a day, and still remembered.
+        rig.run(Duration::from_secs(30), &[]);
+        rig.now = rig.now.plus(Duration::from_hours(25));
+        rig.run(Duration::from_secs(30), &[]);
+        assert_eq!(view(&rig).state, NodeState::Dead);
+        rig.check();
+    }
+
+    #[test]
+    fn who_is_forgotten_is_gone_for_good() {
+        let mut rig = Rig::with_nodes(2);
+        rig.chunk(10, 2, &[0, 1]);
+        rig.out_of_safe_mode();
+        remember(&mut rig, 0, Duration::ZERO);
+        rig.run(Duration::from_secs(60), &[1]);
+        rig.apply(Event::NodeForgotten { node: node_id(0) });
+        rig.run(Duration::from_secs(5), &[1]);
+        let ids: Vec<_> = rig.cluster.nodes(rig.now).into_iter().map(|view| view.id).collect();
+        assert_eq!(ids, [node_id(1)]);
+        assert!(rig.cluster.is_forgotten(node_id(0)) && !rig.cluster.is_known(node_id(0)));
+        assert_eq!(due(&rig), [node_id(1)]);
+        rig.check();
+    }
+}

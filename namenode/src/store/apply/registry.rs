@@ -1,0 +1,123 @@
+//! Edits of what is remembered of DataNodes.
+
+use dfs_namenode_core::VolumeRecord;
+use dfs_types::{ErrorCode, FsError, NodeDuty, NodeId};
+
+use super::Step;
+use crate::store::edit::{Change, NodeSeen, Outcome};
+use crate::store::registry::storage_number;
+use crate::store::stop::Stop;
+
+/// Most nodes remembered, as many as have a place in the decisions.
+const MAX_NODES: i64 = 1 << 16;
+
+impl Step<'_, '_> {
+    pub(super) fn record_nodes(&mut self, nodes: &[NodeSeen]) -> Result<Outcome, Stop> {
+        self.authority.check_super("recording DataNodes")?;
+        for NodeSeen { id, record, seen } in nodes {
+            if self.is_forgotten(*id)? {
+                continue;
+            }
+            let count: i64 = self
+                .connection
+                .prepare_cached("SELECT count(*) FROM node")?
+                .query_row([], |row| row.get(0))?;
+            let address = &record.address;
+            let known = self.write(
+                "UPDATE node SET host = ?2, data_port = ?3, http_port = ?4, location = ?5, machine = ?6, release = ?7, \
+                 seen = ?8 WHERE id = ?1",
+                (
+                    id.as_bytes(),
+                    &address.host,
+                    address.data_port,
+                    address.http_port,
+                    &address.location,
+                    &record.machine,
+                    &record.release,
+                    seen.0 as i64,
+                ),
+            )?;
+            if known == 0 {
+                if count >= MAX_NODES {
+                    let text =
+                        format!("{MAX_NODES} DataNodes are remembered, which is the most: forget some");
+                    return Err(FsError::new(ErrorCode::NoSpace, text).into());
+                }
+                self.write(
+                    "INSERT INTO node (id, host, data_port, http_port, location, machine, release, first_seen, seen) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    (
+                        id.as_bytes(),
+                        &address.host,
+                        address.data_port,
+                        address.http_port,
+                        &address.location,
+                        &record.machine,
+                        &record.release,
+                        self.now.0 as i64,
+                        seen.0 as i64,
+                    ),
+                )?;
+            }
+            self.record_volumes(*id, &record.volumes)?;
+            self.emit(Change::NodeRecorded { node: *id, record: record.clone(), seen: *seen });
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// A volume that is known already keeps its first time, and its capacity if it has none now.
+    fn record_volumes(&mut self, node: NodeId, volumes: &[VolumeRecord]) -> Result<(), Stop> {
+        let known: Vec<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT id FROM volume WHERE node = ?1")?
+            .query_map([node.as_bytes()], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let is_there =
+            |id: &Vec<u8>| volumes.iter().any(|volume| volume.id.as_bytes().as_slice() == id.as_slice());
+        for gone in known.iter().filter(|id| !is_there(id)) {
+            self.write("DELETE FROM volume WHERE node = ?1 AND id = ?2", (node.as_bytes(), gone))?;
+        }
+        for VolumeRecord { id, path, storage, capacity } in volumes {
+            self.write(
+                "INSERT INTO volume (node, id, path, storage, capacity, first_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (node, id) DO UPDATE SET path = excluded.path, storage = excluded.storage, \
+                 capacity = CASE excluded.capacity WHEN 0 THEN capacity ELSE excluded.capacity END",
+                (
+                    node.as_bytes(),
+                    id.as_bytes(),
+                    path,
+                    storage_number(*storage),
+                    *capacity as i64,
+                    self.now.0 as i64,
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What is left says that they are not to come back.
+    pub(super) fn forget_nodes(&mut self, nodes: &[NodeId]) -> Result<Outcome, Stop> {
+        self.authority.check_super("forgetting DataNodes")?;
+        for id in nodes {
+            self.write("DELETE FROM volume WHERE node = ?1", [id.as_bytes()])?;
+            self.write(
+                "INSERT OR REPLACE INTO node (id, host, data_port, http_port, location, machine, release, first_seen, \
+                 seen, forgotten) VALUES (?1, '', 0, 0, '', '', '', 0, 0, ?2)",
+                (id.as_bytes(), self.now.0 as i64),
+            )?;
+            if self.write("DELETE FROM duty WHERE node = ?1", [id.as_bytes()])? == 1 {
+                self.emit(Change::DutySet { node: *id, duty: NodeDuty::InService });
+            }
+            self.emit(Change::NodeForgotten { node: *id });
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn is_forgotten(&self, id: NodeId) -> Result<bool, Stop> {
+        let forgotten = self
+            .connection
+            .prepare_cached("SELECT 1 FROM node WHERE id = ?1 AND forgotten IS NOT NULL")?
+            .exists([id.as_bytes()])?;
+        Ok(forgotten)
+    }
+}
