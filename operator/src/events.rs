@@ -81,6 +81,11 @@ pub fn done(step: &Step) -> News {
             );
             (true, "DataNodeLost", note)
         }
+        Step::ForgetNodes { nodes } => {
+            let pods: Vec<_> = nodes.iter().map(|(_, pod)| pod.as_str()).collect();
+            let note = format!("what {} were before they lost their volumes is forgotten", pods.join(", "));
+            (false, "DataNodeForgotten", note)
+        }
         Step::GrowClaim { claim, size, set: _ } => {
             (false, "ClaimGrows", format!("claim {claim} is to have {size}"))
         }

@@ -81,6 +81,16 @@ impl FileSystems {
         self.connection(cluster, namenodes).await?.announce_loss(nodes).await
     }
 
+    /// Has DataNodes that are dead and never come back forgotten.
+    pub async fn forget_nodes(
+        &self,
+        cluster: &ClusterName,
+        namenodes: u32,
+        nodes: &[NodeId],
+    ) -> FsResult<()> {
+        self.connection(cluster, namenodes).await?.forget_nodes(nodes).await
+    }
+
     /// Drops the connection to a cluster.
     pub fn forget(&self, cluster: &ClusterName) {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);

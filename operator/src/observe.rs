@@ -195,6 +195,8 @@ pub struct FilesView {
     pub missing: u64,
     /// Chunks without a good replica.
     pub corrupt: u64,
+    /// Files whose bytes are waited for.
+    pub waiting_recoveries: u64,
     /// Bytes of the disks of all volumes that are there, each counted once.
     pub capacity: u64,
     /// Bytes of replicas.
@@ -239,6 +241,7 @@ impl FilesView {
             only_one_copy: report.only_one_copy,
             missing: report.missing,
             corrupt: report.corrupt,
+            waiting_recoveries: report.waiting_recoveries,
             capacity: space.capacity,
             used: space.used,
         }

@@ -215,7 +215,7 @@ impl Facts<'_> {
             Step::MoveLeader { from } => Some(format!("another NameNode to lead than {from}")),
             Step::GrowClaim { claim, size, set: _ } => Some(format!("claim {claim} to grow to {size}")),
             Step::RemakeSet { set, .. } => Some(format!("StatefulSet {set} to be made anew")),
-            Step::AnnounceLoss { .. } => None,
+            Step::AnnounceLoss { .. } | Step::ForgetNodes { .. } => None,
         });
         step.or_else(|| self.plan.waiting.first().map(|wait| wait.what.clone()))
     }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use dfs_client::{CreateOptions, Dfs, FsckEntry};
+use dfs_client::{CreateOptions, Dfs, FsckEntry, NodeState};
 use dfs_e2e::{content, wait};
 use dfs_local::{Daemon, Options, TestCluster, programs};
 use dfs_types::{ErrorCode, FsPath};
@@ -251,6 +251,9 @@ async fn what_was_synced_is_waited_for_while_its_only_datanode_is_away() -> Resu
     ensure!(waiting.path == file && waiting.wait.expected == synced as u64, "{waiting:?}");
     ensure!(waiting.wait.best.is_none() && report.waiting_recoveries == 1, "{waiting:?}");
     ensure!(waiting.wait.missing.len() == 1, "the node that has it is not named: {waiting:?}");
+    // By where it was, although this NameNode has never heard of it.
+    let [node] = &report.nodes[..] else { bail!("the report lists {:?}", report.nodes) };
+    ensure!(waiting.wait.missing == [node.node.address()], "{waiting:?} {node:?}");
     let (exit, told) = recover_lease(&cluster, file, &["--timeout", "0s"]).await?;
     ensure!(exit == Some(1) && told["closed"] == false && told["waiting"][0]["expected"] == synced, "{told}");
     let checked: Vec<_> = dfs.fsck(&path(file)).await?.try_collect().await?;
@@ -279,6 +282,25 @@ async fn what_none_of_its_nodes_has_any_more_is_not_waited_for() -> Result<()> {
     cluster.start_all(&[node]).await?;
     ensure!(closed(&dfs, &path(file)).await? == 0);
     ensure!(dfs.report().await?.waiting_recoveries == 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datanode_that_was_forgotten_is_not_waited_for() -> Result<()> {
+    let (cluster, file, _) = away().await?;
+    let dfs = cluster.client().await?;
+    wait::until("the DataNode is dead", PATIENCE, || async {
+        let nodes = dfs.report().await?.nodes;
+        ensure!(nodes.iter().all(|node| node.state == NodeState::Dead), "{nodes:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(dfs.report().await?.waiting_recoveries == 1, "it is not waited for");
+    let id = dfs.report().await?.nodes[0].node.id;
+    dfs.forget_nodes(&[id]).await?;
+    ensure!(closed(&dfs, &path(file)).await? == 0);
+    let report = dfs.report().await?;
+    ensure!(report.waiting_recoveries == 0 && report.nodes.is_empty(), "{report:?}");
     Ok(())
 }
 

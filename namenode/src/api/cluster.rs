@@ -135,6 +135,7 @@ impl Namenode {
                 turn.cluster.wants_report(node, turn.now)
             })
             .await?;
+        self.registered.notify_one();
         let heartbeat_interval = self.settings.heartbeat_interval;
         Ok(Registered { cluster: self.cluster, heartbeat_interval, report_from })
     }

@@ -26,7 +26,7 @@ use dfs_types::names::SUPERGROUP;
 use dfs_types::{
     Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Layout, NodeId, RequestId,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};
@@ -89,6 +89,8 @@ pub struct Namenode {
     /// For one backup at a time: each takes the room of the whole database.
     backups: Arc<Semaphore>,
     left_out: group::LeftOut,
+    /// A DataNode has registered.
+    registered: Notify,
 }
 
 impl fmt::Debug for Namenode {
@@ -108,7 +110,8 @@ impl Namenode {
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
         let left_out = group::LeftOut::default();
-        Self { cluster, settings, superuser, store, engine, peers, backups, left_out }
+        let registered = Notify::new();
+        Self { cluster, settings, superuser, store, engine, peers, backups, left_out, registered }
     }
 
     /// The clock of the engine's decisions.

@@ -45,7 +45,10 @@ impl Namenode {
     pub(super) async fn keep_registry(&self) {
         let mut pause = LOOK;
         loop {
-            sleep(pause).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.registered.notified(), if pause == LOOK => {}
+            }
             pause = match self.record_nodes().await {
                 Ok(()) => LOOK,
                 Err(error) => {

@@ -18,6 +18,7 @@ mod hang;
 mod no_room;
 mod process;
 mod recovery;
+mod registry;
 mod restore;
 mod rpc;
 mod support;

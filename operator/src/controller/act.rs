@@ -6,6 +6,7 @@ use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::crd::DfsCluster;
 use dfs_kubernetes::forward::said;
 use dfs_kubernetes::names::FIELD_MANAGER;
+use dfs_types::ErrorCode;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
@@ -79,6 +80,19 @@ impl Context {
                 let ids: Vec<_> = nodes.iter().map(|(id, _)| *id).collect();
                 let told = self.files.announce_loss(name, namenodes, &ids).await;
                 ("announce_loss", told.map(|()| Became::Done).map_err(|error| error.message))
+            }
+            Step::ForgetNodes { nodes } => {
+                let ids: Vec<_> = nodes.iter().map(|(id, _)| *id).collect();
+                let told = self.files.forget_nodes(name, namenodes, &ids).await;
+                let became = match told {
+                    Ok(()) => Ok(Became::Done),
+                    // Below the level at which DataNodes are remembered there is nothing to forget.
+                    Err(error) if error.code == ErrorCode::Unsupported => {
+                        Ok(Became::Held("the upgrade to be finalized, to forget lost DataNodes".to_owned()))
+                    }
+                    Err(error) => Err(error.message),
+                };
+                ("forget_nodes", became)
             }
             Step::GrowClaim { set: _, claim, size } => {
                 ("grow_claim", self.grow(name, cluster, claim, size).await)

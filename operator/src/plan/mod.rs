@@ -35,6 +35,11 @@ pub enum Step {
         /// Which, with the pod that each of them was.
         nodes: Vec<(NodeId, String)>,
     },
+    /// Have these DataNodes forgotten: nothing is expected of them any more.
+    ForgetNodes {
+        /// Which, with the pod that each of them was.
+        nodes: Vec<(NodeId, String)>,
+    },
     /// Ask for a larger volume.
     GrowClaim {
         /// StatefulSet of its pod.
@@ -119,7 +124,7 @@ impl Plan {
         let step = |step: &Step| match step {
             Step::ReplacePod { .. } | Step::MoveLeader { .. } => Some(Work::Rolling),
             Step::GrowClaim { .. } | Step::RemakeSet { .. } => Some(Work::Resizing),
-            Step::AnnounceLoss { .. } => None,
+            Step::AnnounceLoss { .. } | Step::ForgetNodes { .. } => None,
         };
         self.steps.iter().filter_map(step).chain(self.waiting.iter().map(|wait| wait.work)).min()
     }
@@ -151,6 +156,7 @@ pub fn plan(name: &ClusterName, spec: &DfsClusterSpec, observed: &Observed, know
         planner.roll_datanodes(&mut plan);
     }
     planner.starting(&mut plan);
+    planner.forget(&mut plan);
     plan
 }
 

@@ -68,6 +68,7 @@ fn healthy() -> Observed {
         only_one_copy: 0,
         missing: 0,
         corrupt: 0,
+        waiting_recoveries: 0,
         capacity: 1_000,
         used: 255,
     }));
