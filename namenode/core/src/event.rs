@@ -417,7 +417,7 @@ pub enum NodeState {
 
 /// An order to a DataNode, carried by the reply to its heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum Command<N = NodeId> {
     /// Send your finalized replica to these nodes.
     Copy {
         /// Which chunk.
@@ -427,7 +427,7 @@ pub enum Command {
         /// Its length.
         length: u64,
         /// Whereto.
-        targets: Vec<NodeId>,
+        targets: Vec<N>,
         /// Pace of this copy; 0: as fast as it goes.
         bytes_per_second: u64,
     },
@@ -445,6 +445,21 @@ pub enum Command {
         /// Bytes that the chunk has at least.
         acknowledged: u64,
         /// All holders, the commanded node among them.
-        holders: Vec<NodeId>,
+        holders: Vec<N>,
     },
+}
+
+impl<N> Command<N> {
+    /// The same command with other values for the nodes that it names.
+    pub fn map_nodes<M>(self, map: impl FnOnce(Vec<N>) -> Vec<M>) -> Command<M> {
+        match self {
+            Self::Copy { chunk, generation, length, targets, bytes_per_second } => {
+                Command::Copy { chunk, generation, length, targets: map(targets), bytes_per_second }
+            }
+            Self::Delete { replicas } => Command::Delete { replicas },
+            Self::Recover { chunk, new_generation, acknowledged, holders } => {
+                Command::Recover { chunk, new_generation, acknowledged, holders: map(holders) }
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What DataNodes say.
 
-use dfs_namenode_core::{Cluster, Command, Event, NodeStats, Report, Slice, Volume};
+use dfs_namenode_core::{Command, Event, NodeStats, Report, Slice, Volume};
 use dfs_types::limits::REPORT_PAGE;
 use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
 use std::time::Duration;
@@ -62,43 +62,9 @@ pub struct HeartbeatAnswer {
     /// As for a report.
     pub reception: Reception,
     /// What the node shall do.
-    pub orders: Vec<Order>,
+    pub commands: Vec<Command<Node>>,
     /// The term in which this NameNode leads; `None` while it follows.
     pub leads: Option<u64>,
-}
-
-/// A [`Command`] with addresses instead of ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// Send your finalized replica to these nodes.
-    Copy {
-        /// Which chunk.
-        chunk: ChunkId,
-        /// Its version.
-        generation: GenStamp,
-        /// Its length in bytes.
-        length: u64,
-        /// Whereto.
-        targets: Vec<Node>,
-        /// Its pace; 0: as fast as it goes.
-        bytes_per_second: u64,
-    },
-    /// Delete these replicas.
-    Delete {
-        /// Chunk and version of each.
-        replicas: Vec<(ChunkId, GenStamp)>,
-    },
-    /// Agree with the other holders on the chunk's length and finalize it under the new version.
-    Recover {
-        /// Which chunk.
-        chunk: ChunkId,
-        /// The new version.
-        new_generation: GenStamp,
-        /// Bytes that the chunk has at least.
-        acknowledged: u64,
-        /// All holders, the receiver among them.
-        holders: Vec<Node>,
-    },
 }
 
 impl Namenode {
@@ -159,8 +125,9 @@ impl Namenode {
                     if leads.is_some() { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
                 #[cfg(feature = "seeded-bug")]
                 let commands = crate::seeded::commands(commands);
-                let orders = commands.into_iter().map(|command| order(turn.cluster, command)).collect();
-                HeartbeatAnswer { reception: reception(turn, node), orders, leads }
+                let resolved = |nodes: Vec<NodeId>| resolve(turn.cluster, nodes);
+                let commands = commands.into_iter().map(|command| command.map_nodes(resolved)).collect();
+                HeartbeatAnswer { reception: reception(turn, node), commands, leads }
             })
             .await
     }
@@ -226,19 +193,6 @@ const UNKNOWN: Reception = Reception { register: true, report_from: None };
 
 fn reception(turn: &mut Turn<'_>, node: NodeId) -> Reception {
     Reception { register: false, report_from: turn.cluster.wants_report(node, turn.now) }
-}
-
-fn order(cluster: &Cluster, command: Command) -> Order {
-    match command {
-        Command::Copy { chunk, generation, length, targets, bytes_per_second } => {
-            let targets = resolve(cluster, targets);
-            Order::Copy { chunk, generation, length, targets, bytes_per_second }
-        }
-        Command::Delete { replicas } => Order::Delete { replicas },
-        Command::Recover { chunk, new_generation, acknowledged, holders } => {
-            Order::Recover { chunk, new_generation, acknowledged, holders: resolve(cluster, holders) }
-        }
-    }
 }
 
 fn check_slice(slice: &Slice) -> FsResult<()> {

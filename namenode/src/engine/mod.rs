@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_daemon::Shutdown;
-use dfs_namenode_core::{Balancing, Cluster, Effect, Event, WaitingRecovery};
+use dfs_namenode_core::{Cluster, Effect, Event, WaitingRecovery};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Millis};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -343,21 +343,11 @@ impl Engine {
     /// The cluster's event for a change of the store, if it has one.
     fn event(&mut self, change: Change) -> Option<Event> {
         match change {
-            Change::ChunkAdded { chunk, generation, layout } => {
-                Some(Event::ChunkAdded { chunk, generation, layout })
-            }
-            Change::ChunkCommitted { chunk, generation, length } => {
-                Some(Event::ChunkCommitted { chunk, generation, length })
-            }
-            Change::GenerationChanged { chunk, generation } => {
-                Some(Event::GenerationChanged { chunk, generation })
-            }
-            Change::ChunkRemoved { chunk } => Some(Event::ChunkRemoved { chunk }),
-            Change::LayoutChanged { chunk, layout } => Some(Event::LayoutChanged { chunk, layout }),
-            Change::LeaseTaken { inode, holder } => Some(Event::LeaseTaken { inode, holder }),
-            Change::LeaseReleased { inode } => {
-                self.recoveries.remove(&inode);
-                Some(Event::LeaseReleased { inode })
+            Change::Event(event) => {
+                if let Event::LeaseReleased { inode } = &event {
+                    self.recoveries.remove(inode);
+                }
+                Some(event)
             }
             // The sink brings a whole new cluster with it.
             Change::Replaced => None,
@@ -367,11 +357,6 @@ impl Engine {
             Change::NodeRecorded { node, record, seen } => {
                 Some(Event::NodeRecorded { node, record, silence: unix_now().since(seen) })
             }
-            Change::NodeForgotten { node } => Some(Event::NodeForgotten { node }),
-            Change::BalancerSet { settings } => {
-                Some(Event::BalancerSet { settings: settings.map(Balancing::from) })
-            }
-            Change::SafeModeSet { on } => Some(Event::SafeModeSet { on }),
             Change::Garbage => {
                 self.inbox.shared.garbage.notify_one();
                 None

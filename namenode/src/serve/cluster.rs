@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::{NodeStats, Report, Slice};
+use dfs_namenode_core::{Command, NodeStats, Report, Slice};
 use dfs_proto::convert::{cluster_id, node_id, replica_record};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
@@ -10,7 +10,7 @@ use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
 
 use super::wire::{node, node_ids, unary, volume, wire_nodes};
-use crate::api::cluster::{Order, Reception, Registration, Sender};
+use crate::api::cluster::{Reception, Registration, Sender};
 use crate::api::{Namenode, Node};
 
 /// The service over the API.
@@ -73,7 +73,7 @@ impl Service {
         Ok(v1::HeartbeatReply {
             register: answer.reception.register,
             report_from: answer.reception.report_from.map(|from| from.0),
-            commands: answer.orders.into_iter().map(command).collect(),
+            commands: answer.commands.into_iter().map(wire_command).collect(),
             term: answer.leads.unwrap_or_default(),
             leads: answer.leads.is_some(),
             namenodes: self.0.namenode_addresses(),
@@ -136,21 +136,23 @@ fn report_reply(reception: Reception) -> v1::ReportReply {
     v1::ReportReply { register, report_from: report_from.map(|from| from.0) }
 }
 
-fn command(order: Order) -> v1::Command {
+fn wire_command(command: Command<Node>) -> v1::Command {
     use v1::command::Kind;
-    let kind = match order {
-        Order::Copy { chunk, generation, length, targets, bytes_per_second } => Kind::Copy(v1::CopyCommand {
-            extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
-            targets: wire_nodes(targets),
-            bytes_per_second,
-        }),
-        Order::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
+    let kind = match command {
+        Command::Copy { chunk, generation, length, targets, bytes_per_second } => {
+            Kind::Copy(v1::CopyCommand {
+                extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
+                targets: wire_nodes(targets),
+                bytes_per_second,
+            })
+        }
+        Command::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
             replicas: replicas
                 .into_iter()
                 .map(|(chunk, generation)| v1::DeletedReplica { chunk: chunk.0, generation: generation.0 })
                 .collect(),
         }),
-        Order::Recover { chunk, new_generation, acknowledged, holders } => {
+        Command::Recover { chunk, new_generation, acknowledged, holders } => {
             Kind::Recover(v1::RecoverCommand {
                 chunk: chunk.0,
                 new_generation: new_generation.0,

@@ -4,12 +4,12 @@
 //! counters that are themselves part of the state, and nothing is read from a clock or a random generator. So the
 //! same proposals in the same order give the same database on every NameNode.
 
-use dfs_namenode_core::{Balancing, NodeRecord};
+use dfs_namenode_core::{Balancing, Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, Mode,
-    NodeDuty, NodeId, RequestId,
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
+    NodeId, RequestId,
 };
 
 /// An edit with what its application needs to know besides.
@@ -430,57 +430,10 @@ impl Edit {
 }
 
 /// What an edit did that the engine must follow. Not kept: what it knows is rebuilt from the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// A chunk was added to an open file.
-    ChunkAdded {
-        /// The chunk.
-        chunk: ChunkId,
-        /// Its generation stamp.
-        generation: GenStamp,
-        /// How its bytes lie.
-        layout: Layout,
-    },
-    /// A chunk's length is now fixed; its replicas of another length or older generation are bad.
-    ChunkCommitted {
-        /// The chunk.
-        chunk: ChunkId,
-        /// Its generation stamp.
-        generation: GenStamp,
-        /// Its length in bytes.
-        length: u64,
-    },
-    /// A chunk has a new generation stamp and is still being written.
-    GenerationChanged {
-        /// The chunk.
-        chunk: ChunkId,
-        /// Its new stamp.
-        generation: GenStamp,
-    },
-    /// A chunk belongs to no file any more.
-    ChunkRemoved {
-        /// The chunk.
-        chunk: ChunkId,
-    },
-    /// A chunk's bytes are to lie otherwise: more or fewer replicas are wanted.
-    LayoutChanged {
-        /// The chunk.
-        chunk: ChunkId,
-        /// How they are to lie now.
-        layout: Layout,
-    },
-    /// A client (or, as [`RECOVERY_HOLDER`], the NameNode) holds a file open now.
-    LeaseTaken {
-        /// The file.
-        inode: InodeId,
-        /// Who.
-        holder: String,
-    },
-    /// The file is closed or gone.
-    LeaseReleased {
-        /// The file.
-        inode: InodeId,
-    },
+    /// The decisions are told this.
+    Event(Event),
     /// A DataNode has another duty.
     DutySet {
         /// Which node.
@@ -497,25 +450,16 @@ pub enum Change {
         /// Unix time at which it was heard of last.
         seen: Millis,
     },
-    /// A DataNode was forgotten for good.
-    NodeForgotten {
-        /// Which node.
-        node: NodeId,
-    },
-    /// The balancer was switched.
-    BalancerSet {
-        /// How it works; `None`: it is off.
-        settings: Option<BalancerSettings>,
-    },
-    /// Safe mode was switched.
-    SafeModeSet {
-        /// On or off.
-        on: bool,
-    },
     /// A deleted tree waits to be reaped.
     Garbage,
     /// A snapshot took the place of everything: what was derived from the database must be read again.
     Replaced,
+}
+
+impl From<Event> for Change {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
 }
 
 /// Result of applying one proposal.

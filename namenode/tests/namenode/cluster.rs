@@ -1,7 +1,8 @@
-//! DataNodes: registration, reports, orders.
+//! DataNodes: registration, reports, commands.
 
-use dfs_namenode::api::cluster::{Order, Reception};
+use dfs_namenode::api::cluster::Reception;
 use dfs_namenode::api::reading::BadReplica;
+use dfs_namenode_core::Command;
 use dfs_namenode_core::Slice;
 use dfs_types::{ChunkId, ClusterId, ErrorCode, GenStamp, NodeId, ReplicaRecord, ReplicaState};
 use tempfile::tempdir;
@@ -128,7 +129,7 @@ async fn few_nodes_report_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn deleted_files_become_orders_to_delete() {
+async fn deleted_files_become_commands_to_delete() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
     let namenode = running.namenode();
@@ -139,9 +140,9 @@ async fn deleted_files_become_orders_to_delete() {
 
     let node = &datanodes[0];
     let deleted = until("the order to delete", || async {
-        node.heartbeat(namenode).await.orders.into_iter().find_map(|order| match order {
-            Order::Delete { replicas } => Some(replicas),
-            Order::Copy { .. } | Order::Recover { .. } => None,
+        node.heartbeat(namenode).await.commands.into_iter().find_map(|order| match order {
+            Command::Delete { replicas } => Some(replicas),
+            Command::Copy { .. } | Command::Recover { .. } => None,
         })
     })
     .await;
@@ -169,8 +170,8 @@ async fn a_bad_replica_is_copied_anew() {
     assert!(at.len() == 2 && !at.contains(&bad), "{at:?}");
     let targets = until("the order to copy", || async {
         for node in &datanodes {
-            for order in node.heartbeat(namenode).await.orders {
-                if let Order::Copy { chunk: copied, length: 9, targets, .. } = order {
+            for order in node.heartbeat(namenode).await.commands {
+                if let Command::Copy { chunk: copied, length: 9, targets, .. } = order {
                     assert_eq!(copied, chunk.chunk);
                     return Some(targets);
                 }

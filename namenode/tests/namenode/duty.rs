@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use dfs_daemon::Shutdown;
-use dfs_namenode::api::cluster::Order;
 use dfs_namenode::config::RestoreArgs;
 use dfs_namenode::run::{Running, restore};
+use dfs_namenode_core::Command;
 use dfs_proto::convert::from_status;
 use dfs_proto::v1;
 use dfs_proto::v1::admin_client::AdminClient;
@@ -368,10 +368,10 @@ async fn a_backup_brings_duties_back_and_a_person_ends_the_quarantine() {
     assert_eq!(admin.delete(vec![lost[1]]).await, Ok(3));
     assert_eq!(admin.report().await.quarantined, 3);
     let deleted = std::cell::RefCell::new(Vec::new());
-    until("the orders to delete", || async {
+    until("the commands to delete", || async {
         for datanode in &datanodes {
-            for order in datanode.heartbeat(running.namenode()).await.orders {
-                if let Order::Delete { replicas } = order {
+            for order in datanode.heartbeat(running.namenode()).await.commands {
+                if let Command::Delete { replicas } = order {
                     deleted.borrow_mut().extend(replicas.into_iter().map(|(chunk, _)| chunk.0));
                 }
             }

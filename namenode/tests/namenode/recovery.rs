@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfs_namenode::api::admin::{Finding, FsckSummary};
-use dfs_namenode::api::cluster::Order;
 use dfs_namenode::api::recovery::{LeaseRecovery, WaitingChunk};
 use dfs_namenode::api::writing::{NewFile, OpenedBy};
 use dfs_namenode::api::{LocatedChunk, Namenode};
 use dfs_namenode::run::Running;
+use dfs_namenode_core::Command;
 use dfs_types::{ErrorCode, FsPath, GenStamp, Mode, ReplicaState};
 use futures_util::StreamExt;
 use tempfile::tempdir;
@@ -34,8 +34,8 @@ async fn half_written(namenode: &Namenode, nodes: &mut [FakeNode], length: u64) 
 async fn ordered(namenode: &Namenode, nodes: &[FakeNode]) -> (usize, GenStamp, usize) {
     until("the order to recover", || async {
         for (index, node) in nodes.iter().enumerate() {
-            for order in node.heartbeat(namenode).await.orders {
-                if let Order::Recover { new_generation, holders, .. } = order {
+            for order in node.heartbeat(namenode).await.commands {
+                if let Command::Recover { new_generation, holders, .. } = order {
                     return Some((index, new_generation, holders.len()));
                 }
             }
@@ -315,7 +315,7 @@ async fn a_superuser_accepts_a_loss_and_no_more_is_lost_than_must_be() {
         namenode.recover_lease(&caller(user), &path("/half"), "other", true).await
     };
     assert_eq!(accept("eve").await.unwrap_err().code, ErrorCode::PermissionDenied);
-    assert!(node.heartbeat(namenode).await.orders.is_empty(), "nothing was accepted");
+    assert!(node.heartbeat(namenode).await.commands.is_empty(), "nothing was accepted");
     let recovery = accept("root").await.unwrap();
     assert!(!recovery.closed && recovery.waiting[0].wait.loss_accepted, "{recovery:?}");
     obey(namenode, &mut datanodes, &chunk, 300).await;

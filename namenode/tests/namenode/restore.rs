@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use dfs_daemon::Shutdown;
 use dfs_namenode::api::Namenode;
-use dfs_namenode::api::cluster::Order;
 use dfs_namenode::config::RestoreArgs;
 use dfs_namenode::run::{Running, restore};
+use dfs_namenode_core::Command;
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
 use dfs_proto::v1::namenodes_client::NamenodesClient;
@@ -97,8 +97,8 @@ async fn what_came_after_the_backup_is_kept_on_the_datanodes() {
     let deleted = std::cell::RefCell::new(Vec::new());
     until("the other chunk to be deleted everywhere", || async {
         for datanode in &datanodes {
-            for order in datanode.heartbeat(namenode).await.orders {
-                if let Order::Delete { replicas } = order {
+            for order in datanode.heartbeat(namenode).await.commands {
+                if let Command::Delete { replicas } = order {
                     deleted.borrow_mut().extend(replicas);
                 }
             }

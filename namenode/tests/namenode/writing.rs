@@ -1,7 +1,7 @@
 //! Writing files.
 
-use dfs_namenode::api::cluster::Order;
 use dfs_namenode::api::writing::NewFile;
+use dfs_namenode_core::Command;
 use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState};
 use futures_util::future::join_all;
 use tempfile::tempdir;
@@ -127,10 +127,10 @@ async fn a_file_whose_nodes_are_gone_but_one_is_closed_after_a_copy() {
     let obey = async {
         let copies = until("the order to copy", || async {
             other.heartbeat(namenode).await;
-            let orders = one.heartbeat(namenode).await.orders;
-            orders.into_iter().find(|order| matches!(order, Order::Copy { .. }))
+            let commands = one.heartbeat(namenode).await.commands;
+            commands.into_iter().find(|order| matches!(order, Command::Copy { .. }))
         });
-        let Order::Copy { chunk: copied, length, targets, .. } = copies.await else { unreachable!() };
+        let Command::Copy { chunk: copied, length, targets, .. } = copies.await else { unreachable!() };
         other.finalize(namenode, &chunk, length).await;
         (copied, length, targets.into_iter().map(|node| node.id).collect::<Vec<_>>())
     };

@@ -1,11 +1,12 @@
 //! Edits of a writer who holds a file's lease.
 
+use dfs_namenode_core::Event;
 use dfs_types::limits::MAX_CHUNKS_PER_FILE;
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Layout, NodeId};
 
 use super::Step;
 use crate::store::chunk::Chunk;
-use crate::store::edit::{Change, Extent, Outcome, PIPELINES, Publication};
+use crate::store::edit::{Extent, Outcome, PIPELINES, Publication};
 use crate::store::inode::{Inode, is_attached, path_of};
 use crate::store::stop::Stop;
 use crate::store::{lease, pipeline};
@@ -98,7 +99,7 @@ impl Step<'_, '_> {
             "UPDATE chunk SET generation = ?2, length = ?3, readable = ?3, recovery = NULL WHERE id = ?1",
             (chunk.id.0 as i64, extent.generation.0 as i64, extent.length as i64),
         )?;
-        self.emit(Change::ChunkCommitted {
+        self.emit(Event::ChunkCommitted {
             chunk: chunk.id,
             generation: extent.generation,
             length: extent.length,
@@ -164,7 +165,7 @@ impl Step<'_, '_> {
             (id.0 as i64, index as i64, chunk.0 as i64, start as i64),
         )?;
         self.set_pipeline(id, chunk, pipeline)?;
-        self.emit(Change::ChunkAdded { chunk, generation, layout });
+        self.emit(Event::ChunkAdded { chunk, generation, layout });
         Ok(Outcome::ChunkAdded { chunk, generation, index, offset: start })
     }
 
@@ -381,11 +382,11 @@ impl Step<'_, '_> {
             (chunk.id.0 as i64, extent.generation.0 as i64, readable as i64),
         )?;
         self.add_to_pipeline(id, chunk.id, pipeline)?;
-        self.emit(Change::GenerationChanged { chunk: chunk.id, generation: extent.generation });
+        self.emit(Event::GenerationChanged { chunk: chunk.id, generation: extent.generation });
         match chunk.length {
             None => self.set_length(&file, chunk.start + readable)?,
             Some(length) => {
-                self.emit(Change::ChunkCommitted { chunk: chunk.id, generation: extent.generation, length });
+                self.emit(Event::ChunkCommitted { chunk: chunk.id, generation: extent.generation, length });
             }
         }
         Ok(Outcome::Done)

@@ -495,8 +495,8 @@ impl Step<'_, '_> {
         self.connection.prepare_cached(sql)?.execute(params)
     }
 
-    fn emit(&mut self, change: Change) {
-        self.changes.push(change);
+    fn emit(&mut self, change: impl Into<Change>) {
+        self.changes.push(change.into());
     }
 
     fn resolve<'p>(&self, path: &'p FsPath) -> Result<Resolved<'p>, Stop> {

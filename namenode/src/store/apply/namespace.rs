@@ -1,11 +1,12 @@
 //! Edits that name paths.
 
+use dfs_namenode_core::Event;
 use dfs_types::attributes::check_principal;
 use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 
 use super::{Step, reach};
 use crate::store::access::Access;
-use crate::store::edit::{Change, Outcome, RECOVERY_HOLDER, check_chunk_size, check_replication};
+use crate::store::edit::{Outcome, RECOVERY_HOLDER, check_chunk_size, check_replication};
 use crate::store::inode::{Inode, number};
 use crate::store::removal::{MOST_IN_ONE_EDIT, Removal};
 use crate::store::resolve::{Resolved, is_a_directory};
@@ -144,7 +145,7 @@ impl Step<'_, '_> {
             (inode.id.0 as i64, file.holder, self.now.0 as i64, file.temporary),
         )?;
         self.counters.open_files += 1;
-        self.emit(Change::LeaseTaken { inode: inode.id, holder: file.holder.to_owned() });
+        self.emit(Event::LeaseTaken { inode: inode.id, holder: file.holder.to_owned() });
         Ok(Outcome::Status(inode.status()))
     }
 

@@ -1,12 +1,13 @@
 //! Edits that close a file whose writer is gone.
 
+use dfs_namenode_core::Event;
 use dfs_types::{ChunkId, ErrorCode, FsError, GenStamp, InodeId};
 
 use super::Step;
 use super::chunks::stale;
 use crate::store::access::{Access, Place};
 use crate::store::chunk::Chunk;
-use crate::store::edit::{Change, Extent, Outcome, RECOVERY_HOLDER};
+use crate::store::edit::{Extent, Outcome, RECOVERY_HOLDER};
 use crate::store::inode::{Inode, path_of};
 use crate::store::lease;
 use crate::store::stop::Stop;
@@ -43,7 +44,7 @@ impl Step<'_, '_> {
                 "UPDATE lease SET holder = ?2, since = ?3 WHERE inode = ?1",
                 (id.0 as i64, RECOVERY_HOLDER, self.now.0 as i64),
             )?;
-            self.emit(Change::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
+            self.emit(Event::LeaseTaken { inode: id, holder: RECOVERY_HOLDER.to_owned() });
         }
         Ok(Outcome::Recovery { closed: false, chunks })
     }
@@ -122,7 +123,7 @@ impl Step<'_, '_> {
     fn keep_as_it_is(&mut self, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
         self.write("UPDATE chunk SET recovery = NULL WHERE id = ?1", [chunk.id.0 as i64])?;
         let Extent { chunk, generation, length } = extent;
-        self.emit(Change::ChunkCommitted { chunk, generation, length });
+        self.emit(Event::ChunkCommitted { chunk, generation, length });
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Edits of what is remembered of DataNodes.
 
-use dfs_namenode_core::VolumeRecord;
+use dfs_namenode_core::{Event, VolumeRecord};
 use dfs_types::{ErrorCode, FsError, NodeDuty, NodeId};
 
 use super::Step;
@@ -108,7 +108,7 @@ impl Step<'_, '_> {
             if self.write("DELETE FROM duty WHERE node = ?1", [id.as_bytes()])? == 1 {
                 self.emit(Change::DutySet { node: *id, duty: NodeDuty::InService });
             }
-            self.emit(Change::NodeForgotten { node: *id });
+            self.emit(Event::NodeForgotten { node: *id });
         }
         Ok(Outcome::Done)
     }

@@ -1,5 +1,6 @@
 //! Edits of what administrators decide about the cluster as a whole.
 
+use dfs_namenode_core::{Balancing, Event};
 use dfs_types::{FsError, NodeDuty, NodeId};
 
 use super::Step;
@@ -37,7 +38,7 @@ impl Step<'_, '_> {
         let threshold = settings.map(|settings| u64::from(settings.threshold_permille));
         self.set(BALANCER_THRESHOLD, threshold)?;
         self.set(BALANCER_RATE, settings.map(|settings| settings.bytes_per_second))?;
-        self.emit(Change::BalancerSet { settings });
+        self.emit(Event::BalancerSet { settings: settings.map(Balancing::from) });
         Ok(Outcome::Done)
     }
 
@@ -52,7 +53,7 @@ impl Step<'_, '_> {
     /// Leaving also ends the safe mode in which a NameNode starts, of which nothing is stored.
     pub(super) fn set_safe_mode(&mut self, on: bool) -> Result<Outcome, Stop> {
         self.set(SAFE_MODE, on.then_some(1))?;
-        self.emit(Change::SafeModeSet { on });
+        self.emit(Event::SafeModeSet { on });
         Ok(Outcome::Done)
     }
 

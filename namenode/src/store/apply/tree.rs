@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dfs_namenode_core::Event;
 use dfs_types::{ChunkId, FileKind, InodeId, Layout, Millis, Mode};
 
 use super::{Step, reach};
@@ -194,7 +195,7 @@ impl Step<'_, '_> {
     /// An extent of the chunk is gone; with the last one the chunk goes.
     pub(super) fn release_chunk(&mut self, chunk: ChunkId) -> Result<(), Stop> {
         if self.write("DELETE FROM chunk WHERE id = ?1 AND refs = 1", [chunk.0 as i64])? == 1 {
-            self.emit(Change::ChunkRemoved { chunk });
+            self.emit(Event::ChunkRemoved { chunk });
             return Ok(());
         }
         self.write("UPDATE chunk SET refs = refs - 1 WHERE id = ?1", [chunk.0 as i64])?;
@@ -212,7 +213,7 @@ impl Step<'_, '_> {
             (chunk.0 as i64, replicas),
         )?;
         if changed == 1 {
-            self.emit(Change::LayoutChanged { chunk, layout: Layout::Replicated { replicas } });
+            self.emit(Event::LayoutChanged { chunk, layout: Layout::Replicated { replicas } });
         }
         Ok(())
     }
@@ -225,7 +226,7 @@ impl Step<'_, '_> {
             if *self.level >= PIPELINES {
                 self.write("DELETE FROM pipeline WHERE inode = ?1", [inode.id.0 as i64])?;
             }
-            self.emit(Change::LeaseReleased { inode: inode.id });
+            self.emit(Event::LeaseReleased { inode: inode.id });
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dfs_namenode_core::Event;
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 use dfs_types::limits::RETRY_TTL;
 use dfs_types::{CallId, ClusterId, ErrorCode, InodeId, Millis, NodeId, RequestId};
@@ -214,8 +215,11 @@ fn a_retry_in_the_same_batch_and_after_a_restart_gets_the_first_answer() {
         tokio::join!(store.propose(ask()), store.propose(ask()))
     });
     assert_eq!(first.as_ref().unwrap(), second.as_ref().unwrap());
-    let taken =
-        fixture.take_changes().iter().filter(|change| matches!(change, Change::LeaseTaken { .. })).count();
+    let taken = fixture
+        .take_changes()
+        .iter()
+        .filter(|change| matches!(change, Change::Event(Event::LeaseTaken { .. })))
+        .count();
     assert_eq!(taken, 1);
     fixture.close();
     fixture.open();

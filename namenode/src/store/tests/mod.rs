@@ -10,12 +10,14 @@ mod model;
 mod namespace;
 mod poison;
 mod reading;
+mod shared;
 mod temporary;
 mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use dfs_namenode_core::Event;
 use dfs_types::format::LEVEL;
 use dfs_types::{
     CallId, Caller, ClientId, ClusterId, ErrorCode, FsPath, FsResult, InodeId, Millis, Mode, RequestId,
@@ -179,6 +181,15 @@ impl Fixture {
 
     fn take_changes(&self) -> Vec<Change> {
         std::mem::take(&mut self.changes.lock().unwrap())
+    }
+
+    /// What the decisions were told; nothing else happened.
+    fn take_events(&self) -> Vec<Event> {
+        let event = |change| match change {
+            Change::Event(event) => event,
+            other => panic!("{other:?}"),
+        };
+        self.take_changes().into_iter().map(event).collect()
     }
 
     fn connection(&self) -> Connection {

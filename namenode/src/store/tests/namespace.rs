@@ -1,9 +1,10 @@
 //! Semantics of edits that name paths, and permissions.
 
+use dfs_namenode_core::Event;
 use dfs_types::{Caller, ErrorCode, InodeId, Layout, Millis, Mode};
 
 use super::{Fixture, NOW, by, create, delete, mkdir, path, rename, root, user};
-use crate::store::edit::{Change, Edit, Outcome};
+use crate::store::edit::{Edit, Outcome};
 
 use ErrorCode::{
     AlreadyExists, InvalidArgument, IsADirectory, NotADirectory, NotEmpty, NotFound, PermissionDenied,
@@ -91,7 +92,7 @@ fn create_over_a_file_that_is_written() {
     let error = fixture.run(create("/f", "bob")).unwrap_err();
     assert_eq!(error.code, AlreadyExists);
     assert!(error.message.contains("written by alice"), "{}", error.message);
-    fixture.take_changes();
+    fixture.take_events();
 
     let new = match fixture.ok(overwriting("/f", "bob")) {
         Outcome::Status(status) => status.inode,
@@ -99,11 +100,11 @@ fn create_over_a_file_that_is_written() {
     };
     let chunk = dfs_types::ChunkId::FIRST;
     assert_eq!(
-        fixture.take_changes(),
+        fixture.take_events(),
         [
-            Change::LeaseReleased { inode: old },
-            Change::ChunkRemoved { chunk },
-            Change::LeaseTaken { inode: new, holder: "bob".into() },
+            Event::LeaseReleased { inode: old },
+            Event::ChunkRemoved { chunk },
+            Event::LeaseTaken { inode: new, holder: "bob".into() },
         ]
     );
     assert_eq!(
@@ -182,15 +183,15 @@ fn attributes_are_set() {
     let fixture = Fixture::new();
     let file = fixture.new_file("/d/f", "w");
     fixture.ok(Edit::AddChunk { inode: file, holder: "w".into(), previous: None, pipeline: Vec::new() });
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 5 });
     let chunk = dfs_types::ChunkId::FIRST;
     assert_eq!(
-        fixture.take_changes(),
-        [Change::LayoutChanged { chunk, layout: Layout::Replicated { replicas: 5 } }]
+        fixture.take_events(),
+        [Event::LayoutChanged { chunk, layout: Layout::Replicated { replicas: 5 } }]
     );
     fixture.ok(Edit::SetReplication { path: path("/d/f"), replication: 5 });
-    assert_eq!(fixture.take_changes(), []);
+    assert_eq!(fixture.take_events(), []);
     assert_eq!(fixture.code(Edit::SetReplication { path: path("/d"), replication: 5 }), IsADirectory);
     assert_eq!(fixture.code(Edit::SetReplication { path: path("/d/f"), replication: 0 }), InvalidArgument);
     let times =

@@ -1,9 +1,10 @@
 //! Files that are only there to be published, and trees that somebody may not remove.
 
+use dfs_namenode_core::Event;
 use dfs_types::{Caller, ChunkId, ErrorCode, FsPath, GenStamp, InodeId, Millis, Mode};
 
 use super::{Fixture, NOW, by, create, delete, mkdir, path, rename, request, root, user};
-use crate::store::edit::{Change, Edit, Extent, Outcome, Proposal, Publication, RECOVERY_HOLDER};
+use crate::store::edit::{Edit, Extent, Outcome, Proposal, Publication, RECOVERY_HOLDER};
 
 use ErrorCode::{AlreadyExists, LeaseConflict, NotFound, PermissionDenied};
 
@@ -40,12 +41,12 @@ fn a_temporary_file_whose_writer_is_gone_is_removed_and_not_closed() {
     let fixture = Fixture::new();
     let inode = half_written(&fixture, "/d/.x");
     fixture.ok(rename("/d", "/e", false));
-    fixture.take_changes();
+    fixture.take_events();
     let recovered = fixture.ok(Edit::BeginRecovery { inode });
     assert_eq!(recovered, Outcome::Recovery { closed: true, chunks: Vec::new() });
     assert_eq!(
-        fixture.take_changes(),
-        [Change::LeaseReleased { inode }, Change::ChunkRemoved { chunk: ChunkId::FIRST }]
+        fixture.take_events(),
+        [Event::LeaseReleased { inode }, Event::ChunkRemoved { chunk: ChunkId::FIRST }]
     );
     assert!(fixture.names("/e").is_empty());
     assert_eq!(fixture.stat("/e").unwrap().children, 0);

@@ -1,5 +1,6 @@
 //! Leases, chunks, recovery, reaping.
 
+use dfs_namenode_core::Event;
 use dfs_types::{ChunkId, ErrorCode, GenStamp, InodeId, Layout};
 
 use super::{Fixture, create, delete, mkdir, path, rename, root};
@@ -53,19 +54,19 @@ fn a_file_from_create_to_complete() {
     assert_eq!(fixture.stat("/f").unwrap().length, 1_010);
     fixture.ok(commit_length(inode, extent(SECOND, 1, 5)));
     assert_eq!(fixture.stat("/f").unwrap().length, 1_010, "an older call changes nothing");
-    fixture.take_changes();
+    fixture.take_events();
 
     let last = extent(SECOND, 1, 24);
     let closed = fixture.ok(complete(inode, Some(last)));
     assert!(matches!(&closed, Outcome::Status(status) if !status.open && status.length == 1_024));
     assert_eq!(
-        fixture.take_changes(),
-        [Change::ChunkCommitted { chunk: SECOND, generation, length: 24 }, Change::LeaseReleased { inode }]
+        fixture.take_events(),
+        [Event::ChunkCommitted { chunk: SECOND, generation, length: 24 }, Event::LeaseReleased { inode }]
     );
     assert_eq!(fixture.ok(complete(inode, Some(last))), closed, "the call again succeeds");
     assert_eq!(fixture.code(complete(inode, Some(extent(SECOND, 1, 25)))), LeaseConflict);
     assert_eq!(fixture.code(add(inode, Some(last))), LeaseConflict);
-    assert_eq!(fixture.take_changes(), []);
+    assert_eq!(fixture.take_events(), []);
     fixture.check_invariants();
 }
 
@@ -123,17 +124,17 @@ fn an_abandoned_chunk_leaves_the_one_before() {
     fixture.ok(add(inode, None));
     let first = extent(FIRST, 0, 7);
     fixture.ok(add(inode, Some(first)));
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(abandon(inode, SECOND));
-    assert_eq!(fixture.take_changes(), [Change::ChunkRemoved { chunk: SECOND }]);
+    assert_eq!(fixture.take_events(), [Event::ChunkRemoved { chunk: SECOND }]);
     assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 8)))), StaleChunk);
     let third = ChunkId(SECOND.0 + 1);
     let added = fixture.ok(add(inode, Some(first)));
     assert!(matches!(added, Outcome::ChunkAdded { chunk, index: 1, offset: 7, .. } if chunk == third));
     fixture.ok(abandon(inode, third));
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(complete(inode, Some(first)));
-    assert_eq!(fixture.take_changes(), [Change::LeaseReleased { inode }], "the length was fixed before");
+    assert_eq!(fixture.take_events(), [Event::LeaseReleased { inode }], "the length was fixed before");
     fixture.check_invariants();
 }
 
@@ -147,24 +148,24 @@ fn a_broken_pipeline_gets_a_new_generation() {
     assert_eq!(fixture.ok(new_generation(inode, FIRST)), Outcome::Generation(GenStamp(GEN.0 + 1)));
     assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 0, 60))), StaleChunk);
     assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 1, 49))), StaleChunk, "readers count on more");
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(pipeline(inode, extent(FIRST, 1, 60)));
     let generation = GenStamp(GEN.0 + 1);
-    assert_eq!(fixture.take_changes(), [Change::GenerationChanged { chunk: FIRST, generation }]);
+    assert_eq!(fixture.take_events(), [Event::GenerationChanged { chunk: FIRST, generation }]);
     assert_eq!(fixture.stat("/f").unwrap().length, 60);
 
     // The chunk before the last: its length is fixed, but its replicas may still be finished anew.
     fixture.ok(add(inode, Some(extent(FIRST, 1, 100))));
     fixture.ok(new_generation(inode, FIRST));
     assert_eq!(fixture.code(pipeline(inode, extent(FIRST, 3, 101))), StaleChunk);
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(pipeline(inode, extent(FIRST, 3, 80)));
     let generation = GenStamp(GEN.0 + 3);
     assert_eq!(
-        fixture.take_changes(),
+        fixture.take_events(),
         [
-            Change::GenerationChanged { chunk: FIRST, generation },
-            Change::ChunkCommitted { chunk: FIRST, generation, length: 100 },
+            Event::GenerationChanged { chunk: FIRST, generation },
+            Event::ChunkCommitted { chunk: FIRST, generation, length: 100 },
         ]
     );
     fixture.ok(add(inode, Some(extent(SECOND, 2, 1))));
@@ -178,15 +179,15 @@ fn recovery_takes_the_file_from_its_writer() {
     let inode = fixture.new_file("/f", "w");
     fixture.ok(add(inode, None));
     fixture.ok(commit_length(inode, extent(FIRST, 0, 50)));
-    fixture.take_changes();
+    fixture.take_events();
     let begin = || Edit::BeginRecovery { inode };
     let wanted =
         |generation: u64| Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, generation, 50)] };
     assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50), lossy: false }), StaleChunk);
     assert_eq!(fixture.ok(begin()), wanted(1));
     assert_eq!(fixture.ok(begin()), wanted(2));
-    let taken = Change::LeaseTaken { inode, holder: RECOVERY_HOLDER.into() };
-    assert_eq!(fixture.take_changes(), [taken]);
+    let taken = Event::LeaseTaken { inode, holder: RECOVERY_HOLDER.into() };
+    assert_eq!(fixture.take_events(), [taken]);
     assert_eq!(fixture.code(complete(inode, Some(extent(FIRST, 0, 50)))), LeaseConflict);
     let holder = RECOVERY_HOLDER.to_owned();
     let pretender = Edit::Complete { inode, holder, last: Some(extent(FIRST, 0, 50)), publish: None };
@@ -201,15 +202,15 @@ fn recovery_takes_the_file_from_its_writer() {
     fixture.ok(commit(2, 60));
     let generation = GenStamp(GEN.0 + 2);
     assert_eq!(
-        fixture.take_changes(),
-        [Change::ChunkCommitted { chunk: FIRST, generation, length: 60 }, Change::LeaseReleased { inode },]
+        fixture.take_events(),
+        [Event::ChunkCommitted { chunk: FIRST, generation, length: 60 }, Event::LeaseReleased { inode },]
     );
     fixture.ok(commit(2, 60));
     assert_eq!(fixture.code(commit(2, 61)), StaleChunk);
     assert_eq!(fixture.ok(begin()), Outcome::Recovery { closed: true, chunks: Vec::new() });
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 60);
-    assert_eq!(fixture.take_changes(), []);
+    assert_eq!(fixture.take_events(), []);
     fixture.check_invariants();
 }
 
@@ -221,22 +222,22 @@ fn recovery_without_replicas_drops_the_chunk() {
     fixture.ok(add(inode, Some(extent(FIRST, 0, 9))));
     let begun = Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 9), extent(SECOND, 3, 0)] };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 3, 0), lossy: false });
-    assert_eq!(fixture.take_changes(), [Change::ChunkRemoved { chunk: SECOND }]);
+    assert_eq!(fixture.take_events(), [Event::ChunkRemoved { chunk: SECOND }]);
     assert!(fixture.stat("/f").unwrap().open, "the chunk before it is not known to be complete");
     assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(SECOND, 3, 0), lossy: false }), NotFound);
     fixture.ok(Edit::CommitRecovery { extent: extent(FIRST, 0, 9), lossy: false });
-    let committed = Change::ChunkCommitted { chunk: FIRST, generation: GEN, length: 9 };
-    assert_eq!(fixture.take_changes(), [committed, Change::LeaseReleased { inode }]);
+    let committed = Event::ChunkCommitted { chunk: FIRST, generation: GEN, length: 9 };
+    assert_eq!(fixture.take_events(), [committed, Event::LeaseReleased { inode }]);
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 9);
 
     let empty = fixture.new_file("/empty", "w");
-    fixture.take_changes();
+    fixture.take_events();
     let closed = Outcome::Recovery { closed: true, chunks: Vec::new() };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode: empty }), closed);
-    assert_eq!(fixture.take_changes(), [Change::LeaseReleased { inode: empty }]);
+    assert_eq!(fixture.take_events(), [Event::LeaseReleased { inode: empty }]);
     fixture.check_invariants();
 }
 
@@ -250,7 +251,7 @@ fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
     let begun =
         Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 1_000), extent(SECOND, 3, 7)] };
     assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
-    fixture.take_changes();
+    fixture.take_events();
     let commit = |chunk, generation, length| Edit::CommitRecovery {
         extent: extent(chunk, generation, length),
         lossy: false,
@@ -260,10 +261,10 @@ fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
     }
     fixture.ok(commit(FIRST, 2, 1_000));
     let generation = GenStamp(GEN.0 + 2);
-    let committed = Change::ChunkCommitted { chunk: FIRST, generation, length: 1_000 };
-    assert_eq!(fixture.take_changes(), [committed]);
+    let committed = Event::ChunkCommitted { chunk: FIRST, generation, length: 1_000 };
+    assert_eq!(fixture.take_events(), [committed]);
     fixture.ok(commit(FIRST, 2, 1_000));
-    assert_eq!(fixture.take_changes(), [], "a repeated call changes nothing");
+    assert_eq!(fixture.take_events(), [], "a repeated call changes nothing");
     fixture.ok(commit(SECOND, 3, 20));
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 1_020);
@@ -278,14 +279,14 @@ fn a_chunk_that_lost_its_end_ends_the_file() {
     fixture.ok(add(inode, Some(extent(FIRST, 0, 1_000))));
     fixture.ok(commit_length(inode, extent(SECOND, 1, 7)));
     fixture.ok(Edit::BeginRecovery { inode });
-    fixture.take_changes();
+    fixture.take_events();
     let commit = |length, lossy| Edit::CommitRecovery { extent: extent(FIRST, 2, length), lossy };
     assert_eq!(fixture.code(commit(600, false)), StaleChunk);
     assert_eq!(fixture.code(commit(1_001, true)), StaleChunk);
     fixture.ok(commit(600, true));
-    let committed = Change::ChunkCommitted { chunk: FIRST, generation: GenStamp(GEN.0 + 2), length: 600 };
-    let changes = [Change::ChunkRemoved { chunk: SECOND }, committed, Change::LeaseReleased { inode }];
-    assert_eq!(fixture.take_changes(), changes);
+    let committed = Event::ChunkCommitted { chunk: FIRST, generation: GenStamp(GEN.0 + 2), length: 600 };
+    let changes = [Event::ChunkRemoved { chunk: SECOND }, committed, Event::LeaseReleased { inode }];
+    assert_eq!(fixture.take_events(), changes);
     let status = fixture.stat("/f").unwrap();
     assert!(!status.open && status.length == 600);
     fixture.check_invariants();
@@ -298,7 +299,7 @@ fn writing_goes_on_after_a_rename_and_ends_with_a_delete() {
     fixture.ok(rename("/d", "/e", false));
     fixture.ok(add(inode, None));
     assert_eq!(fixture.wait(fixture.store().path_of(inode)).unwrap(), Some(path("/e/f")));
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(delete("/e"));
     assert_eq!(fixture.take_changes(), [Change::Garbage]);
     for edit in [
@@ -330,7 +331,7 @@ fn deleted_trees_are_reaped_in_bounded_steps() {
     fixture.new_file("/keep", "w");
     let (files, directories) = (51, 1 + 5 + 5 + 1);
     fixture.ok(delete("/t"));
-    fixture.take_changes();
+    fixture.take_events();
     assert_eq!(fixture.names("/"), ["keep"]);
     assert!(fixture.store().counts().garbage);
 
@@ -349,9 +350,9 @@ fn deleted_trees_are_reaped_in_bounded_steps() {
     }
     assert_eq!(freed, files + directories);
     let changes = fixture.take_changes();
-    let released = changes.iter().filter(|change| matches!(change, Change::LeaseReleased { .. })).count();
-    assert_eq!(released, files as usize);
-    assert!(changes.contains(&Change::ChunkRemoved { chunk: FIRST }));
+    let is_released = |change: &&Change| matches!(change, Change::Event(Event::LeaseReleased { .. }));
+    assert_eq!(changes.iter().filter(is_released).count(), files as usize);
+    assert!(changes.contains(&Event::ChunkRemoved { chunk: FIRST }.into()));
     let counts = fixture.store().counts();
     assert_eq!((counts.files, counts.directories, counts.garbage), (1, 1, false));
     assert_eq!(fixture.ok(Edit::Reap { limit: 7 }), Outcome::Reaped { inodes: 0, more: false });
@@ -366,16 +367,16 @@ fn a_file_of_many_chunks_waits_to_be_reaped_but_its_lease_does_not() {
     for index in 0..300 {
         fixture.ok(add(inode, Some(extent(ChunkId(FIRST.0 + index), index, 512))));
     }
-    fixture.take_changes();
+    fixture.take_events();
     fixture.ok(delete("/f"));
     let changes = fixture.take_changes();
-    assert_eq!(changes.first(), Some(&Change::LeaseReleased { inode }));
+    assert_eq!(changes.first(), Some(&Change::Event(Event::LeaseReleased { inode })));
     assert_eq!(changes.last(), Some(&Change::Garbage));
     assert_eq!(changes.len(), 2 + 256, "some chunks at once");
     assert_eq!(fixture.store().contents().leases().unwrap(), []);
     fixture.new_file("/f", "w");
     assert_eq!(fixture.ok(Edit::Reap { limit: 1 }), Outcome::Reaped { inodes: 1, more: false });
-    assert_eq!(fixture.take_changes().len(), 1 + 45, "the new lease, the other chunks");
+    assert_eq!(fixture.take_events().len(), 1 + 45, "the new lease, the other chunks");
     fixture.check_invariants();
 }
 
