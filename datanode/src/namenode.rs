@@ -267,7 +267,7 @@ impl Namenode {
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
-        let v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes } = reply;
+        let v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes, .. } = reply;
         Ok(Answer {
             wishes: Wishes { register, report_from: report_from.map(ChunkId) },
             orders: commands.into_iter().map(order).collect(),

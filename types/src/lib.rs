@@ -14,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod member;
 pub mod names;
+pub mod origin;
 pub mod path;
 pub mod replica;
 pub mod time;
@@ -26,6 +27,7 @@ pub use ids::{
     CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, InodeId, NodeId, RequestId, VolumeId,
 };
 pub use member::MemberRole;
+pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use time::Millis;
