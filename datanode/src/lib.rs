@@ -22,6 +22,7 @@ mod crc_combine;
 mod disk_pool;
 mod fence;
 mod group;
+mod headers;
 mod memory;
 pub mod metrics;
 mod namenode;
