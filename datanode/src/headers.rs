@@ -80,9 +80,9 @@ struct ToldLine {
 
 impl From<Told> for ToldLine {
     fn from(told: Told) -> Self {
-        let Told { generation, told, origin } = told;
+        let Told { generation, at, origin } = told;
         Self {
-            told: told.0,
+            told: at.0,
             told_generation: generation.0,
             offset: origin.offset,
             file_length: origin.file_length,
@@ -236,7 +236,7 @@ impl Walk {
 
     fn entry(&mut self, entry: &DirEntry, out: &mut impl Write) -> Result<(), Error> {
         let name = entry.file_name();
-        if !name.to_str().and_then(parse_name).is_some_and(|(_, _, suffix)| suffix == SUMS_SUFFIX) {
+        if name.to_str().and_then(parse_name).is_none_or(|(_, _, suffix)| suffix != SUMS_SUFFIX) {
             return Ok(());
         }
         let path = entry.path();

@@ -147,11 +147,11 @@ impl Keeper {
             let (chunk, began) = (of.chunk, Instant::now());
             let renewed = self.store.renew_header(of, told).await;
             let result = match &renewed {
-                Ok(Renewed::Current) => None,
                 Ok(Renewed::Written) => Some("done"),
                 Err(Error::NoSpace(_) | Error::Full(_)) => Some("no_room"),
-                // It changes just now, or is another one by now: it is asked for again.
-                Err(
+                // It says so, or changes just now and is asked for again.
+                Ok(Renewed::Current)
+                | Err(
                     Error::NotFound(_)
                     | Error::Stale { .. }
                     | Error::Unfit { .. }

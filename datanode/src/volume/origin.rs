@@ -31,7 +31,7 @@ pub(crate) struct Told {
     /// The chunk's generation then.
     pub(crate) generation: GenStamp,
     /// Unix time of the NameNode.
-    pub(crate) told: Millis,
+    pub(crate) at: Millis,
     /// The file.
     pub(crate) origin: Origin,
 }
@@ -39,12 +39,12 @@ pub(crate) struct Told {
 impl Told {
     /// All but the path.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { generation, told, origin } = self;
+        let Self { generation, at, origin } = self;
         let Origin { path: _, owner, group, mode, mtime, replication, chunk_size, file_length, offset } =
             origin;
         let message = stored::Origin {
             generation: generation.0,
-            told_ms: told.0,
+            told_ms: at.0,
             offset: *offset,
             file_length: *file_length,
             owner: owner.clone(),
@@ -68,7 +68,7 @@ impl Told {
         let path = FsPath::parse(path).map_err(FsError::from)?;
         let (mode, mtime) = (Mode::new(mode)?, Millis(mtime_ms));
         let origin = Origin { path, owner, group, mode, mtime, replication, chunk_size, file_length, offset };
-        Ok(Self { generation: GenStamp(generation), told: Millis(told_ms), origin })
+        Ok(Self { generation: GenStamp(generation), at: Millis(told_ms), origin })
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
             offset: u64::MAX,
             ..numbers.origin
         };
-        let told = Told { generation: GenStamp(u64::MAX), told: Millis(u64::MAX), origin };
+        let told = Told { generation: GenStamp(u64::MAX), at: Millis(u64::MAX), origin };
         let bytes = told.encode();
         assert!(bytes.len() <= MAX_ORIGIN_BYTES, "{} bytes", bytes.len());
         assert_eq!(Told::decode(&bytes, "/a"), Ok(told));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_a_later_release_adds_is_passed_over() {
-        let told = Told { generation: GenStamp(1), told: Millis(2), origin: example("/a", 1, 1, 1).origin };
+        let told = Told { generation: GenStamp(1), at: Millis(2), origin: example("/a", 1, 1, 1).origin };
         // Field 1000, a number.
         let bytes = [told.encode().as_slice(), &[0xc0, 0x3e, 7]].concat();
         assert_eq!(Told::decode(&bytes, "/a"), Ok(told));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_not_possible_is_refused() {
-        let told = Told { generation: GenStamp(1), told: Millis(2), origin: example("/a", 1, 1, 1).origin };
+        let told = Told { generation: GenStamp(1), at: Millis(2), origin: example("/a", 1, 1, 1).origin };
         assert!(matches!(Told::decode(&told.encode(), "no path"), Err(OriginError::Value(_))));
         let long = stored::Origin { owner: "x".repeat(MAX_PRINCIPAL_BYTES + 1), ..stored::Origin::default() };
         assert!(matches!(Told::decode(&long.encode_to_vec(), "/a"), Err(OriginError::Value(_))));

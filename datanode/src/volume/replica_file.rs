@@ -185,7 +185,7 @@ impl Header {
     pub(crate) fn with_origin(self, of: &ChunkOrigin, told: Millis) -> Self {
         let ChunkOrigin { chunk: _, generation, length: _, inode, index, origin } = of;
         let path = origin.path.as_str().to_owned();
-        let told = Told { generation: *generation, told, origin: origin.clone() };
+        let told = Told { generation: *generation, at: told, origin: origin.clone() };
         Self { version: Version::Two, inode: *inode, index: *index, path, origin: told.encode(), ..self }
     }
 

@@ -394,6 +394,8 @@ mod tests {
     fn sizes_that_cannot_belong_together_are_found() {
         assert!(fits(1_000, 128 + 8));
         assert!(fits(0, 128));
+        let largest = MAX_HEADER_BYTES as u64;
+        assert!(fits(0, largest) && !fits(0, largest + 128));
         for (data, sums) in
             [(1_000, 128 + 4), (1_000, 8), (1_000, 0), (1_000, 130 + 8), (0, 0), (u64::MAX, 128)]
         {

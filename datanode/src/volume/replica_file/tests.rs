@@ -56,7 +56,7 @@ fn headers_are_what_they_were() {
         let digits: String = golden.split_whitespace().collect();
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
         let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
-        let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let line = |bytes| format!("{:x}", Bytes::copy_from_slice(bytes));
         let encoded: Vec<_> = header.encode().chunks(32).map(line).collect();
         assert_eq!(Header::decode(&bytes).as_ref(), Ok(&header), "it is encoded as\n{}", encoded.join("\n"));
         assert_eq!(bytes, header.encode());
