@@ -382,9 +382,12 @@ async fn what_was_told_of_another_replica_is_not_written() {
     let before = header(&store).await;
     let newer = ChunkOrigin { generation: GenStamp(8), ..told_of(600) };
     let gone = ChunkOrigin { chunk: ChunkId(99), ..told_of(600) };
-    for of in [told_of(601), newer, gone] {
-        assert!(store.renew_header(of.clone(), Millis(1)).await.is_err(), "{of:?}");
-    }
+    let longer = store.renew_header(told_of(601), Millis(1)).await;
+    assert!(matches!(longer, Err(Error::Unfit { .. })), "{longer:?}");
+    let newer = store.renew_header(newer, Millis(1)).await;
+    assert!(matches!(newer, Err(Error::Stale { .. })), "{newer:?}");
+    let gone = store.renew_header(gone, Millis(1)).await;
+    assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
     store.volume(0).space(|space| *space = crate::volume::space::Space::new(1 << 30, 0, 0));
     let full = store.renew_header(told_of(600), Millis(1)).await;
     assert!(matches!(full, Err(Error::NoSpace(_))), "{full:?}");
