@@ -73,7 +73,13 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
-                Some(looks) = self.looks.recv() => self.look(&looks).await,
+                Some(looks) = self.looks.recv() => {
+                    // Then the scrubber is as quick as it was without all this.
+                    if !self.may_write() {
+                        continue;
+                    }
+                    self.look(&looks).await;
+                }
                 due = self.store.wanted.due(DESCRIBED_CHUNKS) => self.ask_for(due).await,
             }
             self.metrics.origins_wanted.set(self.store.wanted.count() as i64);
@@ -104,9 +110,6 @@ impl Keeper {
     /// Asks for chunks whose replicas were just verified. Those of open files have time until they are verified again, unless
     /// nothing at all is said of them.
     async fn look(&self, looks: &[Look]) {
-        if !self.may_write() {
-            return;
-        }
         let chunks: Vec<ChunkId> = looks.iter().map(|look| look.chunk).collect();
         let mut backoff = Backoff::new();
         let mut done = Vec::new();
@@ -149,14 +152,16 @@ impl Keeper {
             let result = match &renewed {
                 Ok(Renewed::Written) => Some("done"),
                 Err(Error::NoSpace(_) | Error::Full(_)) => Some("no_room"),
-                // It says so, or changes just now and is asked for again.
+                // It says so; or it changes just now, or its disk is not well, and it is asked for again.
                 Ok(Renewed::Current)
                 | Err(
                     Error::NotFound(_)
                     | Error::Stale { .. }
                     | Error::Unfit { .. }
                     | Error::Held(_)
-                    | Error::Promised { .. },
+                    | Error::Promised { .. }
+                    | Error::OutOfUse(_)
+                    | Error::Silent(_),
                 ) => None,
                 Err(error) => {
                     warn!(%chunk, %error, "the header of a replica could not be written");
