@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 use dfs_program::streams::StandardOutput;
+pub(crate) use dfs_program::terminal::{harmless, one_line};
+use dfs_program::terminal::{harmless_json, quoted};
 use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -176,106 +178,16 @@ pub(crate) fn name(text: &str) -> Cow<'_, str> {
     visible(text, io::stdout().is_terminal())
 }
 
-/// On a terminal quotes what can't be seen or would steer it, in the form that bash reads back.
+/// Quotes what a terminal would not show.
 fn visible(text: &str, terminal: bool) -> Cow<'_, str> {
-    if !terminal {
-        return Cow::Borrowed(text);
-    }
-    if text.contains(steers) {
-        let mut quoted = "$'".to_owned();
-        for character in text.chars() {
-            match character {
-                '\'' | '\\' => quoted.extend(['\\', character]),
-                character => push_harmless(&mut quoted, character),
-            }
-        }
-        quoted.push('\'');
-        return Cow::Owned(quoted);
-    }
-    let edge = |character: Option<char>| character.is_some_and(char::is_whitespace);
-    if edge(text.chars().next()) || edge(text.chars().next_back()) {
-        return Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")));
-    }
-    Cow::Borrowed(text)
-}
-
-/// Text whose names can't steer a terminal; its own line ends stay, so that it is for what has been made of lines.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    escape(text, |character| steers(character) && character != '\n')
-}
-
-/// A sentence whose names can't steer a terminal nor begin a line of their own.
-pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
-    escape(text, steers)
-}
-
-fn escape(text: &str, wanted: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&wanted) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if wanted(character) {
-            push_harmless(&mut safe, character);
-        } else {
-            safe.push(character);
-        }
-    }
-    Cow::Owned(safe)
-}
-
-/// Whether a terminal does something else with a character than to show it where it stands: control characters, and those
-/// that reorder, break or hide text.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
-fn push_harmless(text: &mut String, character: char) {
-    match character {
-        '\n' => text.push_str("\\n"),
-        '\r' => text.push_str("\\r"),
-        '\t' => text.push_str("\\t"),
-        character if steers(character) => text.push_str(&escaped(character)),
-        character => text.push(character),
-    }
-}
-
-/// A character as bash's `$'…'` reads it.
-fn escaped(character: char) -> String {
-    match u32::from(character) {
-        number @ ..=0xffff => format!("\\u{number:04x}"),
-        number => format!("\\U{number:08x}"),
-    }
+    if terminal { quoted(text) } else { Cow::Borrowed(text) }
 }
 
 /// A value as JSON in which what would steer a terminal is escaped, wherever it goes: the same value for every reader.
 pub(crate) fn json(value: &(impl Serialize + ?Sized), pretty: bool) -> Outcome<String> {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     let text = text.map_err(|error| Failure::Other(error.to_string()))?;
-    // JSON has ASCII's own control characters escaped already, so what is left of the kind is inside strings.
-    if !text.contains(|character: char| steers(character) && character != '\n') {
-        return Ok(text);
-    }
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if !steers(character) || character == '\n' {
-            safe.push(character);
-            continue;
-        }
-        safe.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
-    }
-    Ok(safe)
+    Ok(harmless_json(text))
 }
 
 /// `2025-01-31 18:05` in UTC, to the minute, as `ls -l` shows times.
@@ -327,6 +239,8 @@ pub(crate) fn stderr_is_terminal() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use dfs_program::terminal::steers;
+
     use super::*;
 
     #[test]
@@ -354,26 +268,14 @@ mod tests {
 
     #[test]
     fn a_terminal_is_shown_names_and_not_steered_by_them() {
-        for (name, shown) in [
-            ("plain ü 漢 🦀", "plain ü 漢 🦀"),
-            ("trail ", "'trail '"),
-            ("it's\u{a0}", "'it'\\''s\u{a0}'"),
-            ("Icon\r", "$'Icon\\r'"),
-            ("a\nb", "$'a\\nb'"),
-            ("\u{1b}[31mred", "$'\\u001b[31mred'"),
-            ("it's\t\\", "$'it\\'s\\t\\\\'"),
-            ("a\u{202e}b", "$'a\\u202eb'"),
-            ("\u{9b}2J", "$'\\u009b2J'"),
-            ("\u{e0041}", "$'\\U000e0041'"),
-        ] {
+        for (name, shown) in
+            [("plain ü 漢 🦀", "plain ü 漢 🦀"), ("a\nb", "$'a\\nb'"), ("\u{1b}[31mred", "$'\\u001b[31mred'")]
+        {
             assert_eq!(visible(name, true), shown);
             assert_eq!(visible(name, false), name);
         }
         let row = vec![vec!["\u{1b}]0;x\u{7}".to_owned(), "b".to_owned()]];
         assert_eq!(aligned(Vec::new(), row, &[], true), "$'\\u001b]0;x\\u0007'  b");
-        assert_eq!(harmless("two\nlines\u{1b}c"), "two\nlines\\u001bc");
-        assert_eq!(one_line("/a\ndfs: all is well\r\u{1b}c"), "/a\\ndfs: all is well\\r\\u001bc");
-        assert!(matches!(one_line("plain ü 漢 🦀"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The command line of the DataNode's process.
 
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -7,7 +8,8 @@ use clap::{Parser, Subcommand};
 use dfs_daemon::{LogFile, LogFormat, Shutdown, limits, telemetry};
 use dfs_program::{command_line, panics, streams};
 
-use crate::{Config, DataNode, config};
+use crate::headers::HeadersArgs;
+use crate::{Config, DataNode, config, headers};
 
 /// Stores chunks of files and serves them
 #[derive(Debug, Parser)]
@@ -21,15 +23,37 @@ struct Cli {
 enum Command {
     /// Run the DataNode until it gets SIGTERM or SIGINT
     Run(Box<Config>),
+    /// Print what the headers of replicas say of their files, for a rebuild of the namespace
+    Headers(HeadersArgs),
 }
 
 /// What the process does, and how it ends.
 pub fn main() -> ExitCode {
     panics::told_by(streams::tell_and_go);
-    let Cli { command: Command::Run(config) } = match command_line::parse() {
+    let Cli { command } = match command_line::parse() {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    match command {
+        Command::Run(config) => run_daemon(*config),
+        Command::Headers(args) => print_headers(&args),
+    }
+}
+
+fn print_headers(args: &HeadersArgs) -> ExitCode {
+    match headers::print(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(headers::Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::from(command_line::BROKEN_PIPE)
+        }
+        Err(error) => {
+            streams::tell(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_daemon(config: Config) -> ExitCode {
     let format = match config.log_format {
         config::LogFormat::Text => LogFormat::Text,
         config::LogFormat::Json => LogFormat::Json,
@@ -43,7 +67,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(*config) {
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.last_word(&format!("{error:#}"));

@@ -62,6 +62,8 @@ struct Member {
     informed: bool,
     /// The term in which it said last that it leads, if it did.
     leads: Option<u64>,
+    /// The way to it.
+    namenode: Arc<Namenode>,
     queue: Arc<Queue>,
     /// Ends its reporter.
     gone: CancellationToken,
@@ -78,6 +80,13 @@ struct Members {
     list: Vec<Member>,
     /// A leader has said who there is: what others say does not matter any more.
     led: bool,
+}
+
+impl Members {
+    /// Who leads, as far as is known.
+    fn leader(&self, fence: &Fence) -> Option<&Member> {
+        self.list.iter().find(|member| member.leads.is_some_and(|term| fence.allows(term)))
+    }
 }
 
 /// All NameNodes.
@@ -120,14 +129,14 @@ impl Group {
         self.reports.add(Arc::clone(&queue));
         let reporter = Reporter {
             group: Arc::clone(self),
-            namenode,
+            namenode: Arc::clone(&namenode),
             fixed,
             queue: Arc::clone(&queue),
             gone: gone.clone(),
         };
         self.tasks.spawn(reporter.run());
         let (name, informed, leads) = (String::new(), false, None);
-        members.list.push(Member { address, name, fixed, informed, leads, queue, gone });
+        members.list.push(Member { address, name, fixed, informed, leads, namenode, queue, gone });
     }
 
     /// Takes out the members for which `goes` says so, and ends their reporters.
@@ -192,6 +201,11 @@ impl Group {
         obeyed
     }
 
+    /// The NameNode that leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<Arc<Namenode>> {
+        self.with(|members| members.leader(&self.shared.fence).map(|member| Arc::clone(&member.namenode)))
+    }
+
     fn learn(self: &Arc<Self>, members: &mut Members, namenodes: &[String]) {
         for known in namenodes.iter().take(MAX_NAMENODES) {
             if members.list.iter().any(|member| member.is_called(known)) {
@@ -216,8 +230,7 @@ impl Group {
         if shutdown.is_requested() {
             return;
         }
-        let leader = members.list.iter().find(|member| member.leads.is_some_and(|term| fence.allows(term)));
-        let ready = match leader {
+        let ready = match members.leader(fence) {
             Some(leader) => leader.informed,
             None => members.list.iter().any(|member| member.informed),
         };

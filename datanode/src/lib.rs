@@ -11,6 +11,7 @@
 //! * `store` is the one door to all replicas: it owns the index, says who may change a replica, and reports changes.
 //! * `session` moves packets, independent of the wire; `wire`, `serve`, `peer` and `namenode` are the only modules that
 //!   know gRPC messages.
+//! * `origins` has the headers of replicas say what files they are of.
 //! * `group` knows the NameNodes, a `reporter` keeps one of them informed, `fence` says whose orders count.
 //! * `run` starts every long-running task and stops them in order.
 
@@ -21,9 +22,11 @@ mod crc_combine;
 mod disk_pool;
 mod fence;
 mod group;
+mod headers;
 mod memory;
 pub mod metrics;
 mod namenode;
+mod origins;
 mod pace;
 mod peer;
 mod place;

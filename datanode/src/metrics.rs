@@ -65,6 +65,12 @@ pub(crate) struct Metrics {
     pub(crate) scrub_verified: IntGauge,
     /// Replicas that are to be verified in all.
     pub(crate) scrub_total: IntGauge,
+    /// Headers that were to say what the namespace does, by result: done, no_room, failed.
+    pub(crate) headers_written: IntCounterVec,
+    /// Questions which files chunks are of, by result.
+    pub(crate) origins_asked: IntCounterVec,
+    /// Chunks whose files are to be asked for.
+    pub(crate) origins_wanted: IntGauge,
     /// Copies sent to other DataNodes, by result: done, failed.
     pub(crate) copies: IntCounterVec,
     /// Reports to NameNodes, by kind and result.
@@ -173,6 +179,20 @@ impl Metrics {
             scrub_verified: meter
                 .gauge("scrub_verified_replicas", "Replicas verified since the process started")?,
             scrub_total: meter.gauge("scrub_replicas", "Replicas to be verified in all")?,
+            headers_written: meter.counters(
+                "headers_written_total",
+                "Headers of replicas written anew with what the namespace says of the file, by result: done, no_room, failed",
+                &["result"],
+            )?,
+            origins_asked: meter.counters(
+                "origins_asked_total",
+                "Questions to the leading NameNode which files chunks are of, by result",
+                &["result"],
+            )?,
+            origins_wanted: meter.gauge(
+                "origins_wanted",
+                "Chunks whose replicas were finalized and whose headers do not say yet what their file is",
+            )?,
             copies: meter.counters(
                 "copies_total",
                 "Copies sent to other DataNodes, by result: done, failed",

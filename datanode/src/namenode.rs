@@ -7,7 +7,7 @@ use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_client::ClusterClient;
 use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE};
-use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
+use dfs_types::{ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId};
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -83,6 +83,17 @@ pub(crate) struct Answer {
     pub(crate) leads: Option<u64>,
     /// Addresses of all NameNodes of its group; none if it does not say.
     pub(crate) namenodes: Vec<String>,
+    /// The cluster's feature level; 0 if it does not say.
+    pub(crate) level: u16,
+}
+
+/// What a NameNode says of the files that chunks are of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Described {
+    /// Unix time at which it was so.
+    pub(crate) told: Millis,
+    /// The chunks of closed files among those that it was asked for.
+    pub(crate) origins: Vec<ChunkOrigin>,
 }
 
 /// What a NameNode answers to the first words.
@@ -268,12 +279,14 @@ impl Namenode {
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.heartbeat(timed(message, CALL_LIMIT))).await?;
-        let v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes } = reply;
+        let v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes, feature_level } =
+            reply;
         Ok(Answer {
             wishes: Wishes { register, report_from: report_from.map(ChunkId) },
             orders: commands.into_iter().map(order).collect(),
             leads: leads.then_some(term),
             namenodes,
+            level: u16::try_from(feature_level).unwrap_or(u16::MAX),
         })
     }
 
@@ -293,6 +306,28 @@ impl Namenode {
         let mut client = self.client.clone();
         let reply = client.report_replicas(timed(message, REPORT_LIMIT));
         Ok(wishes(self.call(REPORT_LIMIT, reply).await?))
+    }
+
+    /// Asks which files chunks are of, [`DESCRIBED_CHUNKS`](dfs_types::limits::DESCRIBED_CHUNKS) at most.
+    pub(crate) async fn describe(&self, chunks: &[ChunkId]) -> FsResult<Described> {
+        let message = v1::DescribeChunksRequest {
+            node: self.node(),
+            incarnation: self.incarnation(),
+            chunks: chunks.iter().map(|chunk| chunk.0).collect(),
+        };
+        let mut client = self.client.clone();
+        let reply = self.call(CALL_LIMIT, client.describe_chunks(timed(message, CALL_LIMIT))).await?;
+        let v1::DescribeChunksReply { register, told_ms, origins } = reply;
+        if register {
+            let why = format!("NameNode {self} does not know this process");
+            return Err(FsError::new(ErrorCode::NotRegistered, why));
+        }
+        let asked = |origin: &FsResult<ChunkOrigin>| {
+            origin.as_ref().is_ok_and(|origin| chunks.contains(&origin.chunk))
+        };
+        // One that makes no sense costs only itself.
+        let origins = origins.into_iter().take(chunks.len()).map(convert::chunk_origin).filter(asked);
+        Ok(Described { told: Millis(told_ms), origins: origins.collect::<FsResult<_>>()? })
     }
 
     /// Tells what the holders of a chunk agreed on.

@@ -113,7 +113,7 @@ impl Reporter {
     /// Notes what the NameNode answers to a heartbeat, before which so many replicas had come. Only the newest leader's
     /// orders are taken.
     fn hear(&self, answer: Answer, births: u64) {
-        let Answer { wishes, orders, leads, namenodes } = answer;
+        let Answer { wishes, orders, leads, namenodes, level } = answer;
         let obeyed = self.group.heard(self.namenode.address(), leads, &namenodes);
         self.heed(wishes);
         let Some(term) = leads.filter(|_| obeyed) else {
@@ -122,6 +122,7 @@ impl Reporter {
             }
             return;
         };
+        self.group.shared.store.set_level(level);
         for order in orders {
             match order {
                 Ok(order) => self.group.shared.inbox.take(&self.namenode, term, births, order),

@@ -27,6 +27,7 @@ use crate::group::{Group, Shared};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
+use crate::origins::Keeper;
 use crate::peer::Peers;
 use crate::place::Place;
 use crate::reporter::Backoff;
@@ -414,6 +415,9 @@ impl Node {
         let mut background = JoinSet::new();
         background.spawn(worker.run(context));
         background.spawn(Arc::clone(&store).watch());
+        let (keeper, verified) =
+            Keeper::new(Arc::clone(&store), Arc::clone(&group), Arc::clone(&self.metrics));
+        background.spawn(keeper.run());
         let rate = self.config.scrub_rate;
         background.spawn(duplicates::run(Arc::clone(&store), Arc::clone(&self.metrics), rate));
         let refreshed = Arc::clone(&store);
@@ -436,7 +440,7 @@ impl Node {
         }
         if self.config.scrub_rate > 0 {
             let (rate, interval) = (self.config.scrub_rate, self.config.scrub_interval);
-            background.spawn(scrub::run(store, Arc::clone(&self.metrics), rate, interval));
+            background.spawn(scrub::run(store, Arc::clone(&self.metrics), rate, interval, verified));
         }
 
         let result = tokio::select! {

@@ -3,33 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dfs_types::limits::DESCRIBED_CHUNKS;
 use dfs_types::{ChunkId, GenStamp};
+use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 use tracing::debug;
 
 use crate::metrics::Metrics;
+use crate::origins::Look;
 use crate::pace::Pace;
 use crate::store::Store;
 use crate::volume::Error;
-use crate::volume::reader::split;
+use crate::volume::reader::{Reader, split};
 
 /// Bytes read at once; a multiple of 512.
 const PIECE_BYTES: u64 = 512 << 10;
 /// Replicas chosen at once: new ones wait for no more than these.
-const BATCH: usize = 256;
+const BATCH: usize = DESCRIBED_CHUNKS;
 /// Longest pause between looks for something to do.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Reads replicas without end, at most `rate` bytes a second, each one once per `interval`.
-pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, interval: Duration) {
+/// Reads replicas without end, at most `rate` bytes a second, each one once per `interval`. Those that are right are then
+/// `verified`: whoever takes these may hold the scrubber up.
+pub(crate) async fn run(
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    rate: u64,
+    interval: Duration,
+    verified: Sender<Vec<Look>>,
+) {
     let mut pace = Pace::new(rate);
     loop {
         let due = store.due_for_verification(interval, BATCH);
         let chosen = due.len();
         let mut unread = chosen;
+        let mut looks = Vec::with_capacity(chosen);
         for (chunk, generation) in due {
             match verify(&store, &metrics, chunk, generation, &mut pace).await {
-                Ok(()) => {}
+                Ok(reader) => looks.push(Look { chunk, lacks_origin: reader.header.lacks_origin() }),
                 Err(Error::Corrupt { .. }) => {
                     metrics.checksum_failures.with_label_values(&["scrub"]).inc();
                 }
@@ -41,6 +52,10 @@ pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, int
             store.mark_verified(chunk, generation);
             unread -= 1;
         }
+        // An error means that the process is ending.
+        if !looks.is_empty() && verified.send(looks).await.is_err() {
+            return;
+        }
         if unread == chosen {
             // There was nothing to do, or nothing that could be done.
             sleep(interval.min(IDLE)).await;
@@ -48,14 +63,15 @@ pub(crate) async fn run(store: Arc<Store>, metrics: Arc<Metrics>, rate: u64, int
     }
 }
 
-/// Reads a replica from its first byte to its last. Fails if anything does not match its checksum.
+/// Reads a replica from its first byte to its last. Fails if anything does not match its checksum. Answers it as it was
+/// opened.
 pub(crate) async fn verify(
     store: &Arc<Store>,
     metrics: &Metrics,
     chunk: ChunkId,
     generation: GenStamp,
     pace: &mut Pace,
-) -> Result<(), Error> {
+) -> Result<Arc<Reader>, Error> {
     let reader = Arc::new(store.reader(chunk, generation).await?);
     for range in split(reader.length(), 0, 0, PIECE_BYTES) {
         let bytes = range.end - range.start;
@@ -63,5 +79,5 @@ pub(crate) async fn verify(
         store.read_with(&reader, move |reader| reader.read_verified(range)).await?;
         metrics.scrubbed_bytes.inc_by(bytes);
     }
-    Ok(())
+    Ok(reader)
 }

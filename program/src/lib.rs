@@ -9,6 +9,7 @@ pub mod lines;
 pub mod panics;
 pub mod rotation;
 pub mod streams;
+pub mod terminal;
 
 pub use lines::Lines;
 pub use rotation::RotatedFile;

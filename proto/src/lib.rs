@@ -30,3 +30,15 @@ pub mod v1 {
 pub mod stored {
     include!("gen/dfs.stored.rs");
 }
+
+/// Generated messages of package `dfs.replica`: what DataNodes store beside replicas. Only the DataNode knows them.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the meaning of each message stands in the .proto file"
+)]
+pub mod replica {
+    include!("gen/dfs.replica.rs");
+}

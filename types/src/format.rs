@@ -29,9 +29,12 @@ pub const LEVELS: [(u16, &str); 2] = [
     (
         2,
         "the nodes that an open chunk is written to, of which all must answer before acknowledged bytes count as lost; \
-         DataNodes and their volumes are remembered until an administrator forgets them",
+         DataNodes and their volumes are remembered until an administrator forgets them; on DataNodes, version 2 of the \
+         headers of replicas, with what a rebuild of the namespace needs",
     ),
 ];
+/// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.
+pub const ORIGINS: u16 = 2;
 /// The lowest feature level.
 pub const FIRST_LEVEL: u16 = LEVELS[0].0;
 /// The highest feature level that this program knows: a new cluster begins with it.
@@ -117,9 +120,9 @@ pub const VOLUME: Format = Format {
 pub const REPLICA_CHECKSUMS: Format = Format {
     name: "replica's checksum file",
     place: "VOLUME/dfs, each .crc file, bytes 8 and 9",
-    holds: "what the replica is of, and a checksum for each 512 bytes",
+    holds: "what the replica is of, since version 2 with what its file is (proto/replica.proto), and a checksum for each 512 bytes",
     owner: "DataNode",
-    version: 1,
+    version: 2,
     oldest: 1,
 };
 

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limits;
 pub mod member;
 pub mod names;
+pub mod origin;
 pub mod path;
 pub mod replica;
 pub mod time;
@@ -29,6 +30,7 @@ pub use ids::{
 };
 pub use layout::Layout;
 pub use member::MemberRole;
+pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use time::Millis;

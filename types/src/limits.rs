@@ -60,6 +60,9 @@ pub const MAX_STREAMS: u32 = 2 * STREAMS_PER_CONNECTION as u32;
 /// Replicas in one slice of a full report, and changes in one message: taking them in keeps a NameNode's engine busy for
 /// some 10 ms, and everybody else waits for it.
 pub const REPORT_PAGE: usize = 8_192;
+/// Chunks whose files a DataNode may ask for in one message: a NameNode's reader answers in some 10 ms, and the answer has 1.2 MiB
+/// at most.
+pub const DESCRIBED_CHUNKS: usize = 256;
 /// How many times longer than plain packets those may take that make every node of a pipeline sync: a disk writes out what
 /// it has taken in so far.
 pub const SYNC_PATIENCE: u32 = 3;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const PROTO_FILES: [&str; 7] = [
+const PROTO_FILES: [&str; 8] = [
     "values.proto",
     "namespace.proto",
     "data.proto",
@@ -14,10 +14,11 @@ const PROTO_FILES: [&str; 7] = [
     "admin.proto",
     "raft.proto",
     "stored.proto",
+    "replica.proto",
 ];
 const PROTO_DIRECTORY: &str = "proto/src/gen";
 /// One file for each package.
-const PROTO_CODE: [&str; 2] = ["dfs.v1.rs", "dfs.stored.rs"];
+const PROTO_CODE: [&str; 3] = ["dfs.v1.rs", "dfs.stored.rs", "dfs.replica.rs"];
 
 /// The Rust code of the protocol and of what is stored, compiled from `proto/proto` without a system `protoc`: each file's
 /// name and content.

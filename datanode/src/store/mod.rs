@@ -7,6 +7,7 @@
 
 mod disks;
 pub(crate) mod duplicates;
+pub(crate) mod headers;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub(crate) mod write;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::fence::Fence;
 use crate::metrics::Metrics;
+use crate::origins::wanted::Wanted;
 use crate::reports::{Batch, Change, Queue, Reports};
 use crate::volume::index::{DeletionOrder, Index, Replica, State};
 use crate::volume::reader::Reader;
@@ -98,6 +101,10 @@ pub(crate) struct Store {
     /// A volume has failed.
     failed: Notify,
     reports: Reports,
+    /// The cluster's feature level, as the leader said last; 0 before.
+    level: AtomicU16,
+    /// Chunks whose files are to be asked for.
+    pub(crate) wanted: Wanted,
     metrics: Arc<Metrics>,
     started: Instant,
 }
@@ -150,6 +157,8 @@ impl Store {
             index: Mutex::new(index),
             failed: Notify::new(),
             reports,
+            level: AtomicU16::new(0),
+            wanted: Wanted::default(),
             metrics,
             started: Instant::now(),
         })

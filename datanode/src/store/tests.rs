@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 
 use dfs_types::ReplicaState::{Corrupt, Finalized, Rbw};
-use dfs_types::{ChunkId, InodeId, ReplicaState, checksum};
+use dfs_types::{ChunkId, ChunkOrigin, InodeId, Millis, ReplicaState, checksum};
+use futures_util::FutureExt as _;
 use prometheus::Registry;
 use rustix::io::Errno;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::headers::Renewed;
 use super::write::NewReplica;
 use super::*;
 use crate::pace::Pace;
@@ -20,7 +22,7 @@ use crate::volume::Reservation;
 use crate::volume::health::Patience;
 use crate::volume::index::DeletionOrder;
 use crate::volume::layout::Place;
-use crate::volume::replica_file::{Header, OddEnd};
+use crate::volume::replica_file::{Header, OddEnd, Version};
 use crate::volume::writer::{Files, Packet};
 
 const GENERATION: GenStamp = GenStamp(7);
@@ -38,12 +40,14 @@ fn put(volume: &Volume, chunk: ChunkId, damaged: bool) {
 fn put_good(volume: Volume, chunk: ChunkId) -> Volume {
     let volume = Arc::new(volume);
     let header = Header {
+        version: Version::One,
         cluster: ClusterId::random(),
         chunk,
         generation: GENERATION,
         inode: InodeId(1),
         index: 0,
         path: "/file".to_owned(),
+        origin: Vec::new(),
         length: None,
         synced: <[OddEnd; 2]>::default(),
     };
@@ -341,4 +345,121 @@ async fn packets_that_a_disk_keeps_keep_their_memory() {
     hangs.await.unwrap();
     volume.pool.run(|| ()).await.unwrap();
     assert_eq!(Arc::strong_count(&memory), 1);
+}
+
+fn told_of(length: u64) -> ChunkOrigin {
+    crate::volume::origin::example("/renamed", CHUNK.0, GENERATION.0, length)
+}
+
+async fn header(store: &Arc<Store>) -> Header {
+    store.reader(CHUNK, GENERATION).await.unwrap().header.clone()
+}
+
+#[tokio::test]
+async fn a_header_is_renewed_unless_somebody_has_the_replica() {
+    let dir = TempDir::new().unwrap();
+    let store = open(vec![put_good(Volume::for_test(dir.path()), CHUNK)]).await;
+    for (claimed, told) in [(true, Millis(1)), (false, Millis(2)), (false, Millis(3))] {
+        let writer = claimed.then(|| store.try_claim(CHUNK, |_, _| Ok(())).unwrap());
+        let renewed = store.renew_header(told_of(600), told).await;
+        match (claimed, told.0) {
+            (true, _) => assert!(matches!(renewed, Err(Error::Held(_))), "{renewed:?}"),
+            (false, 2) => assert_eq!(renewed.unwrap(), Renewed::Written),
+            (false, _) => assert_eq!(renewed.unwrap(), Renewed::Current),
+        }
+        if let Some((claim, _)) = &writer {
+            assert!(claim.note(|_| ()).is_some(), "nobody was disturbed");
+        }
+    }
+    assert!(header(&store).await.says(&told_of(600)));
+    assert_eq!(state(&store, CHUNK), Finalized);
+    assert!(store.try_claim(CHUNK, |_, _| Ok(())).is_ok(), "it was let go");
+}
+
+#[tokio::test]
+async fn what_was_told_of_another_replica_is_not_written() {
+    let dir = TempDir::new().unwrap();
+    let store = open(vec![put_good(Volume::for_test(dir.path()), CHUNK)]).await;
+    let before = header(&store).await;
+    let newer = ChunkOrigin { generation: GenStamp(8), ..told_of(600) };
+    let gone = ChunkOrigin { chunk: ChunkId(99), ..told_of(600) };
+    let longer = store.renew_header(told_of(601), Millis(1)).await;
+    assert!(matches!(longer, Err(Error::Unfit { .. })), "{longer:?}");
+    let newer = store.renew_header(newer, Millis(1)).await;
+    assert!(matches!(newer, Err(Error::Stale { .. })), "{newer:?}");
+    let gone = store.renew_header(gone, Millis(1)).await;
+    assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+    store.volume(0).space(|space| *space = crate::volume::space::Space::new(1 << 30, 0, 0));
+    let full = store.renew_header(told_of(600), Millis(1)).await;
+    assert!(matches!(full, Err(Error::NoSpace(_))), "{full:?}");
+    assert_eq!(header(&store).await, before);
+    // A recovery that has begun will change it.
+    store.index().open_mut(CHUNK).promised = GenStamp(8);
+    let promised = store.renew_header(told_of(600), Millis(1)).await;
+    assert!(matches!(promised, Err(Error::Promised { .. })), "{promised:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_well_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let patience = Patience { suspect_after: Duration::from_millis(100), ..PATIENT };
+    let store = open(vec![put_good(Volume::custom_for_test(dir.path(), patience, 2), CHUNK)]).await;
+    let volume = Arc::clone(store.volume(0));
+    let (go, hangs) = hang(&volume).await;
+    while volume.health() != VolumeHealth::Suspect {
+        tokio::task::yield_now().await;
+    }
+    let silent = store.renew_header(told_of(600), Millis(1)).await;
+    assert!(matches!(silent, Err(Error::Silent(_))), "{silent:?}");
+    drop(go);
+    hangs.await.unwrap();
+    assert!(store.try_claim(CHUNK, |_, _| Ok(())).is_ok(), "it was let go");
+}
+
+/// Appending keeps what was told, which is old from then on, and the new bytes are where the larger header ends.
+#[tokio::test]
+async fn a_replica_whose_origin_is_told_can_be_appended_to() {
+    let dir = TempDir::new().unwrap();
+    let store = open(vec![put_good(Volume::for_test(dir.path()), CHUNK)]).await;
+    store.renew_header(told_of(600), Millis(1)).await.unwrap();
+    store.wanted.due(10).now_or_never();
+    let next = GenStamp(8);
+    let mut writer = store.reopen(CHUNK, next, 600, (1 << 20, 1_000)).await.unwrap();
+    let data = vec![5; 488];
+    let checksums = checksum::compute(&data);
+    let packet = Packet {
+        sequence: 0,
+        offset: 512,
+        data: data.into(),
+        checksums,
+        last: true,
+        flush: false,
+        sync: true,
+    };
+    let (written, result) = writer.write(vec![packet], true, ()).await;
+    assert!(written == 1 && result.is_ok(), "{result:?}");
+    writer.finalize(true).await.unwrap();
+    drop(writer);
+    assert_eq!(store.wanted.count(), 1, "its file is asked for anew");
+    let reader = Arc::new(store.reader(CHUNK, next).await.unwrap());
+    let piece = store.read_with(&reader, |reader| reader.read_verified(0..1_000)).await.unwrap();
+    assert_eq!(piece.data, vec![5; 1_000]);
+    let told = reader.header.told().unwrap().unwrap();
+    assert_eq!((told.origin, told.generation), (told_of(600).origin, GENERATION));
+    assert!(reader.header.lacks_origin());
+    let of = ChunkOrigin { generation: next, ..told_of(1_000) };
+    assert_eq!(store.renew_header(of.clone(), Millis(2)).await.unwrap(), Renewed::Written);
+    assert!(store.reader(CHUNK, next).await.unwrap().header.says(&of));
+}
+
+#[tokio::test]
+async fn new_headers_are_of_the_version_that_the_cluster_has() {
+    for (level, version) in [(0, Version::One), (1, Version::One), (2, Version::Two), (3, Version::Two)] {
+        let dir = TempDir::new().unwrap();
+        let store = open(vec![Volume::for_test(dir.path())]).await;
+        store.set_level(level);
+        let mut writer = store.create(new_replica()).await.unwrap();
+        writer.finalize(false).await.unwrap();
+        assert_eq!(header(&store).await.version, version, "level {level}");
+    }
 }

@@ -11,7 +11,7 @@ use super::{REPORT_LIMIT, Store};
 use crate::reports::{Change, Told};
 use crate::volume::index::{Index, Replica, Slot, State};
 use crate::volume::layout::Place;
-use crate::volume::replica_file::{Header, OddEnd};
+use crate::volume::replica_file::{Header, OddEnd, Version};
 use crate::volume::space::{choose, stored_bytes};
 use crate::volume::writer::{Files, Packet, Progress, Readable};
 use crate::volume::{Error, Reservation, Volume};
@@ -75,6 +75,7 @@ impl Claim {
             });
             if state == State::Finalized {
                 index.close(self.chunk);
+                self.store.wanted.add(self.chunk);
             }
             let record = settled.and_then(|replica| replica.record(self.chunk));
             record.map(|replica| self.store.reports.push_awaited(Change { replica, deleted: false }))
@@ -178,6 +179,28 @@ impl Store {
         }
     }
 
+    /// Takes the right to change a replica's files at once, if nobody has it and `allowed` says that this is right. Whoever
+    /// comes later waits until the claim is dropped: for something short that can be left for later.
+    pub(super) fn try_claim<F>(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        allowed: F,
+    ) -> Result<(Claim, Replica), Error>
+    where
+        F: FnOnce(&Replica, GenStamp) -> Result<(), Error>,
+    {
+        let mut index = self.index();
+        let replica = *index.get(chunk).ok_or(Error::NotFound(chunk))?;
+        let promised = index.open(chunk).map_or(GenStamp(0), |open| open.promised);
+        allowed(&replica, promised)?;
+        if index.open(chunk).is_some_and(|open| open.writer.is_some()) {
+            return Err(Error::Held(chunk));
+        }
+        let slot = Arc::new(Slot::default());
+        index.open_mut(chunk).writer = Some(Arc::clone(&slot));
+        Ok((Claim { store: Arc::clone(self), chunk, slot }, replica))
+    }
+
     /// Makes way for a new replica: an older one that never was complete is stale since the NameNode gave the chunk
     /// a new generation, and goes.
     async fn supersede(self: &Arc<Self>, chunk: ChunkId, generation: GenStamp) -> Result<(), Error> {
@@ -246,12 +269,14 @@ impl Store {
         let claim = Claim { store: Arc::clone(self), chunk, slot: Arc::clone(&slot) };
         let mut attempt = Attempt(Some(claim));
         let header = Header {
+            version: Version::at(self.level()),
             cluster: self.cluster,
             chunk,
             generation,
             inode,
             index: number_in_file,
             path,
+            origin: Vec::new(),
             length: None,
             synced: <[OddEnd; 2]>::default(),
         };

@@ -316,6 +316,13 @@ pub(crate) fn reserve_of(directory: &Path) -> PathBuf {
     directory.join(ROOT).join(RESERVE)
 }
 
+/// The directories of a volume that have replicas, whether or not anybody uses it.
+pub(crate) fn replica_directories(volume: &Path) -> impl Iterator<Item = PathBuf> {
+    let paths = Paths { root: volume.join(ROOT) };
+    let all = paths.directories().into_iter();
+    all.filter(|(place, _)| *place != Place::Tmp).map(|(_, directory)| directory)
+}
+
 /// Paths below a formatted volume.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {

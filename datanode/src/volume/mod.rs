@@ -3,8 +3,10 @@
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod layout;
+pub(crate) mod origin;
 pub(crate) mod reader;
 pub(crate) mod replica_file;
+pub(crate) mod rewrite;
 pub(crate) mod scan;
 pub(crate) mod second;
 pub(crate) mod space;

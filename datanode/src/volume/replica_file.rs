@@ -7,13 +7,13 @@
 //! tmp/<chunk>_<generation>.{chunk,crc}           the same while another DataNode sends a copy; emptied at start
 //! ```
 //!
-//! Header of the `.crc` file, all numbers big-endian. The parts that ever change (generation, length, checksum, synced
-//! ends) lie within the first 512 bytes, which a disk writes as a whole.
+//! Header of the `.crc` file, all numbers big-endian. The parts that change in place (generation, length, checksum, synced
+//! ends) lie within the first 512 bytes, which a disk writes as a whole. All else changes with the whole file (`rewrite`).
 //!
 //! ```text
 //! offset  bytes
 //!      0      8  magic "DFSCRC\r\n"
-//!      8      2  format version, 1
+//!      8      2  format version: 1, or 2 since feature level 2; in place it stays as it is
 //!     10      2  checksum type, 1 = CRC32C
 //!     12      4  bytes per checksum, 512
 //!     16     16  cluster id
@@ -27,8 +27,15 @@
 //!     80      4  CRC32C of bytes 0..H, these four taken as zero
 //!     84     12  last synced end that is no multiple of 512: length (8), CRC32C of the odd bytes (4); zeros: none
 //!     96     12  the one before it
-//!    128      P  path of the file when the chunk was opened, UTF-8; zeros up to H
+//!    108      4  length of the origin O; 0: the namespace has not told it yet, or version 1
+//!    128      P  path of the file when the chunk was opened, or as told with the origin; UTF-8
+//!  128+P      O  what else the namespace told of the file: `Origin` of `replica.proto`; zeros up to H
 //! ```
+//!
+//! The namespace group of the file is in the ids, as their first 16 bits.
+//!
+//! An origin that can't be read, or has fields unknown here, is kept as it is: what is said of the file never decides whether
+//! its bytes can be read.
 //!
 //! Synced ends are noted because what follows overwrites the checksum of the odd bytes: should the disk get that and not
 //! the bytes, nothing else would prove those that were synced. The note of an end is synced together with it, so the one
@@ -40,21 +47,24 @@ use std::os::unix::fs::FileExt;
 
 use bytes::{Buf, BufMut, Bytes};
 use dfs_types::checksum::crc32c;
-use dfs_types::format::REPLICA_CHECKSUMS;
+use dfs_types::format::{ORIGINS, REPLICA_CHECKSUMS};
 use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_PATH_BYTES};
-use dfs_types::{ChunkId, ClusterId, GenStamp, InodeId};
+use dfs_types::{ChunkId, ChunkOrigin, ClusterId, GenStamp, InodeId, Millis};
+
+use super::origin::{MAX_ORIGIN_BYTES, OriginError, Told};
 
 const MAGIC: &[u8; 8] = b"DFSCRC\r\n";
-const FORMAT_VERSION: u16 = REPLICA_CHECKSUMS.version as u16;
 const CHECKSUM_CRC32C: u16 = 1;
 /// Size of the header without the path, and the unit its size is a multiple of.
-const FIXED_BYTES: usize = 128;
+pub(super) const FIXED_BYTES: usize = 128;
 /// What a disk writes as a whole, in bytes.
 const SECTOR: usize = 512;
 /// Where the header's own checksum stands.
 const SUM_AT: usize = 80;
 const LENGTH_OPEN: u64 = u64::MAX;
-const MAX_HEADER_BYTES: usize = (FIXED_BYTES + MAX_PATH_BYTES).next_multiple_of(FIXED_BYTES);
+/// Size of the largest header.
+pub(super) const MAX_HEADER_BYTES: usize =
+    (FIXED_BYTES + MAX_PATH_BYTES + MAX_ORIGIN_BYTES).next_multiple_of(FIXED_BYTES);
 
 /// Suffix of the file with the data.
 pub(crate) const DATA_SUFFIX: &str = "chunk";
@@ -70,9 +80,36 @@ pub(crate) struct OddEnd {
     pub(crate) sum: [u8; CHECKSUM_BYTES],
 }
 
+/// A version of the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Without an origin.
+    One = 1,
+    /// With one, once it is told.
+    Two = 2,
+}
+
+impl Version {
+    /// The one that is written for new replicas in a cluster of this feature level: one that its programs can read.
+    pub(crate) fn at(level: u16) -> Self {
+        if level >= ORIGINS { Self::Two } else { Self::One }
+    }
+
+    fn known(number: u16) -> Option<Self> {
+        [Self::One, Self::Two].into_iter().find(|version| *version as u16 == number)
+    }
+}
+
+const _: () = assert!(
+    Version::One as u32 == REPLICA_CHECKSUMS.oldest && Version::Two as u32 == REPLICA_CHECKSUMS.version,
+    "all versions between these are read"
+);
+
 /// What the `.crc` file says of its replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// Its version in the file.
+    pub(crate) version: Version,
     /// The cluster the chunk belongs to.
     pub(crate) cluster: ClusterId,
     /// The chunk.
@@ -83,8 +120,10 @@ pub(crate) struct Header {
     pub(crate) inode: InodeId,
     /// Which of the file's chunks this is.
     pub(crate) index: u64,
-    /// Path of the file when the chunk was opened.
+    /// Path of the file when the chunk was opened, or as told with the origin.
     pub(crate) path: String,
+    /// What else was told of the file, as [`Told::encode`] has it; empty: nothing yet.
+    pub(crate) origin: Vec<u8>,
     /// Bytes of the chunk; `None` while it is being written.
     pub(crate) length: Option<u64>,
     /// Where the data ended when it was synced last, and the time before.
@@ -120,7 +159,34 @@ pub(crate) enum HeaderError {
 impl Header {
     /// Bytes the header takes in the file.
     pub(crate) fn size(&self) -> usize {
-        (FIXED_BYTES + self.path.len()).next_multiple_of(FIXED_BYTES)
+        (FIXED_BYTES + self.path.len() + self.origin.len()).next_multiple_of(FIXED_BYTES)
+    }
+
+    /// What was told of the file; `None`: nothing yet.
+    pub(crate) fn told(&self) -> Result<Option<Told>, OriginError> {
+        if self.origin.is_empty() { Ok(None) } else { Told::decode(&self.origin, &self.path).map(Some) }
+    }
+
+    /// Whether nothing was told of the file since the chunk became what it is now, or that can't be read.
+    pub(crate) fn lacks_origin(&self) -> bool {
+        !self.told().is_ok_and(|told| told.is_some_and(|told| told.generation == self.generation))
+    }
+
+    /// Whether it says exactly this, whenever that was told.
+    pub(crate) fn says(&self, of: &ChunkOrigin) -> bool {
+        let ChunkOrigin { chunk, generation, length, inode, index, origin } = of;
+        let told = self.told().ok().flatten();
+        (self.chunk, self.generation, self.length) == (*chunk, *generation, Some(*length))
+            && (self.inode, self.index) == (*inode, *index)
+            && told.is_some_and(|told| told.generation == *generation && told.origin == *origin)
+    }
+
+    /// The header of the same replica that says this.
+    pub(crate) fn with_origin(self, of: &ChunkOrigin, told: Millis) -> Self {
+        let ChunkOrigin { chunk: _, generation, length: _, inode, index, origin } = of;
+        let path = origin.path.as_str().to_owned();
+        let told = Told { generation: *generation, at: told, origin: origin.clone() };
+        Self { version: Version::Two, inode: *inode, index: *index, path, origin: told.encode(), ..self }
     }
 
     /// The header as it stands in the file.
@@ -128,7 +194,7 @@ impl Header {
         let size = self.size();
         let mut bytes = Vec::with_capacity(size);
         bytes.put_slice(MAGIC);
-        bytes.put_u16(FORMAT_VERSION);
+        bytes.put_u16(self.version as u16);
         bytes.put_u16(CHECKSUM_CRC32C);
         bytes.put_u32(BYTES_PER_CHECKSUM as u32);
         bytes.put_slice(self.cluster.as_bytes());
@@ -144,8 +210,10 @@ impl Header {
             bytes.put_u64(length);
             bytes.put_slice(&sum);
         }
+        bytes.put_u32(self.origin.len() as u32);
         bytes.resize(FIXED_BYTES, 0);
         bytes.put_slice(self.path.as_bytes());
+        bytes.put_slice(&self.origin);
         bytes.resize(size, 0);
         let sum = crc32c(&bytes).to_be_bytes();
         bytes[SUM_AT..SUM_AT + CHECKSUM_BYTES].copy_from_slice(&sum);
@@ -159,10 +227,11 @@ impl Header {
             return Err(HeaderError::Magic);
         }
         fixed.advance(MAGIC.len());
-        let (version, kind, unit) = (fixed.get_u16(), fixed.get_u16(), fixed.get_u32());
-        if (version, kind, unit) != (FORMAT_VERSION, CHECKSUM_CRC32C, BYTES_PER_CHECKSUM as u32) {
-            return Err(HeaderError::Format { version, kind, unit });
-        }
+        let (number, kind, unit) = (fixed.get_u16(), fixed.get_u16(), fixed.get_u32());
+        let known = (kind, unit) == (CHECKSUM_CRC32C, BYTES_PER_CHECKSUM as u32);
+        let Some(version) = Version::known(number).filter(|_| known) else {
+            return Err(HeaderError::Format { version: number, kind, unit });
+        };
         let cluster = ClusterId::from_bytes(&fixed.copy_to_bytes(16)).ok_or(HeaderError::Damaged)?;
         let chunk = ChunkId(fixed.get_u64());
         let generation = GenStamp(fixed.get_u64());
@@ -173,7 +242,15 @@ impl Header {
         let sum = fixed.get_u32();
         let synced =
             std::array::from_fn(|_| OddEnd { length: fixed.get_u64(), sum: fixed.get_u32().to_be_bytes() });
-        if size > MAX_HEADER_BYTES || size != (FIXED_BYTES + path_length).next_multiple_of(FIXED_BYTES) {
+        let origin_length = match version {
+            Version::One => 0,
+            Version::Two => fixed.get_u32() as usize,
+        };
+        if path_length > MAX_PATH_BYTES || origin_length > MAX_ORIGIN_BYTES {
+            return Err(HeaderError::Damaged);
+        }
+        let (path_end, origin_end) = (FIXED_BYTES + path_length, FIXED_BYTES + path_length + origin_length);
+        if size != origin_end.next_multiple_of(FIXED_BYTES) {
             return Err(HeaderError::Damaged);
         }
         let mut whole = bytes.get(..size).ok_or(HeaderError::Short)?.to_vec();
@@ -181,10 +258,11 @@ impl Header {
         if crc32c(&whole) != sum {
             return Err(HeaderError::Damaged);
         }
-        let path = whole.get(FIXED_BYTES..FIXED_BYTES + path_length).ok_or(HeaderError::Damaged)?;
+        let path = whole.get(FIXED_BYTES..path_end).ok_or(HeaderError::Damaged)?;
         let path = std::str::from_utf8(path).map_err(|_| HeaderError::Damaged)?.to_owned();
+        let origin = whole.get(path_end..origin_end).ok_or(HeaderError::Damaged)?.to_vec();
         let length = (length != LENGTH_OPEN).then_some(length);
-        Ok(Self { cluster, chunk, generation, inode, index, path, length, synced })
+        Ok(Self { version, cluster, chunk, generation, inode, index, path, origin, length, synced })
     }
 
     /// Reads the header of an open `.crc` file.
@@ -247,67 +325,4 @@ pub(crate) fn write_header(sums: &File, header: &Header) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn header(path: &str, length: Option<u64>) -> Header {
-        Header {
-            cluster: ClusterId::random(),
-            chunk: ChunkId(1_073_741_825),
-            generation: GenStamp(1_001),
-            inode: InodeId(16_386),
-            index: 3,
-            path: path.to_owned(),
-            length,
-            synced: [OddEnd { length: 700, sum: [1, 2, 3, 4] }, OddEnd::default()],
-        }
-    }
-
-    #[test]
-    fn headers_come_back() {
-        for path in ["/", "/a/b c/ü", &format!("/{}", "x".repeat(4_000))] {
-            for length in [None, Some(0), Some(64 << 20)] {
-                let header = header(path, length);
-                let bytes = header.encode();
-                assert_eq!(bytes.len(), header.size());
-                assert_eq!(Header::decode(&bytes), Ok(header));
-            }
-        }
-    }
-
-    #[test]
-    fn the_changing_parts_lie_in_the_first_sector() {
-        let old = header(&format!("/{}", "x".repeat(4_000)), None);
-        let synced = [OddEnd { length: u64::MAX, sum: [255; 4] }; 2];
-        let new = Header { generation: GenStamp(1_002), length: Some(77), synced, ..old.clone() };
-        assert_eq!(old.encode()[512..], new.encode()[512..]);
-    }
-
-    #[test]
-    fn names_come_back_and_strangers_are_refused() {
-        let name = format!("{}.{DATA_SUFFIX}", stem(ChunkId(5), GenStamp(1_001)));
-        assert_eq!(parse_name(&name), Some((ChunkId(5), GenStamp(1_001), DATA_SUFFIX)));
-        for name in
-            ["", "5.chunk", "5_.chunk", "_7.chunk", "5_+7.chunk", "5_99999999999999999999.chunk", "a_b.c"]
-        {
-            assert_eq!(parse_name(name), None, "{name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_headers_are_found(at in 0_usize..256, flip in 1_u8..) {
-            let mut bytes = header("/some/where", Some(9)).encode();
-            prop_assume!(at < bytes.len());
-            bytes[at] ^= flip;
-            prop_assert!(Header::decode(&bytes).is_err());
-        }
-
-        #[test]
-        fn garbage_is_no_header(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(Header::decode(&bytes).is_err());
-        }
-    }
-}
+mod tests;

@@ -7,20 +7,22 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use dfs_types::checksum::{checksum_length, crc32c};
-use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE, MAX_PATH_BYTES};
+use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE};
 use dfs_types::{ChunkId, GenStamp};
 use tracing::{info, warn};
 
 use super::index::State;
 use super::layout::Place;
-use super::replica_file::{DATA_SUFFIX, Header, SUMS_SUFFIX, parse_name, read_up_to, sum_position};
+use super::replica_file::{
+    DATA_SUFFIX, FIXED_BYTES, Header, MAX_HEADER_BYTES, SUMS_SUFFIX, parse_name, read_up_to, sum_position,
+};
 use super::{ReplicaPaths, Volume, is_full, is_process_error};
 use crate::disk_pool::disk_answered;
 
 /// Bytes of data read at once when a torn replica is checked; a multiple of 512.
 const CHECK_BYTES: usize = 1 << 20;
-/// Size of the smallest header, and the step of its possible sizes (see `replica_file`).
-const HEADER_STEP: u64 = 128;
+/// Size of the smallest header, and the step of its possible sizes.
+const HEADER_STEP: u64 = FIXED_BYTES as u64;
 
 /// A replica found on the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +176,7 @@ fn concerns_volume(error: &io::Error) -> bool {
 /// Whether the sizes can belong together. The header's own statement is checked whenever the replica is opened; here
 /// that would cost a seek for each replica.
 fn fits(data: u64, sums: u64) -> bool {
-    let largest = (HEADER_STEP + MAX_PATH_BYTES as u64).next_multiple_of(HEADER_STEP);
+    let largest = MAX_HEADER_BYTES as u64;
     data <= MAX_CHUNK_SIZE
         && sums
             .checked_sub(checksum_length(data))
@@ -262,17 +264,19 @@ mod tests {
     use dfs_types::{ClusterId, InodeId, checksum};
     use proptest::prelude::*;
 
-    use super::super::replica_file::OddEnd;
+    use super::super::replica_file::{OddEnd, Version};
     use super::*;
 
     fn header(chunk: u64, synced: [OddEnd; 2]) -> Header {
         Header {
+            version: Version::One,
             cluster: ClusterId::random(),
             chunk: ChunkId(chunk),
             generation: GenStamp(7),
             inode: InodeId(1),
             index: 0,
             path: "/f".to_owned(),
+            origin: Vec::new(),
             length: None,
             synced,
         }
@@ -390,6 +394,8 @@ mod tests {
     fn sizes_that_cannot_belong_together_are_found() {
         assert!(fits(1_000, 128 + 8));
         assert!(fits(0, 128));
+        let largest = MAX_HEADER_BYTES as u64;
+        assert!(fits(0, largest) && !fits(0, largest + 128));
         for (data, sums) in
             [(1_000, 128 + 4), (1_000, 8), (1_000, 0), (1_000, 130 + 8), (0, 0), (u64::MAX, 128)]
         {

@@ -60,6 +60,11 @@ pub(crate) struct Known {
     /// The NameNodes it tells of, and what it calls itself.
     pub(crate) namenodes: Vec<String>,
     pub(crate) name: String,
+    /// The cluster's feature level.
+    pub(crate) level: u32,
+    /// The files of chunks, as far as they are closed, and how often it was asked for any.
+    pub(crate) origins: HashMap<u64, v1::ChunkOrigin>,
+    pub(crate) questions: usize,
     /// It asks for a full report.
     pub(crate) wants_report: bool,
     /// It answers no report, or nothing at all.
@@ -151,7 +156,16 @@ impl Cluster for Fake {
         known.beats += 1;
         let commands = known.orders.remove(&node).unwrap_or_default();
         let (term, leads, namenodes) = (known.term, known.leads, known.namenodes.clone());
-        Ok(Response::new(v1::HeartbeatReply { register, report_from, commands, term, leads, namenodes }))
+        let feature_level = known.level;
+        Ok(Response::new(v1::HeartbeatReply {
+            register,
+            report_from,
+            commands,
+            term,
+            leads,
+            namenodes,
+            feature_level,
+        }))
     }
 
     async fn report_replicas(
@@ -192,6 +206,18 @@ impl Cluster for Fake {
     ) -> Result<Response<v1::ReportReply>, Status> {
         self.known.lock().unwrap().commits.push(request.into_inner());
         Ok(Response::new(v1::ReportReply::default()))
+    }
+
+    async fn describe_chunks(
+        &self,
+        request: Request<v1::DescribeChunksRequest>,
+    ) -> Result<Response<v1::DescribeChunksReply>, Status> {
+        self.hang(false).await;
+        let mut known = self.known.lock().unwrap();
+        known.questions += 1;
+        let chunks = request.into_inner().chunks;
+        let origins = chunks.iter().filter_map(|chunk| known.origins.get(chunk).cloned()).collect();
+        Ok(Response::new(v1::DescribeChunksReply { register: false, told_ms: 1, origins }))
     }
 }
 

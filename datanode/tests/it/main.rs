@@ -9,6 +9,7 @@ mod disks;
 mod leaders;
 mod lifecycle;
 mod orders;
+mod origins;
 mod pipeline;
 mod refusals;
 mod wire;

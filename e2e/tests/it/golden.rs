@@ -10,6 +10,8 @@ use dfs_local::{Daemon, Options, TestCluster};
 use dfs_types::FsPath;
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 
+use crate::origins::{EAGER, headers, say_what_stat_says};
+
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Bytes of a segment of a NameNode's log; the zeros at its end are not in the golden file.
 const SEGMENT: u64 = 8 << 20;
@@ -70,7 +72,8 @@ async fn a_cluster_of_an_earlier_release_goes_on() -> Result<()> {
     for level in FIRST_LEVEL..LEVEL {
         let times = ["--restart-grace", "3s", "--lease-soft-limit", "3s", "--min-replicas", "1"];
         let namenode_args = times.map(str::to_owned).to_vec();
-        let options = Options { namenode_args, datanodes: 1, ..Options::default() };
+        let datanode_args = EAGER.map(str::to_owned).to_vec();
+        let options = Options { namenode_args, datanode_args, datanodes: 1, ..Options::default() };
         let cluster = TestCluster::prepare(&options).await?;
         left_by(level, &cluster)?;
         cluster.up(&options).await?;
@@ -78,10 +81,17 @@ async fn a_cluster_of_an_earlier_release_goes_on() -> Result<()> {
         let found = dfs.upgrade().await?;
         ensure!((found.level, found.highest) == (level.into(), LEVEL.into()), "{found:?}");
         check(&dfs).await?;
+        // Headers too are as programs of that level read them.
+        for header in headers(&cluster, 1).await?.into_values().flatten() {
+            ensure!(header["version"] == 1, "{header}");
+        }
 
         let raised = dfs.finalize_upgrade().await?;
         ensure!(raised.level == u32::from(LEVEL), "{raised:?}");
         check(&dfs).await?;
+        let kept = ["/kept/numbers", "/kept/dir/moved"].map(FsPath::parse);
+        let [numbers, moved] = kept;
+        say_what_stat_says(&cluster, 1, &dfs, &[numbers?, moved?]).await?;
         let open = FsPath::parse("/kept/open")?;
         let length = wait::until("the open file to be closed", PATIENCE, || async {
             let recovery = dfs.lease_recovery(&open, false).await?;

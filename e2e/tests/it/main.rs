@@ -20,6 +20,7 @@ mod habits;
 mod history;
 mod identity;
 mod killed_puts;
+mod origins;
 mod power;
 mod protocol;
 mod small_files;

@@ -1,13 +1,13 @@
 //! What DataNodes say.
 
 use dfs_namenode_core::{Command, Event, NodeStats, Report, Slice, Volume};
-use dfs_types::limits::REPORT_PAGE;
-use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, NodeId};
+use dfs_types::limits::{DESCRIBED_CHUNKS, REPORT_PAGE};
+use dfs_types::{ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId};
 use std::time::Duration;
 use tracing::info;
 
 use super::{Namenode, Node, resolve};
-use crate::engine::Turn;
+use crate::engine::{Turn, unix_now};
 
 /// Most volumes of one DataNode.
 const MAX_VOLUMES: usize = 1_024;
@@ -65,6 +65,17 @@ pub struct HeartbeatAnswer {
     pub commands: Vec<Command<Node>>,
     /// The term in which this NameNode leads; `None` while it follows.
     pub leads: Option<u64>,
+}
+
+/// The answer to the question which files chunks are of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Description {
+    /// The process is not known: it must register again.
+    pub register: bool,
+    /// All of it was so at this Unix time, or a moment later.
+    pub told: Millis,
+    /// The chunks of closed files.
+    pub origins: Vec<ChunkOrigin>,
 }
 
 impl Namenode {
@@ -186,6 +197,33 @@ impl Namenode {
         self.end_recovery(chunk, generation, length).await?;
         info!(%chunk, length, holders = holders.len(), "chunk recovered");
         self.engine.with(move |turn| reception(turn, node)).await
+    }
+
+    /// Which closed files these chunks are of. Fails with `Busy` while another node asks, and with `NotLeader` if this NameNode
+    /// may not know the latest.
+    pub async fn describe_chunks(&self, sender: Sender, chunks: Vec<ChunkId>) -> FsResult<Description> {
+        if chunks.len() > DESCRIBED_CHUNKS {
+            return Err(FsError::invalid(format!(
+                "{} chunks are asked for: at most {DESCRIBED_CHUNKS} are allowed",
+                chunks.len()
+            )));
+        }
+        let Sender { node, incarnation } = sender;
+        if !self.engine.with(move |turn| turn.cluster.is_current(node, incarnation)).await? {
+            return Ok(Description { register: true, ..Description::default() });
+        }
+        self.admit(None).await?;
+        let _one_at_a_time = self.descriptions.try_acquire().map_err(|_| {
+            FsError::new(ErrorCode::Busy, "another node is just being told of its chunks: ask again shortly")
+        })?;
+        let told = unix_now();
+        let origins = self.store.origins(chunks).await?;
+        Ok(Description { register: false, told, origins })
+    }
+
+    /// The cluster's feature level, as far as this NameNode has applied the log.
+    pub fn level(&self) -> u16 {
+        self.store.level()
     }
 }
 

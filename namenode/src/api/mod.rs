@@ -88,6 +88,8 @@ pub struct Namenode {
     peers: Arc<Peers>,
     /// For one backup at a time: each takes the room of the whole database.
     backups: Arc<Semaphore>,
+    /// For one question at a time which files chunks are of: readers are there for clients first.
+    descriptions: Semaphore,
     left_out: group::LeftOut,
     /// A DataNode has registered.
     registered: Notify,
@@ -109,9 +111,20 @@ impl Namenode {
         peers: Arc<Peers>,
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
-        let left_out = group::LeftOut::default();
+        let (descriptions, left_out) = (Semaphore::new(1), group::LeftOut::default());
         let registered = Notify::new();
-        Self { cluster, settings, superuser, store, engine, peers, backups, left_out, registered }
+        Self {
+            cluster,
+            settings,
+            superuser,
+            store,
+            engine,
+            peers,
+            backups,
+            descriptions,
+            left_out,
+            registered,
+        }
     }
 
     /// The clock of the engine's decisions.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use dfs_namenode_core::{Command, NodeStats, Report, Slice};
-use dfs_proto::convert::{cluster_id, node_id, replica_record};
+use dfs_proto::convert::{cluster_id, node_id, replica_record, wire_chunk_origin};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
 
 use super::wire::{node, node_ids, unary, volume, wire_nodes};
-use crate::api::cluster::{Reception, Registration, Sender};
+use crate::api::cluster::{Description, Reception, Registration, Sender};
 use crate::api::{Namenode, Node};
 
 /// The service over the API.
@@ -25,6 +25,7 @@ unary! {
         heartbeat: HeartbeatRequest -> HeartbeatReply,
         report_replicas: ReplicaReport -> ReportReply,
         commit_recovery: CommitRecoveryRequest -> ReportReply,
+        describe_chunks: DescribeChunksRequest -> DescribeChunksReply,
     }
 }
 
@@ -77,6 +78,7 @@ impl Service {
             term: answer.leads.unwrap_or_default(),
             leads: answer.leads.is_some(),
             namenodes: self.0.namenode_addresses(),
+            feature_level: self.0.level().into(),
         })
     }
 
@@ -99,6 +101,18 @@ impl Service {
         let holders = node_ids(&request.holders)?;
         let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
         self.0.commit_recovery(sender, chunk, generation, request.length, &holders).await.map(report_reply)
+    }
+
+    async fn describe_chunks(
+        &self,
+        request: v1::DescribeChunksRequest,
+        _: Peer,
+    ) -> FsResult<v1::DescribeChunksReply> {
+        let sender = sender(&request.node, &request.incarnation)?;
+        let chunks = request.chunks.into_iter().map(ChunkId).collect();
+        let Description { register, told, origins } = self.0.describe_chunks(sender, chunks).await?;
+        let origins = origins.into_iter().map(wire_chunk_origin).collect();
+        Ok(v1::DescribeChunksReply { register, told_ms: told.0, origins })
     }
 }
 

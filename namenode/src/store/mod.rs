@@ -23,6 +23,7 @@ mod format;
 pub mod group;
 mod inode;
 mod lease;
+mod origin;
 mod part;
 mod pipeline;
 mod position;
@@ -49,8 +50,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout,
-    Millis, NodeDuty, NodeId,
+    Caller, ChunkId, ChunkOrigin, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp,
+    InodeId, Layout, Millis, NodeDuty, NodeId,
 };
 use rusqlite::Connection;
 
@@ -460,6 +461,11 @@ impl Store {
     /// The open files of these chunks; those of closed and deleted ones are left out.
     pub async fn open_owners(&self, chunks: Vec<ChunkId>) -> FsResult<Vec<OpenOwner>> {
         self.shared.readers.run(move |snapshot| snapshot.open_owners(&chunks)).await
+    }
+
+    /// The closed files of these chunks; those of open and deleted ones are left out.
+    pub async fn origins(&self, chunks: Vec<ChunkId>) -> FsResult<Vec<ChunkOrigin>> {
+        self.shared.readers.run(move |snapshot| snapshot.origins(&chunks)).await
     }
 
     /// Age of the oldest outcome kept for retries; only at the leader.

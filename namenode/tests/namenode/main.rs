@@ -16,6 +16,7 @@ mod full;
 mod group;
 mod hang;
 mod no_room;
+mod origins;
 mod process;
 mod recovery;
 mod registry;

@@ -3,12 +3,14 @@
 
 mod error;
 mod group;
+mod origin;
 mod values;
 
 pub use error::{from_detail, from_status, to_detail, to_status};
 pub use group::{
     applied, cluster, leader, member_role, set_applied, set_cluster, wire_member_role, with_leader,
 };
+pub use origin::{chunk_origin, wire_chunk_origin};
 pub use values::{
     Endpoint, Extent, caller, client_id, cluster_id, context, empty_as_none, file_status, layout, node_id,
     path, replica_record, request_id, storage_type, volume_file_system, volume_health, volume_id,

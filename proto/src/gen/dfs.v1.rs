@@ -3848,6 +3848,9 @@ pub struct HeartbeatReply {
     /// HOST:PORT of every NameNode of the group: report to all of them
     #[prost(string, repeated, tag = "6")]
     pub namenodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// of the cluster, as far as this NameNode has applied its log; 0: it does not say
+    #[prost(uint32, tag = "7")]
+    pub feature_level: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
@@ -3963,6 +3966,59 @@ pub struct CommitRecoveryRequest {
     /// nodes that finalized; empty: no replica had a byte, drop the chunk
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub holders: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeChunksRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub incarnation: ::prost::alloc::vec::Vec<u8>,
+    /// at most limits::DESCRIBED_CHUNKS
+    #[prost(uint64, repeated, tag = "3")]
+    pub chunks: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeChunksReply {
+    /// as in ReportReply: then there is nothing else
+    #[prost(bool, tag = "1")]
+    pub register: bool,
+    /// Unix time of the NameNode: all of it was so then, or a moment later
+    #[prost(uint64, tag = "2")]
+    pub told_ms: u64,
+    /// of the chunks of closed files; the others are left out
+    #[prost(message, repeated, tag = "3")]
+    pub origins: ::prost::alloc::vec::Vec<ChunkOrigin>,
+}
+/// A chunk of a closed file, and what a file system would need to know of the file to have it again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkOrigin {
+    #[prost(message, optional, tag = "1")]
+    pub extent: ::core::option::Option<ChunkExtent>,
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    /// position among the file's chunks
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+    /// of its first byte in the file
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+    #[prost(uint64, tag = "5")]
+    pub file_length: u64,
+    #[prost(string, tag = "6")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub group: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "9")]
+    pub mode: u32,
+    /// Unix milliseconds
+    #[prost(uint64, tag = "10")]
+    pub mtime: u64,
+    #[prost(uint32, tag = "11")]
+    pub replication: u32,
+    #[prost(uint64, tag = "12")]
+    pub chunk_size: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4200,6 +4256,32 @@ pub mod cluster_client {
                 .insert(GrpcMethod::new("dfs.v1.Cluster", "CommitRecovery"));
             self.inner.unary(req, path, codec).await
         }
+        /// Which files chunks are of, for the headers of their replicas. Only the leader answers, and only so many at a time: others are
+        /// told that it is busy.
+        pub async fn describe_chunks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeChunksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeChunksReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Cluster/DescribeChunks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Cluster", "DescribeChunks"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4235,6 +4317,15 @@ pub mod cluster_server {
             &self,
             request: tonic::Request<super::CommitRecoveryRequest>,
         ) -> std::result::Result<tonic::Response<super::ReportReply>, tonic::Status>;
+        /// Which files chunks are of, for the headers of their replicas. Only the leader answers, and only so many at a time: others are
+        /// told that it is busy.
+        async fn describe_chunks(
+            &self,
+            request: tonic::Request<super::DescribeChunksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeChunksReply>,
+            tonic::Status,
+        >;
     }
     /// What DataNodes say to the NameNode.
     #[derive(Debug)]
@@ -4472,6 +4563,51 @@ pub mod cluster_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CommitRecoverySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Cluster/DescribeChunks" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeChunksSvc<T: Cluster>(pub Arc<T>);
+                    impl<
+                        T: Cluster,
+                    > tonic::server::UnaryService<super::DescribeChunksRequest>
+                    for DescribeChunksSvc<T> {
+                        type Response = super::DescribeChunksReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeChunksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cluster>::describe_chunks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeChunksSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

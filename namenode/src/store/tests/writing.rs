@@ -404,3 +404,21 @@ fn the_start_finds_chunks_and_leases() {
     let next = fixture.ok(add(inode, Some(extent(SECOND, 1, 9))));
     assert!(matches!(next, Outcome::ChunkAdded { chunk, .. } if chunk == ChunkId(SECOND.0 + 1)));
 }
+
+/// A deleted tree may wait long to be reaped. Until then its files are as they were, but nowhere.
+#[test]
+fn chunks_are_described_as_long_as_their_file_is_closed_and_somewhere() {
+    let fixture = Fixture::new();
+    let inode = fixture.new_file("/d/f", "w");
+    fixture.ok(add(inode, None));
+    let described = || fixture.wait(fixture.store().origins(vec![FIRST])).unwrap();
+    assert_eq!(described(), []);
+    fixture.ok(complete(inode, Some(extent(FIRST, 0, 7))));
+    let told = described();
+    assert_eq!((told[0].chunk, told[0].inode, told[0].length), (FIRST, inode, 7));
+    fixture.ok(rename("/d", "/e", false));
+    assert_eq!(described()[0].origin.path, path("/e/f"));
+    fixture.ok(delete("/e"));
+    assert!(fixture.store().counts().garbage);
+    assert_eq!(described(), []);
+}
