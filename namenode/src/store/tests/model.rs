@@ -594,7 +594,9 @@ impl Model {
                 Ok(Some(Outcome::Done))
             }
             Edit::RecordNodes { nodes } => {
-                nodes.iter().for_each(|node| self.record(node));
+                for node in nodes {
+                    self.record(node);
+                }
                 Ok(Some(Outcome::Done))
             }
             Edit::ForgetNodes { nodes } => {
