@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{
-    Endpoint, cluster_id, from_status, storage_type, volume_file_system, volume_health, volume_id,
-};
+use dfs_proto::convert::{Endpoint, cluster_id, from_status, node_state, volume};
 use dfs_proto::v1;
 use dfs_types::{
-    ChunkId, ClusterId, DutyState, FileStatus, FileSystemId, FsPath, FsResult, GenStamp, Millis, Space,
-    StorageType, VolumeHealth, VolumeId, VolumeSpace,
+    ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp, Millis, NodeState, Space, Volume,
+    VolumeHealth,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 
@@ -17,55 +15,6 @@ use crate::duty::{BalancerStatus, balancer_status, duty_state};
 use crate::error::incomplete;
 use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
-
-/// Whether a DataNode is heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NodeState {
-    /// Heard of lately.
-    Live,
-    /// Silent for a while: last choice for reads, none for writes.
-    Stale,
-    /// Silent for so long that its replicas no longer count.
-    Dead,
-}
-
-/// One volume of a DataNode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeReport {
-    /// The volume.
-    pub id: VolumeId,
-    /// Its directory on the node.
-    pub path: String,
-    /// The file system it is on, if its node knows.
-    pub file_system: Option<FileSystemId>,
-    /// What its storage is.
-    pub storage: StorageType,
-    /// How its disk is.
-    pub health: VolumeHealth,
-    /// Bytes of the file system.
-    pub capacity: u64,
-    /// Bytes of replicas.
-    pub used: u64,
-    /// Bytes that new replicas may take.
-    pub available: u64,
-    /// Number of replicas.
-    pub replicas: u64,
-}
-
-impl VolumeReport {
-    /// Its bytes, to be summed up with those of others: [`Space::sum`] counts a shared disk once.
-    pub fn space(&self) -> VolumeSpace {
-        let Self { id: _, path: _, file_system, storage: _, health, capacity, used, available, replicas: _ } =
-            self;
-        VolumeSpace {
-            file_system: *file_system,
-            health: *health,
-            capacity: *capacity,
-            used: *used,
-            available: *available,
-        }
-    }
-}
 
 /// One DataNode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +26,7 @@ pub struct NodeReport {
     /// Time since its last heartbeat.
     pub silent: Duration,
     /// Its volumes.
-    pub volumes: Vec<VolumeReport>,
+    pub volumes: Vec<Volume>,
     /// Replicas it holds.
     pub replicas: u64,
     /// Write sessions under way.
@@ -101,7 +50,7 @@ pub struct NodeReport {
 impl NodeReport {
     /// The space of its volumes together.
     pub fn space(&self) -> Space {
-        Space::sum(self.volumes.iter().map(VolumeReport::space))
+        Space::sum(self.volumes.iter().map(Volume::space))
     }
 
     /// How many of its volumes are like that.
@@ -257,28 +206,9 @@ pub enum FsckEntry {
     Summary(FsckSummary),
 }
 
-fn volume(volume: v1::VolumeStatus) -> FsResult<VolumeReport> {
-    Ok(VolumeReport {
-        id: volume_id(&volume.id)?,
-        file_system: volume_file_system(&volume.file_system)?,
-        storage: storage_type(volume.storage_type()),
-        health: volume_health(volume.health())?,
-        path: volume.path,
-        capacity: volume.capacity,
-        used: volume.used,
-        available: volume.available,
-        replicas: volume.replicas,
-    })
-}
-
 pub(crate) fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
     let duty = duty_state(report.duty())?;
-    let state = match report.state() {
-        v1::NodeState::Live => NodeState::Live,
-        v1::NodeState::Stale => NodeState::Stale,
-        v1::NodeState::Dead => NodeState::Dead,
-        v1::NodeState::Unspecified => return Err(incomplete("node.state")),
-    };
+    let state = node_state(report.state())?;
     Ok(NodeReport {
         node: report.node.ok_or_else(|| incomplete("node.node"))?.try_into()?,
         state,

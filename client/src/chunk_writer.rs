@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, Extent};
+use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
 use dfs_types::limits::SYNC_PATIENCE;
-use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId};
+use dfs_types::{ErrorCode, Extent, FsError, FsPath, FsResult, InodeId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};

@@ -176,12 +176,14 @@ impl Dfs {
             .map(|v1::Empty {}| ())
     }
 
-    /// Forgets stopped DataNodes for good: nothing waits for what they had, and they are not taken in again.
-    pub async fn forget_nodes(&self, nodes: &[NodeId]) -> FsResult<()> {
+    /// Forgets stopped DataNodes for good: nothing waits for what they had, and they are not taken in again. Without
+    /// `accept_loss` it is refused for nodes that open files were written to.
+    pub async fn forget_nodes(&self, nodes: &[NodeId], accept_loss: bool) -> FsResult<()> {
         self.inner
             .namenode
             .admin(self.inner.settings.call(), |mut client, context| {
-                let request = v1::ForgetNodesRequest { context: Some(context), nodes: ids(nodes) };
+                let request =
+                    v1::ForgetNodesRequest { context: Some(context), nodes: ids(nodes), accept_loss };
                 async move { client.forget_nodes(request).await }
             })
             .await

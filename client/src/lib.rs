@@ -49,15 +49,14 @@ mod stream;
 mod write;
 
 pub use admin::{
-    ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, NodeReport, NodeState, SafeModeAction,
-    SafeModeStatus, VolumeReport,
+    ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, NodeReport, SafeModeAction, SafeModeStatus,
 };
 pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::{Builder, Dfs};
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_proto::convert::Endpoint;
-pub use dfs_types::{DutyState, MemberRole};
+pub use dfs_types::{DutyState, MemberRole, NodeState, Publication, Volume};
 pub use dial::{Connector, TcpConnector};
 pub use duty::{BalancerAction, BalancerStatus, Duty, DutyReport, QuarantinedChunk};
 pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
@@ -66,4 +65,4 @@ pub use locate::{LocatedChunk, Locations};
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
 pub use read::FileReader;
 pub use stream::FileStream;
-pub use write::{CreateOptions, Durability, FileWriter, Publication};
+pub use write::{CreateOptions, Durability, FileWriter};

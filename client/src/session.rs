@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, Extent, from_detail, from_status};
+use dfs_proto::convert::{Endpoint, from_detail, from_status};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, pipeline_setup_limit};
-use dfs_types::{ErrorCode, FsError, FsResult};
+use dfs_types::{ErrorCode, Extent, FsError, FsResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;

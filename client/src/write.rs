@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode, checksum};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, Publication, checksum};
 use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -75,31 +75,6 @@ impl Default for CreateOptions {
             durability: Durability::Fsync,
             expected_length: None,
             temporary: false,
-        }
-    }
-}
-
-/// How [`FileWriter::publish`] gives a file its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publication {
-    /// The file's new path; its directory must exist.
-    pub to: FsPath,
-    /// An existing file gives way.
-    pub overwrite: bool,
-    /// Its modification time; `None`: when it is published.
-    pub mtime: Option<Millis>,
-    /// Its access time; `None`: when it was created.
-    pub atime: Option<Millis>,
-}
-
-impl From<Publication> for v1::Publication {
-    fn from(publication: Publication) -> Self {
-        let Publication { to, overwrite, mtime, atime } = publication;
-        Self {
-            to: to.to_string(),
-            overwrite,
-            mtime: mtime.map(|time| time.0),
-            atime: atime.map(|time| time.0),
         }
     }
 }

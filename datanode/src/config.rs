@@ -1,9 +1,12 @@
 //! Everything that can be configured, in one place: flags, environment, defaults.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use dfs_daemon::telemetry::{LOG_FILES, LOG_MAX_BYTES, LOG_MIN_BYTES};
 use dfs_types::StorageType;
@@ -34,7 +37,8 @@ pub struct VolumeDirectory {
 pub struct Config {
     /// Directory that holds replicas, after its storage type, if that is not [DISK]: [SSD]DIR, [ARCHIVE]DIR; give it again for
     /// each further disk. The variable names one directory
-    #[arg(long = "volume", env = "DFS_DATANODE_VOLUME", value_name = "DIR", required = true, value_parser = parse_volume)]
+    #[arg(long = "volume", env = "DFS_DATANODE_VOLUME", value_name = "DIR", required = true,
+        value_parser = OsStringValueParser::new().try_map(parse_volume))]
     pub volumes: Vec<VolumeDirectory>,
     /// NameNode to report to; give it again, or a list, for several; others of its group are learned from it
     #[arg(long = "namenode", env = "DFS_DATANODE_NAMENODE", value_name = "HOST:PORT", required = true)]
@@ -119,19 +123,24 @@ pub struct Config {
 }
 
 /// Reads `[TYPE]DIR`, as HDFS writes it. A directory whose name begins with a bracket can be given as `[DISK][…`.
-fn parse_volume(text: &str) -> Result<VolumeDirectory, String> {
-    let (storage, path) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        None => (StorageType::Disk, text),
-        Some((name, path)) => {
+fn parse_volume(text: OsString) -> Result<VolumeDirectory, String> {
+    // Names of directories need not be UTF-8.
+    let bytes = text.as_bytes();
+    let end = bytes.iter().position(|byte| *byte == b']').filter(|_| bytes.starts_with(b"["));
+    let (storage, path) = match end {
+        None => (StorageType::Disk, bytes),
+        Some(end) => {
+            let name = String::from_utf8_lossy(&bytes[1..end]);
             let names = || StorageType::ALL.map(StorageType::name).join(", ");
-            let storage = StorageType::from_name(name);
-            (storage.ok_or_else(|| format!("'{name}' is no storage type: use one of {}", names()))?, path)
+            let storage = StorageType::from_name(&name);
+            let unknown = || format!("'{name}' is no storage type: use one of {}", names());
+            (storage.ok_or_else(unknown)?, &bytes[end + 1..])
         }
     };
     if path.is_empty() {
         return Err("write a directory, for example /data or [SSD]/data".to_owned());
     }
-    Ok(VolumeDirectory { storage, path: path.into() })
+    Ok(VolumeDirectory { storage, path: OsStr::from_bytes(path).into() })
 }
 
 fn parse_machine(text: &str) -> Result<String, String> {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dfs_daemon::{Described, Meter, Room};
-use dfs_types::{FsError, VolumeHealth};
+use dfs_types::{FsError, Volume, VolumeHealth};
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
 
 use crate::memory::Memory;
-use crate::store::VolumeState;
 
 /// First bucket, factor and number of the histograms of seconds: 0.1 ms to 26 s.
 const SECONDS: (f64, f64, usize) = (0.000_1, 4.0, 10);
@@ -208,22 +207,12 @@ impl Metrics {
     }
 
     /// What a volume is now.
-    pub(crate) fn volume(&self, state: &VolumeState) {
-        let VolumeState {
-            id: _,
-            path,
-            file_system: _,
-            storage: _,
-            health,
-            capacity,
-            used,
-            available,
-            replicas,
-        } = state;
-        self.volume_health(path, *health);
-        let path = path.to_string_lossy();
+    pub(crate) fn volume(&self, state: &Volume) {
+        let Volume { id: _, path, file_system: _, storage: _, health, capacity, used, available, replicas } =
+            state;
+        self.volume_health(Path::new(path), *health);
         let set = |gauges: &IntGaugeVec, value: u64| {
-            gauges.with_label_values(&[&*path]).set(i64::try_from(value).unwrap_or(i64::MAX));
+            gauges.with_label_values(&[path]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         let Volumes {
             replicas: replica_gauges,

@@ -7,7 +7,9 @@ use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_client::ClusterClient;
 use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE};
-use dfs_types::{ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId};
+use dfs_types::{
+    ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId, Volume,
+};
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -15,7 +17,7 @@ use crate::commands::Order;
 use crate::place::Place;
 use crate::recovery::Agreement;
 use crate::reports::Batch;
-use crate::store::{Slice, VolumeState};
+use crate::store::Slice;
 
 /// Deadline of short calls.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -48,7 +50,7 @@ impl Speaker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pulse {
     /// The volumes.
-    pub(crate) volumes: Vec<VolumeState>,
+    pub(crate) volumes: Vec<Volume>,
     /// Write sessions under way.
     pub(crate) writes: u32,
     /// Read sessions under way.
@@ -122,21 +124,6 @@ pub(crate) struct Namenode {
 impl fmt::Display for Namenode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)
-    }
-}
-
-fn volume_message(state: &VolumeState) -> v1::VolumeStatus {
-    let VolumeState { id, path, file_system, storage, health, capacity, used, available, replicas } = state;
-    v1::VolumeStatus {
-        id: id.as_bytes().to_vec(),
-        path: path.to_string_lossy().into_owned(),
-        health: convert::wire_volume_health(*health).into(),
-        capacity: *capacity,
-        used: *used,
-        available: *available,
-        replicas: *replicas,
-        file_system: convert::wire_file_system(*file_system),
-        storage_type: convert::wire_storage_type(*storage).into(),
     }
 }
 
@@ -231,18 +218,14 @@ impl Namenode {
     }
 
     /// The first words. Without a cluster the node asks to join the NameNode's.
-    pub(crate) async fn register(
-        &self,
-        cluster: Option<ClusterId>,
-        volumes: &[VolumeState],
-    ) -> FsResult<Welcome> {
+    pub(crate) async fn register(&self, cluster: Option<ClusterId>, volumes: &[Volume]) -> FsResult<Welcome> {
         let message = v1::RegisterRequest {
             cluster: cluster.map_or_else(Vec::new, |cluster| cluster.as_bytes().to_vec()),
             node: Some(self.speaker.node()),
             machine: self.speaker.place.machine().to_owned(),
             incarnation: self.incarnation(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            volumes: volumes.iter().map(volume_message).collect(),
+            volumes: volumes.iter().cloned().map(convert::wire_volume).collect(),
         };
         let mut client = self.client.clone();
         let reply = self.call(CALL_LIMIT, client.register(timed(message, CALL_LIMIT))).await?;
@@ -269,7 +252,7 @@ impl Namenode {
             node: Some(self.speaker.node()),
             machine: self.speaker.place.machine().to_owned(),
             incarnation: self.incarnation(),
-            volumes: volumes.iter().map(volume_message).collect(),
+            volumes: volumes.iter().cloned().map(convert::wire_volume).collect(),
             active_writes: *writes,
             active_reads: *reads,
             active_copies: *copies,

@@ -642,7 +642,7 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
         cluster.apply(event, clock.now());
     }
     if let Some(settings) = contents.balancer()? {
-        cluster.apply(Event::BalancerSet { settings: Some(settings.into()) }, clock.now());
+        cluster.apply(Event::BalancerSet { settings: Some(settings) }, clock.now());
     }
     if contents.safe_mode()? {
         cluster.apply(Event::SafeModeSet { on: true }, clock.now());

@@ -88,7 +88,7 @@ impl FileSystems {
         namenodes: u32,
         nodes: &[NodeId],
     ) -> FsResult<()> {
-        self.connection(cluster, namenodes).await?.forget_nodes(nodes).await
+        self.connection(cluster, namenodes).await?.forget_nodes(nodes, false).await
     }
 
     /// Drops the connection to a cluster.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dfs_client::{ClusterReport, NamenodeGroup, NodeState, VolumeReport};
+use dfs_client::{ClusterReport, NamenodeGroup, NodeState, Volume};
 use dfs_kubernetes::crd::{DfsClusterSpec, MAX_DATANODES, size_in_bytes};
 use dfs_kubernetes::names::{Component, LABEL_COMPONENT, LABEL_POOL, PodHost, pod_ordinal};
 use dfs_types::{ClusterId, MemberRole, NodeId, Space, VolumeHealth};
@@ -218,7 +218,7 @@ impl FilesView {
             .collect();
         let there = || report.nodes.iter().filter(|node| node.state != NodeState::Dead);
         // Over all nodes at once: several may be on one disk.
-        let space = Space::sum(there().flat_map(|node| &node.volumes).map(VolumeReport::space));
+        let space = Space::sum(there().flat_map(|node| &node.volumes).map(Volume::space));
         let nodes = report
             .nodes
             .iter()

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod checksum;
 pub mod duty;
 pub mod error;
+pub mod extent;
 pub mod format;
 pub mod ids;
 pub mod layout;
@@ -24,6 +25,7 @@ pub mod volume;
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
 pub use duty::{DutyState, NodeDuty};
 pub use error::{ErrorCode, FsError, FsResult};
+pub use extent::{Extent, Publication};
 pub use ids::{
     CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, GroupNumber, InodeId, NodeId, RequestId,
     VolumeId,
@@ -34,4 +36,4 @@ pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use time::Millis;
-pub use volume::{Space, StorageType, VolumeHealth, VolumeSpace};
+pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};

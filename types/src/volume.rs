@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::FileSystemId;
+use crate::{FileSystemId, VolumeId};
 
 /// How a volume's disk is. In the order of concern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -63,6 +63,66 @@ impl StorageType {
     /// The type of this name, in whatever case.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|storage| storage.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether a DataNode is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeState {
+    /// Heard of lately.
+    Live,
+    /// Silent for a while: last choice for reads, none for writes.
+    Stale,
+    /// Silent for so long that its replicas no longer count.
+    Dead,
+}
+
+impl NodeState {
+    /// Its name in metrics, tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// One volume, as its DataNode says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The volume.
+    pub id: VolumeId,
+    /// Directory on the node.
+    pub path: String,
+    /// The file system it is on, if its node knows.
+    pub file_system: Option<FileSystemId>,
+    /// What its storage is.
+    pub storage: StorageType,
+    /// How its disk is.
+    pub health: VolumeHealth,
+    /// Bytes of the file system.
+    pub capacity: u64,
+    /// Bytes of replicas.
+    pub used: u64,
+    /// Bytes that new replicas may take.
+    pub available: u64,
+    /// Number of replicas.
+    pub replicas: u64,
+}
+
+impl Volume {
+    /// Its bytes, to be summed up with those of others: [`Space::sum`] counts a shared disk once.
+    pub fn space(&self) -> VolumeSpace {
+        let Self { id: _, path: _, file_system, storage: _, health, capacity, used, available, replicas: _ } =
+            self;
+        VolumeSpace {
+            file_system: *file_system,
+            health: *health,
+            capacity: *capacity,
+            used: *used,
+            available: *available,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! `dfs report`.
 
 use clap::ArgAction;
-use dfs_client::{ClusterReport, NodeReport, NodeState, VolumeReport, WaitingChunk};
+use dfs_client::{ClusterReport, NodeReport, NodeState, Volume, WaitingChunk};
 use dfs_types::{Space, VolumeHealth};
 use serde::Serialize;
 
-use super::node::{duty_name, state_name};
+use super::node::duty_name;
 use super::recover_lease::{self, ShownWait};
 use crate::args::{Context, Format};
 use crate::exit::Outcome;
@@ -149,7 +149,7 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
         address: node.node.address(),
         http_port: node.node.http_port,
         location: &node.node.location,
-        state: state_name(node.state),
+        state: node.state.name(),
         duty: duty_name(node.duty),
         depending_chunks: node.depending_chunks,
         reported: node.reported,
@@ -176,7 +176,7 @@ fn print(
     let live = nodes.iter().filter(|node| node.state == "live");
     // Over all nodes at once: several may be on one disk.
     let there = report.nodes.iter().filter(|node| node.state == NodeState::Live);
-    let space = Space::sum(there.flat_map(|node| &node.volumes).map(VolumeReport::space));
+    let space = Space::sum(there.flat_map(|node| &node.volumes).map(Volume::space));
     let rows = [
         ("Cluster:", report.cluster.to_string()),
         (

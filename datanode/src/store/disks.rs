@@ -1,6 +1,6 @@
 //! The disks under the replicas: how they are, how full they are, and what happens when one fails.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::{Store, VolumeState};
+use super::Store;
 use crate::volume::index::{Replica, TakenOut};
 use crate::volume::{Volume, is_process_error};
 
@@ -112,12 +112,13 @@ impl Store {
     }
 
     /// State of each volume.
-    pub(crate) fn volume_states(&self) -> Vec<VolumeState> {
-        let storage = |path: &PathBuf| self.storage.get(path).copied().unwrap_or_default();
-        let failed = |id, path: PathBuf| VolumeState {
+    pub(crate) fn volume_states(&self) -> Vec<dfs_types::Volume> {
+        let storage = |path: &Path| self.storage.get(path).copied().unwrap_or_default();
+        let name = |path: &Path| path.to_string_lossy().into_owned();
+        let failed = |id, path: &Path| dfs_types::Volume {
             id,
-            storage: storage(&path),
-            path,
+            storage: storage(path),
+            path: name(path),
             file_system: None,
             health: VolumeHealth::Failed,
             capacity: 0,
@@ -125,17 +126,17 @@ impl Store {
             available: 0,
             replicas: 0,
         };
-        let lost = self.lost.iter().map(|(id, path)| failed(*id, path.clone()));
+        let lost = self.lost.iter().map(|(id, path)| failed(*id, path));
         let index = self.index();
         let here = self.volumes.iter().enumerate().map(|(number, volume)| {
             let health = volume.health();
             if health == VolumeHealth::Failed {
-                return failed(volume.id, volume.path.clone());
+                return failed(volume.id, &volume.path);
             }
             let (capacity, available) = volume.space(|space| (space.capacity, space.available()));
-            VolumeState {
+            dfs_types::Volume {
                 id: volume.id,
-                path: volume.path.clone(),
+                path: name(&volume.path),
                 file_system: Some(volume.file_system),
                 storage: storage(&volume.path),
                 health,

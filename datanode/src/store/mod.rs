@@ -21,9 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dfs_types::limits::REPORT_PAGE;
-use dfs_types::{
-    ChunkId, ClusterId, FileSystemId, GenStamp, NodeId, ReplicaRecord, StorageType, VolumeHealth, VolumeId,
-};
+use dfs_types::{ChunkId, ClusterId, GenStamp, NodeId, ReplicaRecord, StorageType, VolumeHealth, VolumeId};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -48,29 +46,6 @@ const REPORT_LIMIT: Duration = Duration::from_secs(3);
 /// How often a volume is scanned at start if the process lacks descriptors or memory for it, and the pause in between.
 const SCANS: usize = 60;
 const SCAN_PAUSE: Duration = Duration::from_secs(1);
-
-/// State of a volume, as heartbeats and metrics tell it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VolumeState {
-    /// The volume.
-    pub(crate) id: VolumeId,
-    /// Its directory.
-    pub(crate) path: PathBuf,
-    /// The file system it is on; `None` if it could not even be opened.
-    pub(crate) file_system: Option<FileSystemId>,
-    /// What its storage is.
-    pub(crate) storage: StorageType,
-    /// How its disk is.
-    pub(crate) health: VolumeHealth,
-    /// Bytes of the file system.
-    pub(crate) capacity: u64,
-    /// Bytes of replicas.
-    pub(crate) used: u64,
-    /// Bytes that new replicas may take.
-    pub(crate) available: u64,
-    /// Number of replicas.
-    pub(crate) replicas: u64,
-}
 
 /// Every replica here of the chunks in a range of ids.
 #[derive(Debug)]

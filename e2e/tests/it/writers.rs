@@ -297,7 +297,9 @@ async fn a_datanode_that_was_forgotten_is_not_waited_for() -> Result<()> {
     .await?;
     ensure!(dfs.report().await?.waiting_recoveries == 1, "it is not waited for");
     let id = dfs.report().await?.nodes[0].node.id;
-    dfs.forget_nodes(&[id]).await?;
+    let refused = dfs.forget_nodes(&[id], false).await;
+    ensure!(refused.is_err_and(|error| error.code == ErrorCode::Busy), "it has what is waited for");
+    dfs.forget_nodes(&[id], true).await?;
     ensure!(closed(&dfs, &path(file)).await? == 0);
     let report = dfs.report().await?;
     ensure!(report.waiting_recoveries == 0 && report.nodes.is_empty(), "{report:?}");

@@ -10,6 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use crate::balancer::Balancer;
 use crate::chunk_map::ChunkMap;
 use crate::chunk_set::ChunkSet;
+use crate::deletion::Owed;
 use crate::duty::{Dependents, Duties};
 use crate::hash::{IdMap, IdSet};
 use crate::lease::Leases;
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub(crate) replication: Replication,
     /// Chunks with replicas to delete.
     pub(crate) untidy: Ring,
+    /// Chunks for which a copy is waited for before a further bad replica goes.
+    pub(crate) owed: IdMap<ChunkId, Owed>,
     pub(crate) recoveries: Recoveries,
     /// Chunks committed lately, and until when they are left alone; in this order.
     settling: VecDeque<(Millis, ChunkId)>,
@@ -79,6 +82,7 @@ impl Cluster {
             leases: Leases::default(),
             replication: Replication::default(),
             untidy: Ring::default(),
+            owed: IdMap::default(),
             recoveries: Recoveries::new(),
             settling: VecDeque::new(),
             expected: IdMap::default(),
@@ -164,7 +168,7 @@ impl Cluster {
             Event::DutySet { node, duty } => self.duty_set(node, duty, &mut effects),
             Event::BalancerSet { settings } => self.balancer.set(settings, now),
             Event::NodeRecorded { node, record, silence } => self.node_recorded(node, record, silence, now),
-            Event::NodeForgotten { node } => self.node_forgotten(node),
+            Event::NodeForgotten { node } => self.node_forgotten(node, &mut effects),
             Event::LossAnnounced { node } => self.loss_announced(node, &mut effects),
             Event::SafeModeSet { on } => {
                 if self.safe_mode.set(on, self.term.is_some()) {
@@ -400,9 +404,9 @@ impl Cluster {
     }
 
     /// A node's disks are gone.
-    fn loss_announced(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
+    pub(crate) fn loss_announced(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
         let Some(index) = self.nodes.find(id) else {
-            return;
+            return self.remembered_lost(id);
         };
         let was = self.nodes.get(index).map(|node| node.state);
         self.died(index);

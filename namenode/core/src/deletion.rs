@@ -7,6 +7,7 @@
 //! deletion: its node may still carry out the old order.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use dfs_types::{ChunkId, GenStamp, Millis};
 
@@ -19,6 +20,17 @@ use crate::topology::spread;
 
 /// Chunks looked at per tick: bounds the time a tick takes.
 const LOOKED_AT: usize = 4_096;
+
+/// How long a copy may take for which a bad replica made room, before another one goes.
+const COPY_OWED: Duration = Duration::from_mins(5);
+
+/// A chunk of which a bad replica went before there were enough good ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owed {
+    /// Good replicas there were then: the copy is there when there are more.
+    good: usize,
+    until: Millis,
+}
 
 /// Whether a replica may be deleted now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +96,7 @@ impl Cluster {
             let there = node.is_known() && !node.deletions.is_recalled(id, chunk.generation);
             let has_one = chunk.good().contains(index);
             let counts = match self.map.classes().of(*index) {
-                Class::Service => has_one || (!in_the_way(*index) && self.has_room(*index, chunk)),
+                Class::Service => has_one || (!in_the_way(*index) && self.has_room(*index, chunk, 0)),
                 Class::Leaving => has_one,
                 Class::Maintenance => false,
             };
@@ -93,26 +105,41 @@ impl Cluster {
         places.take(chunk.wanted()).count().max(1)
     }
 
-    /// Whether a replica of the chunk fits on the node.
-    fn has_room(&self, index: NodeIndex, chunk: &Chunk) -> bool {
-        let node = self.nodes.get(index);
-        node.is_some_and(|node| node.room(chunk.length().unwrap_or(0), self.promises.on(index)) > 0)
+    /// Whether a replica of the chunk fits on the node, of which so many bytes there are given up for it.
+    fn has_room(&self, index: NodeIndex, chunk: &Chunk, given_up: u64) -> bool {
+        let bytes = chunk.length().unwrap_or(0).saturating_sub(given_up);
+        self.nodes.get(index).is_some_and(|node| node.room(bytes, self.promises.on(index)) > 0)
     }
 
     /// The bad replicas that may go: all once there are as many good ones as are wanted, else one that makes room for
     /// a copy, which shows that what is left can be read before the next one goes.
-    fn bad_to_doom(&self, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
+    fn bad_to_doom(&mut self, id: ChunkId, now: Millis) -> Vec<NodeIndex> {
+        let odd = self.map.odd(id);
+        let Some(chunk) = self.map.get(id).filter(|chunk| odd.iter().any(|odd| is_bad(chunk, odd))) else {
+            return Vec::new();
+        };
         let reliable = self.reliable(id, chunk).len();
         if reliable < self.floor(id, chunk) {
             return Vec::new();
         }
-        let odd = self.map.odd(id);
-        let bad = odd.iter().filter(|odd| is_bad(chunk, odd)).map(|odd| odd.node);
+        let bad = odd.iter().filter(|odd| is_bad(chunk, odd));
         if reliable >= chunk.wanted() {
-            return bad.collect();
+            return bad.map(|odd| odd.node).collect();
         }
-        let one_goes = odd.iter().any(|odd| odd.doomed) || self.replication.copies.contains_key(&id);
-        bad.take(usize::from(!one_goes)).collect()
+        let good = chunk.good().len();
+        if self.owed.get(&id).is_some_and(|owed| good <= owed.good && now < owed.until) {
+            return Vec::new();
+        }
+        // Those of nodes that can't take a copy only go with the rest.
+        let can_take = |odd: &&Odd| {
+            self.nodes.get(odd.node).is_some_and(Node::is_target)
+                && self.has_room(odd.node, chunk, odd.length)
+        };
+        let Some(one) = bad.filter(can_take).map(|odd| odd.node).next() else {
+            return Vec::new();
+        };
+        self.owed.insert(id, Owed { good, until: now.plus(COPY_OWED) });
+        vec![one]
     }
 
     /// Goes round the untidy chunks and dooms what may go.
@@ -120,6 +147,7 @@ impl Cluster {
         if !self.decides() {
             return;
         }
+        self.owed.retain(|_, owed| now < owed.until);
         for _ in 0..self.untidy.len().min(LOOKED_AT) {
             let Some(id) = self.untidy.next() else {
                 return;
@@ -129,10 +157,10 @@ impl Cluster {
     }
 
     fn tidy_chunk(&mut self, id: ChunkId, now: Millis) {
+        let mut doomed = self.bad_to_doom(id, now);
         let Some(chunk) = self.map.get(id) else {
             return;
         };
-        let mut doomed = self.bad_to_doom(id, chunk);
         // A copy under way may have read what would be deleted, and may fail.
         if !self.replication.copies.contains_key(&id) {
             let mut lasting = self.lasting(id, chunk);
@@ -198,6 +226,7 @@ impl Cluster {
                     node.deletions.take_back(*due);
                 }
                 self.map.spare(due.chunk, index);
+                self.owed.remove(&due.chunk);
                 self.refile(due.chunk);
                 false
             }
@@ -226,7 +255,7 @@ impl Cluster {
 mod tests {
     use std::time::Duration;
 
-    use dfs_types::{GenStamp, ReplicaState};
+    use dfs_types::{GenStamp, NodeDuty, ReplicaState};
 
     use super::*;
     use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record, stats};
@@ -331,6 +360,46 @@ mod tests {
         rig.run(Duration::from_secs(1), &all);
         let told: Vec<_> = all.iter().flat_map(|n| deleted(&mut rig, *n)).collect();
         assert_eq!(told, [0_u64; 0], "the copy that shows what is left as readable comes first");
+        rig.check();
+    }
+
+    #[test]
+    fn a_copy_that_does_not_come_about_takes_no_further_bad_one_along() {
+        let mut rig = Rig::with_nodes(1);
+        for n in 1..3 {
+            let mut full = stats(n);
+            full.volumes[0].available = 0;
+            rig.join(n, full);
+            rig.report(n, vec![]);
+        }
+        let all = [0, 1, 2];
+        rig.chunk(10, 3, &all);
+        rig.out_of_safe_mode();
+        (1..3).for_each(|n| rig.changed(n, record(10, ReplicaState::Corrupt)));
+        rig.run(Duration::from_secs(1), &all);
+        let gone: Vec<u16> = (1..3).filter(|n| !deleted(&mut rig, *n).is_empty()).collect();
+        assert_eq!(gone.len(), 1);
+        rig.gone(gone[0], record(10, ReplicaState::Corrupt));
+        // The room that it had is not told of for a while.
+        rig.run(Duration::from_mins(1), &all);
+        let told: Vec<_> = all.iter().flat_map(|n| deleted(&mut rig, *n)).collect();
+        assert_eq!(told, [0_u64; 0]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_bad_replica_on_a_node_in_maintenance_is_not_waited_for() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.out_of_safe_mode();
+        let until = rig.now.plus(Duration::from_hours(5));
+        rig.apply(Event::DutySet { node: node_id(0), duty: NodeDuty::Maintenance { until } });
+        rig.changed(0, record(10, ReplicaState::Corrupt));
+        rig.run(Duration::from_secs(20), &[1, 2]);
+        rig.changed(1, record(10, ReplicaState::Corrupt));
+        rig.run(Duration::from_secs(2), &[1, 2]);
+        assert_eq!(deleted(&mut rig, 1), [10]);
+        assert_eq!(deleted(&mut rig, 0), [0_u64; 0], "it could not take the copy");
         rig.check();
     }
 

@@ -3,56 +3,11 @@
 use std::time::Duration;
 
 use dfs_types::{
-    ChunkId, DutyState, FileSystemId, GenStamp, InodeId, Layout, NodeDuty, NodeId, ReplicaRecord,
-    StorageType, VolumeHealth, VolumeId, VolumeSpace,
+    ChunkId, DutyState, GenStamp, InodeId, Layout, NodeDuty, NodeId, NodeState, ReplicaRecord, StorageType,
+    Volume, VolumeHealth, VolumeId,
 };
 
 use crate::recovery::WaitingRecovery;
-
-/// Capacity and health of one volume, as its node last said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// The volume.
-    pub id: VolumeId,
-    /// Directory on the node.
-    pub path: String,
-    /// The file system it is on, if its node knows.
-    pub file_system: Option<FileSystemId>,
-    /// What its storage is.
-    pub storage: StorageType,
-    /// How its disk is.
-    pub health: VolumeHealth,
-    /// Bytes of the file system.
-    pub capacity: u64,
-    /// Bytes of replicas.
-    pub used: u64,
-    /// Bytes that new replicas may take.
-    pub available: u64,
-    /// Number of replicas.
-    pub replicas: u64,
-}
-
-impl Volume {
-    /// Its bytes, to be summed up.
-    pub fn space(&self) -> VolumeSpace {
-        let Self { id: _, path: _, file_system, storage: _, health, capacity, used, available, replicas: _ } =
-            self;
-        VolumeSpace {
-            file_system: *file_system,
-            health: *health,
-            capacity: *capacity,
-            used: *used,
-            available: *available,
-        }
-    }
-
-    /// A volume of which only the record is known.
-    pub(crate) fn remembered(record: &VolumeRecord) -> Self {
-        let VolumeRecord { id, path, storage, capacity } = record.clone();
-        let health = VolumeHealth::Healthy;
-        Self { id, path, file_system: None, storage, health, capacity, used: 0, available: 0, replicas: 0 }
-    }
-}
 
 /// What the namespace remembers of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +20,15 @@ pub struct VolumeRecord {
     pub storage: StorageType,
     /// Bytes of its file system.
     pub capacity: u64,
+}
+
+impl VolumeRecord {
+    /// The volume as it is shown while its node is not heard of.
+    pub(crate) fn unheard(&self) -> Volume {
+        let Self { id, path, storage, capacity } = self.clone();
+        let health = VolumeHealth::Healthy;
+        Volume { id, path, file_system: None, storage, health, capacity, used: 0, available: 0, replicas: 0 }
+    }
 }
 
 /// What the namespace remembers of a DataNode.
@@ -147,7 +111,7 @@ impl Slice {
 }
 
 /// How the balancer works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Balancing {
     /// How far a node's used share of its space may lie from that of all nodes together, in thousandths.
     pub threshold_permille: u32,
@@ -402,17 +366,6 @@ pub enum Effect {
         /// On or off.
         on: bool,
     },
-}
-
-/// Whether a node is heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NodeState {
-    /// Heard of lately.
-    Live,
-    /// Silent for a while: last choice for reads, none for writes.
-    Stale,
-    /// Silent for so long that its replicas no longer count.
-    Dead,
 }
 
 /// An order to a DataNode, carried by the reply to its heartbeat.

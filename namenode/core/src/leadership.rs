@@ -50,6 +50,7 @@ impl Cluster {
         self.replication.copies.clear();
         self.replication.running = Streams::default();
         self.balancer.forget_moves();
+        self.owed.clear();
         self.promises.forget();
         let mut spared = Vec::new();
         for (index, node) in self.nodes.iter_mut() {

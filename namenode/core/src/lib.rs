@@ -51,9 +51,9 @@ mod view;
 
 pub use cluster::Cluster;
 pub use config::Config;
+pub use dfs_types::{NodeState, Volume};
 pub use event::{
-    Address, Balancing, Command, Effect, Event, NodeRecord, NodeState, NodeStats, Report, Slice, Volume,
-    VolumeRecord,
+    Address, Balancing, Command, Effect, Event, NodeRecord, NodeStats, Report, Slice, VolumeRecord,
 };
 pub use placement::{Placement, PlacementError, PlacementRequest};
 pub use promises::Ticket;

@@ -131,7 +131,9 @@ impl Nodes {
         let mut changed = Vec::new();
         for (index, node) in self.iter_mut() {
             // Heartbeats that came while this process stood still are yet to be read.
-            node.seen = node.seen.plus(stalled).min(now);
+            if node.state != NodeState::Dead {
+                node.seen = node.seen.plus(stalled).min(now);
+            }
             let silence = now.since(node.seen);
             let state = if node.state == NodeState::Dead || silence >= patience(node, config, now) {
                 NodeState::Dead

@@ -6,8 +6,10 @@ use std::time::Duration;
 use dfs_types::{DutyState, Millis, NodeDuty, NodeId};
 
 use crate::cluster::Cluster;
-use crate::event::{Address, NodeRecord, NodeState, NodeStats, Volume, VolumeRecord};
+use crate::event::{Address, Effect, NodeRecord, NodeStats, VolumeRecord};
+use crate::node::Node;
 use crate::view::NodeView;
+use crate::{NodeState, Volume};
 
 /// A capacity that differs by less than one part of so many is the same: that of some file systems changes with what is in
 /// them.
@@ -19,6 +21,8 @@ struct Remembered {
     record: NodeRecord,
     /// How long it had not been heard of, as of when.
     silence: (Duration, Millis),
+    /// Somebody said that its disks are gone.
+    is_lost: bool,
 }
 
 /// What the namespace remembers of nodes.
@@ -54,18 +58,22 @@ impl NodeRecord {
             volumes,
         }
     }
+}
 
-    /// Whether this is worth to be written in the place of `known`. A failed volume has no capacity: what it had stays.
-    fn is_news(&self, known: &Self) -> bool {
-        let is_same = |(ours, theirs): (&VolumeRecord, &VolumeRecord)| {
-            let differs = ours.capacity.abs_diff(theirs.capacity) > theirs.capacity / CAPACITY_PART;
-            (ours.id, &ours.path, ours.storage) == (theirs.id, &theirs.path, theirs.storage)
-                && (ours.capacity == 0 || !differs)
-        };
-        (&self.address, &self.machine, &self.release) != (&known.address, &known.machine, &known.release)
-            || self.volumes.len() != known.volumes.len()
-            || !self.volumes.iter().zip(&known.volumes).all(is_same)
-    }
+/// Whether what a node says is worth to be written in the place of what is known. A failed volume has no capacity: what it
+/// had stays.
+fn is_news(node: &Node, known: &NodeRecord) -> bool {
+    let mut volumes: Vec<&Volume> = node.stats.volumes.iter().collect();
+    volumes.sort_unstable_by_key(|volume| (&volume.path, volume.id));
+    let is_same = |(says, known): (&&Volume, &VolumeRecord)| {
+        let differs = says.capacity.abs_diff(known.capacity) > known.capacity / CAPACITY_PART;
+        (says.id, &says.path, says.storage) == (known.id, &known.path, known.storage)
+            && (says.capacity == 0 || !differs)
+    };
+    (&node.stats.address, &node.stats.machine, &node.version)
+        != (&known.address, &known.machine, &known.release)
+        || volumes.len() != known.volumes.len()
+        || !volumes.iter().zip(&known.volumes).all(is_same)
 }
 
 impl Cluster {
@@ -88,41 +96,69 @@ impl Cluster {
     /// At most so many nodes of which the namespace should remember what they say now, or that they are dead: what that is,
     /// and how long ago they were heard of.
     pub fn to_record(&self, limit: usize, now: Millis) -> Vec<(NodeId, NodeRecord, Duration)> {
-        let news =
-            self.nodes.iter().filter(|(_, node)| !self.is_forgotten(node.id)).filter_map(|(_, node)| {
-                let says = NodeRecord::of(&node.version, &node.stats);
-                let known = self.registry.remembered.get(&node.id);
-                let died = node.state == NodeState::Dead && node.noted != Some(node.seen);
-                let due = died || known.is_none_or(|known| says.is_news(&known.record));
-                due.then(|| (node.id, says, now.since(node.seen)))
-            });
-        news.take(limit).collect()
+        let due = |node: &&Node| {
+            let known = self.registry.remembered.get(&node.id);
+            let died = node.state == NodeState::Dead && node.noted != Some(node.seen);
+            !self.is_forgotten(node.id) && (died || known.is_none_or(|known| is_news(node, &known.record)))
+        };
+        let news = self.nodes.iter().map(|(_, node)| node).filter(due).take(limit);
+        news.map(|node| (node.id, NodeRecord::of(&node.version, &node.stats), now.since(node.seen))).collect()
     }
 
-    pub(crate) fn node_recorded(&mut self, id: NodeId, record: NodeRecord, silence: Duration, now: Millis) {
+    pub(crate) fn node_recorded(
+        &mut self,
+        id: NodeId,
+        mut record: NodeRecord,
+        silence: Duration,
+        now: Millis,
+    ) {
         if let Some(index) = self.nodes.find(id)
             && let Some(node) = self.nodes.get_mut(index)
             && node.state == NodeState::Dead
         {
             node.noted = Some(node.seen);
         }
-        self.registry.remembered.insert(id, Remembered { record, silence: (silence, now) });
+        // As in the namespace: of a failed volume the capacity stays.
+        let before = self.registry.remembered.get(&id).map_or(&[][..], |known| &known.record.volumes);
+        for volume in record.volumes.iter_mut().filter(|volume| volume.capacity == 0) {
+            let known = before.iter().find(|known| known.id == volume.id);
+            volume.capacity = known.map_or(0, |known| known.capacity);
+        }
+        let remembered = Remembered { record, silence: (silence, now), is_lost: false };
+        self.registry.remembered.insert(id, remembered);
     }
 
-    /// Nothing waits any more for what a node had. Its place in the table is given up as soon as it is dead.
-    pub(crate) fn node_forgotten(&mut self, id: NodeId) {
+    /// Nothing waits any more for what a node had, and it counts for nothing. Its place in the table is given up soon.
+    pub(crate) fn node_forgotten(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
         self.registry.remembered.remove(&id);
         self.registry.forgotten.insert(id);
+        if self.nodes.by_id(id).is_some_and(|node| node.state != NodeState::Dead) {
+            self.loss_announced(id, effects);
+        }
+    }
+
+    /// The disks of a node that is only remembered are gone.
+    pub(crate) fn remembered_lost(&mut self, id: NodeId) {
+        if let Some(known) = self.registry.remembered.get_mut(&id) {
+            known.is_lost = true;
+        }
     }
 
     /// The nodes that are remembered and were not heard of since this process began, or for so long that they have no
     /// place in the table.
     pub(crate) fn absent(&self, now: Millis) -> impl Iterator<Item = NodeView> {
         // A moment ago nobody had been heard of.
-        let state =
-            if now.since(self.began) < self.config.dead_after { NodeState::Stale } else { NodeState::Dead };
+        let fresh = now.since(self.began) < self.config.dead_after;
+        let counts = self.map.counts();
+        // What it held is known only from what is missing now.
+        let gone = if counts.missing + counts.corrupt == 0 {
+            DutyState::Decommissioned
+        } else {
+            DutyState::Decommissioning
+        };
         let absent = self.registry.remembered.iter().filter(|(id, _)| self.nodes.find(**id).is_none());
-        absent.map(move |(id, Remembered { record, silence: (silence, at) })| {
+        absent.map(move |(id, Remembered { record, silence: (silence, at), is_lost })| {
+            let state = if fresh && !is_lost { NodeState::Stale } else { NodeState::Dead };
             let duty = self.duties.get(id).copied().unwrap_or_default();
             NodeView {
                 id: *id,
@@ -130,7 +166,7 @@ impl Cluster {
                 version: record.release.clone(),
                 state,
                 silence: silence.saturating_add(now.since(*at)),
-                volumes: record.volumes.iter().map(Volume::remembered).collect(),
+                volumes: record.volumes.iter().map(VolumeRecord::unheard).collect(),
                 replicas: 0,
                 active_writes: 0,
                 active_reads: 0,
@@ -138,7 +174,7 @@ impl Cluster {
                 reported: false,
                 duty: match duty {
                     NodeDuty::InService => DutyState::InService,
-                    NodeDuty::Decommission => DutyState::Decommissioning,
+                    NodeDuty::Decommission => gone,
                     NodeDuty::Maintenance { .. } => DutyState::EnteringMaintenance,
                 },
                 depending_chunks: 0,
@@ -175,7 +211,7 @@ mod tests {
             rig.apply(Event::NodeRecorded { node: id, record, silence });
         }
         assert_eq!(due(&rig), []);
-        rig.run(Duration::from_secs(60), &[0, 1]);
+        rig.run(Duration::from_mins(1), &[0, 1]);
         let dead = rig.cluster.to_record(100, rig.now);
         assert_eq!(dead.iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), [node_id(2)]);
         assert!(dead[0].2 >= Duration::from_secs(59), "{:?}", dead[0].2);
@@ -222,7 +258,7 @@ mod tests {
         rig.chunk(10, 2, &[0, 1]);
         rig.out_of_safe_mode();
         remember(&mut rig, 0, Duration::ZERO);
-        rig.run(Duration::from_secs(60), &[1]);
+        rig.run(Duration::from_mins(1), &[1]);
         rig.apply(Event::NodeForgotten { node: node_id(0) });
         rig.run(Duration::from_secs(5), &[1]);
         let ids: Vec<_> = rig.cluster.nodes(rig.now).into_iter().map(|view| view.id).collect();

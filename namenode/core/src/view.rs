@@ -288,7 +288,7 @@ impl Cluster {
             totals.quarantined += node.quarantined.len() as u64;
             volumes.extend(node.stats.volumes.iter().map(Volume::space));
         }
-        for node in self.absent(now) {
+        for node in self.absent(now).filter(|node| node.duty != DutyState::Decommissioned) {
             *(if node.state == NodeState::Dead {
                 &mut totals.dead_nodes
             } else {

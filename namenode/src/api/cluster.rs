@@ -11,6 +11,8 @@ use crate::engine::{Turn, unix_now};
 
 /// Most volumes of one DataNode.
 const MAX_VOLUMES: usize = 1_024;
+/// Most bytes of the paths of one DataNode's volumes together: what is remembered of it is one entry of the log.
+const MAX_PATHS: usize = 1 << 20;
 /// Longest path of a volume and longest version text, in bytes.
 const MAX_TEXT: usize = 4_096;
 
@@ -97,21 +99,18 @@ impl Namenode {
         check_text("version", &version)?;
         check_volumes(&stats.volumes)?;
         let Sender { node, incarnation } = sender;
-        if self.engine.with(move |turn| turn.cluster.is_forgotten(node)).await? {
-            return Err(FsError::invalid(format!(
-                "DataNode {node} was forgotten for good with `dfs admin node forget`: give it empty volumes, and it joins as a \
-                 new one"
-            )));
-        }
         let (host, port) = (&stats.address.host, stats.address.data_port);
         info!(%node, host, port, version, "datanode registers");
         let report_from = self
             .engine
             .with(move |turn| {
+                if turn.cluster.is_forgotten(node) {
+                    return Err(forgotten(node));
+                }
                 turn.apply(Event::Registered { node, incarnation, version, stats });
-                turn.cluster.wants_report(node, turn.now)
+                Ok(turn.cluster.wants_report(node, turn.now))
             })
-            .await?;
+            .await??;
         self.registered.notify_one();
         let heartbeat_interval = self.settings.heartbeat_interval;
         Ok(Registered { cluster: self.cluster, heartbeat_interval, report_from })
@@ -227,6 +226,12 @@ impl Namenode {
     }
 }
 
+fn forgotten(node: NodeId) -> FsError {
+    FsError::invalid(format!(
+        "DataNode {node} was forgotten for good with `dfs admin node forget`: give it empty volumes, and it joins as a new one"
+    ))
+}
+
 const UNKNOWN: Reception = Reception { register: true, report_from: None };
 
 fn reception(turn: &mut Turn<'_>, node: NodeId) -> Reception {
@@ -251,7 +256,14 @@ fn check_volumes(volumes: &[Volume]) -> FsResult<()> {
             volumes.len()
         )));
     }
-    volumes.iter().try_for_each(|volume| check_text("volume's path", &volume.path))
+    volumes.iter().try_for_each(|volume| check_text("volume's path", &volume.path))?;
+    let bytes: usize = volumes.iter().map(|volume| volume.path.len()).sum();
+    if bytes > MAX_PATHS {
+        return Err(FsError::invalid(format!(
+            "the paths of the node's volumes have {bytes} bytes together: at most {MAX_PATHS} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 fn check_text(what: &str, text: &str) -> FsResult<()> {

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::{Namenode, Origin};
 use crate::engine::unix_now;
-use crate::store::edit::{BalancerSettings, Edit};
+use crate::store::edit::Edit;
 
 /// Most nodes named in one request.
 const MAX_NODES: usize = 4_096;
@@ -169,7 +169,7 @@ fn stored(duty: Duty) -> FsResult<NodeDuty> {
     }
 }
 
-fn checked(balancing: Balancing) -> FsResult<BalancerSettings> {
+fn checked(balancing: Balancing) -> FsResult<Balancing> {
     let Balancing { threshold_permille, bytes_per_second } = balancing;
     if !(1..=MAX_THRESHOLD).contains(&threshold_permille) {
         return Err(FsError::invalid(format!(
@@ -181,7 +181,7 @@ fn checked(balancing: Balancing) -> FsResult<BalancerSettings> {
             "{bytes_per_second} bytes a second are too few to balance with: use at least {MIN_BALANCING}"
         )));
     }
-    Ok(balancing.into())
+    Ok(balancing)
 }
 
 fn alive(view: &NodeView) -> FsError {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{NodeState, NodeView};
+use dfs_namenode_core::{NodeRecord, NodeState, NodeView};
 use dfs_types::{ErrorCode, FsError, FsResult, Millis, NodeId};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -18,25 +18,43 @@ const LOOK: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// Most nodes of one edit.
 const BATCH: usize = 64;
+/// Most bytes of one edit, unless one node takes more; entries of the log may have four times as many.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a volume's record without its path, at most.
+const VOLUME_BYTES: usize = 64;
 
 impl Namenode {
-    /// Forgets stopped DataNodes for good, all that are named or none. For superusers.
-    pub async fn forget_nodes(&self, origin: Origin, nodes: Vec<NodeId>) -> FsResult<()> {
+    /// Forgets stopped DataNodes for good, all that are named or none. For superusers. Without `accept_loss` not those
+    /// that open files were written to: they may have what nobody else has.
+    pub async fn forget_nodes(&self, origin: Origin, nodes: Vec<NodeId>, accept_loss: bool) -> FsResult<()> {
         self.check_superuser(&origin.caller)?;
         if self.store.level() < REGISTRY {
             let text = "DataNodes can be forgotten when the upgrade of the cluster is finalized: see `dfs admin upgrade status`";
             return Err(FsError::new(ErrorCode::Unsupported, text));
         }
-        let nodes = distinct(nodes)?;
-        self.check_known(&nodes).await?;
-        let asked = nodes.clone();
-        self.engine
+        let asked = distinct(nodes)?;
+        let nodes = self
+            .engine
             .with(move |turn| {
                 let all = turn.cluster.nodes(turn.now);
-                let there = |view: &&NodeView| view.state != NodeState::Dead && asked.contains(&view.id);
-                all.iter().find(there).map_or(Ok(()), |view| Err(not_dead(view)))
+                // Those that were forgotten are: it is the same request again.
+                let left: Vec<NodeId> =
+                    asked.into_iter().filter(|node| !turn.cluster.is_forgotten(*node)).collect();
+                let there = |view: &&NodeView| view.state != NodeState::Dead && left.contains(&view.id);
+                all.iter().find(there).map_or(Ok(left.clone()), |view| Err(not_dead(view)))
             })
             .await??;
+        self.check_known(&nodes).await?;
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        if !accept_loss && let Some(path) = self.store.open_on(nodes.clone()).await? {
+            let text = format!(
+                "{path} is open and was written to such a DataNode, nothing was changed: close it, or see `dfs admin \
+                 recover-lease`"
+            );
+            return Err(FsError::new(ErrorCode::Busy, text));
+        }
         info!(?nodes, user = origin.caller.user, "datanodes forgotten");
         self.administer(origin, Edit::ForgetNodes { nodes }).await
     }
@@ -66,14 +84,27 @@ impl Namenode {
                 break;
             }
             let now = unix_now();
+            let mut bytes = 0;
             let nodes = news.into_iter().map(|(id, record, silence)| {
                 let seen = Millis(now.0.saturating_sub(silence.as_millis() as u64));
                 NodeSeen { id, record, seen }
+            });
+            // The first in any case, and of the others what fits into an entry of the log.
+            let nodes = nodes.take_while(|node| {
+                let fits = bytes == 0 || bytes + size(&node.record) <= BATCH_BYTES;
+                bytes += size(&node.record);
+                fits
             });
             self.propose_own(Edit::RecordNodes { nodes: nodes.collect() }).await?;
         }
         Ok(())
     }
+}
+
+/// About how many bytes a record takes.
+fn size(record: &NodeRecord) -> usize {
+    let volumes = record.volumes.iter().map(|volume| volume.path.len() + VOLUME_BYTES);
+    record.address.host.len() + record.machine.len() + record.release.len() + volumes.sum::<usize>()
 }
 
 fn not_dead(view: &NodeView) -> FsError {

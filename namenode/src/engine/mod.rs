@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::{info, warn};
 
-use crate::store::edit::{BalancerSettings, Change};
+use crate::store::edit::{Balancing, Change};
 pub use clock::Clock;
 pub(crate) use clock::unix_now;
 pub use waiters::Need;
@@ -70,7 +70,7 @@ pub enum FollowUp {
     /// The balancer has no more to do: the next leader need not start it again.
     BalancerEnded {
         /// How it worked.
-        settings: BalancerSettings,
+        settings: Balancing,
     },
     /// A chunk's recovery found no replica and needs none: drop the chunk.
     NothingLeft {
@@ -399,7 +399,7 @@ impl Engine {
                 Effect::BalancerEnded { balanced } => {
                     info!(balanced, "balancer ended");
                     let view = self.cluster.balancer();
-                    let settings = BalancerSettings {
+                    let settings = Balancing {
                         threshold_permille: view.threshold_permille,
                         bytes_per_second: view.bytes_per_second,
                     };

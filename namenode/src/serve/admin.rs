@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::{NodeState, NodeView, SafeModeView};
-use dfs_proto::convert::{path, to_status, wire_file_status};
+use dfs_namenode_core::{NodeView, SafeModeView};
+use dfs_proto::convert::{self, path, to_status, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
 use dfs_types::{ChunkId, FsError, FsResult};
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::duty::{balancer_action, duty, wire_balancer, wire_duty_state, wire_quarantined};
 use super::wire::{
-    admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_volume, wire_wait, wire_waiting,
+    admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_wait, wire_waiting,
 };
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::duty::{BalancerAction, DutyReport};
@@ -96,7 +96,7 @@ impl Service {
     async fn forget_nodes(&self, request: v1::ForgetNodesRequest, _: Peer) -> FsResult<v1::Empty> {
         let nodes = node_ids(&request.nodes)?;
         let origin = self.origin(request.context, true).await?;
-        self.0.forget_nodes(origin, nodes).await.map(|()| v1::Empty {})
+        self.0.forget_nodes(origin, nodes, request.accept_loss).await.map(|()| v1::Empty {})
     }
 
     async fn list_quarantine(
@@ -169,16 +169,11 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
 }
 
 fn wire_node_report(view: NodeView, clock: Clock) -> v1::NodeReport {
-    let state = match view.state {
-        NodeState::Live => v1::NodeState::Live,
-        NodeState::Stale => v1::NodeState::Stale,
-        NodeState::Dead => v1::NodeState::Dead,
-    };
     v1::NodeReport {
         node: Some(wire_node(Node { id: view.id, address: view.address })),
-        state: state.into(),
+        state: convert::wire_node_state(view.state).into(),
         silent_ms: view.silence.as_millis() as u64,
-        volumes: view.volumes.into_iter().map(wire_volume).collect(),
+        volumes: view.volumes.into_iter().map(convert::wire_volume).collect(),
         replicas: view.replicas,
         active_writes: view.active_writes,
         active_reads: view.active_reads,

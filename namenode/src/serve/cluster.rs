@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use dfs_namenode_core::{Command, NodeStats, Report, Slice};
-use dfs_proto::convert::{cluster_id, node_id, replica_record, wire_chunk_origin};
+use dfs_proto::convert::{cluster_id, node_id, replica_record, volume, wire_chunk_origin};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
 
-use super::wire::{node, node_ids, unary, volume, wire_nodes};
+use super::wire::{node, node_ids, unary, wire_nodes};
 use crate::api::cluster::{Description, Reception, Registration, Sender};
 use crate::api::{Namenode, Node};
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dfs_namenode_core::{BalancerView, NodeState, NodeView};
+use dfs_namenode_core::{BalancerView, NodeView};
 use dfs_types::DutyState;
 use serde_json::{Value, json};
 
@@ -112,11 +112,7 @@ pub(crate) fn duty_name(state: DutyState) -> &'static str {
 }
 
 fn node_json(node: &NodeView) -> Value {
-    let state = match node.state {
-        NodeState::Live => "live",
-        NodeState::Stale => "stale",
-        NodeState::Dead => "dead",
-    };
+    let state = node.state.name();
     let address = &node.address;
     let volumes: Vec<Value> = node
         .volumes

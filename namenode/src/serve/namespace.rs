@@ -7,16 +7,14 @@ use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
 use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 
-use super::wire::{
-    extent, node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes, wire_waiting,
-};
+use super::wire::{node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes, wire_waiting};
 use crate::api::Namenode;
 use crate::api::admin::FsStats;
 use crate::api::reading::BadReplica;
 use crate::api::recovery::LeaseRecovery;
 use crate::api::writing::{NewFile, OpenedBy};
 use crate::store::Summary;
-use crate::store::edit::Publication;
+use crate::store::edit::{Extent, Publication};
 
 /// The service over the API.
 #[derive(Debug)]
@@ -219,7 +217,7 @@ impl Service {
         let file = opened(request.inode, request.holder)?;
         let writer_host = empty_as_none(request.writer_host).or(peer);
         let exclude = node_ids(&request.exclude)?;
-        let previous = request.previous.map(extent);
+        let previous = request.previous.map(Extent::from);
         let (origin, expected) = (origin(&self.0, request.context).await?, request.expected_length);
         let added = self.0.add_chunk(origin, file, previous, exclude, expected, writer_host).await?;
         Ok(wire_located(added))
@@ -240,8 +238,8 @@ impl Service {
 
     async fn complete(&self, request: v1::CompleteRequest, _: Peer) -> FsResult<v1::StatusReply> {
         let file = opened(request.inode, request.holder)?;
-        let last = request.last.map(extent);
-        let publish = request.publish.map(publication).transpose()?;
+        let last = request.last.map(Extent::from);
+        let publish = request.publish.map(Publication::try_from).transpose()?;
         self.0.complete(origin(&self.0, request.context).await?, file, last, publish).await.map(status_reply)
     }
 
@@ -313,11 +311,6 @@ impl Service {
         self.0.report_bad_replicas(replicas).await?;
         Ok(v1::Empty {})
     }
-}
-
-fn publication(wire: v1::Publication) -> FsResult<Publication> {
-    let v1::Publication { to, overwrite, mtime, atime } = wire;
-    Ok(Publication { to: path(&to)?, overwrite, mtime: mtime.map(Millis), atime: atime.map(Millis) })
 }
 
 fn bad_replica(wire: v1::BadReplica) -> FsResult<BadReplica> {

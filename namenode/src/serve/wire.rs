@@ -1,7 +1,7 @@
 //! Conversions between wire messages and the API's values.
 
 use dfs_daemon::accept::Info;
-use dfs_namenode_core::{Address, Volume};
+use dfs_namenode_core::Address;
 use dfs_proto::convert::{self, Endpoint};
 use dfs_proto::v1;
 use dfs_types::{Caller, ErrorCode, FsError, FsResult, NodeId};
@@ -78,15 +78,9 @@ pub(super) async fn origin(namenode: &Namenode, context: Option<v1::Context>) ->
     Ok(Origin { request, caller })
 }
 
-/// A chunk with version and length.
-pub(super) fn extent(extent: v1::ChunkExtent) -> Extent {
-    let convert::Extent { chunk, generation, length } = extent.into();
-    Extent { chunk, generation, length }
-}
-
 /// A chunk with version and length that must be there.
 pub(super) fn required_extent(wire: Option<v1::ChunkExtent>, name: &str) -> FsResult<Extent> {
-    wire.map(extent).ok_or_else(|| FsError::invalid(format!("the request lacks '{name}'")))
+    wire.map(Extent::from).ok_or_else(|| FsError::invalid(format!("the request lacks '{name}'")))
 }
 
 /// A list of node ids.
@@ -163,37 +157,5 @@ pub(super) fn wire_located(located: LocatedChunk) -> v1::LocatedChunk {
         nodes: wire_nodes(nodes),
         under_construction,
         corrupt,
-    }
-}
-
-/// Reads a volume's state.
-pub(super) fn volume(wire: v1::VolumeStatus) -> FsResult<Volume> {
-    let health = convert::volume_health(wire.health())?;
-    Ok(Volume {
-        id: convert::volume_id(&wire.id)?,
-        file_system: convert::volume_file_system(&wire.file_system)?,
-        storage: convert::storage_type(wire.storage_type()),
-        path: wire.path,
-        health,
-        capacity: wire.capacity,
-        used: wire.used,
-        available: wire.available,
-        replicas: wire.replicas,
-    })
-}
-
-/// The message for a volume's state.
-pub(super) fn wire_volume(volume: Volume) -> v1::VolumeStatus {
-    let Volume { id, path, file_system, storage, health, capacity, used, available, replicas } = volume;
-    v1::VolumeStatus {
-        id: id.as_bytes().to_vec(),
-        path,
-        health: convert::wire_volume_health(health).into(),
-        capacity,
-        used,
-        available,
-        replicas,
-        file_system: convert::wire_file_system(file_system),
-        storage_type: convert::wire_storage_type(storage).into(),
     }
 }

@@ -4,13 +4,15 @@
 //! counters that are themselves part of the state, and nothing is read from a clock or a random generator. So the
 //! same proposals in the same order give the same database on every NameNode.
 
-use dfs_namenode_core::{Balancing, Event, NodeRecord};
+pub use dfs_namenode_core::Balancing;
+use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
     Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
     NodeId, RequestId,
 };
+pub use dfs_types::{Extent, Publication};
 
 /// An edit with what its application needs to know besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,53 +25,6 @@ pub struct Proposal {
     pub now: Millis,
     /// The change.
     pub edit: Edit,
-}
-
-/// A chunk with the version and length the writer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its generation stamp.
-    pub generation: GenStamp,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-/// What closing a file does at the same moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publication {
-    /// Its new path.
-    pub to: FsPath,
-    /// Whether a file that is there gives way.
-    pub overwrite: bool,
-    /// Its modification time, if not the present.
-    pub mtime: Option<Millis>,
-    /// Its access time, if it changes.
-    pub atime: Option<Millis>,
-}
-
-/// How the balancer works while it is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BalancerSettings {
-    /// How far a node's used share may lie from the average, in thousandths.
-    pub threshold_permille: u32,
-    /// Bytes a second that a node may send or receive for balancing.
-    pub bytes_per_second: u64,
-}
-
-impl From<BalancerSettings> for Balancing {
-    fn from(settings: BalancerSettings) -> Self {
-        let BalancerSettings { threshold_permille, bytes_per_second } = settings;
-        Self { threshold_permille, bytes_per_second }
-    }
-}
-
-impl From<Balancing> for BalancerSettings {
-    fn from(settings: Balancing) -> Self {
-        let Balancing { threshold_permille, bytes_per_second } = settings;
-        Self { threshold_permille, bytes_per_second }
-    }
 }
 
 /// Who holds a file's lease while the NameNode recovers it; no client may use the name.
@@ -268,12 +223,12 @@ pub enum Edit {
     /// Switches the balancer on, or with `None` off.
     SetBalancer {
         /// How it works.
-        settings: Option<BalancerSettings>,
+        settings: Option<Balancing>,
     },
     /// Switches the balancer off if it still works like this: it has no more to do.
     EndBalancer {
         /// How it worked.
-        settings: BalancerSettings,
+        settings: Balancing,
     },
     /// Switches safe mode on until it is switched off, or off.
     SetSafeMode {

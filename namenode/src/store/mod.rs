@@ -62,7 +62,7 @@ use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
 pub use disk::{Disk, DiskState};
-use edit::{BalancerSettings, Change, Outcome, Proposal};
+use edit::{Balancing, Change, Outcome, Proposal};
 pub(crate) use format::known_level;
 use group::Group;
 use inode::number;
@@ -448,6 +448,11 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.recent_chunks(inode)).await
     }
 
+    /// A file that is open, or waits to be closed, and was written to one of these nodes, as far as that is known.
+    pub async fn open_on(&self, nodes: Vec<NodeId>) -> FsResult<Option<FsPath>> {
+        self.shared.readers.run(move |snapshot| snapshot.open_on(&nodes)).await
+    }
+
     /// The nodes that the last chunks of an open file are written to, as far as they are known.
     pub async fn pipelines(&self, inode: InodeId) -> FsResult<Vec<(ChunkId, Vec<NodeId>)>> {
         self.shared.readers.run(move |snapshot| snapshot.pipelines(inode)).await
@@ -613,7 +618,7 @@ impl Contents {
     }
 
     /// How the balancer works; `None` while it is off.
-    pub fn balancer(&self) -> FsResult<Option<BalancerSettings>> {
+    pub fn balancer(&self) -> FsResult<Option<Balancing>> {
         self.read(|connection| Ok(settings::balancer(connection)?))
     }
 

@@ -32,6 +32,21 @@ pub(crate) fn of_file(
         .collect()
 }
 
+/// A file that is open, or waits to be closed, and was written to one of these nodes.
+pub(crate) fn written_to(connection: &Connection, nodes: &[NodeId]) -> rusqlite::Result<Option<InodeId>> {
+    if schema::level(connection)? < PIPELINES {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached("SELECT inode, nodes FROM pipeline")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if unpacked(row.get_ref(1)?.as_blob()?)?.iter().any(|node| nodes.contains(node)) {
+            return Ok(Some(InodeId(number(row, 0)?)));
+        }
+    }
+    Ok(None)
+}
+
 /// The nodes that a chunk is written to, if they are known; only at a level that has them.
 pub(crate) fn of_chunk(
     connection: &Connection,

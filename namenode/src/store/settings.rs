@@ -4,7 +4,7 @@ use dfs_types::{Millis, NodeDuty, NodeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::edit::BalancerSettings;
+use super::edit::Balancing;
 use super::inode::number;
 
 /// `kind` of a node that is being decommissioned.
@@ -41,9 +41,9 @@ fn duty(row: &Row<'_>) -> rusqlite::Result<NodeDuty> {
 }
 
 /// What the balancer is to do; `None` while it is off.
-pub(crate) fn balancer(connection: &Connection) -> rusqlite::Result<Option<BalancerSettings>> {
+pub(crate) fn balancer(connection: &Connection) -> rusqlite::Result<Option<Balancing>> {
     let (threshold, rate) = (value(connection, BALANCER_THRESHOLD)?, value(connection, BALANCER_RATE)?);
-    let settings = threshold.zip(rate).map(|(threshold, rate)| BalancerSettings {
+    let settings = threshold.zip(rate).map(|(threshold, rate)| Balancing {
         threshold_permille: u32::try_from(threshold).unwrap_or(u32::MAX),
         bytes_per_second: rate,
     });

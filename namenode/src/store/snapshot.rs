@@ -122,6 +122,14 @@ impl<'a> Snapshot<'a> {
         Ok(pipeline::of_file(self.connection, id)?)
     }
 
+    /// Where a file is that is open and was written to one of these nodes; see [`super::Store::open_on`].
+    pub(crate) fn open_on(&self, nodes: &[NodeId]) -> Result<Option<FsPath>, Stop> {
+        match pipeline::written_to(self.connection, nodes)? {
+            Some(inode) => self.path_of(inode),
+            None => Ok(None),
+        }
+    }
+
     /// The open files of these chunks, see [`super::Store::open_owners`].
     pub(crate) fn open_owners(&self, chunks: &[ChunkId]) -> Result<Vec<OpenOwner>, Stop> {
         let mut owners = Vec::with_capacity(chunks.len());

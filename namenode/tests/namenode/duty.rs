@@ -83,7 +83,7 @@ impl Admin {
 
     pub(crate) async fn forget(&mut self, nodes: &[NodeId]) -> Result<(), ErrorCode> {
         let nodes = nodes.iter().map(|node| node.as_bytes().to_vec()).collect();
-        let request = v1::ForgetNodesRequest { context: self.context(), nodes };
+        let request = v1::ForgetNodesRequest { context: self.context(), nodes, accept_loss: false };
         answer(self.client.forget_nodes(request).await).map(|v1::Empty {}| ())
     }
 

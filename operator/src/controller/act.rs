@@ -86,9 +86,9 @@ impl Context {
                 let told = self.files.forget_nodes(name, namenodes, &ids).await;
                 let became = match told {
                     Ok(()) => Ok(Became::Done),
-                    // Below the level at which DataNodes are remembered there is nothing to forget.
-                    Err(error) if error.code == ErrorCode::Unsupported => {
-                        Ok(Became::Held("the upgrade to be finalized, to forget lost DataNodes".to_owned()))
+                    // Below the level at which DataNodes are remembered, or while a file may need what they had.
+                    Err(error) if matches!(error.code, ErrorCode::Unsupported | ErrorCode::Busy) => {
+                        Ok(Became::Held(format!("lost DataNodes to be forgotten: {}", error.message)))
                     }
                     Err(error) => Err(error.message),
                 };

@@ -20,7 +20,7 @@ impl Planner<'_> {
     /// only when there is nothing else to do.
     pub(super) fn forget(&self, plan: &mut Plan) {
         let Some(files) = self.observed.files.told() else { return };
-        let lacks = files.missing + files.corrupt + files.under_replicated + files.waiting_recoveries;
+        let lacks = files.missing + files.corrupt + files.healable + files.waiting_recoveries;
         if lacks > 0 || files.safe_mode || !plan.steps.is_empty() || !plan.waiting.is_empty() {
             return;
         }

@@ -441,9 +441,9 @@ fn a_datanode_whose_volumes_were_lost_is_given_up_at_once() {
     let lost = (old.id, "main-datanode-hot-1".to_owned());
     assert_eq!(world.plan().steps, [Step::AnnounceLoss { nodes: vec![lost] }]);
     world.files().nodes[1].state = NodeState::Dead;
-    world.files().under_replicated = 1;
+    world.files().healable = 1;
     assert_eq!(world.plan().steps, [], "everybody knows");
-    world.files().under_replicated = 0;
+    world.files().healable = 0;
     world.files().waiting_recoveries = 1;
     assert_eq!(world.plan().steps, [], "it may be what is waited for");
     world.files().waiting_recoveries = 0;

@@ -4,12 +4,12 @@ use std::fmt;
 
 use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, ClusterId, FileKind, FileStatus, FileSystemId, FsError, FsPath,
-    FsResult, GenStamp, InodeId, Layout, Millis, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId,
-    StorageType, VolumeHealth, VolumeId,
+    CallId, Caller, ChunkId, ClientId, ClusterId, Extent, FileKind, FileStatus, FileSystemId, FsError,
+    FsPath, FsResult, GenStamp, InodeId, Layout, Millis, Mode, NodeId, NodeState, Publication, ReplicaRecord,
+    ReplicaState, RequestId, StorageType, Volume, VolumeHealth, VolumeId,
 };
 
-use crate::v1;
+use crate::{stored, v1};
 
 fn missing(what: &str) -> FsError {
     FsError::invalid(format!("the request lacks '{what}'"))
@@ -209,17 +209,6 @@ pub fn file_status(status: v1::FileStatus) -> FsResult<FileStatus> {
     })
 }
 
-/// A chunk with the version and length somebody means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Extent {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its generation stamp.
-    pub generation: GenStamp,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
 impl From<v1::ChunkExtent> for Extent {
     fn from(extent: v1::ChunkExtent) -> Self {
         Self { chunk: ChunkId(extent.chunk), generation: GenStamp(extent.generation), length: extent.length }
@@ -229,6 +218,89 @@ impl From<v1::ChunkExtent> for Extent {
 impl From<Extent> for v1::ChunkExtent {
     fn from(extent: Extent) -> Self {
         Self { chunk: extent.chunk.0, generation: extent.generation.0, length: extent.length }
+    }
+}
+
+impl From<stored::Extent> for Extent {
+    fn from(extent: stored::Extent) -> Self {
+        Self { chunk: ChunkId(extent.chunk), generation: GenStamp(extent.generation), length: extent.length }
+    }
+}
+
+impl From<Extent> for stored::Extent {
+    fn from(extent: Extent) -> Self {
+        Self { chunk: extent.chunk.0, generation: extent.generation.0, length: extent.length }
+    }
+}
+
+impl TryFrom<v1::Publication> for Publication {
+    type Error = FsError;
+
+    fn try_from(publication: v1::Publication) -> FsResult<Self> {
+        let v1::Publication { to, overwrite, mtime, atime } = publication;
+        Ok(Self { to: path(&to)?, overwrite, mtime: mtime.map(Millis), atime: atime.map(Millis) })
+    }
+}
+
+impl From<Publication> for v1::Publication {
+    fn from(publication: Publication) -> Self {
+        let Publication { to, overwrite, mtime, atime } = publication;
+        Self {
+            to: to.to_string(),
+            overwrite,
+            mtime: mtime.map(|time| time.0),
+            atime: atime.map(|time| time.0),
+        }
+    }
+}
+
+/// Reads whether a DataNode is heard of.
+pub fn node_state(state: v1::NodeState) -> FsResult<NodeState> {
+    match state {
+        v1::NodeState::Live => Ok(NodeState::Live),
+        v1::NodeState::Stale => Ok(NodeState::Stale),
+        v1::NodeState::Dead => Ok(NodeState::Dead),
+        v1::NodeState::Unspecified => Err(missing("node.state")),
+    }
+}
+
+/// The wire's value for whether a DataNode is heard of.
+pub fn wire_node_state(state: NodeState) -> v1::NodeState {
+    match state {
+        NodeState::Live => v1::NodeState::Live,
+        NodeState::Stale => v1::NodeState::Stale,
+        NodeState::Dead => v1::NodeState::Dead,
+    }
+}
+
+/// Reads a volume.
+pub fn volume(volume: v1::VolumeStatus) -> FsResult<Volume> {
+    Ok(Volume {
+        id: volume_id(&volume.id)?,
+        file_system: volume_file_system(&volume.file_system)?,
+        storage: storage_type(volume.storage_type()),
+        health: volume_health(volume.health())?,
+        path: volume.path,
+        capacity: volume.capacity,
+        used: volume.used,
+        available: volume.available,
+        replicas: volume.replicas,
+    })
+}
+
+/// The message for a volume.
+pub fn wire_volume(volume: Volume) -> v1::VolumeStatus {
+    let Volume { id, path, file_system, storage, health, capacity, used, available, replicas } = volume;
+    v1::VolumeStatus {
+        id: id.as_bytes().to_vec(),
+        path,
+        health: wire_volume_health(health).into(),
+        capacity,
+        used,
+        available,
+        replicas,
+        file_system: wire_file_system(file_system),
+        storage_type: wire_storage_type(storage).into(),
     }
 }
 

@@ -4817,6 +4817,9 @@ pub struct ForgetNodesRequest {
     pub context: ::core::option::Option<Context>,
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// also of nodes that files which are open, or wait to be closed, were written to
+    #[prost(bool, tag = "3")]
+    pub accept_loss: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AnnounceLossRequest {

@@ -6,7 +6,7 @@ mod wait;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dfs_client::{Dfs, Duty, DutyState, NodeReport, NodeState, VolumeReport};
+use dfs_client::{Dfs, Duty, DutyState, NodeReport, Volume};
 use dfs_types::{NodeId, StorageType, VolumeHealth};
 use serde::Serialize;
 
@@ -146,7 +146,7 @@ impl Args {
                     names.join(", ")
                 );
                 confirm(what, yes).await?;
-                dfs.forget_nodes(&ids).await?;
+                dfs.forget_nodes(&ids, true).await?;
                 print(&dfs.report().await?.nodes, &[], format)
             }
             Command::Lost { nodes: names, yes } => {
@@ -192,15 +192,6 @@ pub(super) fn duty_name(duty: DutyState) -> &'static str {
     }
 }
 
-/// A state's name.
-pub(super) fn state_name(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Live => "live",
-        NodeState::Stale => "stale",
-        NodeState::Dead => "dead",
-    }
-}
-
 fn print(nodes: &[NodeReport], warnings: &[String], format: Format) -> Outcome {
     let mut out = Out::new();
     let shown: Vec<ShownNode<'_>> = nodes.iter().map(shown).collect();
@@ -217,7 +208,7 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
         id: node.node.id.to_string(),
         address: node.node.address(),
         topology: &node.node.location,
-        state: state_name(node.state),
+        state: node.state.name(),
         duty: duty_name(node.duty),
         depending_chunks: node.depending_chunks,
         maintenance_until_ms: node.maintenance_until.map(|until| until.0),
@@ -232,9 +223,8 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
     }
 }
 
-fn shown_volume(volume: &VolumeReport) -> ShownVolume<'_> {
-    let VolumeReport { id, path, file_system: _, storage, health, capacity, used, available, replicas: _ } =
-        volume;
+fn shown_volume(volume: &Volume) -> ShownVolume<'_> {
+    let Volume { id, path, file_system: _, storage, health, capacity, used, available, replicas: _ } = volume;
     ShownVolume {
         id: id.to_string(),
         path,

@@ -33,7 +33,7 @@ const OTHERS: [(&str, &str); 7] = [
 ];
 
 /// Examples that can't be run here, and why.
-const NOT_HERE: [(&str, &str); 16] = [
+const NOT_HERE: [(&str, &str); 18] = [
     ("dfs --cluster NAME --user dfs put file /", "needs a Kubernetes cluster: e2e/kubernetes"),
     ("dfs --cluster main -n prod ls /", "needs a Kubernetes cluster: e2e/kubernetes"),
     ("dfs cluster events main -n prod", "needs a Kubernetes cluster: e2e/kubernetes"),
@@ -47,6 +47,8 @@ const NOT_HERE: [(&str, &str); 16] = [
     ("dfs local up --datanodes 5 --data /tmp/five --namenode-port 9500", "takes ports that may be taken"),
     ("dfs local up --datanodes 4 --topology /a/1,/a/2,/b/1,/b/2", "takes ports that may be taken"),
     ("dfs admin node lost dn-4:9001", "asks a person, and wants a node that is dead"),
+    ("dfs admin node forget dn-4:9001", "asks a person, and wants a node that is dead"),
+    ("dfs admin node forget dn-4:9001 --yes", "wants a node that is dead"),
     ("dfs admin quarantine delete", "asks a person"),
     ("dfs admin quarantine delete 1073741901 1073741902", "needs replicas that a restore left behind"),
     ("dfs put -r ~/photos /", "its folder is the person's own: 'put -r ./photos' is the same"),

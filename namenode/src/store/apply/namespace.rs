@@ -2,7 +2,7 @@
 
 use dfs_namenode_core::Event;
 use dfs_types::attributes::check_principal;
-use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Millis, Mode};
+use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Layout, Millis, Mode};
 
 use super::{Step, reach};
 use crate::store::access::Access;
@@ -263,6 +263,15 @@ impl Step<'_, '_> {
         Ok(Outcome::Deleted(true))
     }
 
+    /// A file's chunks, and whether other extents are of them too.
+    fn chunks_by_sharing(&self, file: InodeId) -> Result<Vec<(ChunkId, bool)>, Stop> {
+        let query = "SELECT c.id, c.refs > 1 FROM extent e CROSS JOIN chunk c ON c.id = e.chunk \
+                     WHERE e.inode = ?1 ORDER BY e.idx";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let rows = statement.query_map([file.0 as i64], |row| Ok((ChunkId(number(row, 0)?), row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     pub(super) fn set_replication(&mut self, path: &FsPath, replication: u32) -> Result<Outcome, Stop> {
         check_replication(replication)?;
         let found = self.resolve(path)?;
@@ -276,13 +285,21 @@ impl Step<'_, '_> {
             "UPDATE inode SET replication = ?3 WHERE parent = ?1 AND name = ?2",
             (file.parent.0 as i64, &file.name, replication),
         )?;
-        let chunks: Vec<ChunkId> = self
-            .connection
-            .prepare_cached("SELECT chunk FROM extent WHERE inode = ?1 ORDER BY idx")?
-            .query_map([file.id.0 as i64], |row| Ok(ChunkId(number(row, 0)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        for chunk in chunks {
-            self.fit_replicas(chunk)?;
+        // Of most files all chunks are theirs alone: one statement for all of them.
+        let (inode, chunks) = (file.id.0 as i64, self.chunks_by_sharing(file.id)?);
+        self.write(
+            "UPDATE chunk SET replicas = ?2 WHERE refs = 1 AND id IN (SELECT chunk FROM extent WHERE inode = ?1)",
+            (inode, replication),
+        )?;
+        for (chunk, is_shared) in chunks {
+            if is_shared {
+                self.fit_replicas(chunk)?;
+            } else {
+                self.emit(Event::LayoutChanged {
+                    chunk,
+                    layout: Layout::Replicated { replicas: replication },
+                });
+            }
         }
         Ok(Outcome::Done)
     }

@@ -10,18 +10,17 @@ use crate::store::stop::Stop;
 
 /// Most nodes remembered, as many as have a place in the decisions.
 const MAX_NODES: i64 = 1 << 16;
+/// Most nodes of which it is known that they were forgotten.
+const MAX_FORGOTTEN: i64 = 1 << 16;
 
 impl Step<'_, '_> {
     pub(super) fn record_nodes(&mut self, nodes: &[NodeSeen]) -> Result<Outcome, Stop> {
         self.authority.check_super("recording DataNodes")?;
+        let mut room = MAX_NODES - self.count("SELECT count(*) FROM node WHERE forgotten IS NULL")?;
         for NodeSeen { id, record, seen } in nodes {
             if self.is_forgotten(*id)? {
                 continue;
             }
-            let count: i64 = self
-                .connection
-                .prepare_cached("SELECT count(*) FROM node")?
-                .query_row([], |row| row.get(0))?;
             let address = &record.address;
             let known = self.write(
                 "UPDATE node SET host = ?2, data_port = ?3, http_port = ?4, location = ?5, machine = ?6, release = ?7, \
@@ -38,11 +37,12 @@ impl Step<'_, '_> {
                 ),
             )?;
             if known == 0 {
-                if count >= MAX_NODES {
-                    let text =
-                        format!("{MAX_NODES} DataNodes are remembered, which is the most: forget some");
-                    return Err(FsError::new(ErrorCode::NoSpace, text).into());
+                if room <= 0 {
+                    // It is not remembered longer than this NameNode runs, as before there was a registry.
+                    self.emit(Change::NodeRecorded { node: *id, record: record.clone(), seen: *seen });
+                    continue;
                 }
+                room -= 1;
                 self.write(
                     "INSERT INTO node (id, host, data_port, http_port, location, machine, release, first_seen, seen) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -98,6 +98,13 @@ impl Step<'_, '_> {
     /// What is left says that they are not to come back.
     pub(super) fn forget_nodes(&mut self, nodes: &[NodeId]) -> Result<Outcome, Stop> {
         self.authority.check_super("forgetting DataNodes")?;
+        let forgotten = self.count("SELECT count(*) FROM node WHERE forgotten IS NOT NULL")?;
+        if forgotten + nodes.len() as i64 > MAX_FORGOTTEN {
+            let text = format!(
+                "{forgotten} DataNodes are forgotten already: there can't be more than {MAX_FORGOTTEN}"
+            );
+            return Err(FsError::new(ErrorCode::NoSpace, text).into());
+        }
         for id in nodes {
             self.write("DELETE FROM volume WHERE node = ?1", [id.as_bytes()])?;
             self.write(
@@ -111,6 +118,10 @@ impl Step<'_, '_> {
             self.emit(Event::NodeForgotten { node: *id });
         }
         Ok(Outcome::Done)
+    }
+
+    fn count(&self, sql: &str) -> Result<i64, Stop> {
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
     }
 
     fn is_forgotten(&self, id: NodeId) -> Result<bool, Stop> {

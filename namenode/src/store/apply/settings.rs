@@ -4,7 +4,7 @@ use dfs_namenode_core::{Balancing, Event};
 use dfs_types::{FsError, NodeDuty, NodeId};
 
 use super::Step;
-use crate::store::edit::{BalancerSettings, Change, Outcome};
+use crate::store::edit::{Change, Outcome};
 use crate::store::schema;
 use crate::store::settings::{self, BALANCER_RATE, BALANCER_THRESHOLD, DECOMMISSION, MAINTENANCE, SAFE_MODE};
 use crate::store::stop::Stop;
@@ -34,15 +34,15 @@ impl Step<'_, '_> {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn set_balancer(&mut self, settings: Option<BalancerSettings>) -> Result<Outcome, Stop> {
+    pub(super) fn set_balancer(&mut self, settings: Option<Balancing>) -> Result<Outcome, Stop> {
         let threshold = settings.map(|settings| u64::from(settings.threshold_permille));
         self.set(BALANCER_THRESHOLD, threshold)?;
         self.set(BALANCER_RATE, settings.map(|settings| settings.bytes_per_second))?;
-        self.emit(Event::BalancerSet { settings: settings.map(Balancing::from) });
+        self.emit(Event::BalancerSet { settings });
         Ok(Outcome::Done)
     }
 
-    pub(super) fn end_balancer(&mut self, ended: BalancerSettings) -> Result<Outcome, Stop> {
+    pub(super) fn end_balancer(&mut self, ended: Balancing) -> Result<Outcome, Stop> {
         if settings::balancer(self.connection)? == Some(ended) {
             self.set_balancer(None)
         } else {

@@ -4,11 +4,11 @@ use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FsPath, GenStamp, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId,
+    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId,
     StorageType, VolumeId,
 };
 
-use super::super::edit::{BalancerSettings, Edit, Extent, NodeSeen, Proposal, Publication};
+use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Proposal, Publication};
 use super::super::position::Members;
 use super::super::record::{Batch, Record, Residence};
 
@@ -84,53 +84,8 @@ impl From<stored::Members> for Members {
     }
 }
 
-impl From<Extent> for stored::Extent {
-    fn from(Extent { chunk, generation, length }: Extent) -> Self {
-        Self { chunk: chunk.0, generation: generation.0, length }
-    }
-}
-
-impl From<stored::Extent> for Extent {
-    fn from(stored::Extent { chunk, generation, length }: stored::Extent) -> Self {
-        Self { chunk: ChunkId(chunk), generation: GenStamp(generation), length }
-    }
-}
-
 fn extent(extent: Option<stored::Extent>) -> Result<Extent, Why> {
     Ok(extent.ok_or_else(missing("the extent"))?.into())
-}
-
-impl From<BalancerSettings> for stored::Balancing {
-    fn from(BalancerSettings { threshold_permille, bytes_per_second }: BalancerSettings) -> Self {
-        Self { threshold_permille, bytes_per_second }
-    }
-}
-
-impl From<stored::Balancing> for BalancerSettings {
-    fn from(stored::Balancing { threshold_permille, bytes_per_second }: stored::Balancing) -> Self {
-        Self { threshold_permille, bytes_per_second }
-    }
-}
-
-impl From<&Publication> for stored::Publication {
-    fn from(Publication { to, overwrite, mtime, atime }: &Publication) -> Self {
-        Self {
-            to: to.to_string(),
-            overwrite: *overwrite,
-            mtime_ms: mtime.map(|time| time.0),
-            atime_ms: atime.map(|time| time.0),
-        }
-    }
-}
-
-impl TryFrom<stored::Publication> for Publication {
-    type Error = Why;
-
-    fn try_from(
-        stored::Publication { to, overwrite, mtime_ms, atime_ms }: stored::Publication,
-    ) -> Result<Self, Why> {
-        Ok(Self { to: path(&to)?, overwrite, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) })
-    }
 }
 
 impl From<&NodeSeen> for stored::NodeRecord {
@@ -205,6 +160,33 @@ const fn storage(stored: stored::StorageType) -> StorageType {
 }
 
 // Values of other crates: functions, as neither side is defined here.
+
+const fn stored_balancing(
+    Balancing { threshold_permille, bytes_per_second }: Balancing,
+) -> stored::Balancing {
+    stored::Balancing { threshold_permille, bytes_per_second }
+}
+
+const fn balancing(
+    stored::Balancing { threshold_permille, bytes_per_second }: stored::Balancing,
+) -> Balancing {
+    Balancing { threshold_permille, bytes_per_second }
+}
+
+fn stored_publication(Publication { to, overwrite, mtime, atime }: &Publication) -> stored::Publication {
+    stored::Publication {
+        to: to.to_string(),
+        overwrite: *overwrite,
+        mtime_ms: mtime.map(|time| time.0),
+        atime_ms: atime.map(|time| time.0),
+    }
+}
+
+fn publication(
+    stored::Publication { to, overwrite, mtime_ms, atime_ms }: stored::Publication,
+) -> Result<Publication, Why> {
+    Ok(Publication { to: path(&to)?, overwrite, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) })
+}
 
 fn stored_request(RequestId { client, call, lowest_unanswered }: &RequestId) -> stored::Request {
     stored::Request {
@@ -322,7 +304,7 @@ impl From<&Edit> for Stored {
                 inode: inode.0,
                 holder: holder.clone(),
                 last: last.map(Into::into),
-                publish: publish.as_ref().map(Into::into),
+                publish: publish.as_ref().map(stored_publication),
             }),
             Edit::Discard { inode, holder } => {
                 Self::Discard(stored::Discard { inode: inode.0, holder: holder.clone() })
@@ -370,9 +352,9 @@ impl From<&Edit> for Stored {
                 duty: Some(stored_duty(*duty)),
             }),
             Edit::SetBalancer { settings } => {
-                Self::SetBalancer(stored::SetBalancer { settings: settings.map(Into::into) })
+                Self::SetBalancer(stored::SetBalancer { settings: settings.map(stored_balancing) })
             }
-            Edit::EndBalancer { settings } => Self::EndBalancer((*settings).into()),
+            Edit::EndBalancer { settings } => Self::EndBalancer(stored_balancing(*settings)),
             Edit::SetSafeMode { on } => Self::SetSafeMode(stored::SetSafeMode { on: *on }),
             Edit::PurgeOutcomes { limit } => Self::PurgeOutcomes(stored::Limited { limit: *limit }),
             Edit::RecordNodes { nodes } => {
@@ -429,7 +411,7 @@ impl TryFrom<Stored> for Edit {
                 inode: InodeId(inode),
                 holder,
                 last: last.map(Into::into),
-                publish: publish.map(TryInto::try_into).transpose()?,
+                publish: publish.map(publication).transpose()?,
             },
             Stored::Discard(stored::Discard { inode, holder }) => {
                 Self::Discard { inode: InodeId(inode), holder }
@@ -467,9 +449,9 @@ impl TryFrom<Stored> for Edit {
                 Self::SetNodeDuty { nodes: nodes(of)?, duty: duty(wanted)? }
             }
             Stored::SetBalancer(stored::SetBalancer { settings }) => {
-                Self::SetBalancer { settings: settings.map(Into::into) }
+                Self::SetBalancer { settings: settings.map(balancing) }
             }
-            Stored::EndBalancer(settings) => Self::EndBalancer { settings: settings.into() },
+            Stored::EndBalancer(settings) => Self::EndBalancer { settings: balancing(settings) },
             Stored::SetSafeMode(stored::SetSafeMode { on }) => Self::SetSafeMode { on },
             Stored::PurgeOutcomes(stored::Limited { limit }) => Self::PurgeOutcomes { limit },
             Stored::RecordNodes(stored::RecordNodes { nodes }) => Self::RecordNodes {

@@ -11,7 +11,7 @@ use dfs_types::{
     NodeDuty, NodeId, RequestId, StorageType, VolumeId,
 };
 
-use super::super::edit::{BalancerSettings, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
+use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
 use super::super::position::Members;
 use super::super::record::{Batch, Record, Residence};
 use super::FormatError;
@@ -94,7 +94,7 @@ fn name(edit: &Edit) -> &'static str {
 /// Every kind, each with all its fields and, where some may be missing, without them.
 fn edits() -> Vec<Edit> {
     let (inode, holder) = (InodeId(16_386), "client-1".to_owned());
-    let settings = BalancerSettings { threshold_permille: 100, bytes_per_second: 10_000_000 };
+    let settings = Balancing { threshold_permille: 100, bytes_per_second: 10_000_000 };
     vec![
         Edit::Mkdir { path: path("/a"), mode: Mode::DIRECTORY, parents: true },
         Edit::Create {

@@ -14,8 +14,7 @@ use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
 use crate::store::edit::{
-    BalancerSettings, Edit, Extent, NodeSeen, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER,
-    REGISTRY,
+    Balancing, Edit, Extent, NodeSeen, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER, REGISTRY,
 };
 use crate::store::{ChunkRow, KnownNode};
 
@@ -222,14 +221,14 @@ impl Op {
                 Edit::SetNodeDuty { nodes, duty: *duty }
             }
             Self::SetBalancer(settings) => {
-                let settings = settings.map(|(threshold_permille, bytes_per_second)| BalancerSettings {
+                let settings = settings.map(|(threshold_permille, bytes_per_second)| Balancing {
                     threshold_permille,
                     bytes_per_second,
                 });
                 Edit::SetBalancer { settings }
             }
             Self::EndBalancer { truly } => {
-                let other = BalancerSettings { threshold_permille: 1, bytes_per_second: 1 };
+                let other = Balancing { threshold_permille: 1, bytes_per_second: 1 };
                 Edit::EndBalancer { settings: model.balancer.filter(|_| *truly).unwrap_or(other) }
             }
             Self::RaiseLevel => Edit::RaiseLevel { to: LEVEL },
@@ -312,7 +311,7 @@ pub(super) struct Model {
     next_generation: u64,
     duties: BTreeMap<NodeId, NodeDuty>,
     registry: BTreeMap<NodeId, Option<(NodeRecord, Millis)>>,
-    balancer: Option<BalancerSettings>,
+    balancer: Option<Balancing>,
     safe_mode: bool,
     level: u16,
 }

@@ -331,7 +331,7 @@ fn deleted_trees_are_reaped_in_bounded_steps() {
     fixture.new_file("/keep", "w");
     let (files, directories) = (51, 1 + 5 + 5 + 1);
     fixture.ok(delete("/t"));
-    fixture.take_events();
+    fixture.take_changes();
     assert_eq!(fixture.names("/"), ["keep"]);
     assert!(fixture.store().counts().garbage);
 
