@@ -31,6 +31,10 @@ pub(crate) struct Chunk {
     pub(crate) length: Option<u64>,
     pub(crate) readable: u64,
     pub(crate) offset: u64,
+    /// Where in the chunk the file's bytes begin.
+    pub(crate) begins_at: u64,
+    /// It has a layout that the client does not know.
+    pub(crate) lies_otherwise: bool,
     pub(crate) nodes: Vec<NodeId>,
 }
 
@@ -362,8 +366,8 @@ impl NameNode {
 
     fn located(&self, index: usize, chunk: &Chunk) -> v1::LocatedChunk {
         v1::LocatedChunk {
-            chunk_offset: 0,
-            layout: Some(wire_layout(Layout::Replicated { replicas: 3 })),
+            chunk_offset: chunk.begins_at,
+            layout: (!chunk.lies_otherwise).then(|| wire_layout(Layout::Replicated { replicas: 3 })),
             chunk: chunk.id,
             generation: chunk.generation,
             index: index as u64,
@@ -510,7 +514,16 @@ impl v1::namespace_server::Namespace for NameNode {
         let offset = names.commit(request.inode, request.previous)?;
         let (id, generation) = (names.next(), names.next());
         let file = names.by_inode(request.inode)?;
-        file.chunks.push(Chunk { id, generation, length: None, readable: 0, offset, nodes });
+        file.chunks.push(Chunk {
+            id,
+            generation,
+            length: None,
+            readable: 0,
+            offset,
+            begins_at: 0,
+            lies_otherwise: false,
+            nodes,
+        });
         let index = file.chunks.len() - 1;
         Ok(Response::new(self.located(index, &file.chunks[index])))
     }

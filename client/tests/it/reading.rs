@@ -8,7 +8,7 @@ use dfs_types::{ErrorCode, checksum};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use crate::datanode::Faults;
-use crate::fake::{CHUNK, Cluster, content, path};
+use crate::fake::{CHUNK, Chunk, Cluster, content, path};
 
 /// Longest wait for what is to happen at all.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -37,6 +37,50 @@ async fn every_way_of_reading_gives_the_bytes() {
     assert!(read == data);
     let sum = dfs.checksum(&path("/a")).await.unwrap();
     assert_eq!((sum.crc32c, sum.length), (checksum::crc32c(&data), LENGTH as u64));
+}
+
+/// A file of one chunk.
+async fn stored_in_one() -> (Cluster, Dfs, Vec<u8>) {
+    let cluster = Cluster::start(3).await;
+    let dfs = cluster.builder().connect().await.unwrap();
+    let data = content(100_000);
+    let mut writer = dfs.create(&path("/a"), CreateOptions::default()).await.unwrap();
+    writer.write_all(&data).await.unwrap();
+    writer.close().await.unwrap();
+    (cluster, dfs, data)
+}
+
+fn only_chunk(cluster: &Cluster, change: impl FnOnce(&mut Chunk)) {
+    let mut names = cluster.names.lock().unwrap();
+    let file = names.files.get_mut("/a").unwrap();
+    change(&mut file.chunks[0]);
+}
+
+#[tokio::test]
+async fn a_file_may_be_a_part_of_a_chunk() {
+    let (cluster, dfs, data) = stored_in_one().await;
+    // Neither end lies where a checksum begins or ends.
+    let part = 1_000..99_001;
+    only_chunk(&cluster, |chunk| {
+        chunk.begins_at = part.start as u64;
+        chunk.readable = part.len() as u64;
+        chunk.length = Some(chunk.readable);
+    });
+    let data = &data[part];
+    let reader = dfs.open(&path("/a")).await.unwrap();
+    assert!(reader.read_all().await.unwrap() == data);
+    assert!(reader.read_at(70_001, 1_234).await.unwrap() == data[70_001..71_235]);
+    let error = dfs.checksum(&path("/a")).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unsupported, "{error}");
+}
+
+#[tokio::test]
+async fn a_chunk_that_lies_in_an_unknown_way_is_not_read() {
+    let (cluster, dfs, _) = stored_in_one().await;
+    only_chunk(&cluster, |chunk| chunk.lies_otherwise = true);
+    let read = async { dfs.open(&path("/a")).await?.read_all().await };
+    let error = read.await.unwrap_err();
+    assert!(error.message.contains("use a later release"), "{error}");
 }
 
 #[tokio::test]

@@ -285,8 +285,14 @@ async fn a_duplicate_stays_while_the_disk_of_the_other_does_not_answer() {
     assert!(has_files(&store, 1));
     drop(go);
     hangs.await.unwrap();
-    store.remove_duplicate(duplicate, &store.metrics, &mut pace).await.unwrap();
-    assert!(has_files(&store, 0) && !has_files(&store, 1));
+    // The disk of a busy machine may seem silent too: it is tried again, as ever.
+    while has_files(&store, 1) {
+        match store.remove_duplicate(duplicate, &store.metrics, &mut pace).await {
+            Ok(()) => assert!(!has_files(&store, 1)),
+            Err(error) => assert!(matches!(error, Error::Silent(_)), "{error}"),
+        }
+    }
+    assert!(has_files(&store, 0));
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@
 //!  128+P      O  what else the namespace told of the file: `Origin` of `replica.proto`; zeros up to H
 //! ```
 //!
-//! The namespace group of the file is in the ids, as their first 16 bits.
+//! The namespace group of the file is in the ids: see `ChunkId::group`.
 //!
 //! An origin that can't be read, or has fields unknown here, is kept as it is: what is said of the file never decides whether
 //! its bytes can be read.

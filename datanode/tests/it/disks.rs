@@ -268,3 +268,14 @@ async fn of_two_replicas_the_proven_one_stays() {
     }
     assert!(node.data_file(2).starts_with(&node.volumes[1]), "the good one");
 }
+
+#[tokio::test]
+async fn heartbeats_say_what_the_storage_of_each_volume_is() {
+    let (namenode, dir) = (FakeNamenode::start().await, tempfile::tempdir().unwrap());
+    let second = format!("[SSD]{}", dir.path().join("fast").display());
+    let node = Node::start_with(&namenode, 1, &["--volume", &second]).await;
+    let beat = namenode.with(|known| known.heartbeats.get(&node.id).cloned()).unwrap();
+    let types: Vec<_> = beat.volumes.iter().map(v1::VolumeStatus::storage_type).collect();
+    assert_eq!(types, [v1::StorageType::Disk, v1::StorageType::Ssd]);
+    assert!(beat.volumes[1].path.ends_with("/fast"), "{}", beat.volumes[1].path);
+}

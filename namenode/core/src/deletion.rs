@@ -124,7 +124,9 @@ impl Cluster {
         }
         let bad = odd.iter().filter(|odd| is_bad(chunk, odd));
         if reliable >= chunk.wanted() {
-            return bad.map(|odd| odd.node).collect();
+            let all = bad.map(|odd| odd.node).collect();
+            self.owed.remove(&id);
+            return all;
         }
         let good = chunk.good().len();
         if self.owed.get(&id).is_some_and(|owed| good <= owed.good && now < owed.until) {

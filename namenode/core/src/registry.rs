@@ -32,13 +32,6 @@ pub(crate) struct Registry {
     forgotten: BTreeSet<NodeId>,
 }
 
-impl Registry {
-    /// Whether an administrator has forgotten the node for good.
-    pub(crate) fn is_forgotten(&self, node: NodeId) -> bool {
-        self.forgotten.contains(&node)
-    }
-}
-
 impl NodeRecord {
     /// What is to be remembered of a node that says this.
     pub fn of(release: &str, stats: &NodeStats) -> Self {
@@ -79,7 +72,7 @@ fn is_news(node: &Node, known: &NodeRecord) -> bool {
 impl Cluster {
     /// Whether an administrator has forgotten the node for good.
     pub fn is_forgotten(&self, node: NodeId) -> bool {
-        self.registry.is_forgotten(node)
+        self.registry.forgotten.contains(&node)
     }
 
     /// Whether the node is known: heard of lately, or remembered.
@@ -145,23 +138,37 @@ impl Cluster {
     }
 
     /// The nodes that are remembered and were not heard of since this process began, or for so long that they have no
-    /// place in the table.
-    pub(crate) fn absent(&self, now: Millis) -> impl Iterator<Item = NodeView> {
+    /// place in the table, with what they are taken for.
+    fn absent(&self, now: Millis) -> impl Iterator<Item = (NodeId, &Remembered, NodeState, DutyState)> {
         // A moment ago nobody had been heard of.
         let fresh = now.since(self.began) < self.config.dead_after;
         let counts = self.map.counts();
         // What it held is known only from what is missing now.
-        let gone = if counts.missing + counts.corrupt == 0 {
-            DutyState::Decommissioned
-        } else {
-            DutyState::Decommissioning
-        };
+        let nothing_lost = counts.missing + counts.corrupt == 0;
         let absent = self.registry.remembered.iter().filter(|(id, _)| self.nodes.find(**id).is_none());
-        absent.map(move |(id, Remembered { record, silence: (silence, at), is_lost })| {
-            let state = if fresh && !is_lost { NodeState::Stale } else { NodeState::Dead };
-            let duty = self.duties.get(id).copied().unwrap_or_default();
+        absent.map(move |(id, known)| {
+            let state = if fresh && !known.is_lost { NodeState::Stale } else { NodeState::Dead };
+            let duty = match self.duties.get(id) {
+                None | Some(NodeDuty::InService) => DutyState::InService,
+                Some(NodeDuty::Decommission) if nothing_lost => DutyState::Decommissioned,
+                Some(NodeDuty::Decommission) => DutyState::Decommissioning,
+                Some(NodeDuty::Maintenance { .. }) => DutyState::EnteringMaintenance,
+            };
+            (*id, known, state, duty)
+        })
+    }
+
+    /// The states of those that somebody may miss.
+    pub(crate) fn missed(&self, now: Millis) -> impl Iterator<Item = NodeState> {
+        let missed = self.absent(now).filter(|(.., duty)| *duty != DutyState::Decommissioned);
+        missed.map(|(_, _, state, _)| state)
+    }
+
+    /// What is known of them.
+    pub(crate) fn absent_views(&self, now: Millis) -> impl Iterator<Item = NodeView> {
+        self.absent(now).map(move |(id, Remembered { record, silence: (silence, at), .. }, state, duty)| {
             NodeView {
-                id: *id,
+                id,
                 address: record.address.clone(),
                 version: record.release.clone(),
                 state,
@@ -172,15 +179,11 @@ impl Cluster {
                 active_reads: 0,
                 active_copies: 0,
                 reported: false,
-                duty: match duty {
-                    NodeDuty::InService => DutyState::InService,
-                    NodeDuty::Decommission => gone,
-                    NodeDuty::Maintenance { .. } => DutyState::EnteringMaintenance,
-                },
+                duty,
                 depending_chunks: 0,
-                maintenance_until: match duty {
-                    NodeDuty::Maintenance { until } => Some(until),
-                    NodeDuty::InService | NodeDuty::Decommission => None,
+                maintenance_until: match self.duties.get(&id) {
+                    Some(NodeDuty::Maintenance { until }) => Some(*until),
+                    None | Some(NodeDuty::InService | NodeDuty::Decommission) => None,
                 },
             }
         })

@@ -251,7 +251,7 @@ impl Cluster {
                 NodeDuty::InService | NodeDuty::Decommission => None,
             },
         });
-        views.chain(self.absent(now)).collect()
+        views.chain(self.absent_views(now)).collect()
     }
 
     /// Sums over the whole cluster. Goes through the nodes, but not through the chunks.
@@ -288,12 +288,8 @@ impl Cluster {
             totals.quarantined += node.quarantined.len() as u64;
             volumes.extend(node.stats.volumes.iter().map(Volume::space));
         }
-        for node in self.absent(now).filter(|node| node.duty != DutyState::Decommissioned) {
-            *(if node.state == NodeState::Dead {
-                &mut totals.dead_nodes
-            } else {
-                &mut totals.stale_nodes
-            }) += 1;
+        for state in self.missed(now) {
+            *(if state == NodeState::Dead { &mut totals.dead_nodes } else { &mut totals.stale_nodes }) += 1;
         }
         // Over all nodes at once: several may be on one disk.
         let space = Space::sum(volumes);

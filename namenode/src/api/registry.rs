@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Longest pause after a failure.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// Most nodes of one edit.
-const BATCH: usize = 64;
+const BATCH: usize = 1_024;
 /// Most bytes of one edit, unless one node takes more; entries of the log may have four times as many.
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of a volume's record without its path, at most.
@@ -77,27 +77,29 @@ impl Namenode {
         }
     }
 
+    /// Proposes one edit at most: what does not fit, or would never be seen as recorded, is for the next look.
     async fn record_nodes(&self) -> FsResult<()> {
-        while self.store.level() >= REGISTRY && !self.store.group().is_out_of_room() {
-            let news = self.engine.with(|turn| turn.cluster.to_record(BATCH, turn.now)).await?;
-            if news.is_empty() {
-                break;
-            }
-            let now = unix_now();
-            let mut bytes = 0;
-            let nodes = news.into_iter().map(|(id, record, silence)| {
+        if self.store.level() < REGISTRY || self.store.group().is_out_of_room() {
+            return Ok(());
+        }
+        let news = self.engine.with(|turn| turn.cluster.to_record(BATCH, turn.now)).await?;
+        let (now, mut bytes) = (unix_now(), 0);
+        // The first in any case, and of the others what fits into an entry of the log.
+        let news = news.into_iter().take_while(|(_, record, _)| {
+            let is_first = bytes == 0;
+            bytes += size(record);
+            is_first || bytes <= BATCH_BYTES
+        });
+        let nodes: Vec<NodeSeen> = news
+            .map(|(id, record, silence)| {
                 let seen = Millis(now.0.saturating_sub(silence.as_millis() as u64));
                 NodeSeen { id, record, seen }
-            });
-            // The first in any case, and of the others what fits into an entry of the log.
-            let nodes = nodes.take_while(|node| {
-                let fits = bytes == 0 || bytes + size(&node.record) <= BATCH_BYTES;
-                bytes += size(&node.record);
-                fits
-            });
-            self.propose_own(Edit::RecordNodes { nodes: nodes.collect() }).await?;
+            })
+            .collect();
+        if nodes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.propose_own(Edit::RecordNodes { nodes }).await.map(drop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tables `node` and `volume`: every DataNode that registered, until an administrator forgets it.
 
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
+use dfs_proto::stored;
 use dfs_types::{Millis, NodeId, StorageType, VolumeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Row};
@@ -18,19 +19,11 @@ pub struct KnownNode {
     pub record: Option<(NodeRecord, Millis)>,
 }
 
-/// A storage type's number in the tables; 3 is kept for `PROVIDED`.
-pub(super) const fn storage_number(storage: StorageType) -> u8 {
-    match storage {
-        StorageType::Disk => 0,
-        StorageType::Ssd => 1,
-        StorageType::Archive => 2,
-    }
-}
-
+/// Numbers are those of `stored.proto`.
 fn storage(row: &Row<'_>, index: usize) -> rusqlite::Result<StorageType> {
-    let stored: u8 = row.get(index)?;
-    let known = StorageType::ALL.into_iter().find(|storage| storage_number(*storage) == stored);
-    known.ok_or_else(|| foreign(index, Type::Integer, "a storage type that is not known"))
+    let known = stored::StorageType::try_from(row.get::<_, i32>(index)?);
+    let unknown = |_| foreign(index, Type::Integer, "a storage type that is not known");
+    known.map(StorageType::from).map_err(unknown)
 }
 
 fn foreign(index: usize, kind: Type, why: &'static str) -> Error {

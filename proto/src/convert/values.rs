@@ -76,23 +76,31 @@ pub fn wire_volume_health(health: VolumeHealth) -> v1::VolumeHealth {
     }
 }
 
-/// Reads what a volume's storage is.
-pub fn storage_type(storage: v1::StorageType) -> StorageType {
-    match storage {
-        v1::StorageType::Disk => StorageType::Disk,
-        v1::StorageType::Ssd => StorageType::Ssd,
-        v1::StorageType::Archive => StorageType::Archive,
-    }
+macro_rules! storage_types {
+    ($($wire:path),*) => {$(
+        impl From<$wire> for StorageType {
+            fn from(storage: $wire) -> Self {
+                match storage {
+                    <$wire>::Disk => Self::Disk,
+                    <$wire>::Ssd => Self::Ssd,
+                    <$wire>::Archive => Self::Archive,
+                }
+            }
+        }
+
+        impl From<StorageType> for $wire {
+            fn from(storage: StorageType) -> Self {
+                match storage {
+                    StorageType::Disk => Self::Disk,
+                    StorageType::Ssd => Self::Ssd,
+                    StorageType::Archive => Self::Archive,
+                }
+            }
+        }
+    )*};
 }
 
-/// The wire's value for what a volume's storage is.
-pub fn wire_storage_type(storage: StorageType) -> v1::StorageType {
-    match storage {
-        StorageType::Disk => v1::StorageType::Disk,
-        StorageType::Ssd => v1::StorageType::Ssd,
-        StorageType::Archive => v1::StorageType::Archive,
-    }
-}
+storage_types!(v1::StorageType, stored::StorageType);
 
 /// Reads the id of the file system a volume is on; empty: its node does not know.
 pub fn volume_file_system(bytes: &[u8]) -> FsResult<Option<FileSystemId>> {
@@ -278,7 +286,7 @@ pub fn volume(volume: v1::VolumeStatus) -> FsResult<Volume> {
     Ok(Volume {
         id: volume_id(&volume.id)?,
         file_system: volume_file_system(&volume.file_system)?,
-        storage: storage_type(volume.storage_type()),
+        storage: volume.storage_type().into(),
         health: volume_health(volume.health())?,
         path: volume.path,
         capacity: volume.capacity,
@@ -300,7 +308,7 @@ pub fn wire_volume(volume: Volume) -> v1::VolumeStatus {
         available,
         replicas,
         file_system: wire_file_system(file_system),
-        storage_type: wire_storage_type(storage).into(),
+        storage_type: v1::StorageType::from(storage).into(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Edits of what is remembered of DataNodes.
 
-use dfs_namenode_core::{Event, VolumeRecord};
-use dfs_types::{ErrorCode, FsError, NodeDuty, NodeId};
+use dfs_namenode_core::{Address, Event, NodeRecord, VolumeRecord};
+use dfs_proto::stored;
+use dfs_types::{ErrorCode, FsError, Millis, NodeDuty, NodeId};
+use rusqlite::OptionalExtension;
 
 use super::Step;
 use crate::store::edit::{Change, NodeSeen, Outcome};
-use crate::store::registry::storage_number;
 use crate::store::stop::Stop;
 
 /// Most nodes remembered, as many as have a place in the decisions.
@@ -18,51 +19,42 @@ impl Step<'_, '_> {
         self.authority.check_super("recording DataNodes")?;
         let mut room = MAX_NODES - self.count("SELECT count(*) FROM node WHERE forgotten IS NULL")?;
         for NodeSeen { id, record, seen } in nodes {
-            if self.is_forgotten(*id)? {
-                continue;
-            }
-            let address = &record.address;
-            let known = self.write(
-                "UPDATE node SET host = ?2, data_port = ?3, http_port = ?4, location = ?5, machine = ?6, release = ?7, \
-                 seen = ?8 WHERE id = ?1",
-                (
-                    id.as_bytes(),
-                    &address.host,
-                    address.data_port,
-                    address.http_port,
-                    &address.location,
-                    &record.machine,
-                    &record.release,
-                    seen.0 as i64,
-                ),
-            )?;
-            if known == 0 {
-                if room <= 0 {
-                    // It is not remembered longer than this NameNode runs, as before there was a registry.
-                    self.emit(Change::NodeRecorded { node: *id, record: record.clone(), seen: *seen });
-                    continue;
+            match self.is_forgotten(*id)? {
+                Some(true) => continue,
+                Some(false) => self.record_node(*id, record, *seen)?,
+                // Beyond that one is not remembered longer than this NameNode runs, as before there was a registry.
+                None if room > 0 => {
+                    room -= 1;
+                    self.record_node(*id, record, *seen)?;
                 }
-                room -= 1;
-                self.write(
-                    "INSERT INTO node (id, host, data_port, http_port, location, machine, release, first_seen, seen) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    (
-                        id.as_bytes(),
-                        &address.host,
-                        address.data_port,
-                        address.http_port,
-                        &address.location,
-                        &record.machine,
-                        &record.release,
-                        self.now.0 as i64,
-                        seen.0 as i64,
-                    ),
-                )?;
+                None => {}
             }
-            self.record_volumes(*id, &record.volumes)?;
             self.emit(Change::NodeRecorded { node: *id, record: record.clone(), seen: *seen });
         }
         Ok(Outcome::Done)
+    }
+
+    fn record_node(&mut self, id: NodeId, record: &NodeRecord, seen: Millis) -> Result<(), Stop> {
+        let NodeRecord { address, machine, release, volumes } = record;
+        let Address { host, data_port, http_port, location } = address;
+        self.write(
+            "INSERT INTO node (id, host, data_port, http_port, location, machine, release, first_seen, seen) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+             ON CONFLICT (id) DO UPDATE SET host = ?2, data_port = ?3, http_port = ?4, location = ?5, machine = ?6, \
+             release = ?7, seen = ?9",
+            (
+                id.as_bytes(),
+                host,
+                data_port,
+                http_port,
+                location,
+                machine,
+                release,
+                self.now.0 as i64,
+                seen.0 as i64,
+            ),
+        )?;
+        self.record_volumes(id, volumes)
     }
 
     /// A volume that is known already keeps its first time, and its capacity if it has none now.
@@ -86,7 +78,7 @@ impl Step<'_, '_> {
                     node.as_bytes(),
                     id.as_bytes(),
                     path,
-                    storage_number(*storage),
+                    stored::StorageType::from(*storage) as i32,
                     *capacity as i64,
                     self.now.0 as i64,
                 ),
@@ -124,11 +116,13 @@ impl Step<'_, '_> {
         Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
     }
 
-    fn is_forgotten(&self, id: NodeId) -> Result<bool, Stop> {
+    /// Whether a node was forgotten; `None` if it was never recorded.
+    fn is_forgotten(&self, id: NodeId) -> Result<Option<bool>, Stop> {
         let forgotten = self
             .connection
-            .prepare_cached("SELECT 1 FROM node WHERE id = ?1 AND forgotten IS NOT NULL")?
-            .exists([id.as_bytes()])?;
+            .prepare_cached("SELECT forgotten IS NOT NULL FROM node WHERE id = ?1")?
+            .query_row([id.as_bytes()], |row| row.get(0))
+            .optional()?;
         Ok(forgotten)
     }
 }

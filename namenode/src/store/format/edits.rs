@@ -4,8 +4,7 @@ use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId,
-    StorageType, VolumeId,
+    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId, VolumeId,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Proposal, Publication};
@@ -95,7 +94,7 @@ impl From<&NodeSeen> for stored::NodeRecord {
         let volume = |VolumeRecord { id, path, storage, capacity }: VolumeRecord| stored::VolumeRecord {
             id: id.as_bytes().to_vec(),
             path,
-            storage_type: stored_storage(storage).into(),
+            storage_type: stored::StorageType::from(storage).into(),
             capacity,
         };
         Self {
@@ -120,7 +119,7 @@ impl TryFrom<stored::NodeRecord> for NodeSeen {
         let volume = |volume: stored::VolumeRecord| {
             Ok(VolumeRecord {
                 id: VolumeId::from_bytes(&volume.id).ok_or_else(missing("a volume's id of 16 bytes"))?,
-                storage: storage(volume.storage_type()),
+                storage: volume.storage_type().into(),
                 path: volume.path,
                 capacity: volume.capacity,
             })
@@ -140,22 +139,6 @@ impl TryFrom<stored::NodeRecord> for NodeSeen {
             },
             seen: Millis(node.seen_ms),
         })
-    }
-}
-
-const fn stored_storage(storage: StorageType) -> stored::StorageType {
-    match storage {
-        StorageType::Disk => stored::StorageType::Disk,
-        StorageType::Ssd => stored::StorageType::Ssd,
-        StorageType::Archive => stored::StorageType::Archive,
-    }
-}
-
-const fn storage(stored: stored::StorageType) -> StorageType {
-    match stored {
-        stored::StorageType::Disk => StorageType::Disk,
-        stored::StorageType::Ssd => StorageType::Ssd,
-        stored::StorageType::Archive => StorageType::Archive,
     }
 }
 
