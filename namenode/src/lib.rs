@@ -4,7 +4,7 @@
 //!  gRPC ─ serve ─> api ──propose(Edit)──> store::group (batch → log entry → fsync → majority)
 //!                   │                        │ committed ──> store::writer (one SQLite transaction) ─ answer, only now
 //!                   │                        │ Change
-//!                   │<── locate, choose ──> engine (one task owns core::Cluster)
+//!                   │<── locate, choose ──> engine (one task owns core::Core)
 //! ```
 //!
 //! * [`config`] reads the command line, [`run`] starts and stops the process and alone spawns;

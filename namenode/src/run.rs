@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, telemetry};
-use dfs_namenode_core::{Cluster, Event};
+use dfs_namenode_core::{Core, Event};
 use dfs_program::{command_line, panics, streams};
 use dfs_types::error::sentence;
 use dfs_types::{ClusterId, FsError, FsResult};
@@ -291,14 +291,14 @@ impl Running {
             open(&config, prepared, group, sink, observer, clock)
         })
         .await;
-        let Opened { store, cluster } = match opened {
+        let Opened { store, core } = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return abort(&shutdown, error).await,
             Err(error) => return abort(&shutdown, Error::Process(error.into())).await,
         };
 
         let engine_stop = Shutdown::new();
-        let (engine, follow_ups) = Engine::new(cluster, inbox);
+        let (engine, follow_ups) = Engine::new(core, inbox);
         if let Err(error) = spawn_engine(engine, &engine_stop, &shutdown, &failure) {
             return abort(&shutdown, Error::Process(error.into())).await;
         }
@@ -548,7 +548,7 @@ fn format_for(path: &Path, found: Found) -> Result<Directory, directory::Error> 
 
 struct Opened {
     store: Store,
-    cluster: Cluster,
+    core: Core,
 }
 
 /// Opens the store and loads the chunk map.
@@ -562,7 +562,7 @@ fn open(
 ) -> Result<Opened, Error> {
     // A process that was killed left them; nobody may take them for ours before both ports serve.
     remove_addresses(&config.dir);
-    let cluster = load(config, &Contents::of(&directory), clock).map_err(Error::Load)?;
+    let core = load(config, &Contents::of(&directory), clock).map_err(Error::Load)?;
     let readers = std::thread::available_parallelism().map_or(*READERS.start(), usize::from);
     let options = store::Options {
         superuser: config.superuser.clone(),
@@ -574,7 +574,7 @@ fn open(
         observer: Some(Arc::new(metrics)),
     };
     let store = Store::open(directory, options, sink)?;
-    Ok(Opened { store, cluster })
+    Ok(Opened { store, core })
 }
 
 /// How many inodes are kept in memory by a process that has so much of it.
@@ -583,7 +583,7 @@ fn cache_entries(memory: u64) -> usize {
     (memory / part / bytes).clamp(*CACHE_ENTRIES.start(), *CACHE_ENTRIES.end()) as usize
 }
 
-/// Hands changes to the engine, and a whole new cluster after a snapshot took the place of everything.
+/// Hands changes to the engine, and a whole new core after a snapshot took the place of everything.
 fn tell_engine(
     config: Config,
     contents: Contents,
@@ -597,10 +597,10 @@ fn tell_engine(
             return;
         }
         match load(&config, &contents, clock) {
-            Ok(cluster) => engine.replace(cluster),
+            Ok(core) => engine.replace(core),
             Err(error) => {
                 // With an old map of a new namespace replicas would be taken for garbage.
-                engine.replace(Cluster::new(dfs_namenode_core::Config::default(), 0, clock.now()));
+                engine.replace(Core::new(dfs_namenode_core::Config::default(), 0, clock.now()));
                 let reason =
                     format!("reading the chunks of a snapshot failed ({}): check the disk", error.message);
                 // Only the first failure is the cause.
@@ -613,7 +613,7 @@ fn tell_engine(
 }
 
 /// Fills the chunk map and the leases.
-fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster> {
+fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Core> {
     let Times { stale_after, dead_after, restart_grace, lease_soft_limit, lease_hard_limit } = config.times;
     let decisions = dfs_namenode_core::Config {
         stale_after,
@@ -625,12 +625,12 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
         ..dfs_namenode_core::Config::default()
     };
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-    let mut cluster = Cluster::new(decisions, seed, clock.now());
+    let mut core = Core::new(decisions, seed, clock.now());
     contents.chunks(|chunk, generation, length, layout| {
-        cluster.apply(Event::ChunkLoaded { chunk, generation, length, layout }, clock.now());
+        core.apply(Event::ChunkLoaded { chunk, generation, length, layout }, clock.now());
     })?;
     for (node, duty) in contents.duties()? {
-        cluster.apply(Event::DutySet { node, duty: clock.duty(duty) }, clock.now());
+        core.apply(Event::DutySet { node, duty: clock.duty(duty) }, clock.now());
     }
     for KnownNode { id, record } in contents.nodes()? {
         let event = match record {
@@ -639,23 +639,23 @@ fn load(config: &Config, contents: &Contents, clock: Clock) -> FsResult<Cluster>
             }
             None => Event::NodeForgotten { node: id },
         };
-        cluster.apply(event, clock.now());
+        core.apply(event, clock.now());
     }
     if let Some(settings) = contents.balancer()? {
-        cluster.apply(Event::BalancerSet { settings: Some(settings) }, clock.now());
+        core.apply(Event::BalancerSet { settings: Some(settings) }, clock.now());
     }
     if contents.safe_mode()? {
-        cluster.apply(Event::SafeModeSet { on: true }, clock.now());
+        core.apply(Event::SafeModeSet { on: true }, clock.now());
     }
     for (inode, holder) in contents.leases()? {
-        cluster.apply(Event::LeaseTaken { inode, holder }, clock.now());
+        core.apply(Event::LeaseTaken { inode, holder }, clock.now());
     }
-    cluster.set_next_chunk(contents.next_chunk()?);
+    core.set_next_chunk(contents.next_chunk()?);
     for ids in contents.lost_chunks()? {
-        cluster.add_lost_chunks(ids);
+        core.add_lost_chunks(ids);
     }
-    cluster.loaded(clock.now());
-    Ok(cluster)
+    core.loaded(clock.now());
+    Ok(core)
 }
 
 /// Tells the engine when this member leads and when it does not, and performs a leader's duties meanwhile.

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use dfs_namenode_core::{Cluster, Command};
+use dfs_namenode_core::{Core, Command};
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub(crate) fn known_level() -> Option<u16> {
 }
 
 /// Called before a DataNode gets its commands.
-pub(crate) fn before_commands(cluster: &mut Cluster) {
+pub(crate) fn before_commands(core: &mut Core) {
     if *CHOSEN == Some(Bug::NoQuarantine) {
-        cluster.delete_quarantined(&[], usize::MAX);
+        core.delete_quarantined(&[], usize::MAX);
     }
 }
 

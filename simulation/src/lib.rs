@@ -1,8 +1,8 @@
 //! A cluster of thousands of DataNodes and up to a hundred million chunks in virtual time, around the decisions of a
-//! real NameNode ([`dfs_namenode_core::Cluster`]).
+//! real NameNode ([`dfs_namenode_core::Core`]).
 //!
 //! ```text
-//!  scenario ──> world ── heartbeats, reports, changes ──> Decisions (core::Cluster)
+//!  scenario ──> world ── heartbeats, reports, changes ──> Decisions (core::Core)
 //!                │  ^                                        │
 //!                │  └── network <── copies ──────────────────┤
 //!                │      disks   <── deletions ───────────────┘

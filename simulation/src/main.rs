@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
-use dfs_namenode_core::Cluster;
+use dfs_namenode_core::Core;
 use dfs_simulation::{Scenario, Settings, run};
 
 /// Bytes that a chunk takes at most: in the NameNode's map while that doubles, in its nodes' sets of chunks, and on the
@@ -116,7 +116,7 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode> {
     };
     let deadline = arguments.deadline_minutes.map(Duration::from_mins);
     let deadline = deadline.unwrap_or(arguments.scenario.deadline());
-    let decisions = Cluster::new(settings.config.clone(), settings.seed, Settings::BEGINNING);
+    let decisions = Core::new(settings.config.clone(), settings.seed, Settings::BEGINNING);
     let mut progress = |what: String| eprintln!("{what}");
     let outcome = run(arguments.scenario, settings, deadline, Box::new(decisions), &mut progress);
     let text = match arguments.output {

@@ -3,43 +3,43 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    BalancerView, Cluster, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
+    BalancerView, Core, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
     Totals,
 };
 use dfs_types::{ChunkId, Millis, NodeId};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What decides: [`Cluster`], or in tests something around it that breaks a rule.
+/// What decides: [`Core`], or in tests something around it that breaks a rule.
 pub trait Decisions {
-    /// [`Cluster::apply`].
+    /// [`Core::apply`].
     fn apply(&mut self, event: Event, now: Millis) -> Vec<Effect>;
-    /// [`Cluster::take_commands`].
+    /// [`Core::take_commands`].
     fn take_commands(&mut self, node: NodeId, now: Millis) -> Vec<Command>;
-    /// [`Cluster::choose_targets`].
+    /// [`Core::choose_targets`].
     fn choose_targets(
         &mut self,
         request: &PlacementRequest,
         now: Millis,
     ) -> Result<Placement, PlacementError>;
-    /// [`Cluster::bind_placement`].
+    /// [`Core::bind_placement`].
     fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId);
-    /// [`Cluster::set_next_chunk`] and [`Cluster::loaded`].
+    /// [`Core::set_next_chunk`] and [`Core::loaded`].
     fn loaded(&mut self, next: ChunkId, now: Millis);
-    /// [`Cluster::wants_report`].
+    /// [`Core::wants_report`].
     fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId>;
-    /// [`Cluster::owes_report`].
+    /// [`Core::owes_report`].
     fn owes_report(&self, node: NodeId) -> bool;
     /// Whether safe mode is on.
     fn in_safe_mode(&self) -> bool;
-    /// [`Cluster::totals`].
+    /// [`Core::totals`].
     fn totals(&self, now: Millis) -> Totals;
-    /// [`Cluster::balancer`].
+    /// [`Core::balancer`].
     fn balancer(&self) -> BalancerView;
-    /// [`Cluster::violations`].
+    /// [`Core::violations`].
     fn violations(&self) -> Vec<String>;
 }
 
-impl Decisions for Cluster {
+impl Decisions for Core {
     fn apply(&mut self, event: Event, now: Millis) -> Vec<Effect> {
         self.apply(event, now)
     }

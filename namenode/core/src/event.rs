@@ -7,7 +7,7 @@ use dfs_types::{
     Volume, VolumeHealth, VolumeId,
 };
 
-use crate::recovery::WaitingRecovery;
+use crate::namespace::WaitingRecovery;
 
 /// What the namespace remembers of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use dfs_types::{
     VolumeId,
 };
 
-use crate::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Placement, Report, Slice, Volume};
+use crate::{Address, Command, Config, Core, Effect, Event, NodeStats, Placement, Report, Slice, Volume};
 
 /// Length of every chunk in these tests.
 pub(crate) const LENGTH: u64 = 1 << 20;
@@ -65,7 +65,7 @@ pub(crate) fn record(chunk: u64, state: ReplicaState) -> ReplicaRecord {
 
 /// A cluster that leads, and its time.
 pub(crate) struct Rig {
-    pub(crate) cluster: Cluster,
+    pub(crate) core: Core,
     pub(crate) now: Millis,
     /// What the nodes say they obey.
     pub(crate) fence: u64,
@@ -84,8 +84,8 @@ impl Default for Rig {
 impl Rig {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let now = Millis(1_000_000);
-        let cluster = Cluster::new(config, seed, now);
-        let mut rig = Self { cluster, now, fence: TERM, copied: 0, numbers: BTreeMap::new() };
+        let core = Core::new(config, seed, now);
+        let mut rig = Self { core, now, fence: TERM, copied: 0, numbers: BTreeMap::new() };
         rig.apply(Event::LeadershipTaken { term: TERM });
         rig
     }
@@ -109,7 +109,7 @@ impl Rig {
     }
 
     pub(crate) fn apply(&mut self, event: Event) -> Vec<Effect> {
-        self.cluster.apply(event, self.now)
+        self.core.apply(event, self.now)
     }
 
     pub(crate) fn join(&mut self, n: u16, stats: NodeStats) {
@@ -167,7 +167,7 @@ impl Rig {
             generation,
             layout: Layout::Replicated { replicas: nodes.len() as u32 },
         });
-        self.cluster.bind_placement(ticket, id);
+        self.core.bind_placement(ticket, id);
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         for state in [ReplicaState::Rbw, ReplicaState::Finalized] {
             for node in &nodes {
@@ -223,16 +223,16 @@ impl Rig {
 
     /// Ends safe mode and the quiet time after it.
     pub(crate) fn out_of_safe_mode(&mut self) {
-        self.cluster.loaded(self.now);
+        self.core.loaded(self.now);
         self.apply(Event::SafeModeSet { on: false });
-        self.cluster.replication.quiet_until = self.now;
-        assert!(!self.cluster.safe_mode().on);
+        self.core.end_quiet_time(self.now);
+        assert!(!self.core.safe_mode().on);
     }
 
     /// Heartbeats of these nodes.
     pub(crate) fn beat(&mut self, nodes: &[u16]) {
         for n in nodes {
-            let known = self.cluster.nodes.by_id(node_id(*n)).map(|node| node.stats.clone());
+            let known = self.core.said(node_id(*n));
             let (node, fence) = (node_id(*n), self.fence);
             self.apply(Event::HeartbeatSeen { node, fence, stats: known.unwrap_or_else(|| stats(*n)) });
         }
@@ -255,7 +255,7 @@ impl Rig {
         while self.now < end {
             effects.extend(self.run(Duration::from_millis(500), alive));
             for n in alive {
-                for command in self.cluster.take_commands(node_id(*n), self.now) {
+                for command in self.core.take_commands(node_id(*n), self.now) {
                     self.carry_out(*n, command);
                 }
             }
@@ -284,14 +284,6 @@ impl Rig {
 
     /// No rule is broken.
     pub(crate) fn check(&self) {
-        assert_eq!(self.cluster.violations(), Vec::<String>::new());
-    }
-}
-
-impl Cluster {
-    /// Whether the replica on the `n`th node is to be deleted.
-    pub(crate) fn is_doomed(&self, chunk: u64, n: u16) -> bool {
-        let index = self.nodes.find(node_id(n)).unwrap();
-        self.map.odd(ChunkId(chunk)).iter().any(|odd| odd.node == index && odd.doomed)
+        assert_eq!(self.core.violations(), Vec::<String>::new());
     }
 }

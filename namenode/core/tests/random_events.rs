@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    Address, Balancing, Cluster, Command, Config, Effect, Event, NodeState, NodeStats, Placement,
+    Address, Balancing, Command, Config, Core, Effect, Event, NodeState, NodeStats, Placement,
     PlacementRequest, Report, Slice, Volume,
 };
 use dfs_types::{
@@ -122,7 +122,7 @@ fn a_fate() -> impl Strategy<Value = Fate> {
     prop_oneof![4 => a_chunk().prop_map(Fate::Bound), 1 => Just(Fate::GivenUp), 1 => Just(Fate::Forgotten)]
 }
 
-/// What is done to the cluster.
+/// What is done to the core.
 #[derive(Debug, Clone)]
 enum Step {
     Event(Event),
@@ -252,18 +252,18 @@ impl Promises {
 /// Committed chunks of which an order deletes replicas keep a good one on another node that can be relied on, and is not
 /// to be stopped.
 fn check_orders(
-    cluster: &Cluster,
+    core: &Core,
     (node, orders): (NodeId, &[Command]),
     config: &Config,
     now: Millis,
 ) -> Result<(), TestCaseError> {
     let stays = |duty| !matches!(duty, DutyState::EnteringMaintenance | DutyState::InMaintenance);
-    let live = cluster
+    let live = core
         .nodes(now)
         .into_iter()
         .filter(|view| view.reported && view.state != NodeState::Dead && stays(view.duty));
     let live: Vec<NodeId> = live.map(|view| view.id).collect();
-    prop_assert!(orders.is_empty() || cluster.leads().is_some(), "a follower orders {orders:?}");
+    prop_assert!(orders.is_empty() || core.leads().is_some(), "a follower orders {orders:?}");
     for order in orders {
         let replicas = match order {
             Command::Delete { replicas } => replicas,
@@ -275,7 +275,7 @@ fn check_orders(
         };
         prop_assert!(replicas.len() <= config.delete_batch);
         for (id, _) in replicas {
-            if let Some(chunk) = cluster.chunk(*id) {
+            if let Some(chunk) = core.chunk(*id) {
                 let kept = chunk.good.iter().any(|other| *other != node && live.contains(other));
                 prop_assert!(chunk.length.is_some() && kept, "{id}: {chunk:?}");
             }
@@ -308,52 +308,52 @@ proptest! {
             ..Config::default()
         };
         let mut now = Millis(5_000);
-        let mut cluster = Cluster::new(config.clone(), seed, now);
-        cluster.loaded(now);
-        cluster.apply(Event::LeadershipTaken { term: 1 }, now);
+        let mut core = Core::new(config.clone(), seed, now);
+        core.loaded(now);
+        core.apply(Event::LeadershipTaken { term: 1 }, now);
         for n in 0..joined {
             let (node, version) = (node(n), "1".to_owned());
-            cluster.apply(Event::Registered { node, incarnation: 1, version, stats: stats(n, false) }, now);
-            cluster.apply(Event::HeartbeatSeen { node, fence: 1, stats: stats(n, false) }, now);
+            core.apply(Event::Registered { node, incarnation: 1, version, stats: stats(n, false) }, now);
+            core.apply(Event::HeartbeatSeen { node, fence: 1, stats: stats(n, false) }, now);
             let report = Report { slice: Some(Slice::whole(1, vec![])), ..Report::default() };
-            cluster.apply(Event::Reported { node, report }, now);
+            core.apply(Event::Reported { node, report }, now);
         }
         let mut promises = Promises::default();
         for step in steps {
             match step.clone() {
                 Step::Event(event) => {
                     promises.hear(&event);
-                    promises.check(&cluster.apply(event, now), &[])?;
+                    promises.check(&core.apply(event, now), &[])?;
                 }
                 Step::Wait(seconds) => {
                     for _ in 0..2 * seconds {
                         now = now.plus(Duration::from_millis(500));
-                        promises.check(&cluster.apply(Event::Tick, now), &[])?;
+                        promises.check(&core.apply(Event::Tick, now), &[])?;
                     }
                 }
                 Step::Place(count, fate) => {
                     let request = PlacementRequest {
                         count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![]
                     };
-                    if let Ok(Placement { ticket, .. }) = cluster.choose_targets(&request, now) {
+                    if let Ok(Placement { ticket, .. }) = core.choose_targets(&request, now) {
                         match fate {
-                            Fate::Bound(chunk) => cluster.bind_placement(ticket, chunk),
-                            Fate::GivenUp => cluster.give_up_placement(ticket),
+                            Fate::Bound(chunk) => core.bind_placement(ticket, chunk),
+                            Fate::GivenUp => core.give_up_placement(ticket),
                             Fate::Forgotten => {}
                         }
                     }
                 }
                 Step::Report(node) => {
-                    let wanted = cluster.wants_report(node, now);
-                    prop_assert!(wanted.is_none() || cluster.owes_report(node));
+                    let wanted = core.wants_report(node, now);
+                    prop_assert!(wanted.is_none() || core.owes_report(node));
                 }
                 Step::HeartbeatReply(node) => {
-                    let orders = cluster.take_commands(node, now);
+                    let orders = core.take_commands(node, now);
                     promises.check(&[], &orders)?;
-                    check_orders(&cluster, (node, &orders), &config, now)?;
+                    check_orders(&core, (node, &orders), &config, now)?;
                 }
             }
-            prop_assert_eq!(cluster.violations(), Vec::<String>::new(), "after {:?}", step);
+            prop_assert_eq!(core.violations(), Vec::<String>::new(), "after {:?}", step);
         }
     }
 }

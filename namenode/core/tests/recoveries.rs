@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Address, Cluster, Command, Config, Effect, Event, NodeStats, Report, Slice, Volume};
+use dfs_namenode_core::{Address, Command, Config, Core, Effect, Event, NodeStats, Report, Slice, Volume};
 use dfs_types::{
     ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, StorageType, VolumeHealth,
     VolumeId,
@@ -85,7 +85,7 @@ fn a_step() -> impl Strategy<Value = Step> {
 }
 
 struct World {
-    cluster: Cluster,
+    core: Core,
     now: Millis,
     term: u64,
     /// The last stamp that a recovery took.
@@ -134,15 +134,15 @@ impl World {
             // Who has everything is away all the time.
             pipeline.push(id(AWAY));
         }
-        let cluster = Cluster::new(config(), 1, now);
+        let core = Core::new(config(), 1, now);
         let mut world =
-            Self { cluster, now, term: 0, stamp: 100, acknowledged, least, pipeline, nodes, closed: None };
+            Self { core, now, term: 0, stamp: 100, acknowledged, least, pipeline, nodes, closed: None };
         world.restart();
         world
     }
 
     fn apply(&mut self, event: Event) {
-        for effect in self.cluster.apply(event, self.now) {
+        for effect in self.core.apply(event, self.now) {
             if let Effect::NothingToRecover { chunk, .. } = effect {
                 assert_eq!(self.least, 0, "{chunk} is dropped though bytes of it were acknowledged");
                 self.close(0);
@@ -152,7 +152,7 @@ impl World {
 
     fn close(&mut self, length: u64) {
         assert!(length >= self.least, "{length} bytes are left of {}", self.least);
-        let may_lose = self.cluster.recovery_may_lose(CHUNK, length);
+        let may_lose = self.core.recovery_may_lose(CHUNK, length);
         assert!(length >= self.acknowledged || may_lose, "{length} bytes would be refused");
         self.closed = Some(length);
         let generation = GenStamp(self.stamp);
@@ -165,7 +165,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.cluster = Cluster::new(config(), self.stamp, self.now);
+        self.core = Core::new(config(), self.stamp, self.now);
         let (generation, length) = match self.closed {
             None => (GENERATION, None),
             Some(length) => (GenStamp(self.stamp), Some(length)),
@@ -178,8 +178,8 @@ impl World {
                 layout: Layout::Replicated { replicas: 3 },
             });
         }
-        self.cluster.set_next_chunk(ChunkId(11));
-        self.cluster.loaded(self.now);
+        self.core.set_next_chunk(ChunkId(11));
+        self.core.loaded(self.now);
         self.apply(Event::SafeModeSet { on: false });
         self.lead();
         for n in 0..NODES {
@@ -228,14 +228,14 @@ impl World {
                     continue;
                 }
                 self.apply(Event::HeartbeatSeen { node: id(n), fence: self.term, stats: stats(n) });
-                if self.cluster.wants_report(id(n), self.now).is_some() {
+                if self.core.wants_report(id(n), self.now).is_some() {
                     self.greet(n);
                 }
-                for command in self.cluster.take_commands(id(n), self.now) {
+                for command in self.core.take_commands(id(n), self.now) {
                     self.obey(n, command);
                 }
             }
-            assert_eq!(self.cluster.violations(), Vec::<String>::new());
+            assert_eq!(self.core.violations(), Vec::<String>::new());
         }
     }
 
@@ -333,7 +333,7 @@ proptest! {
             prop_assert!(world.closed.is_some(), "waited before: {}", waited);
         } else {
             prop_assert_eq!(world.closed, None);
-            let waiting = world.cluster.waiting_recovery(CHUNK).unwrap();
+            let waiting = world.core.waiting_recovery(CHUNK).unwrap();
             prop_assert_eq!(waiting.acknowledged, acknowledged);
             let best = lengths.iter().flatten().max().copied();
             prop_assert_eq!(waiting.best.map(|(_, length)| length), best);

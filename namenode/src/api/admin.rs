@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dfs_namenode_core::{BalancerView, Cluster, NodeView, SafeModeView, Totals};
+use dfs_namenode_core::{BalancerView, Core, NodeView, SafeModeView, Totals};
 use dfs_types::{Caller, ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp};
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
@@ -172,7 +172,7 @@ impl Namenode {
     pub async fn fs_stats(&self) -> FsResult<FsStats> {
         self.engine
             .with(|turn| {
-                let totals = turn.cluster.totals(turn.now);
+                let totals = turn.core.totals(turn.now);
                 FsStats {
                     capacity: totals.capacity,
                     used: totals.used,
@@ -195,11 +195,11 @@ impl Namenode {
         self.engine
             .with(move |turn| Report {
                 cluster,
-                safe_mode: turn.cluster.safe_mode(),
-                nodes: turn.cluster.nodes(turn.now),
-                totals: turn.cluster.totals(turn.now),
+                safe_mode: turn.core.safe_mode(),
+                nodes: turn.core.nodes(turn.now),
+                totals: turn.core.totals(turn.now),
                 counts,
-                balancer: turn.cluster.balancer(),
+                balancer: turn.core.balancer(),
             })
             .await
     }
@@ -221,7 +221,7 @@ impl Namenode {
             info!(on, user = origin.caller.user, "safe mode switched");
             self.administer(origin, Edit::SetSafeMode { on }).await?;
         }
-        self.engine.with(|turn| turn.cluster.safe_mode()).await
+        self.engine.with(|turn| turn.core.safe_mode()).await
     }
 
     /// Bytes, files and directories at and below a path.
@@ -308,7 +308,7 @@ impl Fsck {
         let checked: Vec<FsckFile> = self
             .namenode
             .engine
-            .with(move |turn| batch.into_iter().map(|file| check_file(turn.cluster, file)).collect())
+            .with(move |turn| batch.into_iter().map(|file| check_file(turn.core, file)).collect())
             .await?;
         self.ready.extend(checked);
         Ok(())
@@ -335,7 +335,7 @@ fn parts(file: WalkedFile) -> Vec<WalkedFile> {
     chunks.chunks(FSCK_CHUNKS).map(part).collect()
 }
 
-fn check_file(cluster: &Cluster, file: WalkedFile) -> FsckFile {
+fn check_file(core: &Core, file: WalkedFile) -> FsckFile {
     let WalkedFile { path, status, chunks, held_since } = file;
     let check = |row: &ChunkRow| FsckChunk {
         wait: held_since
@@ -346,7 +346,7 @@ fn check_file(cluster: &Cluster, file: WalkedFile) -> FsckFile {
     FsckFile { path, status, chunks }
 }
 
-fn check_chunk(cluster: &Cluster, row: &ChunkRow, expected: u32) -> FsckChunk {
+fn check_chunk(core: &Core, row: &ChunkRow, expected: u32) -> FsckChunk {
     let view = cluster.chunk(row.chunk);
     let (good, pipeline, corrupt, misplaced) = view
         .map_or_else(Default::default, |view| (view.good, view.pipeline, view.corrupt.len(), view.misplaced));

@@ -104,11 +104,11 @@ impl Namenode {
         let report_from = self
             .engine
             .with(move |turn| {
-                if turn.cluster.is_forgotten(node) {
+                if turn.core.is_forgotten(node) {
                     return Err(forgotten(node));
                 }
                 turn.apply(Event::Registered { node, incarnation, version, stats });
-                Ok(turn.cluster.wants_report(node, turn.now))
+                Ok(turn.core.wants_report(node, turn.now))
             })
             .await??;
         self.registered.notify_one();
@@ -124,18 +124,18 @@ impl Namenode {
         let sure = self.store.group().term_led().await;
         self.engine
             .with(move |turn| {
-                if !turn.cluster.is_current(node, incarnation) {
+                if !turn.core.is_current(node, incarnation) {
                     return HeartbeatAnswer { reception: UNKNOWN, ..HeartbeatAnswer::default() };
                 }
                 turn.apply(Event::HeartbeatSeen { node, fence, stats });
-                let leads = turn.cluster.leads().filter(|term| sure == Some(*term));
+                let leads = turn.core.leads().filter(|term| sure == Some(*term));
                 #[cfg(feature = "seeded-bug")]
-                crate::seeded::before_commands(turn.cluster);
+                crate::seeded::before_commands(turn.core);
                 let commands =
-                    if leads.is_some() { turn.cluster.take_commands(node, turn.now) } else { Vec::new() };
+                    if leads.is_some() { turn.core.take_commands(node, turn.now) } else { Vec::new() };
                 #[cfg(feature = "seeded-bug")]
                 let commands = crate::seeded::commands(commands);
-                let resolved = |nodes: Vec<NodeId>| resolve(turn.cluster, nodes);
+                let resolved = |nodes: Vec<NodeId>| resolve(turn.core, nodes);
                 let commands = commands.into_iter().map(|command| command.map_nodes(resolved)).collect();
                 HeartbeatAnswer { reception: reception(turn, node), commands, leads }
             })
@@ -159,7 +159,7 @@ impl Namenode {
         let reception = self
             .engine
             .with(move |turn| {
-                if !turn.cluster.is_current(node, incarnation) {
+                if !turn.core.is_current(node, incarnation) {
                     return UNKNOWN;
                 }
                 turn.apply(Event::Reported { node, report });
@@ -183,7 +183,7 @@ impl Namenode {
         holders: &[NodeId],
     ) -> FsResult<Reception> {
         let Sender { node, incarnation } = sender;
-        let current = self.engine.with(move |turn| turn.cluster.is_current(node, incarnation)).await?;
+        let current = self.engine.with(move |turn| turn.core.is_current(node, incarnation)).await?;
         if !current {
             return Ok(UNKNOWN);
         }
@@ -208,7 +208,7 @@ impl Namenode {
             )));
         }
         let Sender { node, incarnation } = sender;
-        if !self.engine.with(move |turn| turn.cluster.is_current(node, incarnation)).await? {
+        if !self.engine.with(move |turn| turn.core.is_current(node, incarnation)).await? {
             return Ok(Description { register: true, ..Description::default() });
         }
         self.admit(None).await?;
@@ -235,7 +235,7 @@ fn forgotten(node: NodeId) -> FsError {
 const UNKNOWN: Reception = Reception { register: true, report_from: None };
 
 fn reception(turn: &mut Turn<'_>, node: NodeId) -> Reception {
-    Reception { register: false, report_from: turn.cluster.wants_report(node, turn.now) }
+    Reception { register: false, report_from: turn.core.wants_report(node, turn.now) }
 }
 
 fn check_slice(slice: &Slice) -> FsResult<()> {

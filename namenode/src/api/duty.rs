@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{BalancerView, Balancing, Cluster, Event, NodeState, NodeView, Volume};
+use dfs_namenode_core::{BalancerView, Balancing, Core, Event, NodeState, NodeView, Volume};
 use dfs_types::{Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId, Space};
 use tracing::info;
 
@@ -72,7 +72,7 @@ impl Namenode {
         let wanted = self.settings.default_replication;
         self.engine
             .with(move |turn| {
-                let all = turn.cluster.nodes(turn.now);
+                let all = turn.core.nodes(turn.now);
                 let warnings = warnings(&all, &nodes, duty, wanted);
                 let named = |id: &NodeId| all.iter().find(|view| view.id == *id).cloned();
                 DutyReport { nodes: nodes.iter().filter_map(named).collect(), warnings }
@@ -89,7 +89,7 @@ impl Namenode {
         info!(?nodes, user = caller.user, "loss of datanodes announced");
         self.engine
             .with(move |turn| {
-                let all = turn.cluster.nodes(turn.now);
+                let all = turn.core.nodes(turn.now);
                 let lives = |view: &&NodeView| view.state == NodeState::Live && nodes.contains(&view.id);
                 if let Some(view) = all.iter().find(lives) {
                     return Err(alive(view));
@@ -114,16 +114,16 @@ impl Namenode {
             info!(?settings, user = origin.caller.user, "balancer switched");
             self.administer(origin, Edit::SetBalancer { settings }).await?;
         }
-        self.engine.with(|turn| turn.cluster.balancer()).await
+        self.engine.with(|turn| turn.core.balancer()).await
     }
 
     /// Whether each of these DataNodes is known, be it from its duty.
     pub(super) async fn check_known(&self, nodes: &[NodeId]) -> FsResult<()> {
         let asked = nodes.to_vec();
-        let is_unknown = |cluster: &Cluster, id: &NodeId| !cluster.is_known(*id);
+        let is_unknown = |core: &Core, id: &NodeId| !core.is_known(*id);
         let strange: Vec<NodeId> = self
             .engine
-            .with(move |turn| asked.into_iter().filter(|id| is_unknown(turn.cluster, id)).collect())
+            .with(move |turn| asked.into_iter().filter(|id| is_unknown(turn.core, id)).collect())
             .await?;
         if strange.is_empty() {
             return Ok(());

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use dfs_namenode_core::{Address, Cluster};
+use dfs_namenode_core::{Address, Core};
 use dfs_types::names::SUPERGROUP;
 use dfs_types::{
     Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Layout, NodeId, RequestId,
@@ -224,10 +224,10 @@ impl Namenode {
 }
 
 /// The nodes with their present addresses; those the cluster forgot are left out.
-fn resolve(cluster: &Cluster, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Node> {
+fn resolve(core: &Core, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Node> {
     nodes
         .into_iter()
-        .filter_map(|id| cluster.endpoint(id).map(|address| Node { id, address: address.clone() }))
+        .filter_map(|id| core.endpoint(id).map(|address| Node { id, address: address.clone() }))
         .collect()
 }
 

@@ -34,9 +34,9 @@ impl Namenode {
         let limit = if limit == 0 { LIST_PAGE } else { limit.min(LIST_PAGE) };
         self.engine
             .with(move |turn| {
-                let (chunks, more) = turn.cluster.quarantine(after, limit);
+                let (chunks, more) = turn.core.quarantine(after, limit);
                 let resolve = |(id, record): (NodeId, ReplicaRecord)| {
-                    let address = turn.cluster.endpoint(id)?.clone();
+                    let address = turn.core.endpoint(id)?.clone();
                     Some((Node { id, address }, record))
                 };
                 let strange = |QuarantinedChunk { chunk, replicas }| StrangeChunk {
@@ -65,7 +65,7 @@ impl Namenode {
         let mut ordered = 0;
         loop {
             let chunks = chunks.clone();
-            let some = self.engine.with(move |turn| turn.cluster.delete_quarantined(&chunks, SLICE)).await?;
+            let some = self.engine.with(move |turn| turn.core.delete_quarantined(&chunks, SLICE)).await?;
             ordered += some as u64;
             if some < SLICE {
                 break;

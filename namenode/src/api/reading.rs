@@ -1,6 +1,6 @@
 //! Where a file's bytes are.
 
-use dfs_namenode_core::{Cluster, Event};
+use dfs_namenode_core::{Core, Event};
 use dfs_types::{Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, Millis, NodeId};
 
 use super::{LocatedChunk, Namenode, resolve};
@@ -44,7 +44,7 @@ impl Namenode {
                 rows.into_iter()
                     .take(LOCATED_CHUNKS)
                     .map_while(|row| {
-                        let located = locate_chunk(turn.cluster, &row, reader_host.as_deref(), turn.now);
+                        let located = locate_chunk(turn.core, &row, reader_host.as_deref(), turn.now);
                         let room = nodes < LOCATED_NODES;
                         nodes += located.nodes.len();
                         room.then_some(located)
@@ -74,9 +74,9 @@ impl Namenode {
 }
 
 /// What the cluster knows of one of a file's chunks.
-fn locate_chunk(cluster: &Cluster, row: &ChunkRow, reader_host: Option<&str>, now: Millis) -> LocatedChunk {
-    let nodes = cluster.locate(row.chunk, reader_host, now);
-    let only_bad = || cluster.chunk(row.chunk).is_some_and(|view| !view.corrupt.is_empty());
+fn locate_chunk(core: &Core, row: &ChunkRow, reader_host: Option<&str>, now: Millis) -> LocatedChunk {
+    let nodes = core.locate(row.chunk, reader_host, now);
+    let only_bad = || core.chunk(row.chunk).is_some_and(|view| !view.corrupt.is_empty());
     LocatedChunk {
         chunk: row.chunk,
         generation: row.generation,
@@ -87,6 +87,6 @@ fn locate_chunk(cluster: &Cluster, row: &ChunkRow, reader_host: Option<&str>, no
         length: row.length.unwrap_or(row.readable),
         under_construction: row.length.is_none(),
         corrupt: nodes.is_empty() && only_bad(),
-        nodes: resolve(cluster, nodes),
+        nodes: resolve(core, nodes),
     }
 }

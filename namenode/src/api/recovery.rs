@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Event, WaitingRecovery};
+use dfs_namenode_core::{Core, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::RETRY_TTL;
 use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeId};
@@ -52,10 +52,10 @@ pub struct Wait {
 }
 
 impl Wait {
-    pub(super) fn of(cluster: &Cluster, waiting: WaitingRecovery, since: Millis) -> Self {
+    pub(super) fn of(core: &Core, waiting: WaitingRecovery, since: Millis) -> Self {
         let WaitingRecovery { chunk: _, acknowledged, best, missing, loss_accepted } = waiting;
-        let best = best.and_then(|(node, length)| Some((resolve(cluster, [node]).pop()?, length)));
-        let missing = missing.into_iter().map(|node| (node, resolve(cluster, [node]).pop())).collect();
+        let best = best.and_then(|(node, length)| Some((resolve(core, [node]).pop()?, length)));
+        let missing = missing.into_iter().map(|node| (node, resolve(core, [node]).pop())).collect();
         Self { since, expected: acknowledged, best, missing, loss_accepted }
     }
 }
@@ -126,7 +126,7 @@ impl Namenode {
                 .engine
                 .with(move |turn| {
                     turn.apply(Event::LossAccepted { chunk });
-                    turn.cluster.waiting_recovery(chunk)
+                    turn.core.waiting_recovery(chunk)
                 })
                 .await?;
             if let Some(WaitingRecovery { acknowledged, best, .. }) = waiting {
@@ -148,10 +148,10 @@ impl Namenode {
             .collect();
         self.engine
             .with(move |turn| {
-                let cluster = &*turn.cluster;
+                let core = &*turn.core;
                 let waits = chunks.into_iter().filter_map(|chunk| {
-                    let (waiting, owner) = (cluster.waiting_recovery(chunk)?, owners.remove(&chunk)?);
-                    let wait = Wait::of(cluster, waiting, owner.held_since);
+                    let (waiting, owner) = (core.waiting_recovery(chunk)?, owners.remove(&chunk)?);
+                    let wait = Wait::of(core, waiting, owner.held_since);
                     Some(WaitingChunk { path: owner.path, chunk, wait })
                 });
                 waits.collect()
@@ -164,10 +164,10 @@ impl Namenode {
         if self.check_superuser(caller).is_err() {
             return Ok(Vec::new());
         }
-        let first = move |cluster: &Cluster| -> Vec<ChunkId> {
-            cluster.waiting_recoveries().take(limit).map(|waiting| waiting.chunk).collect()
+        let first = move |core: &Core| -> Vec<ChunkId> {
+            core.waiting_recoveries().take(limit).map(|waiting| waiting.chunk).collect()
         };
-        let chunks = self.engine.with(move |turn| first(turn.cluster)).await?;
+        let chunks = self.engine.with(move |turn| first(turn.core)).await?;
         self.waits_of(chunks).await
     }
 
@@ -224,7 +224,7 @@ impl Namenode {
         length: u64,
     ) -> FsResult<()> {
         let extent = Extent { chunk, generation, length };
-        let lossy = self.engine.with(move |turn| turn.cluster.recovery_may_lose(chunk, length)).await?;
+        let lossy = self.engine.with(move |turn| turn.core.recovery_may_lose(chunk, length)).await?;
         #[cfg(feature = "seeded-bug")]
         let lossy = lossy || crate::seeded::forgets_synced();
         self.propose_own(Edit::CommitRecovery { extent, lossy }).await?;

@@ -36,10 +36,10 @@ impl Namenode {
         let nodes = self
             .engine
             .with(move |turn| {
-                let all = turn.cluster.nodes(turn.now);
+                let all = turn.core.nodes(turn.now);
                 // Those that were forgotten are: it is the same request again.
                 let left: Vec<NodeId> =
-                    asked.into_iter().filter(|node| !turn.cluster.is_forgotten(*node)).collect();
+                    asked.into_iter().filter(|node| !turn.core.is_forgotten(*node)).collect();
                 let there = |view: &&NodeView| view.state != NodeState::Dead && left.contains(&view.id);
                 all.iter().find(there).map_or(Ok(left.clone()), |view| Err(not_dead(view)))
             })
@@ -82,7 +82,7 @@ impl Namenode {
         if self.store.level() < REGISTRY || self.store.group().is_out_of_room() {
             return Ok(());
         }
-        let news = self.engine.with(|turn| turn.cluster.to_record(BATCH, turn.now)).await?;
+        let news = self.engine.with(|turn| turn.core.to_record(BATCH, turn.now)).await?;
         let (now, mut bytes) = (unix_now(), 0);
         // The first in any case, and of the others what fits into an entry of the log.
         let news = news.into_iter().take_while(|(_, record, _)| {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Event, Placement, PlacementRequest};
+use dfs_namenode_core::{Core, Event, Placement, PlacementRequest};
 use dfs_types::attributes::check_principal;
 use dfs_types::checksum::stored_bytes;
 use dfs_types::limits::MAX_PIPELINE;
@@ -100,7 +100,7 @@ impl Namenode {
         let Ok(status) = self.store.stat(&caller, &path).await else { return Err(error) };
         let inode = status.inode;
         let abandoned = status.open
-            && self.engine.with(move |turn| turn.cluster.lease_expired_soft(inode, turn.now)).await?;
+            && self.engine.with(move |turn| turn.core.lease_expired_soft(inode, turn.now)).await?;
         if !abandoned {
             return Err(error);
         }
@@ -142,7 +142,7 @@ impl Namenode {
         };
         let needed = self.needed_replicas(replication).min(MAX_PIPELINE);
         let Placement { nodes: targets, ticket } =
-            self.engine.with(move |turn| choose(turn.cluster, &wish, needed, turn.now)).await??;
+            self.engine.with(move |turn| choose(turn.core, &wish, needed, turn.now)).await??;
 
         let OpenedBy { inode, holder } = file;
         let next = self.store.counts().next_chunk;
@@ -157,7 +157,7 @@ impl Namenode {
         let (chunk, generation, index, offset) = match added {
             Ok(added) => added,
             Err(error) => {
-                self.engine.with(move |turn| turn.cluster.give_up_placement(ticket)).await?;
+                self.engine.with(move |turn| turn.core.give_up_placement(ticket)).await?;
                 return Err(error);
             }
         };
@@ -167,7 +167,7 @@ impl Namenode {
         let targets = match recorded {
             Ok(recorded) => recorded.unwrap_or(targets),
             Err(error) => {
-                self.engine.with(move |turn| turn.cluster.give_up_placement(ticket)).await?;
+                self.engine.with(move |turn| turn.core.give_up_placement(ticket)).await?;
                 return Err(error);
             }
         };
@@ -176,16 +176,16 @@ impl Namenode {
             .engine
             .with(move |turn| {
                 // A retry of a request that was answered before gets the pipeline it got then.
-                let earlier = turn.cluster.chunk(chunk).map(|view| view.pipeline).unwrap_or_default();
+                let earlier = turn.core.chunk(chunk).map(|view| view.pipeline).unwrap_or_default();
                 let pipeline = if earlier.is_empty() {
-                    turn.cluster.bind_placement(ticket, chunk);
+                    turn.core.bind_placement(ticket, chunk);
                     turn.apply(Event::PipelineSet { chunk, nodes: targets.clone() });
                     targets
                 } else {
-                    turn.cluster.give_up_placement(ticket);
+                    turn.core.give_up_placement(ticket);
                     earlier
                 };
-                resolve(turn.cluster, pipeline)
+                resolve(turn.core, pipeline)
             })
             .await?;
         if nodes.len() < needed {
@@ -298,7 +298,7 @@ impl Namenode {
         let (finalized, nodes) = self
             .engine
             .with(move |turn| {
-                let cluster = &*turn.cluster;
+                let cluster = &*turn.core;
                 let known = cluster.locate(first.chunk, None, turn.now);
                 let hosts: Vec<String> =
                     resolve(cluster, known).into_iter().map(|node| node.address.host).collect();
@@ -349,7 +349,7 @@ impl Namenode {
         self.engine
             .with(move |turn| {
                 // A late retry of an earlier request is answered, but must not bring its nodes back.
-                let chunk = turn.cluster.chunk(extent.chunk);
+                let chunk = turn.core.chunk(extent.chunk);
                 if chunk.is_some_and(|view| view.generation == extent.generation) {
                     turn.apply(Event::PipelineSet { chunk: extent.chunk, nodes });
                 }
@@ -391,9 +391,9 @@ impl Namenode {
         };
         self.engine
             .with(move |turn| {
-                let Placement { nodes, ticket } = choose(turn.cluster, &wish, 1, turn.now)?;
-                turn.cluster.bind_placement(ticket, chunk);
-                Ok(resolve(turn.cluster, nodes))
+                let Placement { nodes, ticket } = choose(turn.core, &wish, 1, turn.now)?;
+                turn.core.bind_placement(ticket, chunk);
+                Ok(resolve(turn.core, nodes))
             })
             .await?
     }
@@ -412,17 +412,17 @@ fn room_for(expected_length: u64, chunk_size: u64) -> u64 {
 
 /// Chooses nodes; fewer than `needed` are an error.
 fn choose(
-    cluster: &mut Cluster,
+    core: &mut Core,
     wish: &PlacementRequest,
     needed: usize,
     now: dfs_types::Millis,
 ) -> FsResult<Placement> {
-    let placement = cluster
+    let placement = core
         .choose_targets(wish, now)
         .map_err(|error| FsError::new(ErrorCode::NotEnoughNodes, error.to_string()))?;
     let chosen = placement.nodes.len();
     if chosen < needed {
-        cluster.give_up_placement(placement.ticket);
+        core.give_up_placement(placement.ticket);
         return Err(FsError::new(
             ErrorCode::NotEnoughNodes,
             format!(

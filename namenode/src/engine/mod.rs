@@ -1,4 +1,4 @@
-//! The loop around [`Cluster`]: one task, on a thread of its own, owns it; everybody else sends messages.
+//! The loop around [`Core`]: one task, on a thread of its own, owns it; everybody else sends messages.
 //!
 //! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into
 //! queues that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_daemon::Shutdown;
-use dfs_namenode_core::{Cluster, Effect, Event, WaitingRecovery};
+use dfs_namenode_core::{Core, Effect, Event, WaitingRecovery};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Millis};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -44,7 +44,7 @@ const SLICE: usize = 2_048;
 #[derive(Debug)]
 pub struct Turn<'a> {
     /// The cluster; use [`Turn::apply`] for events, so that what follows from them is performed.
-    pub cluster: &'a mut Cluster,
+    pub core: &'a mut Core,
     /// Now, by the engine's clock.
     pub now: Millis,
     effects: Vec<Effect>,
@@ -53,7 +53,7 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     /// Applies an event.
     pub fn apply(&mut self, event: Event) {
-        self.effects.extend(self.cluster.apply(event, self.now));
+        self.effects.extend(self.core.apply(event, self.now));
     }
 }
 
@@ -102,7 +102,7 @@ enum Message {
     ClaimRecovery { inode: InodeId, claimed: oneshot::Sender<bool> },
     DropRecovery { inode: InodeId },
     ForgetRecoveries,
-    Replace(Box<Cluster>),
+    Replace(Box<Core>),
 }
 
 #[derive(Debug, Default)]
@@ -185,8 +185,8 @@ impl Handle {
 
     /// Puts another cluster in the place of this one: DataNodes must register and report again. For the store's writer
     /// thread, as [`Handle::changed`].
-    pub fn replace(&self, cluster: Cluster) {
-        if self.inbox.blocking_send(Message::Replace(Box::new(cluster))).is_err() {
+    pub fn replace(&self, core: Core) {
+        if self.inbox.blocking_send(Message::Replace(Box::new(core))).is_err() {
             warn!("engine is gone, a new chunk map is dropped");
         }
     }
@@ -221,7 +221,7 @@ impl Handle {
         for slice in needs.chunks(SLICE) {
             let slice = slice.to_vec();
             let unmet = move |turn: &mut Turn<'_>| -> Vec<Need> {
-                slice.into_iter().filter(|need| !need.is_met(turn.cluster)).collect()
+                slice.into_iter().filter(|need| !need.is_met(turn.core)).collect()
             };
             lacking.extend(self.with(unmet).await?);
         }
@@ -245,7 +245,7 @@ impl Handle {
 /// milliseconds.
 #[derive(Debug)]
 pub struct Engine {
-    cluster: Cluster,
+    core: Core,
     inbox: Inbox,
     waiters: Waiters,
     /// When the recovery of an open file was started; until the file is closed.
@@ -257,10 +257,10 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over a loaded cluster, and the queue of what it asks for.
-    pub fn new(cluster: Cluster, inbox: Inbox) -> (Self, mpsc::Receiver<FollowUp>) {
+    pub fn new(core: Core, inbox: Inbox) -> (Self, mpsc::Receiver<FollowUp>) {
         let (outbox, follow_ups) = mpsc::channel(OUTBOX);
         let engine = Self {
-            cluster,
+            core,
             inbox,
             waiters: Waiters::default(),
             recoveries: HashMap::new(),
@@ -306,13 +306,13 @@ impl Engine {
             }
             Message::Job(job) => {
                 let mut turn =
-                    Turn { cluster: &mut self.cluster, now: self.inbox.clock.now(), effects: Vec::new() };
+                    Turn { core: &mut self.core, now: self.inbox.clock.now(), effects: Vec::new() };
                 let reply = job(&mut turn);
                 let effects = turn.effects;
                 self.perform(effects);
                 reply();
             }
-            Message::Wait { needs, done } => self.waiters.add(needs, done, &self.cluster),
+            Message::Wait { needs, done } => self.waiters.add(needs, done, &self.core),
             Message::ClaimRecovery { inode, claimed } => {
                 let now = self.inbox.clock.now();
                 let free =
@@ -332,8 +332,8 @@ impl Engine {
                 self.follow_ups.clear();
                 self.queued.clear();
             }
-            Message::Replace(cluster) => {
-                self.cluster = *cluster;
+            Message::Replace(core) => {
+                self.core = *core;
                 self.recoveries.clear();
                 self.publish_safe_mode();
             }
@@ -367,7 +367,7 @@ impl Engine {
     fn apply(&mut self, events: Vec<Event>) {
         let now = self.inbox.clock.now();
         for event in events {
-            let effects = self.cluster.apply(event, now);
+            let effects = self.core.apply(event, now);
             self.perform(effects);
         }
     }
@@ -375,7 +375,7 @@ impl Engine {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::ReplicaGained { chunk } => self.waiters.gained(chunk, &self.cluster),
+                Effect::ReplicaGained { chunk } => self.waiters.gained(chunk, &self.core),
                 Effect::LeaseExpired { inode, holder } => {
                     self.follow_up(FollowUp::Expired { inode, holder });
                 }
@@ -398,7 +398,7 @@ impl Engine {
                 Effect::DutyChanged { node, state } => info!(%node, ?state, "datanode's duty changed"),
                 Effect::BalancerEnded { balanced } => {
                     info!(balanced, "balancer ended");
-                    let view = self.cluster.balancer();
+                    let view = self.core.balancer();
                     let settings = Balancing {
                         threshold_permille: view.threshold_permille,
                         bytes_per_second: view.bytes_per_second,
@@ -414,7 +414,7 @@ impl Engine {
     /// Tells everyone by the cluster's word: effects tell of changes only, and some happen before the first
     /// of them.
     fn publish_safe_mode(&self) {
-        self.inbox.shared.safe_mode.store(self.cluster.safe_mode().on, Ordering::Release);
+        self.inbox.shared.safe_mode.store(self.core.safe_mode().on, Ordering::Release);
     }
 
     fn follow_up(&mut self, follow_up: FollowUp) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dfs_namenode_core::Cluster;
+use dfs_namenode_core::Core;
 use dfs_types::{ChunkId, GenStamp};
 use tokio::sync::oneshot;
 
@@ -19,8 +19,8 @@ pub struct Need {
 
 impl Need {
     /// Whether the cluster has that many.
-    pub fn is_met(&self, cluster: &Cluster) -> bool {
-        cluster.finalized(self.chunk, self.generation) >= self.count
+    pub fn is_met(&self, core: &Core) -> bool {
+        core.finalized(self.chunk, self.generation) >= self.count
     }
 }
 
@@ -40,10 +40,10 @@ struct Waiter {
 
 impl Waiters {
     /// Answers `done` when all needs are met; at once if they are already.
-    pub(super) fn add(&mut self, needs: Vec<Need>, done: oneshot::Sender<()>, cluster: &Cluster) {
+    pub(super) fn add(&mut self, needs: Vec<Need>, done: oneshot::Sender<()>, core: &Core) {
         self.last += 1;
         let mut unmet = 0;
-        for need in needs.into_iter().filter(|need| !need.is_met(cluster)) {
+        for need in needs.into_iter().filter(|need| !need.is_met(core)) {
             self.by_chunk.entry(need.chunk).or_default().push((self.last, need));
             unmet += 1;
         }
@@ -56,10 +56,10 @@ impl Waiters {
     }
 
     /// Looks again at those who wait for `chunk`.
-    pub(super) fn gained(&mut self, chunk: ChunkId, cluster: &Cluster) {
+    pub(super) fn gained(&mut self, chunk: ChunkId, core: &Core) {
         let Some(mut waiting) = self.by_chunk.remove(&chunk) else { return };
         waiting.retain(|(waiter, need)| {
-            let met = need.is_met(cluster);
+            let met = need.is_met(core);
             if met {
                 self.met(*waiter);
             }

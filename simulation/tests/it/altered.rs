@@ -1,7 +1,7 @@
 //! Decisions with altered orders.
 
 use dfs_namenode_core::{
-    BalancerView, Cluster, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
+    BalancerView, Core, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
     Totals,
 };
 use dfs_simulation::Decisions;
@@ -9,18 +9,18 @@ use dfs_types::{ChunkId, Millis, NodeId};
 
 /// A real NameNode whose orders somebody changes on their way.
 pub(crate) struct Altered<A> {
-    pub(crate) cluster: Cluster,
+    pub(crate) core: Core,
     /// Is told who gets which orders, and answers what it gets instead.
     pub(crate) alter: A,
 }
 
 impl<A: FnMut(NodeId, Vec<Command>) -> Vec<Command>> Decisions for Altered<A> {
     fn apply(&mut self, event: Event, now: Millis) -> Vec<Effect> {
-        self.cluster.apply(event, now)
+        self.core.apply(event, now)
     }
 
     fn take_commands(&mut self, node: NodeId, now: Millis) -> Vec<Command> {
-        let commands = self.cluster.take_commands(node, now);
+        let commands = self.core.take_commands(node, now);
         (self.alter)(node, commands)
     }
 
@@ -29,38 +29,38 @@ impl<A: FnMut(NodeId, Vec<Command>) -> Vec<Command>> Decisions for Altered<A> {
         request: &PlacementRequest,
         now: Millis,
     ) -> Result<Placement, PlacementError> {
-        self.cluster.choose_targets(request, now)
+        self.core.choose_targets(request, now)
     }
 
     fn bind_placement(&mut self, ticket: Ticket, chunk: ChunkId) {
-        self.cluster.bind_placement(ticket, chunk);
+        self.core.bind_placement(ticket, chunk);
     }
 
     fn loaded(&mut self, next: ChunkId, now: Millis) {
-        Decisions::loaded(&mut self.cluster, next, now);
+        Decisions::loaded(&mut self.core, next, now);
     }
 
     fn wants_report(&mut self, node: NodeId, now: Millis) -> Option<ChunkId> {
-        self.cluster.wants_report(node, now)
+        self.core.wants_report(node, now)
     }
 
     fn owes_report(&self, node: NodeId) -> bool {
-        self.cluster.owes_report(node)
+        self.core.owes_report(node)
     }
 
     fn in_safe_mode(&self) -> bool {
-        self.cluster.in_safe_mode()
+        self.core.in_safe_mode()
     }
 
     fn totals(&self, now: Millis) -> Totals {
-        self.cluster.totals(now)
+        self.core.totals(now)
     }
 
     fn balancer(&self) -> BalancerView {
-        self.cluster.balancer()
+        self.core.balancer()
     }
 
     fn violations(&self) -> Vec<String> {
-        self.cluster.violations()
+        self.core.violations()
     }
 }

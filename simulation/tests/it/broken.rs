@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Command};
+use dfs_namenode_core::{Core, Command};
 use dfs_simulation::{Outcome, Scenario, Settings};
 use dfs_types::{ChunkId, GenStamp, NodeId};
 
@@ -88,7 +88,7 @@ fn too_many_copies_at_a_time_are_found() {
     let settings = settings(30, 3_000, 1);
     let mut careless = settings.config.clone();
     careless.max_copy_bytes_per_node *= 8;
-    let decisions = Cluster::new(careless, 1, Settings::BEGINNING);
+    let decisions = Core::new(careless, 1, Settings::BEGINNING);
     let outcome = outcome(Scenario::NodeLost, settings, Duration::from_mins(5), Box::new(decisions));
     assert!(outcome.broken.iter().any(|broken| broken.contains("2 are allowed")), "{}", outcome.table());
 }

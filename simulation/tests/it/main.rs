@@ -8,7 +8,7 @@ mod scenarios;
 
 use std::time::Duration;
 
-use dfs_namenode_core::Cluster;
+use dfs_namenode_core::Core;
 use dfs_simulation::{Costs, Decisions, Outcome, Scenario, Settings, run};
 
 /// Small racks, so that a few nodes have many.
@@ -16,8 +16,8 @@ fn settings(nodes: u16, chunks: u32, seed: u64) -> Settings {
     Settings { rack_size: 6, ..Settings::new(nodes, chunks, seed) }
 }
 
-fn cluster(settings: &Settings) -> Cluster {
-    Cluster::new(settings.config.clone(), settings.seed, Settings::BEGINNING)
+fn cluster(settings: &Settings) -> Core {
+    Core::new(settings.config.clone(), settings.seed, Settings::BEGINNING)
 }
 
 /// Runs a scenario; what it cost is left out, so that outcomes can be compared.

@@ -66,7 +66,7 @@ fn settled(seed: u64) -> World {
     }
     while !world.is_converged() {
         world.step(false);
-        assert!(world.now.0 < 40_000_000, "seed {seed}: {:?}", world.cluster().totals(world.now));
+        assert!(world.now.0 < 40_000_000, "seed {seed}: {:?}", world.core().totals(world.now));
     }
     world
 }
@@ -75,10 +75,10 @@ fn balance(seed: u64) {
     let mut world = settled(seed);
     let settings = Balancing { threshold_permille: 100, bytes_per_second: RATE };
     world.commit(Event::BalancerSet { settings: Some(settings) });
-    let (before, began) = (world.cluster().balancer(), world.now);
+    let (before, began) = (world.core().balancer(), world.now);
     let mut best: BTreeMap<ChunkId, (usize, usize, usize)> =
         world.chunks.keys().map(|id| (*id, spread(&world, *id))).collect();
-    while world.cluster().balancer().running {
+    while world.core().balancer().running {
         world.step(false);
         world.check_kept();
         for (id, best) in &mut best {
@@ -101,8 +101,8 @@ fn balance(seed: u64) {
         world.step(false);
         assert!(world.now.since(ended) < Duration::from_mins(10), "seed {seed}: it leaves surplus behind");
     }
-    assert_eq!(world.cluster().violations(), Vec::<String>::new(), "seed {seed}");
-    let after = world.cluster().balancer();
+    assert_eq!(world.core().violations(), Vec::<String>::new(), "seed {seed}");
+    let after = world.core().balancer();
     let more = possible_move(&world, after.mean_permille, after.threshold_permille);
     assert!(after.balanced || more.is_none(), "seed {seed}: {after:?}, but {more:?} can move");
     assert!(after.moved_chunks > 0 || before.balanced, "seed {seed}: {before:?} became {after:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Cluster, Event, Report, Slice};
+use dfs_namenode_core::{Core, Event, Report, Slice};
 use dfs_types::{ChunkId, Millis, ReplicaRecord, ReplicaState};
 use rand::RngExt;
 
@@ -13,7 +13,7 @@ const SLICE: usize = 5;
 
 /// A NameNode.
 pub(crate) struct SimNamenode {
-    pub(crate) cluster: Cluster,
+    pub(crate) core: Core,
     /// How much of the log it has applied.
     pub(crate) applied: usize,
     /// Another one leads, which it will not know until then; and the processes that nodes had when that began.
@@ -46,17 +46,17 @@ pub(crate) struct Sent {
 impl World {
     /// A NameNode process that has loaded what was committed.
     pub(crate) fn start_namenode(&self) -> SimNamenode {
-        let mut cluster = Cluster::new(self.config.clone(), self.seed, self.now);
+        let mut core = Core::new(self.config.clone(), self.seed, self.now);
         for event in &self.log {
-            cluster.apply(event.clone(), self.now);
+            core.apply(event.clone(), self.now);
         }
-        cluster.set_next_chunk(ChunkId(self.next));
-        cluster.loaded(self.now);
-        SimNamenode { cluster, applied: self.log.len(), deposed: None }
+        core.set_next_chunk(ChunkId(self.next));
+        core.loaded(self.now);
+        SimNamenode { core, applied: self.log.len(), deposed: None }
     }
 
-    pub(crate) fn cluster(&self) -> &Cluster {
-        &self.namenodes[self.leader].cluster
+    pub(crate) fn core(&self) -> &Core {
+        &self.namenodes[self.leader].core
     }
 
     /// Something happened that only the leader is told of.
@@ -66,7 +66,7 @@ impl World {
 
     pub(crate) fn tell(&mut self, k: usize, event: Event) {
         let now = self.now;
-        self.namenodes[k].cluster.apply(event, now);
+        self.namenodes[k].core.apply(event, now);
     }
 
     /// The leader commits an edit; the others hear of it later.
@@ -79,7 +79,7 @@ impl World {
     fn catch_up(&mut self, k: usize, most: usize) {
         let (now, namenode) = (self.now, &mut self.namenodes[k]);
         for event in self.log.iter().skip(namenode.applied).take(most) {
-            namenode.cluster.apply(event.clone(), now);
+            namenode.core.apply(event.clone(), now);
             namenode.applied += 1;
         }
     }
@@ -135,7 +135,7 @@ impl World {
 
     /// NameNodes that believe that they lead.
     pub(crate) fn believers(&self) -> impl Iterator<Item = usize> {
-        (0..self.namenodes.len()).filter(|k| self.namenodes[*k].cluster.leads().is_some())
+        (0..self.namenodes.len()).filter(|k| self.namenodes[*k].core.leads().is_some())
     }
 
     pub(crate) fn is_cut(&self, n: usize, k: usize) -> bool {
@@ -145,7 +145,7 @@ impl World {
     /// What a node says to a NameNode in half a second.
     pub(crate) fn talk(&mut self, n: usize, k: usize) {
         let (id, incarnation, fence) = (node_id(n), self.nodes[n].incarnation, self.nodes[n].fence);
-        if !self.namenodes[k].cluster.is_current(id, incarnation) {
+        if !self.namenodes[k].core.is_current(id, incarnation) {
             let (version, stats) = ("1".to_owned(), self.stats(n));
             self.tell(k, Event::Registered { node: id, incarnation, version, stats });
             // What was on its way was for the process that is no more. The NameNode knows nothing of this one.
@@ -160,12 +160,12 @@ impl World {
         }
         let stats = self.stats(n);
         self.tell(k, Event::HeartbeatSeen { node: id, fence, stats });
-        let cluster = &mut self.namenodes[k].cluster;
-        let wanted = cluster.wants_report(id, self.now);
+        let core = &mut self.namenodes[k].core;
+        let wanted = core.wants_report(id, self.now);
         let reports = &mut self.nodes[n].reports[k];
         reports.wanted = reports.wanted.or(wanted);
-        let Some(term) = cluster.leads() else {
-            assert_eq!(cluster.take_commands(id, self.now), [], "seed {}", self.seed);
+        let Some(term) = core.leads() else {
+            assert_eq!(core.take_commands(id, self.now), [], "seed {}", self.seed);
             return;
         };
         // A leader makes sure that it still leads after a heartbeat came in. So one that is deposed can only have
@@ -173,7 +173,7 @@ impl World {
         if self.namenodes[k].deposed.as_ref().is_some_and(|(_, processes)| processes[n] != incarnation) {
             return;
         }
-        let orders = self.namenodes[k].cluster.take_commands(id, self.now);
+        let orders = self.namenodes[k].core.take_commands(id, self.now);
         self.nodes[n].fence = fence.max(term);
         if term >= fence {
             for order in orders {
@@ -211,7 +211,7 @@ impl World {
         let told = report.after as usize + report.changes.len();
         self.tell(k, Event::Reported { node: id, report });
         if !given_up {
-            let wanted = self.namenodes[k].cluster.wants_report(id, now);
+            let wanted = self.namenodes[k].core.wants_report(id, now);
             let reports = &mut self.nodes[n].reports[k];
             (reports.told, reports.wanted) = (told, wanted);
         }

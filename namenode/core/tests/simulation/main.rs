@@ -180,7 +180,7 @@ impl World {
 
     /// Nodes with an intact replica that the cluster knows and that no order will delete.
     fn counted(&self, id: ChunkId) -> Vec<usize> {
-        let known = self.cluster().locate(id, None, self.now);
+        let known = self.core().locate(id, None, self.now);
         let stays = |n: &usize| self.nodes[*n].deletions.iter().all(|(_, chunk, _)| *chunk != id);
         self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n)) && stays(n)).collect()
     }
@@ -188,11 +188,11 @@ impl World {
     /// Whether a disk was lost and somebody who decides still believes in it.
     fn has_unnoticed_loss(&self) -> bool {
         self.believers().any(|k| {
-            let cluster = &self.namenodes[k].cluster;
-            let dead = cluster.nodes(self.now).into_iter().filter(|node| node.state == NodeState::Dead);
+            let core = &self.namenodes[k].core;
+            let dead = core.nodes(self.now).into_iter().filter(|node| node.state == NodeState::Dead);
             let dead: Vec<NodeId> = dead.map(|node| node.id).collect();
             self.nodes.iter().enumerate().any(|(n, node)| {
-                let believed = |process: u128| cluster.is_current(node_id(n), process);
+                let believed = |process: u128| core.is_current(node_id(n), process);
                 node.disk_lost.is_some_and(believed) && !dead.contains(&node_id(n))
             })
         })
@@ -325,14 +325,14 @@ impl World {
         {
             return;
         }
-        let readable = self.cluster().locate(id, None, self.now).contains(&node_id(n));
+        let readable = self.core().locate(id, None, self.now).contains(&node_id(n));
         if readable && self.chunks.contains_key(&id) && self.counted(id).len() > 1 {
             let node = &mut self.nodes[n];
             node.disk.insert(id, Bytes::Rotten(node.incarnation));
             let copying = |transfer: &Transfer| transfer.chunk == id && transfer.source == n;
             self.transfers.retain(|transfer| !copying(transfer));
             self.apply(Event::ReplicaCorrupt { chunk: id, generation: GENERATION, node: node_id(n) });
-            if !alone || self.cluster().locate(id, None, self.now).contains(&node_id(n)) {
+            if !alone || self.core().locate(id, None, self.now).contains(&node_id(n)) {
                 // The other replicas may go any moment, so the reader is not believed; the node looks for itself.
                 let found = ReplicaRecord { state: ReplicaState::Corrupt, ..finalized(id) };
                 self.nodes[n].changed(found, false);
@@ -342,7 +342,7 @@ impl World {
 
     /// Sometimes a writer adds a chunk.
     fn write(&mut self) {
-        if self.cluster().safe_mode().on || self.rng.random_range(0..4) > 0 {
+        if self.core().safe_mode().on || self.rng.random_range(0..4) > 0 {
             return;
         }
         let (id, replication) = self.new_chunk();
@@ -354,8 +354,8 @@ impl World {
             exclude: vec![],
         };
         let now = self.now;
-        let cluster = &mut self.namenodes[self.leader].cluster;
-        let Ok(Placement { nodes, ticket }) = cluster.choose_targets(&request, now) else {
+        let core = &mut self.namenodes[self.leader].core;
+        let Ok(Placement { nodes, ticket }) = core.choose_targets(&request, now) else {
             return;
         };
         assert!(nodes.len() <= replication as usize);
@@ -364,7 +364,7 @@ impl World {
             generation: GENERATION,
             layout: Layout::Replicated { replicas: replication },
         });
-        self.namenodes[self.leader].cluster.bind_placement(ticket, id);
+        self.namenodes[self.leader].core.bind_placement(ticket, id);
         self.apply(Event::PipelineSet { chunk: id, nodes: nodes.clone() });
         self.open.insert(id, (replication, nodes.into_iter().map(Self::number).collect()));
     }
@@ -487,7 +487,7 @@ impl World {
                 for target in targets.into_iter().map(Self::number) {
                     assert_ne!(target, n);
                     // A process that has just begun breaks off what comes for the one before it.
-                    let current = self.cluster().is_current(node_id(target), self.nodes[target].incarnation);
+                    let current = self.core().is_current(node_id(target), self.nodes[target].incarnation);
                     let up = self.nodes[target].process == Process::Up && current;
                     if !lost && up && self.nodes[n].disk.get(&chunk) == Some(&Bytes::Intact) {
                         let least = (length * 1_000).checked_div(bytes_per_second).unwrap_or(200);
@@ -548,10 +548,10 @@ impl World {
     fn is_converged(&self) -> bool {
         let heard = |(n, node): (usize, &SimNode)| {
             let known = |(k, reports): (usize, &Reports)| {
-                let cluster = &self.namenodes[k].cluster;
-                let current = cluster.is_current(node_id(n), node.incarnation);
+                let core = &self.namenodes[k].core;
+                let current = core.is_current(node_id(n), node.incarnation);
                 let told = reports.told == node.history.len() && reports.sent.is_empty();
-                current && told && reports.cut <= self.now && !cluster.owes_report(node_id(n))
+                current && told && reports.cut <= self.now && !core.owes_report(node_id(n))
             };
             match node.process {
                 Process::Up => node.reports.iter().enumerate().all(known),
@@ -563,14 +563,14 @@ impl World {
             return false;
         }
         let wrong = |namenode: &SimNamenode| {
-            let totals = namenode.cluster.totals(self.now);
+            let totals = namenode.core.totals(self.now);
             let Totals { under_replicated, over_replicated, missing, corrupt, pending_copies, .. } = totals;
             let pending = pending_copies + totals.pending_deletions + totals.misplaced;
             under_replicated + over_replicated + missing + corrupt + pending
         };
         self.namenodes.iter().map(wrong).sum::<u64>() == 0
             && self.duties_are_done()
-            && !self.cluster().balancer().running
+            && !self.core().balancer().running
     }
 
     /// Every chunk has exactly the intact replicas wanted, and nothing else is on any disk.
@@ -579,7 +579,7 @@ impl World {
             let serving = |nodes: Vec<usize>| nodes.into_iter().filter(|n| !self.has_duty(*n)).count();
             assert_eq!(serving(self.intact(*id)), *replication as usize, "chunk {id}");
             for namenode in &self.namenodes {
-                let located = namenode.cluster.locate(*id, None, self.now);
+                let located = namenode.core.locate(*id, None, self.now);
                 let located = located.into_iter().map(Self::number).collect();
                 assert_eq!(serving(located), *replication as usize, "chunk {id}");
             }
@@ -620,7 +620,7 @@ fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
     let seed = world.seed;
     let check_rules = |world: &World| {
         for namenode in &world.namenodes {
-            assert_eq!(namenode.cluster.violations(), Vec::<String>::new(), "seed {seed}");
+            assert_eq!(namenode.core.violations(), Vec::<String>::new(), "seed {seed}");
         }
     };
     let steps = faulty.as_millis() / STEP.as_millis();
@@ -640,13 +640,13 @@ fn run(mut world: World, faulty: Duration) -> (Duration, Totals) {
         assert!(
             world.now.since(calm) < Duration::from_mins(20),
             "seed {seed}: {:?} {:?}",
-            world.cluster().totals(world.now),
-            world.cluster().balancer()
+            world.core().totals(world.now),
+            world.core().balancer()
         );
     }
     check_rules(&world);
     world.check_converged();
-    (world.now.since(calm), world.cluster().totals(world.now))
+    (world.now.since(calm), world.core().totals(world.now))
 }
 
 fn is_long() -> bool {

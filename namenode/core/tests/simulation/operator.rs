@@ -64,7 +64,7 @@ impl World {
 
     /// One thing an administrator may do.
     pub(crate) fn operate(&mut self, n: usize, later: Millis) {
-        let state = self.cluster().nodes(self.now).into_iter().find(|node| node.id == node_id(n));
+        let state = self.core().nodes(self.now).into_iter().find(|node| node.id == node_id(n));
         let state = state.map(|node| node.duty).unwrap_or_default();
         // Nobody puts a node back into service that he has just wiped.
         let exists = self.nodes[n].process != Process::Lost;
@@ -110,7 +110,7 @@ impl World {
 
     /// Whether every node that is to go may go, and no maintenance lasts.
     pub(crate) fn duties_are_done(&self) -> bool {
-        let views = self.cluster().nodes(self.now);
+        let views = self.core().nodes(self.now);
         let mut running = self.nodes.iter().enumerate().filter(|(_, node)| node.process != Process::Lost);
         running.all(|(n, _)| {
             let state = views.iter().find(|view| view.id == node_id(n)).map(|view| view.duty);
