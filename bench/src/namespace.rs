@@ -190,6 +190,7 @@ async fn chunks(dfs: &Dfs, files: u64) -> Result<Vec<v1::ReplicaRecord>> {
             generation: GenStamp::FIRST.0 + index,
             length: LENGTH,
             state: v1::ReplicaState::Finalized.into(),
+            volume: 1,
         })
         .collect();
     let sample = dfs.locate(&FsPath::parse("/d0/f0")?, 0..LENGTH).await?;
@@ -226,6 +227,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
                 data_port: u32::from(node),
                 http_port: u32::from(node),
                 location: String::new(),
+                storage_type: None,
             }),
             incarnation: incarnation.clone(),
             version: "bench".to_owned(),
@@ -246,6 +248,7 @@ async fn report(address: &str, cluster: ClusterId, node: u8, replicas: &[v1::Rep
                 after: 0,
                 changes: Vec::new(),
                 slice: Some(slice),
+                volumes: vec![id.clone()],
             })
             .await?;
         first = last.saturating_add(1);

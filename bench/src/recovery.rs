@@ -159,7 +159,7 @@ async fn kill(rig: &Rig, dfs: &Dfs, number: u16, mut at_detection: impl FnMut())
     let victim = report
         .nodes
         .into_iter()
-        .find(|node| address.ends_with(&format!(":{}", node.node.data_port)))
+        .find(|node| address.ends_with(&format!(":{}", node.node.at.data_port)))
         .context("the DataNode is in the report")?;
     let held = victim.volumes.iter().map(|volume| volume.used).sum();
     let id = victim.node.id;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, cluster_id, from_status, node_state, volume};
+use dfs_proto::convert::{cluster_id, from_status, node_state, volume};
 use dfs_proto::v1;
 use dfs_types::{
-    ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp, Millis, NodeState, Space, Volume,
-    VolumeHealth,
+    ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp, Millis, NodeState,
+    Space, Volume, VolumeHealth,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 

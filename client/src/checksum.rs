@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsError, FsPath, FsResult, checksum};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, LocatedChunk, checksum};
 use futures_util::stream::{self, TryStreamExt as _};
 
 use crate::connect::Dfs;
-use crate::locate::{LocatedChunk, ReadSource};
+use crate::locate::ReadSource;
 use crate::retry::Backoff;
 
 /// Chunks asked for at the same time.

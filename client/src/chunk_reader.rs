@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsError, FsResult, Layout, NodeId};
+use dfs_types::{Endpoint, ErrorCode, FsError, FsResult, Layout, LocatedChunk, NodeId};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tracing::{debug, warn};
 
-use crate::locate::{LocatedChunk, ReadSource};
+use crate::locate::ReadSource;
 use crate::replica_stream::ReplicaStream;
 use crate::retry::{Backoff, Patience};
 

@@ -3,17 +3,16 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
 use dfs_types::limits::SYNC_PATIENCE;
-use dfs_types::{ErrorCode, Extent, FsError, FsPath, FsResult, InodeId};
+use dfs_types::{Endpoint, ErrorCode, Extent, FsError, FsPath, FsResult, InodeId, LocatedChunk};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::connect::Inner;
 use crate::error::context;
-use crate::locate::LocatedChunk;
+
 use crate::pipeline::{Acked, Packet, Pipeline, Verdict};
 use crate::retry::{Backoff, pause_after};
 use crate::session::{Failure, Session, wire_packet};

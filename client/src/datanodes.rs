@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, from_status};
+use dfs_proto::convert::from_status;
 use dfs_proto::pool::{Lease, Pool};
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::MAX_DATA_MESSAGE_BYTES;
-use dfs_types::{ErrorCode, FsError, FsResult, NodeId};
+use dfs_types::{Endpoint, ErrorCode, FsError, FsResult, NodeId};
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use tokio::time::Instant;
 use tonic::transport::Channel;

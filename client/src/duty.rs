@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, replica_record};
+use dfs_proto::convert::replica_record;
 use dfs_proto::v1;
-use dfs_types::{ChunkId, DutyState, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, DutyState, Endpoint, FsResult, NodeId, ReplicaRecord};
 
 use crate::admin::{NodeReport, node};
 use crate::connect::Dfs;
@@ -128,7 +128,7 @@ pub(crate) fn balancer_status(status: v1::BalancerStatus) -> BalancerStatus {
 fn quarantined(chunk: v1::QuarantinedChunk) -> FsResult<QuarantinedChunk> {
     let replica = |wire: v1::QuarantinedReplica| {
         let node = wire.node.ok_or_else(|| incomplete("quarantine.node"))?.try_into()?;
-        Ok((node, replica_record(wire.replica.ok_or_else(|| incomplete("quarantine.replica"))?)?))
+        Ok((node, replica_record(wire.replica.ok_or_else(|| incomplete("quarantine.replica"))?, &[])?))
     };
     let replicas = chunk.replicas.into_iter().map(replica).collect::<FsResult<_>>()?;
     Ok(QuarantinedChunk { chunk: ChunkId(chunk.chunk), replicas })

@@ -1,8 +1,7 @@
 //! Closing files whose writer is gone, and what that waits for.
 
-use dfs_proto::convert::Endpoint;
 use dfs_proto::v1;
-use dfs_types::{ChunkId, FsPath, FsResult, Millis, NodeId};
+use dfs_types::{ChunkId, Endpoint, FsPath, FsResult, Millis, NodeId};
 
 use crate::connect::Dfs;
 use crate::error::incomplete;

@@ -5,12 +5,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_proto::convert::{self, Endpoint, replica_record};
+use dfs_proto::convert::replica_record;
 use dfs_proto::v1;
 use dfs_proto::v1::namespace_client::NamespaceClient;
-use dfs_types::{
-    ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, ReplicaState,
-};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, LocatedChunk, ReplicaState};
 use tonic::transport::Channel;
 
 use crate::connect::{Dfs, Inner};
@@ -25,66 +23,6 @@ const MAX_CACHED: usize = 4_096;
 const MAX_OFFSET: u64 = i64::MAX as u64;
 /// Time for asking a DataNode how much of an open chunk can be read.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A chunk of a file and the nodes that hold it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocatedChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its version.
-    pub generation: GenStamp,
-    /// Its position among the file's chunks.
-    pub index: u64,
-    /// Of its first byte in the file.
-    pub offset: u64,
-    /// Where in the chunk the file's bytes begin.
-    pub chunk_offset: u64,
-    /// How the chunk's bytes lie.
-    pub layout: Layout,
-    /// Its bytes; 0 while unknown.
-    pub length: u64,
-    /// Nodes that hold it, best first.
-    pub nodes: Vec<Endpoint>,
-    /// Whether it is being written.
-    pub under_construction: bool,
-    /// Whether every known replica is bad.
-    pub corrupt: bool,
-}
-
-impl TryFrom<v1::LocatedChunk> for LocatedChunk {
-    type Error = FsError;
-
-    fn try_from(chunk: v1::LocatedChunk) -> FsResult<Self> {
-        let v1::LocatedChunk {
-            chunk,
-            generation,
-            index,
-            offset,
-            chunk_offset,
-            layout,
-            length,
-            nodes,
-            under_construction,
-            corrupt,
-        } = chunk;
-        let ends = |begin: u64| begin.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
-        if !ends(offset) || !ends(chunk_offset) {
-            return Err(FsError::internal(format!("chunk {chunk} lies outside of any file")));
-        }
-        Ok(Self {
-            chunk: ChunkId(chunk),
-            generation: GenStamp(generation),
-            index,
-            offset,
-            chunk_offset,
-            layout: convert::layout(layout)?,
-            length,
-            nodes: nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
-            under_construction,
-            corrupt,
-        })
-    }
-}
 
 /// A file's attributes and the chunks of a range of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +178,7 @@ async fn readable_length(dfs: &Inner, path: &FsPath, status: &FileStatus) -> FsR
             .call(&node, QUESTION_TIMEOUT, |mut client| async move { client.get_replica(request).await })
             .await;
         let Ok(v1::GetReplicaReply { replica: Some(replica) }) = answer else { continue };
-        let replica = replica_record(replica)?;
+        let replica = replica_record(replica, &[])?;
         if replica.generation >= chunk.generation && replica.state != ReplicaState::Corrupt {
             return Ok(known.max(chunk.offset.saturating_add(replica.length)));
         }

@@ -13,8 +13,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use dfs_proto::convert::Endpoint;
-use dfs_types::NodeId;
+use dfs_types::{Endpoint, NodeId};
 
 use crate::memory::Reserved;
 
@@ -225,15 +224,15 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use dfs_types::Address;
+
     use super::*;
 
     fn node(number: u8) -> Endpoint {
         Endpoint {
             id: NodeId::from_bytes(&[number; 16]).unwrap(),
-            host: "h".into(),
-            data_port: 1,
-            http_port: 1,
-            location: String::new(),
+            at: Address { host: "h".into(), data_port: 1, http_port: 1, location: String::new() },
+            storage: None,
         }
     }
 

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_proto::convert::{Endpoint, from_status};
+use dfs_proto::convert::from_status;
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
-use dfs_types::{ErrorCode, FsError, FsResult, checksum};
+use dfs_types::{Endpoint, ErrorCode, FsError, FsResult, LocatedChunk, checksum};
 use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::connect::Inner;
 use crate::datanodes::Place;
-use crate::locate::LocatedChunk;
 
 /// A range of a chunk under way from one node.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{Endpoint, from_detail, from_status};
+use dfs_proto::convert::{from_detail, from_status};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, pipeline_setup_limit};
-use dfs_types::{ErrorCode, Extent, FsError, FsResult};
+use dfs_types::{Endpoint, ErrorCode, Extent, FsError, FsResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -143,6 +143,7 @@ fn header(
         path: file.path.to_string(),
         chunk_size: file.chunk_size,
         expected_length: writer.expected_length,
+        storage_type: first.storage.map(|storage| v1::StorageType::from(storage).into()),
         stage: stage.into(),
         min_length: if recover { extent.length } else { 0 },
         sync: file.sync,

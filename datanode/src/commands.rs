@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::Endpoint;
-use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp};
+use dfs_types::{ChunkId, Endpoint, ErrorCode, FsError, FsResult, GenStamp};
 use futures_util::future::join_all;
 use futures_util::stream::StreamExt;
 use tokio::sync::mpsc::error::TrySendError;

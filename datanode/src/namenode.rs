@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::convert;
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_client::ClusterClient;
 use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE};
 use dfs_types::{
-    ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId, Volume,
+    Address, ChunkId, ChunkOrigin, ClusterId, Endpoint, ErrorCode, FsError, FsResult, GenStamp, Millis,
+    NodeId, Volume, VolumeId,
 };
 use tonic::Request;
 use tonic::transport::Channel;
@@ -42,7 +43,8 @@ pub(crate) struct Speaker {
 impl Speaker {
     fn node(&self) -> v1::Node {
         let location = self.place.location().to_owned();
-        Endpoint { location, ..self.endpoint.clone() }.into()
+        let at = Address { location, ..self.endpoint.at.clone() };
+        Endpoint { at, ..self.endpoint.clone() }.into()
     }
 }
 
@@ -167,9 +169,9 @@ fn wishes(reply: v1::ReportReply) -> Wishes {
     Wishes { register, report_from: report_from.map(ChunkId) }
 }
 
-fn slice_message(slice: Slice) -> v1::ReportSlice {
+fn slice_message(slice: Slice, volumes: &mut Vec<VolumeId>) -> v1::ReportSlice {
     let Slice { first, last, fence, replicas } = slice;
-    let replicas = replicas.into_iter().map(convert::wire_replica_record).collect();
+    let replicas = replicas.into_iter().map(|record| convert::wire_replica_record(record, volumes)).collect();
     v1::ReportSlice { first: first.0, last: last.0, replicas, fence }
 }
 
@@ -275,16 +277,20 @@ impl Namenode {
 
     /// Tells of changes, and of a slice of the full report as of the last of them.
     pub(crate) async fn report(&self, batch: &Batch, slice: Option<Slice>) -> FsResult<Wishes> {
+        let mut volumes = Vec::new();
         let changes = batch.changes().map(|change| v1::ReplicaEvent {
-            replica: Some(convert::wire_replica_record(change.replica)),
+            replica: Some(convert::wire_replica_record(change.replica, &mut volumes)),
             deleted: change.deleted,
         });
+        let changes = changes.collect();
+        let slice = slice.map(|slice| slice_message(slice, &mut volumes));
         let message = v1::ReplicaReport {
             node: self.node(),
             incarnation: self.incarnation(),
             after: batch.after,
-            changes: changes.collect(),
-            slice: slice.map(slice_message),
+            changes,
+            slice,
+            volumes: volumes.iter().map(|id| id.as_bytes().to_vec()).collect(),
         };
         let mut client = self.client.clone();
         let reply = client.report_replicas(timed(message, REPORT_LIMIT));

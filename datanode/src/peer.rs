@@ -4,14 +4,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::convert;
 use dfs_proto::pool::{Lease, Pool};
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_types::limits::{
     CONNECT_TIMEOUT, MAX_DATA_MESSAGE_BYTES, MAX_STREAMS, MIN_CHUNK_SIZE, SYNC_PATIENCE, pipeline_setup_limit,
 };
-use dfs_types::{ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, ReplicaRecord};
+use dfs_types::{ChunkId, ClusterId, Endpoint, ErrorCode, FsError, FsResult, GenStamp, ReplicaRecord};
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -69,7 +69,7 @@ impl Peers {
         let (mut client, _lease) = self.client(holder)?;
         let reply = client.prepare_recovery(request).await;
         let reply = reply.map_err(|status| convert::from_status(&status))?.into_inner();
-        reply.replica.map(convert::replica_record).transpose()
+        reply.replica.map(|replica| convert::replica_record(replica, &[])).transpose()
     }
 
     /// Asks a holder to finalize its replica with the agreed length.
@@ -238,6 +238,7 @@ pub(crate) async fn send(context: &Context, sending: Sending) -> FsResult<u64> {
         stage,
         sync: true,
         downstream: rest.to_vec(),
+        storage: next.storage,
         holder: String::new(),
         patience: DEFAULT_PATIENCE,
     };

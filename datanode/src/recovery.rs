@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::Endpoint;
-use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, NodeId, ReplicaRecord, ReplicaState};
+use dfs_types::{
+    ChunkId, Endpoint, ErrorCode, FsError, FsResult, GenStamp, NodeId, ReplicaRecord, ReplicaState,
+};
 use futures_util::future::join_all;
 use tracing::{info, warn};
 
@@ -173,6 +174,7 @@ mod tests {
                 generation: GenStamp(*generation),
                 length: *length,
                 state: *state,
+                volume: None,
             })
             .collect();
         let expected =

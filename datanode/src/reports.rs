@@ -284,6 +284,7 @@ mod tests {
             generation: GenStamp(1),
             length: 1,
             state: ReplicaState::Finalized,
+            volume: None,
         };
         Change { replica, deleted: false }
     }

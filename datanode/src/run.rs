@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_daemon::{Admin, Readiness, Room, Shutdown, limits};
-use dfs_proto::convert::Endpoint;
 use dfs_types::address::Addresses;
 use dfs_types::limits::HEARTBEAT_INTERVAL;
-use dfs_types::{ClusterId, ErrorCode, FsError, NodeId};
+use dfs_types::{Address, ClusterId, Endpoint, ErrorCode, FsError, NodeId};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -195,10 +194,13 @@ impl Listening {
         let id = id.unwrap_or_else(NodeId::random);
         let endpoint = Endpoint {
             id,
-            host: config.advertise_host.clone().unwrap_or_else(|| default_host(self.data_address)),
-            data_port: self.data_address.port(),
-            http_port: self.http_address.port(),
-            location: String::new(),
+            at: Address {
+                host: config.advertise_host.clone().unwrap_or_else(|| default_host(self.data_address)),
+                data_port: self.data_address.port(),
+                http_port: self.http_address.port(),
+                location: String::new(),
+            },
+            storage: None,
         };
         let machine = config.host.clone().unwrap_or_default();
         let place = match config.topology_file.clone() {

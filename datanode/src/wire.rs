@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::convert;
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_PATH_BYTES, MAX_PIPELINE, MAX_PRINCIPAL_BYTES};
-use dfs_types::{ChunkId, FsError, FsResult, GenStamp, InodeId};
+use dfs_types::{ChunkId, Endpoint, FsError, FsResult, GenStamp, InodeId};
 
 use crate::session::{Failure, Header, Reply, Stage};
 use crate::volume::writer::Packet;
@@ -41,6 +41,7 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         0 => DEFAULT_PATIENCE,
         wish => Duration::from_millis(wish.into()).min(LONGEST_PATIENCE),
     };
+    let storage = header.storage_type.map(|_| header.storage_type().into());
     Ok(Header {
         cluster: convert::cluster_id(&header.cluster)?,
         target: convert::node_id(&header.target)?,
@@ -57,6 +58,7 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         stage,
         sync: header.sync,
         downstream: endpoints(header.downstream)?,
+        storage,
         holder: header.holder,
         patience,
     })
@@ -85,6 +87,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         stage,
         sync,
         downstream,
+        storage,
         holder,
         patience,
     } = header;
@@ -111,6 +114,7 @@ pub(crate) fn header_message(header: Header) -> v1::WriteRequest {
         bytes_per_checksum: BYTES_PER_CHECKSUM as u32,
         patience_ms: patience.as_millis() as u32,
         expected_length,
+        storage_type: storage.map(|storage| v1::StorageType::from(storage).into()),
     };
     v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) }
 }
@@ -170,7 +174,7 @@ pub(crate) fn read_reply(reply: v1::WriteReply) -> FsResult<Reply> {
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::{ClusterId, ErrorCode, NodeId};
+    use dfs_types::{Address, ClusterId, ErrorCode, NodeId, StorageType};
 
     use super::*;
 
@@ -188,6 +192,7 @@ mod tests {
             stage: Stage::Recover { min_length: 5 },
             sync: true,
             downstream: Vec::new(),
+            storage: Some(StorageType::Ssd),
             holder: "client".to_owned(),
             patience: Duration::from_secs(7),
         }
@@ -236,10 +241,8 @@ mod tests {
     fn each_node_is_less_patient_than_the_one_before() {
         let node = || Endpoint {
             id: NodeId::random(),
-            host: "h".to_owned(),
-            data_port: 1,
-            http_port: 1,
-            location: String::new(),
+            at: Address { host: "h".to_owned(), data_port: 1, http_port: 1, location: String::new() },
+            storage: None,
         };
         let mut patience = Duration::from_secs(30);
         let mut waits = Vec::new();

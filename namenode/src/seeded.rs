@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use dfs_namenode_core::{Core, Command};
+use dfs_namenode_core::{Command, Core};
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -224,7 +224,7 @@ impl FilesView {
             .iter()
             .map(|node| NodeView {
                 id: node.node.id,
-                pod: pod_of(&node.node.host),
+                pod: pod_of(&node.node.at.host),
                 state: node.state,
                 reported: node.reported,
                 failed_volumes: node.volumes_that_are(VolumeHealth::Failed) as u64,

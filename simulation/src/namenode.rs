@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    BalancerView, Core, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
-    Totals,
+    BalancerView, Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
 };
 use dfs_types::{ChunkId, Millis, NodeId};
 use rustix::time::{ClockId, clock_gettime};

@@ -146,6 +146,7 @@ impl World {
             generation: GENERATION,
             length: self.settings.chunk_bytes,
             state: ReplicaState::Finalized,
+            volume: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Event, Placement, PlacementRequest};
+use dfs_namenode_core::{Event, PlacementRequest};
 use dfs_types::Layout;
 use rand::RngExt;
 
@@ -18,14 +18,16 @@ impl World {
             writer_host: None,
             existing: Vec::new(),
             exclude: Vec::new(),
+            storage: Vec::new(),
         };
         let (now, replicas) = (self.now, u32::from(self.settings.replication));
         let layout = Layout::Replicated { replicas };
         let decisions = &mut self.decisions;
         let chosen = self.meter.placement.measure(1, || decisions.choose_targets(&request, now));
-        let Ok(Placement { nodes, ticket }) = chosen else {
+        let Ok(placement) = chosen else {
             return false;
         };
+        let (nodes, ticket) = (placement.nodes(), placement.ticket);
         let number = self.truth.add_chunk();
         let (chunk, generation) = (chunk_id(number), GENERATION);
         self.meter.rest.measure(2, || {

@@ -8,12 +8,14 @@ pub mod attributes;
 pub mod backup;
 pub mod checksum;
 pub mod duty;
+pub mod endpoint;
 pub mod error;
 pub mod extent;
 pub mod format;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod located;
 pub mod member;
 pub mod names;
 pub mod origin;
@@ -24,6 +26,7 @@ pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
 pub use duty::{DutyState, NodeDuty};
+pub use endpoint::{Address, Endpoint};
 pub use error::{ErrorCode, FsError, FsResult};
 pub use extent::{Extent, Publication};
 pub use ids::{
@@ -31,6 +34,7 @@ pub use ids::{
     VolumeId,
 };
 pub use layout::Layout;
+pub use located::LocatedChunk;
 pub use member::MemberRole;
 pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;

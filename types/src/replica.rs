@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChunkId, GenStamp};
+use crate::{ChunkId, GenStamp, VolumeId};
 
 /// State of one replica on a DataNode's volume.
 ///
@@ -36,4 +36,6 @@ pub struct ReplicaRecord {
     pub length: u64,
     /// The replica's state.
     pub state: ReplicaState,
+    /// The volume that it is on, if its node says.
+    pub volume: Option<VolumeId>,
 }

@@ -250,7 +250,7 @@ impl Args {
             ))?;
             if self.locations {
                 for node in &chunk.nodes {
-                    out.line(&format!("       {} {}{}", node.address(), node.id, node.location))?;
+                    out.line(&format!("       {} {}{}", node.address(), node.id, node.at.location))?;
                 }
             }
         }
@@ -360,7 +360,7 @@ fn print_summary(out: &mut Out, path: &FsPath, summary: &FsckSummary) -> Outcome
 #[cfg(test)]
 mod tests {
     use dfs_client::{Endpoint, RecoveryWait};
-    use dfs_types::{ChunkId, GenStamp, Millis, NodeId};
+    use dfs_types::{Address, ChunkId, GenStamp, Millis, NodeId};
 
     use super::*;
 
@@ -368,10 +368,8 @@ mod tests {
     fn problems_are_named() {
         let node = || Endpoint {
             id: NodeId::random(),
-            host: "a".to_owned(),
-            data_port: 1,
-            http_port: 2,
-            location: String::new(),
+            at: Address { host: "a".to_owned(), data_port: 1, http_port: 2, location: String::new() },
+            storage: None,
         };
         let chunk_with = |good: usize, leaving, corrupt, under_construction, misplaced| FsckChunk {
             chunk: ChunkId::FIRST,

@@ -1,7 +1,7 @@
 //! `dfs info`.
 
 use dfs_client::{Dfs, FileChecksum, LocatedChunk, Locations};
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, StorageType};
 use serde::Serialize;
 
 use crate::args::{Context, Format};
@@ -51,6 +51,8 @@ struct Replica<'a> {
     address: String,
     host: &'a str,
     location: &'a str,
+    /// Of the volume that it is on; nothing if its DataNode has not said.
+    storage_type: Option<StorageType>,
 }
 
 impl Args {
@@ -129,8 +131,9 @@ fn chunk(chunk: &LocatedChunk, crc32c: Option<u32>) -> Chunk<'_> {
             .map(|node| Replica {
                 node: node.id.to_string(),
                 address: node.address(),
-                host: &node.host,
-                location: &node.location,
+                host: &node.at.host,
+                location: &node.at.location,
+                storage_type: node.storage,
             })
             .collect(),
     }
@@ -154,7 +157,11 @@ fn print(out: &mut Out, info: &Info<'_>, format: Format) -> Outcome {
     }
     let rows = info.chunks.iter().map(|chunk| {
         let replicas = chunk.replicas.iter().map(|replica| match format {
-            Format::Wide => format!("{} ({}{})", replica.address, replica.node, replica.location),
+            Format::Wide => {
+                let storage = replica.storage_type.map(|storage| format!(", {}", storage.name()));
+                let storage = storage.unwrap_or_default();
+                format!("{} ({}{}{storage})", replica.address, replica.node, replica.location)
+            }
             Format::Table | Format::Json => replica.address.clone(),
         });
         vec![

@@ -142,7 +142,7 @@ fn not_closed(path: &FsPath, waiting: &[WaitingChunk]) -> FsError {
 #[cfg(test)]
 mod tests {
     use dfs_client::Endpoint;
-    use dfs_types::{ChunkId, Millis, NodeId};
+    use dfs_types::{Address, ChunkId, Millis, NodeId};
 
     use super::*;
 
@@ -150,10 +150,13 @@ mod tests {
     fn what_is_waited_for_is_told() {
         let node = Endpoint {
             id: NodeId::random(),
-            host: "dn-1".to_owned(),
-            data_port: 9_001,
-            http_port: 9_864,
-            location: String::new(),
+            at: Address {
+                host: "dn-1".to_owned(),
+                data_port: 9_001,
+                http_port: 9_864,
+                location: String::new(),
+            },
+            storage: None,
         };
         let wait = |best| {
             let missing = Vec::new();

@@ -147,8 +147,8 @@ fn shown_node(node: &NodeReport) -> ShownNode<'_> {
     ShownNode {
         id: node.node.id.to_string(),
         address: node.node.address(),
-        http_port: node.node.http_port,
-        location: &node.node.location,
+        http_port: node.node.at.http_port,
+        location: &node.node.at.location,
         state: node.state.name(),
         duty: duty_name(node.duty),
         depending_chunks: node.depending_chunks,

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_proto::convert::{Endpoint, to_detail, to_status};
+use dfs_proto::convert::{to_detail, to_status};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_DATA_MESSAGE_BYTES};
-use dfs_types::{ErrorCode, FsError, NodeId, checksum};
+use dfs_types::{Endpoint, ErrorCode, FsError, NodeId, checksum};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -277,6 +277,7 @@ impl v1::chunks_server::Chunks for DataNode {
             generation: replica.generation,
             length: replica.data.len() as u64,
             state: if replica.finalized { v1::ReplicaState::Finalized } else { v1::ReplicaState::Rbw }.into(),
+            volume: 0,
         });
         Ok(Response::new(v1::GetReplicaReply { replica }))
     }

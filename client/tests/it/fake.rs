@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_client::{Builder, Connector, Dfs};
-use dfs_proto::convert::{Endpoint, to_status, wire_layout};
+use dfs_proto::convert::{to_status, wire_layout};
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsError, FsPath, Layout, NodeId};
+use dfs_types::{Address, Endpoint, ErrorCode, FsError, FsPath, Layout, NodeId};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 use hyper_util::rt::TokioIo;
@@ -171,10 +171,13 @@ impl Cluster {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let endpoint = Endpoint {
                 id: NodeId::from_bytes(&[number + 1; 16]).unwrap(),
-                host: "127.0.0.1".into(),
-                data_port: listener.local_addr().unwrap().port(),
-                http_port: 1,
-                location: String::new(),
+                at: Address {
+                    host: "127.0.0.1".into(),
+                    data_port: listener.local_addr().unwrap().port(),
+                    http_port: 1,
+                    location: String::new(),
+                },
+                storage: None,
             };
             listeners.push(listener);
             nodes.push(Arc::new(Node {

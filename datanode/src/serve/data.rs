@@ -173,7 +173,7 @@ impl Service {
     fn replica(&self, request: &v1::GetReplicaRequest) -> FsResult<v1::GetReplicaReply> {
         self.meant_for_me(&request.cluster, &request.target)?;
         let record = self.context.store.record(ChunkId(request.chunk))?;
-        Ok(v1::GetReplicaReply { replica: Some(convert::wire_replica_record(record)) })
+        Ok(v1::GetReplicaReply { replica: Some(convert::wire_replica_alone(record)) })
     }
 
     async fn checksum(&self, request: v1::ChecksumRequest) -> FsResult<v1::ChecksumReply> {
@@ -212,7 +212,7 @@ impl Service {
         self.meant_for_me(&request.cluster, &request.target)?;
         let (chunk, generation) = (ChunkId(request.chunk), GenStamp(request.new_generation));
         let replica = self.context.store.prepare_recovery(chunk, generation).await?;
-        Ok(v1::PrepareRecoveryReply { replica: replica.map(convert::wire_replica_record) })
+        Ok(v1::PrepareRecoveryReply { replica: replica.map(convert::wire_replica_alone) })
     }
 
     async fn finish_recovery(&self, request: v1::FinishRecoveryRequest) -> FsResult<v1::FinishRecoveryReply> {

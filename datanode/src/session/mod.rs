@@ -5,8 +5,7 @@ pub(crate) mod write;
 
 use std::time::Duration;
 
-use dfs_proto::convert::Endpoint;
-use dfs_types::{ChunkId, ClusterId, FsError, GenStamp, InodeId, NodeId};
+use dfs_types::{ChunkId, ClusterId, Endpoint, FsError, GenStamp, InodeId, NodeId, StorageType};
 
 /// Why a write session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +50,8 @@ pub(crate) struct Header {
     pub(crate) sync: bool,
     /// Whereto the packets go from here, next first.
     pub(crate) downstream: Vec<Endpoint>,
+    /// Storage that the replica shall be on here, if there is room; `None`: any.
+    pub(crate) storage: Option<StorageType>,
     /// The lease holder, for logs.
     pub(crate) holder: String,
     /// How long the sender waits for the acknowledgement of a packet that does not sync.

@@ -102,6 +102,7 @@ async fn open_own(store: &Arc<Store>, header: &Header) -> Result<Writer, Error> 
             path: header.path.clone(),
             chunk_size: header.chunk_size,
             expected_length: header.expected_length,
+            storage: header.storage,
             copy,
         })
     };
@@ -179,6 +180,7 @@ async fn set_up(context: &Context, header: &Header, replies: &mpsc::Sender<Reply
             Some((next, rest)) => {
                 let onward = Header {
                     target: next.id,
+                    storage: next.storage,
                     patience: header.patience_onward(),
                     downstream: rest.to_vec(),
                     ..header.clone()

@@ -72,7 +72,7 @@ impl Store {
     }
 
     fn take_out_some(&self, number: u16, after: Option<ChunkId>) -> Option<ChunkId> {
-        let gone = |chunk: ChunkId, replica: &Replica| self.push(replica.record(chunk), true);
+        let gone = |chunk: ChunkId, replica: &Replica| self.push(self.record_of(chunk, replica), true);
         let mut index = self.index();
         // Their files are as good as removed.
         for (chunk, replica) in index.forget_leaving(number) {
@@ -113,7 +113,7 @@ impl Store {
 
     /// State of each volume.
     pub(crate) fn volume_states(&self) -> Vec<dfs_types::Volume> {
-        let storage = |path: &Path| self.storage.get(path).copied().unwrap_or_default();
+        let storage = |path: &Path| self.storage_of(path);
         let name = |path: &Path| path.to_string_lossy().into_owned();
         let failed = |id, path: &Path| dfs_types::Volume {
             id,

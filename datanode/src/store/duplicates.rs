@@ -103,7 +103,7 @@ impl Store {
         let step = step(counts.as_ref(), &replica);
         if let Step::Adopt | Step::Swap = step {
             index.insert(chunk, replica);
-            self.push(replica.record(chunk), false);
+            self.push(self.record_of(chunk, &replica), false);
             index.duplicates.remove(&duplicate);
             if let Some(replica) = counts.filter(|counts| !self.volume(counts.volume).has_failed()) {
                 index.duplicates.insert(Duplicate { chunk, replica });

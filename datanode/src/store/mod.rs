@@ -15,7 +15,7 @@ pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,9 +147,22 @@ impl Store {
         &self.volumes[usize::from(number)]
     }
 
+    /// The storage of the volume in this directory.
+    fn storage_of(&self, path: &Path) -> StorageType {
+        self.storage.get(path).copied().unwrap_or_default()
+    }
+
+    /// The line of a report about a replica; `None` for one that is not reported.
+    fn record_of(&self, chunk: ChunkId, replica: &Replica) -> Option<ReplicaRecord> {
+        replica.record(chunk, self.volume(replica.volume).id)
+    }
+
     /// What a report would say of a chunk's replica.
     pub(crate) fn record(&self, chunk: ChunkId) -> Result<ReplicaRecord, Error> {
-        self.index().get(chunk).and_then(|replica| replica.record(chunk)).ok_or(Error::NotFound(chunk))
+        self.index()
+            .get(chunk)
+            .and_then(|replica| self.record_of(chunk, replica))
+            .ok_or(Error::NotFound(chunk))
     }
 
     /// What a NameNode's queue holds and, as of then, the slice of a full report that begins with `first`. If the queue
@@ -159,7 +172,7 @@ impl Store {
         let index = self.index();
         let (batch, all) = queue.take(REPORT_PAGE);
         let slice = all.then(|| {
-            let replicas = index.page(first, REPORT_PAGE);
+            let replicas = index.page(first, REPORT_PAGE, |volume| self.volume(volume).id);
             let last = replicas.last().filter(|_| replicas.len() == REPORT_PAGE);
             let last = last.map_or(ChunkId(u64::MAX), |record| record.chunk);
             Slice { first, last, fence, replicas }
@@ -289,7 +302,7 @@ impl Store {
         if replica.generation == generation && Arc::ptr_eq(self.volume(replica.volume), on) {
             warn!(%chunk, %generation, reason = why, "replica is corrupt");
             let corrupt = index.change(chunk, |replica| replica.state = State::Corrupt);
-            self.push(corrupt.and_then(|replica| replica.record(chunk)), false);
+            self.push(corrupt.and_then(|replica| self.record_of(chunk, &replica)), false);
         }
     }
 
@@ -440,7 +453,7 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         let mut index = self.store.index();
         if index.left(self.chunk, self.replica.birth) {
-            self.store.push(self.replica.record(self.chunk), true);
+            self.store.push(self.store.record_of(self.chunk, &self.replica), true);
         }
     }
 }

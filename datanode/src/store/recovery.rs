@@ -36,7 +36,7 @@ impl Store {
         let record = {
             let mut index = self.index();
             index.open_mut(chunk).promised = new_generation;
-            index.get(chunk).and_then(|replica| replica.record(chunk))
+            index.get(chunk).and_then(|replica| self.record_of(chunk, replica))
         };
         drop(claim);
         Ok(record)

@@ -82,6 +82,7 @@ fn new_replica() -> NewReplica {
         path: "/file".to_owned(),
         chunk_size: 1 << 20,
         expected_length: 1 << 20,
+        storage: None,
         copy: false,
     }
 }

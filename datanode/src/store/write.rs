@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_types::{ChunkId, GenStamp, InodeId, VolumeHealth};
+use dfs_types::{ChunkId, GenStamp, InodeId, StorageType, VolumeHealth};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,7 @@ impl Claim {
                 index.close(self.chunk);
                 self.store.wanted.add(self.chunk);
             }
-            let record = settled.and_then(|replica| replica.record(self.chunk));
+            let record = settled.and_then(|replica| self.store.record_of(self.chunk, &replica));
             record.map(|replica| self.store.reports.push_awaited(Change { replica, deleted: false }))
         });
         settled.ok_or(Error::OutOfUse(self.chunk))
@@ -87,7 +87,7 @@ impl Claim {
     fn forget(&self) {
         let forgotten = self.note(|index| {
             let removed = index.remove(self.chunk);
-            self.store.push(removed.and_then(|replica| replica.record(self.chunk)), true);
+            self.store.push(removed.and_then(|replica| self.store.record_of(self.chunk, &replica)), true);
         });
         // If it was not there any more, the failure of its volume has told of it.
         forgotten.unwrap_or_default();
@@ -123,6 +123,8 @@ pub(crate) struct NewReplica {
     pub(crate) chunk_size: u64,
     /// Bytes to reserve room for.
     pub(crate) expected_length: u64,
+    /// Storage that it shall be on, if there is room; `None`: any.
+    pub(crate) storage: Option<StorageType>,
     /// Another DataNode sends it: nobody is told of it before it is complete.
     pub(crate) copy: bool,
 }
@@ -223,16 +225,26 @@ impl Store {
         }
     }
 
-    /// Chooses a volume and promises room on it.
-    fn reserve(&self, bytes: u64) -> Result<(u16, Reservation), Error> {
-        let mut available: Vec<u64> = self
-            .volumes
-            .iter()
-            .map(|volume| match volume.health() {
-                VolumeHealth::Healthy => volume.space(|space| space.available()),
-                VolumeHealth::Suspect | VolumeHealth::Failed => 0,
-            })
-            .collect();
+    /// Chooses a volume and promises room on it: one with this storage, or any if none of these has room. Whoever wished for
+    /// it knew the volumes as they were a while ago.
+    fn reserve(&self, bytes: u64, storage: Option<StorageType>) -> Result<(u16, Reservation), Error> {
+        let wanted = |volume: &Volume| storage.is_none_or(|storage| self.storage_of(&volume.path) == storage);
+        match self.reserve_where(bytes, wanted) {
+            Err(_) if storage.is_some() => self.reserve_where(bytes, |_| true),
+            reserved => reserved,
+        }
+    }
+
+    fn reserve_where(
+        &self,
+        bytes: u64,
+        may_use: impl Fn(&Volume) -> bool,
+    ) -> Result<(u16, Reservation), Error> {
+        let available = |volume: &Arc<Volume>| match volume.health() {
+            VolumeHealth::Healthy if may_use(volume) => volume.space(|space| space.available()),
+            VolumeHealth::Healthy | VolumeHealth::Suspect | VolumeHealth::Failed => 0,
+        };
+        let mut available: Vec<u64> = self.volumes.iter().map(available).collect();
         while let Some(number) = choose(&available, bytes, rand::random()) {
             if let Some(reservation) = Reservation::take(&self.volumes[number], bytes) {
                 return Ok((number as u16, reservation));
@@ -246,9 +258,9 @@ impl Store {
     /// Creates a replica and its files.
     pub(crate) async fn create(self: &Arc<Self>, new: NewReplica) -> Result<Writer, Error> {
         let NewReplica { chunk, generation, inode, index: number_in_file, .. } = new;
-        let NewReplica { path, chunk_size, expected_length, copy, .. } = new;
+        let NewReplica { path, chunk_size, expected_length, storage, copy, .. } = new;
         self.supersede(chunk, generation).await?;
-        let (number, reservation) = self.reserve(stored_bytes(expected_length.min(chunk_size)))?;
+        let (number, reservation) = self.reserve(stored_bytes(expected_length.min(chunk_size)), storage)?;
         let volume = Arc::clone(self.volume(number));
         let (place, state) = if copy { (Place::Tmp, State::Incoming) } else { (Place::Rbw, State::Rbw) };
         let slot = Arc::new(Slot::default());
@@ -264,7 +276,7 @@ impl Store {
                 Replica { volume: number, generation, length: 0, state, place, verified: None, birth: 0 };
             index.insert(chunk, replica);
             index.open_mut(chunk).writer = Some(Arc::clone(&slot));
-            self.push(replica.record(chunk), false);
+            self.push(self.record_of(chunk, &replica), false);
         }
         let claim = Claim { store: Arc::clone(self), chunk, slot: Arc::clone(&slot) };
         let mut attempt = Attempt(Some(claim));
@@ -359,7 +371,7 @@ impl Store {
                     replica.verified = None;
                 });
                 index.open_mut(chunk).tail = tail;
-                claim.store.push(reopened.and_then(|replica| replica.record(chunk)), false);
+                claim.store.push(reopened.and_then(|replica| claim.store.record_of(chunk, &replica)), false);
             });
             reopened.ok_or(Error::OutOfUse(chunk))?;
             Ok(Box::new(Held { files, claim }))

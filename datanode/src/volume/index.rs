@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use dfs_types::limits::CHECKSUM_BYTES;
-use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState};
+use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState, VolumeId};
 use tokio_util::sync::CancellationToken;
 
 use super::layout::Place;
@@ -57,7 +57,7 @@ pub(crate) struct DeletionOrder {
 
 impl Replica {
     /// The line of a report about it; `None` for one that is not reported.
-    pub(crate) fn record(&self, chunk: ChunkId) -> Option<ReplicaRecord> {
+    pub(crate) fn record(&self, chunk: ChunkId, volume: VolumeId) -> Option<ReplicaRecord> {
         let state = match self.state {
             State::Incoming => return None,
             State::Rbw => ReplicaState::Rbw,
@@ -65,7 +65,8 @@ impl Replica {
             State::Finalized => ReplicaState::Finalized,
             State::Corrupt => ReplicaState::Corrupt,
         };
-        Some(ReplicaRecord { chunk, generation: self.generation, length: self.length, state })
+        let (generation, length) = (self.generation, self.length);
+        Some(ReplicaRecord { chunk, generation, length, state, volume: Some(volume) })
     }
 }
 
@@ -253,10 +254,16 @@ impl Index {
         self.open.remove(&chunk);
     }
 
-    /// Lines of a full report from the chunk `first` on, at most `limit`, by chunk.
-    pub(crate) fn page(&self, first: ChunkId, limit: usize) -> Vec<ReplicaRecord> {
+    /// Lines of a full report from the chunk `first` on, at most `limit`, by chunk; `id` names a volume.
+    pub(crate) fn page(
+        &self,
+        first: ChunkId,
+        limit: usize,
+        id: impl Fn(u16) -> VolumeId,
+    ) -> Vec<ReplicaRecord> {
         let replicas = self.replicas.range(first..);
-        replicas.filter_map(|(chunk, replica)| replica.record(*chunk)).take(limit).collect()
+        let lines = replicas.filter_map(|(chunk, replica)| replica.record(*chunk, id(replica.volume)));
+        lines.take(limit).collect()
     }
 
     /// Removes and answers those replicas of `volume` that are among the next `limit` of all after `after`, and where to
@@ -332,7 +339,11 @@ mod tests {
         }
         index.insert(ChunkId(4), replica(1, State::Incoming, None));
         let chunks = |first, limit| -> Vec<u64> {
-            index.page(ChunkId(first), limit).iter().map(|record| record.chunk.0).collect()
+            index
+                .page(ChunkId(first), limit, |_| VolumeId::random())
+                .iter()
+                .map(|record| record.chunk.0)
+                .collect()
         };
         assert_eq!(chunks(0, 2), [3, 5]);
         assert_eq!(chunks(6, 2), [7, 9]);

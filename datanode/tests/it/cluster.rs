@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Parser;
 use dfs_daemon::Shutdown;
 use dfs_datanode::{Config, DataNode};
-use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::convert;
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::{Cluster, ClusterServer};
-use dfs_types::{ClusterId, NodeId, ReplicaRecord, ReplicaState};
+use dfs_types::{Address, ClusterId, Endpoint, NodeId, ReplicaRecord, ReplicaState};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -179,9 +179,11 @@ impl Cluster for Fake {
         let count = request.changes.len() as u64;
         let told = known.told.insert((node, request.incarnation.clone()), request.after + count);
         assert!(told.is_none_or(|told| told == request.after), "no change is missing or told twice");
+        let volumes = convert::report_volumes(&request.volumes).unwrap();
         let replicas = known.replicas.entry(node).or_default();
         for event in request.changes {
-            let record = convert::replica_record(event.replica.unwrap()).unwrap();
+            let record = convert::replica_record(event.replica.unwrap(), &volumes).unwrap();
+            assert!(record.volume.is_some(), "a node says on which volume each replica is");
             if event.deleted {
                 replicas.remove(&record.chunk.0);
             } else {
@@ -190,7 +192,8 @@ impl Cluster for Fake {
         }
         if let Some(slice) = request.slice {
             assert_eq!((slice.first, slice.last), (0, u64::MAX), "it has few replicas");
-            let records = slice.replicas.into_iter().map(|record| convert::replica_record(record).unwrap());
+            let read = |record| convert::replica_record(record, &volumes).unwrap();
+            let records = slice.replicas.into_iter().map(read);
             *replicas = records.map(|record| (record.chunk.0, record)).collect();
             known.reported.insert(node);
             known.fences.insert(node, slice.fence);
@@ -411,10 +414,13 @@ impl Node {
     pub(crate) fn endpoint(&self) -> v1::Node {
         let endpoint = Endpoint {
             id: self.id,
-            host: self.data.ip().to_string(),
-            data_port: self.data.port(),
-            http_port: self.http.port(),
-            location: String::new(),
+            at: Address {
+                host: self.data.ip().to_string(),
+                data_port: self.data.port(),
+                http_port: self.http.port(),
+                location: String::new(),
+            },
+            storage: None,
         };
         endpoint.into()
     }

@@ -54,6 +54,7 @@ pub(crate) fn header(cluster: ClusterId, nodes: &[&Node], chunk: u64) -> v1::Wri
         bytes_per_checksum: 512,
         patience_ms: 0,
         expected_length: 0,
+        storage_type: None,
     }
 }
 

@@ -44,7 +44,7 @@ async fn get(dfs: &Dfs, path: &FsPath) -> Result<Vec<u8>> {
 async fn holders(dfs: &Dfs, path: &FsPath) -> Result<Vec<u16>> {
     let located = dfs.locate(path, 0..u64::MAX).await?;
     let chunk = located.chunks.first().context("the file has a chunk")?;
-    let mut ports: Vec<u16> = chunk.nodes.iter().map(|node| node.data_port).collect();
+    let mut ports: Vec<u16> = chunk.nodes.iter().map(|node| node.at.data_port).collect();
     ports.sort_unstable();
     Ok(ports)
 }

@@ -126,6 +126,7 @@ async fn malformed_requests_are_refused_in_words() -> Result<()> {
             data_port: 1,
             http_port: 2,
             location: String::new(),
+            storage_type: None,
         }),
         incarnation: vec![4; 16],
         version: "0".into(),

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId};
+use dfs_types::{Address, ChunkId, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId};
 
 use crate::cluster::{Cluster, Heard, Registered};
-use crate::event::{Address, Command, Effect, Event, NodeRecord, NodeStats};
+use crate::event::{Command, Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
 use crate::view::{BalancerView, ChunkView, NodeView, SafeModeView, Totals};
 use crate::{
@@ -311,9 +311,9 @@ impl Core {
     }
 
     /// Nodes to read a chunk from, best first: live before stale or stopping ones and those with a disk that does not
-    /// answer, then one on the reader's host, then less loaded ones. While it is being written, the nodes of its pipeline and
+    /// answer, then those on its own storage for what is hardly read, then one on the reader's host. While it is being written, the nodes of its pipeline and
     /// others with a replica of its generation. Empty if no replica is known to be fit for reading.
-    pub fn locate(&self, id: ChunkId, reader_host: Option<&str>, now: Millis) -> Vec<NodeId> {
+    pub fn locate(&self, id: ChunkId, reader_host: Option<&str>, now: Millis) -> Vec<Target> {
         self.namespace.locate(&self.cluster, id, reader_host, now)
     }
 

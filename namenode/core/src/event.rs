@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dfs_types::{
-    ChunkId, DutyState, GenStamp, InodeId, Layout, NodeDuty, NodeId, NodeState, ReplicaRecord, StorageType,
-    Volume, VolumeHealth, VolumeId,
+    Address, ChunkId, DutyState, GenStamp, InodeId, Layout, NodeDuty, NodeId, NodeState, ReplicaRecord,
+    StorageType, Volume, VolumeHealth, VolumeId,
 };
 
 use crate::namespace::WaitingRecovery;
@@ -44,17 +44,19 @@ pub struct NodeRecord {
     pub volumes: Vec<VolumeRecord>,
 }
 
-/// Where a node is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// IP address or DNS name.
-    pub host: String,
-    /// gRPC port.
-    pub data_port: u16,
-    /// HTTP port.
-    pub http_port: u16,
-    /// Topology, `/zone/rack`; empty for none.
-    pub location: String,
+/// A node, and the type of its storage on which a replica is, or shall be; `None`: on any, or it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The node.
+    pub node: NodeId,
+    /// Its storage.
+    pub storage: Option<StorageType>,
+}
+
+impl From<NodeId> for Target {
+    fn from(node: NodeId) -> Self {
+        Self { node, storage: None }
+    }
 }
 
 /// What a node says with each heartbeat.

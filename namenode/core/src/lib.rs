@@ -1,8 +1,8 @@
 //! The NameNode's decisions, without I/O, clock or threads.
 //!
-//! [`Cluster`] owns the chunk map, the DataNodes' states, leases and plans. It is told what happened
-//! ([`Cluster::apply`]), answers with what follows ([`Effect`]), and hands out orders to DataNodes
-//! ([`Cluster::take_commands`]). The time is an argument, randomness comes from a seeded generator inside: the same
+//! [`Core`] owns the DataNodes' states (`cluster`), and the chunk map, leases and plans (`namespace`). It is told what
+//! happened ([`Core::apply`]), answers with what follows ([`Effect`]), and hands out orders to DataNodes
+//! ([`Core::take_commands`]). The time is an argument, randomness comes from a seeded generator inside: the same
 //! calls in the same order decide the same.
 //!
 //! ```text
@@ -25,9 +25,9 @@ mod view;
 
 pub use self::core::Core;
 pub use config::Config;
-pub use dfs_types::{NodeState, Volume};
+pub use dfs_types::{Address, NodeState, Volume};
 pub use event::{
-    Address, Balancing, Command, Effect, Event, NodeRecord, NodeStats, Report, Slice, VolumeRecord,
+    Balancing, Command, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord,
 };
 pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery};
 pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

@@ -60,7 +60,7 @@ pub(crate) fn stats(n: u16) -> NodeStats {
 
 /// A replica of the usual generation and length.
 pub(crate) fn record(chunk: u64, state: ReplicaState) -> ReplicaRecord {
-    ReplicaRecord { chunk: ChunkId(chunk), generation: GENERATION, length: LENGTH, state }
+    ReplicaRecord { chunk: ChunkId(chunk), generation: GENERATION, length: LENGTH, state, volume: None }
 }
 
 /// A cluster that leads, and its time.
@@ -161,7 +161,8 @@ impl Rig {
 
     /// A chunk of this length is written where room was promised, and committed.
     pub(crate) fn write_chunk(&mut self, chunk: u64, placement: Placement, length: u64) {
-        let (id, generation, Placement { nodes, ticket }) = (ChunkId(chunk), GENERATION, placement);
+        let (id, generation, nodes, ticket) =
+            (ChunkId(chunk), GENERATION, placement.nodes(), placement.ticket);
         self.apply(Event::ChunkAdded {
             chunk: id,
             generation,

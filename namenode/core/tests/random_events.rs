@@ -74,7 +74,7 @@ fn a_replica() -> impl Strategy<Value = ReplicaRecord> {
     ];
     // Ids from 8 on are of no chunk.
     (1_u64..10, a_generation(), a_length(), state).prop_map(|(chunk, generation, length, state)| {
-        ReplicaRecord { chunk: ChunkId(chunk), generation, length, state }
+        ReplicaRecord { chunk: ChunkId(chunk), generation, length, state, volume: None }
     })
 }
 
@@ -333,7 +333,7 @@ proptest! {
                 }
                 Step::Place(count, fate) => {
                     let request = PlacementRequest {
-                        count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![]
+                        count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![], storage: vec![]
                     };
                     if let Ok(Placement { ticket, .. }) = core.choose_targets(&request, now) {
                         match fate {

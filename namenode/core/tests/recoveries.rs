@@ -114,8 +114,13 @@ impl World {
     /// Where nobody has all that was acknowledged, `lost` says whether that is so, or somebody is away who may.
     fn new(acknowledged: u64, lengths: &[Option<u64>], lost: bool) -> Self {
         let now = Millis(1_000_000);
-        let replica =
-            |length| ReplicaRecord { chunk: CHUNK, generation: GENERATION, length, state: ReplicaState::Rwr };
+        let replica = |length| ReplicaRecord {
+            chunk: CHUNK,
+            generation: GENERATION,
+            length,
+            state: ReplicaState::Rwr,
+            volume: None,
+        };
         let node = |length: &Option<u64>| DataNode {
             up: true,
             incarnation: 1,
@@ -252,7 +257,10 @@ impl World {
             Command::Copy { generation, length, targets, .. } => {
                 let state = ReplicaState::Finalized;
                 for target in targets {
-                    self.hold(number(target), ReplicaRecord { chunk: CHUNK, generation, length, state });
+                    self.hold(
+                        number(target),
+                        ReplicaRecord { chunk: CHUNK, generation, length, state, volume: None },
+                    );
                 }
             }
             Command::Recover { new_generation, acknowledged, holders, .. } => {
@@ -281,7 +289,7 @@ impl World {
         if length > 0 {
             for (n, _) in there.iter().filter(|(_, has)| *has == length) {
                 let state = ReplicaState::Finalized;
-                self.hold(*n, ReplicaRecord { chunk: CHUNK, generation, length, state });
+                self.hold(*n, ReplicaRecord { chunk: CHUNK, generation, length, state, volume: None });
             }
         }
         if generation == GenStamp(self.stamp) {

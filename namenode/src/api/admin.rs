@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dfs_namenode_core::{BalancerView, Core, NodeView, SafeModeView, Totals};
-use dfs_types::{Caller, ChunkId, ClusterId, DutyState, FileStatus, FsPath, FsResult, GenStamp};
+use dfs_types::{Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp};
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
 use super::recovery::Wait;
-use super::{Namenode, Node, Origin, resolve};
+use super::{Namenode, Origin, resolve};
 use crate::store::edit::Edit;
 use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
 
@@ -101,7 +101,7 @@ pub struct FsckChunk {
     /// Replicas wanted.
     pub expected: u32,
     /// Nodes with a good replica; while it is being written, its pipeline in order.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Endpoint>,
     /// How many of these are being decommissioned: their replicas can be read and don't count.
     pub leaving: u32,
     /// Known bad replicas.
@@ -338,26 +338,25 @@ fn parts(file: WalkedFile) -> Vec<WalkedFile> {
 fn check_file(core: &Core, file: WalkedFile) -> FsckFile {
     let WalkedFile { path, status, chunks, held_since } = file;
     let check = |row: &ChunkRow| FsckChunk {
-        wait: held_since
-            .and_then(|since| Some(Wait::of(cluster, cluster.waiting_recovery(row.chunk)?, since))),
-        ..check_chunk(cluster, row, status.replication)
+        wait: held_since.and_then(|since| Some(Wait::of(core, core.waiting_recovery(row.chunk)?, since))),
+        ..check_chunk(core, row, status.replication)
     };
     let chunks = chunks.iter().map(check).collect();
     FsckFile { path, status, chunks }
 }
 
 fn check_chunk(core: &Core, row: &ChunkRow, expected: u32) -> FsckChunk {
-    let view = cluster.chunk(row.chunk);
+    let view = core.chunk(row.chunk);
     let (good, pipeline, corrupt, misplaced) = view
         .map_or_else(Default::default, |view| (view.good, view.pipeline, view.corrupt.len(), view.misplaced));
     let leaves = |duty| matches!(duty, DutyState::Decommissioning | DutyState::Decommissioned);
-    let leaving = good.iter().filter(|node| leaves(cluster.duty(**node))).count();
+    let leaving = good.iter().filter(|node| leaves(core.duty(**node))).count();
     FsckChunk {
         chunk: row.chunk,
         generation: row.generation,
         length: row.length.unwrap_or(row.readable),
         expected,
-        nodes: resolve(cluster, if row.length.is_none() { pipeline } else { good }),
+        nodes: resolve(core, if row.length.is_none() { pipeline } else { good }),
         leaving: leaving as u32,
         corrupt: corrupt as u32,
         misplaced,

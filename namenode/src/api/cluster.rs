@@ -2,11 +2,13 @@
 
 use dfs_namenode_core::{Command, Event, NodeStats, Report, Slice, Volume};
 use dfs_types::limits::{DESCRIBED_CHUNKS, REPORT_PAGE};
-use dfs_types::{ChunkId, ChunkOrigin, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId};
+use dfs_types::{
+    ChunkId, ChunkOrigin, ClusterId, Endpoint, ErrorCode, FsError, FsResult, GenStamp, Millis, NodeId,
+};
 use std::time::Duration;
 use tracing::info;
 
-use super::{Namenode, Node, resolve};
+use super::{Namenode, resolve};
 use crate::engine::{Turn, unix_now};
 
 /// Most volumes of one DataNode.
@@ -64,7 +66,7 @@ pub struct HeartbeatAnswer {
     /// As for a report.
     pub reception: Reception,
     /// What the node shall do.
-    pub commands: Vec<Command<Node>>,
+    pub commands: Vec<Command<Endpoint>>,
     /// The term in which this NameNode leads; `None` while it follows.
     pub leads: Option<u64>,
 }

@@ -21,11 +21,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use dfs_namenode_core::{Address, Core};
+use dfs_namenode_core::{Core, Target};
 use dfs_types::names::SUPERGROUP;
-use dfs_types::{
-    Caller, ChunkId, ClusterId, ErrorCode, FsError, FsResult, GenStamp, Layout, NodeId, RequestId,
-};
+use dfs_types::{Caller, ClusterId, Endpoint, ErrorCode, FsError, FsResult, RequestId};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Settings;
@@ -42,40 +40,6 @@ pub struct Origin {
     pub request: Option<RequestId>,
     /// On whose behalf.
     pub caller: Caller,
-}
-
-/// A DataNode and where it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// The node.
-    pub id: NodeId,
-    /// Its present address.
-    pub address: Address,
-}
-
-/// A chunk of a file and the nodes that hold it, or shall hold it, best first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocatedChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its version.
-    pub generation: GenStamp,
-    /// Its position among the file's chunks.
-    pub index: u64,
-    /// Where it begins in the file.
-    pub offset: u64,
-    /// Where in the chunk the file's bytes begin.
-    pub chunk_offset: u64,
-    /// How the chunk's bytes lie.
-    pub layout: Layout,
-    /// Its bytes; for one being written those readers may count on.
-    pub length: u64,
-    /// Best first.
-    pub nodes: Vec<Node>,
-    /// Whether its length may still change.
-    pub under_construction: bool,
-    /// Whether every known replica is bad.
-    pub corrupt: bool,
 }
 
 /// The NameNode's methods. Shared by all protocols.
@@ -224,11 +188,11 @@ impl Namenode {
 }
 
 /// The nodes with their present addresses; those the cluster forgot are left out.
-fn resolve(core: &Core, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Node> {
-    nodes
-        .into_iter()
-        .filter_map(|id| core.endpoint(id).map(|address| Node { id, address: address.clone() }))
-        .collect()
+fn resolve<T: Into<Target>>(core: &Core, nodes: impl IntoIterator<Item = T>) -> Vec<Endpoint> {
+    let endpoint = |Target { node, storage }| {
+        core.endpoint(node).map(|at| Endpoint { id: node, at: at.clone(), storage })
+    };
+    nodes.into_iter().map(Into::into).filter_map(endpoint).collect()
 }
 
 /// The store answered a retry with the outcome of another kind of request.

@@ -2,10 +2,10 @@
 
 use dfs_namenode_core::QuarantinedChunk;
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{Caller, ChunkId, Endpoint, ErrorCode, FsError, FsResult, NodeId, ReplicaRecord};
 use tracing::info;
 
-use super::{Namenode, Node};
+use super::Namenode;
 
 /// Most chunks named in one request.
 const MAX_CHUNKS: usize = 100_000;
@@ -18,7 +18,7 @@ pub struct StrangeChunk {
     /// The chunk.
     pub chunk: ChunkId,
     /// Who holds what of it.
-    pub replicas: Vec<(Node, ReplicaRecord)>,
+    pub replicas: Vec<(Endpoint, ReplicaRecord)>,
 }
 
 impl Namenode {
@@ -36,8 +36,8 @@ impl Namenode {
             .with(move |turn| {
                 let (chunks, more) = turn.core.quarantine(after, limit);
                 let resolve = |(id, record): (NodeId, ReplicaRecord)| {
-                    let address = turn.core.endpoint(id)?.clone();
-                    Some((Node { id, address }, record))
+                    let at = turn.core.endpoint(id)?.clone();
+                    Some((Endpoint { id, at, storage: None }, record))
                 };
                 let strange = |QuarantinedChunk { chunk, replicas }| StrangeChunk {
                     chunk,

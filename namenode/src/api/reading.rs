@@ -1,9 +1,11 @@
 //! Where a file's bytes are.
 
 use dfs_namenode_core::{Core, Event};
-use dfs_types::{Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, Millis, NodeId};
+use dfs_types::{
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, LocatedChunk, Millis, NodeId,
+};
 
-use super::{LocatedChunk, Namenode, resolve};
+use super::{Namenode, resolve};
 use crate::store::ChunkRow;
 
 /// Most chunks in one answer; with [`LOCATED_NODES`] it keeps the answer below the message limit.

@@ -11,14 +11,16 @@ use std::time::Duration;
 use dfs_namenode_core::{Core, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::RETRY_TTL;
-use dfs_types::{Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeId};
+use dfs_types::{
+    Caller, ChunkId, Endpoint, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeId,
+};
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::{Namenode, Node, resolve, reused_request};
+use super::{Namenode, resolve, reused_request};
 use crate::engine::FollowUp;
 use crate::store::OpenOwner;
 use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
@@ -44,9 +46,9 @@ pub struct Wait {
     /// Bytes that a replica must have: readers count on them.
     pub expected: u64,
     /// The longest replica known and its bytes; `None` if no node has told of any.
-    pub best: Option<(Node, u64)>,
+    pub best: Option<(Endpoint, u64)>,
     /// The nodes it was written to that have not said what they hold; an address only of those that are known.
-    pub missing: Vec<(NodeId, Option<Node>)>,
+    pub missing: Vec<(NodeId, Option<Endpoint>)>,
     /// Whether an administrator accepted that it ends with that.
     pub loss_accepted: bool,
 }

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{Core, Event, Placement, PlacementRequest};
+use dfs_namenode_core::{Core, Event, Placement, PlacementRequest, Target};
 use dfs_types::attributes::check_principal;
 use dfs_types::checksum::stored_bytes;
 use dfs_types::limits::MAX_PIPELINE;
 use dfs_types::{
-    ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Mode, NodeId,
+    ChunkId, Endpoint, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout,
+    LocatedChunk, Mode, NodeId,
 };
 use tokio::time::Instant;
 
 use super::namespace::check_times;
-use super::{LocatedChunk, Namenode, Node, Origin, resolve, reused_request};
+use super::{Namenode, Origin, resolve, reused_request};
 use crate::engine::Need;
 use crate::store::edit::{
     Edit, Extent, Outcome, PIPELINES, Publication, check_chunk_size, check_replication,
@@ -139,14 +140,16 @@ impl Namenode {
             writer_host,
             existing: Vec::new(),
             exclude,
+            storage: Vec::new(),
         };
         let needed = self.needed_replicas(replication).min(MAX_PIPELINE);
-        let Placement { nodes: targets, ticket } =
+        let Placement { targets, ticket } =
             self.engine.with(move |turn| choose(turn.core, &wish, needed, turn.now)).await??;
 
         let OpenedBy { inode, holder } = file;
         let next = self.store.counts().next_chunk;
-        let pipeline = self.recorded(&targets);
+        let nodes: Vec<NodeId> = targets.iter().map(|target| target.node).collect();
+        let pipeline = self.recorded(&nodes);
         let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous, pipeline }).await {
             Ok(Outcome::ChunkAdded { chunk, generation, index, offset }) => {
                 Ok((chunk, generation, index, offset))
@@ -165,7 +168,8 @@ impl Namenode {
         // no others may be written to.
         let recorded = if chunk < next { self.pipeline_of(inode, chunk).await } else { Ok(None) };
         let targets = match recorded {
-            Ok(recorded) => recorded.unwrap_or(targets),
+            Ok(Some(recorded)) => recorded.into_iter().map(Target::from).collect(),
+            Ok(None) => targets,
             Err(error) => {
                 self.engine.with(move |turn| turn.core.give_up_placement(ticket)).await?;
                 return Err(error);
@@ -179,11 +183,12 @@ impl Namenode {
                 let earlier = turn.core.chunk(chunk).map(|view| view.pipeline).unwrap_or_default();
                 let pipeline = if earlier.is_empty() {
                     turn.core.bind_placement(ticket, chunk);
-                    turn.apply(Event::PipelineSet { chunk, nodes: targets.clone() });
+                    let nodes = targets.iter().map(|target| target.node).collect();
+                    turn.apply(Event::PipelineSet { chunk, nodes });
                     targets
                 } else {
                     turn.core.give_up_placement(ticket);
-                    earlier
+                    earlier.into_iter().map(Target::from).collect()
                 };
                 resolve(turn.core, pipeline)
             })
@@ -301,7 +306,7 @@ impl Namenode {
                 let cluster = &*turn.core;
                 let known = cluster.locate(first.chunk, None, turn.now);
                 let hosts: Vec<String> =
-                    resolve(cluster, known).into_iter().map(|node| node.address.host).collect();
+                    resolve(turn.core, known).into_iter().map(|node| node.at.host).collect();
                 (cluster.finalized(first.chunk, first.generation), hosts.join(", "))
             })
             .await?;
@@ -367,7 +372,7 @@ impl Namenode {
         exclude: Vec<NodeId>,
         count: u32,
         expected_length: u64,
-    ) -> FsResult<Vec<Node>> {
+    ) -> FsResult<Vec<Endpoint>> {
         check_exclude(&exclude)?;
         if count == 0 || existing.len().saturating_add(count as usize) > MAX_PIPELINE {
             return Err(FsError::invalid(format!(
@@ -388,12 +393,13 @@ impl Namenode {
             writer_host: None,
             existing,
             exclude,
+            storage: Vec::new(),
         };
         self.engine
             .with(move |turn| {
-                let Placement { nodes, ticket } = choose(turn.core, &wish, 1, turn.now)?;
+                let Placement { targets, ticket } = choose(turn.core, &wish, 1, turn.now)?;
                 turn.core.bind_placement(ticket, chunk);
-                Ok(resolve(turn.core, nodes))
+                Ok(resolve(turn.core, targets))
             })
             .await?
     }
@@ -420,7 +426,7 @@ fn choose(
     let placement = core
         .choose_targets(wish, now)
         .map_err(|error| FsError::new(ErrorCode::NotEnoughNodes, error.to_string()))?;
-    let chosen = placement.nodes.len();
+    let chosen = placement.targets.len();
     if chosen < needed {
         core.give_up_placement(placement.ticket);
         return Err(FsError::new(

@@ -6,17 +6,15 @@ use dfs_namenode_core::{NodeView, SafeModeView};
 use dfs_proto::convert::{self, path, to_status, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
-use dfs_types::{ChunkId, FsError, FsResult};
+use dfs_types::{ChunkId, Endpoint, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::duty::{balancer_action, duty, wire_balancer, wire_duty_state, wire_quarantined};
-use super::wire::{
-    admitted, node_ids, origin, reader, unary, wire_node, wire_nodes, wire_wait, wire_waiting,
-};
+use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes, wire_wait, wire_waiting};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::duty::{BalancerAction, DutyReport};
-use crate::api::{Namenode, Node, Origin};
+use crate::api::{Namenode, Origin};
 use crate::engine::Clock;
 
 /// Most waiting recoveries that a report names.
@@ -170,7 +168,7 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
 
 fn wire_node_report(view: NodeView, clock: Clock) -> v1::NodeReport {
     v1::NodeReport {
-        node: Some(wire_node(Node { id: view.id, address: view.address })),
+        node: Some(Endpoint { id: view.id, at: view.address, storage: None }.into()),
         state: convert::wire_node_state(view.state).into(),
         silent_ms: view.silence.as_millis() as u64,
         volumes: view.volumes.into_iter().map(convert::wire_volume).collect(),

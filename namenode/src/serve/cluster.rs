@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use dfs_namenode_core::{Command, NodeStats, Report, Slice};
-use dfs_proto::convert::{cluster_id, node_id, replica_record, volume, wire_chunk_origin};
+use dfs_proto::convert::{cluster_id, node_id, replica_record, report_volumes, volume, wire_chunk_origin};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_types::limits::MAX_MACHINE_BYTES;
-use dfs_types::{ChunkId, FsError, FsResult, GenStamp, ReplicaRecord};
+use dfs_types::{ChunkId, Endpoint, FsError, FsResult, GenStamp, ReplicaRecord, VolumeId};
 
 use super::wire::{node, node_ids, unary, wire_nodes};
+use crate::api::Namenode;
 use crate::api::cluster::{Description, Reception, Registration, Sender};
-use crate::api::{Namenode, Node};
 
 /// The service over the API.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ unary! {
 
 impl Service {
     async fn register(&self, request: v1::RegisterRequest, _: Peer) -> FsResult<v1::RegisterReply> {
-        let Node { id, address } = node(request.node)?;
+        let Endpoint { id, at: address, .. } = node(request.node)?;
         let registration = Registration {
             cluster: if request.cluster.is_empty() { None } else { Some(cluster_id(&request.cluster)?) },
             sender: Sender { node: id, incarnation: incarnation(&request.incarnation)? },
@@ -58,7 +58,7 @@ impl Service {
     }
 
     async fn heartbeat(&self, request: v1::HeartbeatRequest, _: Peer) -> FsResult<v1::HeartbeatReply> {
-        let Node { id, address } = node(request.node)?;
+        let Endpoint { id, at: address, .. } = node(request.node)?;
         let sender = Sender { node: id, incarnation: incarnation(&request.incarnation)? };
         let stats = NodeStats {
             address,
@@ -84,10 +84,12 @@ impl Service {
 
     async fn report_replicas(&self, request: v1::ReplicaReport, _: Peer) -> FsResult<v1::ReportReply> {
         let sender = sender(&request.node, &request.incarnation)?;
+        let volumes = report_volumes(&request.volumes)?;
+        let changes = request.changes.into_iter().map(|event| change(event, &volumes));
         let report = Report {
             after: request.after,
-            changes: request.changes.into_iter().map(change).collect::<FsResult<_>>()?,
-            slice: request.slice.map(slice).transpose()?,
+            changes: changes.collect::<FsResult<_>>()?,
+            slice: request.slice.map(|wire| slice(wire, &volumes)).transpose()?,
         };
         self.0.take_report(sender, report).await.map(report_reply)
     }
@@ -134,15 +136,16 @@ fn sender(node: &[u8], process: &[u8]) -> FsResult<Sender> {
     Ok(Sender { node: node_id(node)?, incarnation: incarnation(process)? })
 }
 
-fn slice(wire: v1::ReportSlice) -> FsResult<Slice> {
+fn slice(wire: v1::ReportSlice, volumes: &[VolumeId]) -> FsResult<Slice> {
     let v1::ReportSlice { first, last, replicas, fence } = wire;
-    let replicas = replicas.into_iter().map(replica_record).collect::<FsResult<_>>()?;
+    let replicas =
+        replicas.into_iter().map(|record| replica_record(record, volumes)).collect::<FsResult<_>>()?;
     Ok(Slice { first: ChunkId(first), last: ChunkId(last), fence, replicas })
 }
 
-fn change(event: v1::ReplicaEvent) -> FsResult<(ReplicaRecord, bool)> {
+fn change(event: v1::ReplicaEvent, volumes: &[VolumeId]) -> FsResult<(ReplicaRecord, bool)> {
     let record = event.replica.ok_or_else(|| FsError::invalid("the request lacks 'event.replica'"))?;
-    Ok((replica_record(record)?, event.deleted))
+    Ok((replica_record(record, volumes)?, event.deleted))
 }
 
 fn report_reply(reception: Reception) -> v1::ReportReply {
@@ -150,7 +153,7 @@ fn report_reply(reception: Reception) -> v1::ReportReply {
     v1::ReportReply { register, report_from: report_from.map(|from| from.0) }
 }
 
-fn wire_command(command: Command<Node>) -> v1::Command {
+fn wire_command(command: Command<Endpoint>) -> v1::Command {
     use v1::command::Kind;
     let kind = match command {
         Command::Copy { chunk, generation, length, targets, bytes_per_second } => {

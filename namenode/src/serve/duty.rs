@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{BalancerView, Balancing};
-use dfs_proto::convert::wire_replica_record;
+use dfs_proto::convert::wire_replica_alone;
 use dfs_proto::v1;
 use dfs_types::{DutyState, FsError, FsResult};
 
-use super::wire::wire_node;
 use crate::api::duty::{BalancerAction, Duty};
 use crate::api::quarantine::StrangeChunk;
 
@@ -86,8 +85,8 @@ pub(super) fn wire_balancer(view: BalancerView) -> v1::BalancerStatus {
 /// The message for a quarantined chunk.
 pub(super) fn wire_quarantined(chunk: StrangeChunk) -> v1::QuarantinedChunk {
     let replicas = chunk.replicas.into_iter().map(|(node, record)| v1::QuarantinedReplica {
-        node: Some(wire_node(node)),
-        replica: Some(wire_replica_record(record)),
+        node: Some(node.into()),
+        replica: Some(wire_replica_alone(record)),
     });
     v1::QuarantinedChunk { chunk: chunk.chunk.0, replicas: replicas.collect() }
 }

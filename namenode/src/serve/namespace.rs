@@ -7,7 +7,7 @@ use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
 use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 
-use super::wire::{node_ids, origin, reader, required_extent, unary, wire_located, wire_nodes, wire_waiting};
+use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes, wire_waiting};
 use crate::api::Namenode;
 use crate::api::admin::FsStats;
 use crate::api::reading::BadReplica;
@@ -104,7 +104,7 @@ impl Service {
         let (status, chunks) = self.0.locate(&caller, &path, request.offset, request.length, peer).await?;
         Ok(v1::LocateReply {
             status: Some(wire_file_status(status)),
-            chunks: chunks.into_iter().map(wire_located).collect(),
+            chunks: chunks.into_iter().map(v1::LocatedChunk::from).collect(),
         })
     }
 
@@ -220,7 +220,7 @@ impl Service {
         let previous = request.previous.map(Extent::from);
         let (origin, expected) = (origin(&self.0, request.context).await?, request.expected_length);
         let added = self.0.add_chunk(origin, file, previous, exclude, expected, writer_host).await?;
-        Ok(wire_located(added))
+        Ok(added.into())
     }
 
     async fn abandon_chunk(&self, request: v1::AbandonChunkRequest, _: Peer) -> FsResult<v1::Empty> {

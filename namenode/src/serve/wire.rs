@@ -1,13 +1,12 @@
 //! Conversions between wire messages and the API's values.
 
 use dfs_daemon::accept::Info;
-use dfs_namenode_core::Address;
-use dfs_proto::convert::{self, Endpoint};
+use dfs_proto::convert;
 use dfs_proto::v1;
-use dfs_types::{Caller, ErrorCode, FsError, FsResult, NodeId};
+use dfs_types::{Caller, Endpoint, ErrorCode, FsError, FsResult, NodeId};
 
 use crate::api::recovery::{Wait, WaitingChunk};
-use crate::api::{LocatedChunk, Namenode, Node, Origin};
+use crate::api::{Namenode, Origin};
 use crate::store::edit::Extent;
 
 /// Implements a generated service trait by methods of the same names that take a message and its peer, and
@@ -88,22 +87,16 @@ pub(super) fn node_ids(ids: &[Vec<u8>]) -> FsResult<Vec<NodeId>> {
     ids.iter().map(|id| convert::node_id(id)).collect()
 }
 
-/// The message for a node.
-pub(super) fn wire_node(node: Node) -> v1::Node {
-    let Node { id, address: Address { host, data_port, http_port, location } } = node;
-    Endpoint { id, host, data_port, http_port, location }.into()
-}
-
 /// The messages for nodes.
-pub(super) fn wire_nodes(nodes: Vec<Node>) -> Vec<v1::Node> {
-    nodes.into_iter().map(wire_node).collect()
+pub(super) fn wire_nodes(nodes: Vec<Endpoint>) -> Vec<v1::Node> {
+    nodes.into_iter().map(v1::Node::from).collect()
 }
 
 /// The message for what a chunk's recovery waits for.
 pub(super) fn wire_wait(wait: Wait) -> v1::RecoveryWait {
     let Wait { since, expected, best, missing, loss_accepted } = wait;
     let (ids, nodes): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
-    let (best_node, best_length) = best.map_or((None, 0), |(node, length)| (Some(wire_node(node)), length));
+    let (best_node, best_length) = best.map_or((None, 0), |(node, length)| (Some(node.into()), length));
     v1::RecoveryWait {
         since_ms: since.0,
         expected,
@@ -111,7 +104,7 @@ pub(super) fn wire_wait(wait: Wait) -> v1::RecoveryWait {
         best_length,
         loss_accepted,
         missing: ids.into_iter().map(|id| id.as_bytes().to_vec()).collect(),
-        missing_nodes: nodes.into_iter().flatten().map(wire_node).collect(),
+        missing_nodes: nodes.into_iter().flatten().map(v1::Node::from).collect(),
     }
 }
 
@@ -126,36 +119,6 @@ pub(super) fn wire_waiting(chunks: Vec<WaitingChunk>) -> Vec<v1::WaitingChunk> {
 }
 
 /// Reads where a node is.
-pub(super) fn node(wire: Option<v1::Node>) -> FsResult<Node> {
-    let wire = wire.ok_or_else(|| FsError::invalid("the request lacks 'node'"))?;
-    let Endpoint { id, host, data_port, http_port, location } = wire.try_into()?;
-    Ok(Node { id, address: Address { host, data_port, http_port, location } })
-}
-
-/// The message for a located chunk.
-pub(super) fn wire_located(located: LocatedChunk) -> v1::LocatedChunk {
-    let LocatedChunk {
-        chunk,
-        generation,
-        index,
-        offset,
-        chunk_offset,
-        layout,
-        length,
-        nodes,
-        under_construction,
-        corrupt,
-    } = located;
-    v1::LocatedChunk {
-        chunk: chunk.0,
-        generation: generation.0,
-        index,
-        offset,
-        chunk_offset,
-        layout: Some(convert::wire_layout(layout)),
-        length,
-        nodes: wire_nodes(nodes),
-        under_construction,
-        corrupt,
-    }
+pub(super) fn node(wire: Option<v1::Node>) -> FsResult<Endpoint> {
+    wire.ok_or_else(|| FsError::invalid("the request lacks 'node'"))?.try_into()
 }

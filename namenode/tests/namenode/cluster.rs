@@ -61,6 +61,7 @@ async fn a_report_must_be_sorted_and_within_bounds() {
         generation: GenStamp(1_001),
         length: 1,
         state: ReplicaState::Finalized,
+        volume: None,
     };
     let many = vec![record(7); dfs_types::limits::REPORT_PAGE + 1];
     let changes = many.iter().map(|record| (*record, false)).collect();
@@ -182,6 +183,6 @@ async fn a_bad_replica_is_copied_anew() {
     })
     .await;
     assert_eq!(targets.iter().map(|node| node.id).collect::<Vec<_>>(), [fourth.id()]);
-    assert_eq!(targets[0].address, fourth.stats.address);
+    assert_eq!(targets[0].at, fourth.stats.address);
     running.stop().await.unwrap();
 }

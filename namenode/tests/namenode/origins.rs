@@ -41,7 +41,7 @@ async fn closed_files_are_told_and_others_left_out() {
     namenode.set_owner(origin(), path("/b/two"), owner.0, owner.1).await.unwrap();
     let status = namenode.stat(&crate::support::caller("root"), &path("/b/two")).await.unwrap();
     let described = namenode.describe_chunks(sender, asked).await.unwrap();
-    let told = |chunk: &dfs_namenode::api::LocatedChunk, offset, length| ChunkOrigin {
+    let told = |chunk: &dfs_types::LocatedChunk, offset, length| ChunkOrigin {
         chunk: chunk.chunk,
         generation: chunk.generation,
         length,

@@ -36,6 +36,7 @@ fn node(number: u8) -> v1::Node {
         data_port: 9_001,
         http_port: 9_864,
         location: String::new(),
+        storage_type: None,
     }
 }
 
@@ -168,6 +169,7 @@ async fn strange_datanodes_are_told_what_to_do() {
         after: 0,
         changes: vec![],
         slice: Some(v1::ReportSlice { first, last, replicas: vec![], fence: 0 }),
+        volumes: vec![],
     };
     assert!(client.report_replicas(slice(0, u64::MAX)).await.unwrap().into_inner().register);
 
@@ -183,6 +185,7 @@ async fn strange_datanodes_are_told_what_to_do() {
     for bad in [
         v1::ReplicaReport { incarnation: vec![9; 5], ..slice(0, 1) },
         v1::ReplicaReport { changes: vec![v1::ReplicaEvent::default()], ..slice(0, 1) },
+        v1::ReplicaReport { volumes: vec![vec![7; 15]], ..slice(0, 1) },
         slice(1, 0),
     ] {
         assert_eq!(code(client.report_replicas(bad).await), ErrorCode::InvalidArgument);

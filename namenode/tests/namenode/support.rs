@@ -12,14 +12,14 @@ use clap::Parser;
 use dfs_daemon::Shutdown;
 use dfs_namenode::api::cluster::{HeartbeatAnswer, Reception, Registered, Registration, Sender};
 use dfs_namenode::api::writing::{NewFile, OpenedBy};
-use dfs_namenode::api::{LocatedChunk, Namenode, Origin};
+use dfs_namenode::api::{Namenode, Origin};
 use dfs_namenode::config::{Cli, Command, Config};
 use dfs_namenode::run::{Error, Running};
 use dfs_namenode::store::edit::Extent;
 use dfs_namenode_core::{Address, NodeStats, Report, Slice, Volume};
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId, Mode,
-    NodeId, ReplicaRecord, ReplicaState, RequestId, StorageType, VolumeHealth, VolumeId,
+    CallId, Caller, ChunkId, ClientId, ClusterId, FileStatus, FsPath, FsResult, GenStamp, InodeId,
+    LocatedChunk, Mode, NodeId, ReplicaRecord, ReplicaState, RequestId, StorageType, VolumeHealth, VolumeId,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -250,7 +250,7 @@ impl FakeNode {
         length: u64,
         state: ReplicaState,
     ) {
-        let record = ReplicaRecord { chunk, generation, length, state };
+        let record = ReplicaRecord { chunk, generation, length, state, volume: None };
         self.replicas.insert(chunk, record);
         let reception = self.tell(namenode, vec![(record, false)], None).await.unwrap();
         assert!(!reception.register);

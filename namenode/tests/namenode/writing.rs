@@ -44,12 +44,12 @@ async fn a_file_of_two_chunks_is_written_and_located() {
     let status = writer.complete(Some(extent(&second, 10))).await.unwrap();
     assert_eq!((status.length, status.open), (CHUNK_SIZE + 10, false));
 
-    let reader = Some(second.nodes[2].address.host.clone());
+    let reader = Some(second.nodes[2].at.host.clone());
     let (_, tail) =
         namenode.locate(&caller("root"), &path("/a/b"), CHUNK_SIZE, 1, reader.clone()).await.unwrap();
     assert_eq!(tail.len(), 1);
     assert_eq!((tail[0].chunk, tail[0].length, tail[0].under_construction), (second.chunk, 10, false));
-    assert_eq!(Some(tail[0].nodes[0].address.host.clone()), reader, "the reader's own host comes first");
+    assert_eq!(Some(tail[0].nodes[0].at.host.clone()), reader, "the reader's own host comes first");
     running.stop().await.unwrap();
 }
 

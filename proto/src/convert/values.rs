@@ -1,12 +1,11 @@
 //! Messages of `values.proto`.
 
-use std::fmt;
-
 use dfs_types::limits::MAX_LOCATION_BYTES;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, ClusterId, Extent, FileKind, FileStatus, FileSystemId, FsError,
-    FsPath, FsResult, GenStamp, InodeId, Layout, Millis, Mode, NodeId, NodeState, Publication, ReplicaRecord,
-    ReplicaState, RequestId, StorageType, Volume, VolumeHealth, VolumeId,
+    Address, CallId, Caller, ChunkId, ClientId, ClusterId, Endpoint, Extent, FileKind, FileStatus,
+    FileSystemId, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, LocatedChunk, Millis, Mode, NodeId,
+    NodeState, Publication, ReplicaRecord, ReplicaState, RequestId, StorageType, Volume, VolumeHealth,
+    VolumeId,
 };
 
 use crate::{stored, v1};
@@ -312,38 +311,6 @@ pub fn wire_volume(volume: Volume) -> v1::VolumeStatus {
     }
 }
 
-/// Where a DataNode is now and what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// The node.
-    pub id: NodeId,
-    /// IP address or DNS name.
-    pub host: String,
-    /// gRPC port.
-    pub data_port: u16,
-    /// HTTP port.
-    pub http_port: u16,
-    /// Topology, `/zone/rack`; empty for none.
-    pub location: String,
-}
-
-impl Endpoint {
-    /// `host:port` of the data port, with brackets around an IPv6 address.
-    pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.data_port)
-        } else {
-            format!("{}:{}", self.host, self.data_port)
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.address())
-    }
-}
-
 impl TryFrom<v1::Node> for Endpoint {
     type Error = FsError;
 
@@ -359,30 +326,100 @@ impl TryFrom<v1::Node> for Endpoint {
                 "a node's location has more than {MAX_LOCATION_BYTES} bytes"
             )));
         }
-        Ok(Self {
-            id: node_id(&node.id)?,
-            data_port: port("data_port", node.data_port)?,
-            http_port: port("http_port", node.http_port)?,
-            host: node.host,
-            location: node.location,
-        })
+        let storage = node.storage_type.map(|_| node.storage_type().into());
+        let (data_port, http_port) = (port("data_port", node.data_port)?, port("http_port", node.http_port)?);
+        let at = Address { host: node.host, data_port, http_port, location: node.location };
+        Ok(Self { id: node_id(&node.id)?, at, storage })
     }
 }
 
 impl From<Endpoint> for v1::Node {
     fn from(endpoint: Endpoint) -> Self {
+        let Endpoint { id, at: Address { host, data_port, http_port, location }, storage } = endpoint;
         Self {
-            id: endpoint.id.as_bytes().to_vec(),
-            host: endpoint.host,
-            data_port: endpoint.data_port.into(),
-            http_port: endpoint.http_port.into(),
-            location: endpoint.location,
+            id: id.as_bytes().to_vec(),
+            host,
+            data_port: data_port.into(),
+            http_port: http_port.into(),
+            location,
+            storage_type: storage.map(|storage| v1::StorageType::from(storage).into()),
         }
     }
 }
 
-/// Reads one line of a chunk report.
-pub fn replica_record(record: v1::ReplicaRecord) -> FsResult<ReplicaRecord> {
+/// Largest file offset.
+const MAX_OFFSET: u64 = i64::MAX as u64;
+
+impl TryFrom<v1::LocatedChunk> for LocatedChunk {
+    type Error = FsError;
+
+    fn try_from(chunk: v1::LocatedChunk) -> FsResult<Self> {
+        let v1::LocatedChunk {
+            chunk,
+            generation,
+            index,
+            offset,
+            chunk_offset,
+            layout: lies,
+            length,
+            nodes,
+            under_construction,
+            corrupt,
+        } = chunk;
+        let ends = |begin: u64| begin.checked_add(length).is_some_and(|end| end <= MAX_OFFSET);
+        if !ends(offset) || !ends(chunk_offset) {
+            return Err(FsError::internal(format!("chunk {chunk} lies outside of any file")));
+        }
+        Ok(Self {
+            chunk: ChunkId(chunk),
+            generation: GenStamp(generation),
+            index,
+            offset,
+            chunk_offset,
+            layout: layout(lies)?,
+            length,
+            nodes: nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
+            under_construction,
+            corrupt,
+        })
+    }
+}
+
+impl From<LocatedChunk> for v1::LocatedChunk {
+    fn from(located: LocatedChunk) -> Self {
+        let LocatedChunk { chunk, generation, index, offset, chunk_offset, layout, .. } = located;
+        let LocatedChunk { length, nodes, under_construction, corrupt, .. } = located;
+        Self {
+            chunk: chunk.0,
+            generation: generation.0,
+            index,
+            offset,
+            chunk_offset,
+            layout: Some(wire_layout(layout)),
+            length,
+            nodes: nodes.into_iter().map(v1::Node::from).collect(),
+            under_construction,
+            corrupt,
+        }
+    }
+}
+
+/// Most volumes that a report names.
+const MAX_VOLUMES: usize = 1_024;
+
+/// Reads the list of volumes that the lines of a report point into.
+pub fn report_volumes(volumes: &[Vec<u8>]) -> FsResult<Vec<VolumeId>> {
+    if volumes.len() > MAX_VOLUMES {
+        return Err(FsError::invalid(format!(
+            "a report names {} volumes: at most {MAX_VOLUMES}",
+            volumes.len()
+        )));
+    }
+    volumes.iter().map(|id| volume_id(id)).collect()
+}
+
+/// Reads what is said of a replica, in a message with this list of volumes.
+pub fn replica_record(record: v1::ReplicaRecord, volumes: &[VolumeId]) -> FsResult<ReplicaRecord> {
     let state = match record.state() {
         v1::ReplicaState::Finalized => ReplicaState::Finalized,
         v1::ReplicaState::Rbw => ReplicaState::Rbw,
@@ -390,28 +427,48 @@ pub fn replica_record(record: v1::ReplicaRecord) -> FsResult<ReplicaRecord> {
         v1::ReplicaState::Corrupt => ReplicaState::Corrupt,
         v1::ReplicaState::Unspecified => return Err(missing("replica.state")),
     };
+    let unlisted =
+        || FsError::invalid(format!("a replica is on volume {} of {}", record.volume, volumes.len()));
+    let volume = match (record.volume as usize).checked_sub(1) {
+        None => None,
+        Some(at) => Some(*volumes.get(at).ok_or_else(unlisted)?),
+    };
     Ok(ReplicaRecord {
         chunk: ChunkId(record.chunk),
         generation: GenStamp(record.generation),
         length: record.length,
         state,
+        volume,
     })
 }
 
-/// The message for one line of a chunk report.
-pub fn wire_replica_record(record: ReplicaRecord) -> v1::ReplicaRecord {
+/// The message for a replica, in one with this list of volumes: its own is added if it is not there.
+pub fn wire_replica_record(record: ReplicaRecord, volumes: &mut Vec<VolumeId>) -> v1::ReplicaRecord {
     let state = match record.state {
         ReplicaState::Finalized => v1::ReplicaState::Finalized,
         ReplicaState::Rbw => v1::ReplicaState::Rbw,
         ReplicaState::Rwr => v1::ReplicaState::Rwr,
         ReplicaState::Corrupt => v1::ReplicaState::Corrupt,
     };
+    let volume = record.volume.map_or(0, |volume| {
+        let at = volumes.iter().position(|there| *there == volume).unwrap_or_else(|| {
+            volumes.push(volume);
+            volumes.len() - 1
+        });
+        at as u32 + 1
+    });
     v1::ReplicaRecord {
         chunk: record.chunk.0,
         generation: record.generation.0,
         length: record.length,
         state: state.into(),
+        volume,
     }
+}
+
+/// The message for a replica, in one that names no volumes.
+pub fn wire_replica_alone(record: ReplicaRecord) -> v1::ReplicaRecord {
+    wire_replica_record(ReplicaRecord { volume: None, ..record }, &mut Vec::new())
 }
 
 #[cfg(test)]
@@ -426,8 +483,12 @@ mod tests {
             data_port: 9_001,
             http_port: 9_864,
             location: String::new(),
+            storage_type: None,
         };
-        assert_eq!(Endpoint::try_from(good.clone()).unwrap().address(), "10.0.0.1:9001");
+        let read = Endpoint::try_from(good.clone()).unwrap();
+        assert_eq!((read.address().as_str(), read.storage), ("10.0.0.1:9001", None));
+        let on_ssd = Endpoint { storage: Some(StorageType::Ssd), ..read };
+        assert_eq!(Endpoint::try_from(v1::Node::from(on_ssd.clone())).unwrap(), on_ssd);
         for bad in [
             v1::Node { id: vec![7; 15], ..good.clone() },
             v1::Node { host: String::new(), ..good.clone() },
@@ -438,6 +499,30 @@ mod tests {
         }
         let v6 = v1::Node { host: "::1".into(), ..good };
         assert_eq!(Endpoint::try_from(v6).unwrap().address(), "[::1]:9001");
+    }
+
+    #[test]
+    fn replicas_point_into_the_list_of_volumes() {
+        let volume = |n: u8| VolumeId::from_bytes(&[n; 16]).unwrap();
+        let record = |volume| ReplicaRecord {
+            chunk: ChunkId(1),
+            generation: GenStamp(1_001),
+            length: 5,
+            state: ReplicaState::Finalized,
+            volume,
+        };
+        let mut list = Vec::new();
+        for (on, at) in [(Some(volume(2)), 1), (Some(volume(1)), 2), (None, 0), (Some(volume(2)), 1)] {
+            let wire = wire_replica_record(record(on), &mut list);
+            assert_eq!(wire.volume, at);
+            assert_eq!(replica_record(wire, &list).unwrap(), record(on));
+        }
+        assert_eq!(list, [volume(2), volume(1)]);
+        let beyond = wire_replica_record(record(Some(volume(1))), &mut list);
+        assert!(replica_record(beyond, &list[..1]).is_err());
+        assert_eq!(wire_replica_alone(record(Some(volume(1)))).volume, 0);
+        assert!(report_volumes(&vec![vec![7; 16]; MAX_VOLUMES + 1]).is_err());
+        assert!(report_volumes(&[vec![7; 15]]).is_err());
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct Node {
     /// topology, "/zone/rack"
     #[prost(string, tag = "5")]
     pub location: ::prost::alloc::string::String,
+    /// Of the storage there that a replica is on, or shall be; absent: none is meant, or nobody said.
+    #[prost(enumeration = "StorageType", optional, tag = "6")]
+    pub storage_type: ::core::option::Option<i32>,
 }
 /// A chunk of a file and the nodes that hold it (or shall hold it), best first.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -146,6 +149,9 @@ pub struct ReplicaRecord {
     pub length: u64,
     #[prost(enumeration = "ReplicaState", tag = "4")]
     pub state: i32,
+    /// The volume that it is on: its position in the message's list of them, from 1 on. 0: it is not said.
+    #[prost(uint32, tag = "5")]
+    pub volume: u32,
 }
 /// An error inside a stream; unary errors travel as gRPC statuses with the metadata key "dfs-error-code".
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -181,6 +187,35 @@ impl FileKind {
             "FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "FILE_KIND_FILE" => Some(Self::File),
             "FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StorageType {
+    Disk = 0,
+    Ssd = 1,
+    Archive = 2,
+}
+impl StorageType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Disk => "STORAGE_TYPE_DISK",
+            Self::Ssd => "STORAGE_TYPE_SSD",
+            Self::Archive => "STORAGE_TYPE_ARCHIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STORAGE_TYPE_DISK" => Some(Self::Disk),
+            "STORAGE_TYPE_SSD" => Some(Self::Ssd),
+            "STORAGE_TYPE_ARCHIVE" => Some(Self::Archive),
             _ => None,
         }
     }
@@ -2759,6 +2794,9 @@ pub struct WriteHeader {
     /// bytes that the writer means to write; 0 or more than `chunk_size`: as many as that
     #[prost(uint64, tag = "16")]
     pub expected_length: u64,
+    /// The storage that the replica shall be on here, if it has room; absent: any. Further nodes have theirs in `downstream`.
+    #[prost(enumeration = "StorageType", optional, tag = "17")]
+    pub storage_type: ::core::option::Option<i32>,
 }
 /// Data of one packet begins at a multiple of 512 bytes of the chunk and, but for the last packet or one that is
 /// flushed, ends at one. A packet after a flushed odd tail begins again at the 512 before it.
@@ -3921,6 +3959,9 @@ pub struct ReplicaReport {
     /// as of the last of them
     #[prost(message, optional, tag = "5")]
     pub slice: ::core::option::Option<ReportSlice>,
+    /// those that the replicas are on, in any order; 16 bytes each
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub volumes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// Every replica of the chunks with ids from `first` to `last`; in the last slice of a full report that is the largest id.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4049,35 +4090,6 @@ impl VolumeHealth {
             "VOLUME_HEALTH_HEALTHY" => Some(Self::Healthy),
             "VOLUME_HEALTH_FAILED" => Some(Self::Failed),
             "VOLUME_HEALTH_SUSPECT" => Some(Self::Suspect),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum StorageType {
-    Disk = 0,
-    Ssd = 1,
-    Archive = 2,
-}
-impl StorageType {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Disk => "STORAGE_TYPE_DISK",
-            Self::Ssd => "STORAGE_TYPE_SSD",
-            Self::Archive => "STORAGE_TYPE_ARCHIVE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "STORAGE_TYPE_DISK" => Some(Self::Disk),
-            "STORAGE_TYPE_SSD" => Some(Self::Ssd),
-            "STORAGE_TYPE_ARCHIVE" => Some(Self::Archive),
             _ => None,
         }
     }

@@ -1,8 +1,7 @@
 //! Decisions with altered orders.
 
 use dfs_namenode_core::{
-    BalancerView, Core, Command, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket,
-    Totals,
+    BalancerView, Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
 };
 use dfs_simulation::Decisions;
 use dfs_types::{ChunkId, Millis, NodeId};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{Core, Command};
+use dfs_namenode_core::{Command, Core};
 use dfs_simulation::{Outcome, Scenario, Settings};
 use dfs_types::{ChunkId, GenStamp, NodeId};
 
@@ -12,7 +12,7 @@ use crate::{cluster, outcome, settings};
 /// A lost node of a small cluster whose orders are altered.
 fn node_lost(alter: impl FnMut(NodeId, Vec<Command>) -> Vec<Command> + 'static) -> Outcome {
     let settings = settings(30, 3_000, 1);
-    let decisions = Altered { cluster: cluster(&settings), alter };
+    let decisions = Altered { core: cluster(&settings), alter };
     outcome(Scenario::NodeLost, settings, Duration::from_mins(5), Box::new(decisions))
 }
 

@@ -207,7 +207,7 @@ fn shown(node: &NodeReport) -> ShownNode<'_> {
     ShownNode {
         id: node.node.id.to_string(),
         address: node.node.address(),
-        topology: &node.node.location,
+        topology: &node.node.at.location,
         state: node.state.name(),
         duty: duty_name(node.duty),
         depending_chunks: node.depending_chunks,

@@ -39,16 +39,21 @@ pub(super) mod tests {
 
     use dfs_client::{DutyState, Endpoint, NodeState};
 
+    use dfs_types::Address;
+
     use super::*;
 
     pub(crate) fn node(id: &str, host: &str, duty: DutyState, depending_chunks: u64) -> NodeReport {
         NodeReport {
             node: Endpoint {
                 id: id.parse().unwrap(),
-                host: host.to_owned(),
-                data_port: 9_001,
-                http_port: 9_002,
-                location: "/z/r".to_owned(),
+                at: Address {
+                    host: host.to_owned(),
+                    data_port: 9_001,
+                    http_port: 9_002,
+                    location: "/z/r".to_owned(),
+                },
+                storage: None,
             },
             state: NodeState::Live,
             silent: Duration::from_secs(1),

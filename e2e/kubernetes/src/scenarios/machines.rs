@@ -249,7 +249,7 @@ async fn zones(stage: &Stage) -> Played {
             for daemon in stage.datanodes().await? {
                 let machine = pods.machine(&pods.pod(daemon)).await?;
                 let zone = if near.contains(&machine) { "near" } else { "far" };
-                let found = health::node(&stage.dfs, stage.cluster.as_ref(), daemon).await?.node.location;
+                let found = health::node(&stage.dfs, stage.cluster.as_ref(), daemon).await?.node.at.location;
                 ensure!(found == format!("/{zone}"), "{daemon} on {machine} says it is in '{found}'");
             }
             done(())
@@ -268,7 +268,7 @@ async fn zones(stage: &Stage) -> Played {
             let mut count = 0;
             for (path, chunk) in new {
                 let zones: BTreeSet<_> =
-                    chunk.nodes.iter().filter_map(|node| node.location.split('/').nth(1)).collect();
+                    chunk.nodes.iter().filter_map(|node| node.at.location.split('/').nth(1)).collect();
                 ensure!(zones == BTreeSet::from(["far", "near"]), "{path} is in {zones:?} only");
                 count += 1;
             }

@@ -14,11 +14,11 @@ use dfs_types::{Millis, NodeDuty, NodeId};
 
 pub(crate) use self::liveness::Found;
 use self::liveness::Nodes;
-pub(crate) use self::node::{Node, NodeIndex};
+pub(crate) use self::node::{Node, NodeIndex, VolumeSlot};
 pub(crate) use self::registry::Absent;
 use self::registry::Registry;
 pub(crate) use self::topology::{Place, Possible, crowd, spread};
-use crate::{Config, NodeState, NodeStats};
+use crate::{Config, NodeState, NodeStats, Target};
 
 /// The DataNodes.
 #[derive(Debug)]
@@ -181,6 +181,17 @@ impl Cluster {
     /// The places of these nodes.
     pub(crate) fn places(&self, nodes: &[NodeIndex]) -> Vec<Place> {
         nodes.iter().filter_map(|node| self.get(*node)).map(|node| node.place).collect()
+    }
+
+    /// A node with the storage there that its replica is on.
+    pub(crate) fn target(&self, index: NodeIndex, slot: VolumeSlot) -> Option<Target> {
+        let node = self.get(index)?;
+        Some(Target { node: node.id, storage: node.volume(slot).map(|volume| volume.storage) })
+    }
+
+    /// Whether a node can be given work.
+    pub(crate) fn is_usable(&self, index: NodeIndex) -> bool {
+        self.get(index).is_some_and(Node::is_usable)
     }
 
     /// Whether a node is known to be dead.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_types::{Millis, NodeDuty, NodeId, Space, VolumeHealth};
+use dfs_types::{Millis, NodeDuty, NodeId, Space, StorageType, VolumeHealth, VolumeId};
 
 use crate::cluster::topology::Place;
 use crate::{NodeState, NodeStats, Volume};
@@ -10,6 +10,15 @@ use crate::{NodeState, NodeStats, Volume};
 /// A node's place in the table of nodes; two bytes, since every replica of the chunk map has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeIndex(pub(crate) u16);
+
+/// Which of a node's volumes: its place in the node's own list, for as long as its process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct VolumeSlot(pub(crate) u8);
+
+impl VolumeSlot {
+    /// The node did not say which, or it has more volumes than one byte can count.
+    pub(crate) const UNKNOWN: Self = Self(u8::MAX);
+}
 
 /// A node that was dead and came back is watched for so long.
 pub(super) const FLAPPING: Duration = Duration::from_mins(10);
@@ -22,6 +31,8 @@ pub(crate) struct Node {
     pub(super) incarnation: u128,
     pub(super) version: String,
     pub(super) stats: NodeStats,
+    /// Every volume that this process has named; what a [`VolumeSlot`] points to.
+    pub(super) volumes: Vec<VolumeId>,
     pub(super) place: Place,
     pub(super) state: NodeState,
     /// What it is used for.
@@ -37,11 +48,14 @@ pub(crate) struct Node {
 
 impl Node {
     pub(super) fn new(id: NodeId, incarnation: u128, version: String, stats: NodeStats, now: Millis) -> Self {
+        let mut volumes = Vec::new();
+        note_volumes(&mut volumes, &stats);
         Self {
             id,
             incarnation,
             version,
             place: Place::of(&stats),
+            volumes,
             stats,
             state: NodeState::Live,
             duty: NodeDuty::InService,
@@ -57,6 +71,7 @@ impl Node {
         if (&self.stats.address, &self.stats.machine) != (&stats.address, &stats.machine) {
             self.place = Place::of(&stats);
         }
+        note_volumes(&mut self.volumes, &stats);
         self.stats = stats;
         self.seen = now;
     }
@@ -128,22 +143,42 @@ impl Node {
         Space::sum(self.stats.volumes.iter().map(Volume::space))
     }
 
+    /// Where in the node's list a volume is.
+    pub(crate) fn slot(&self, volume: Option<VolumeId>) -> VolumeSlot {
+        let at = volume.and_then(|volume| self.volumes.iter().position(|there| *there == volume));
+        at.and_then(|at| u8::try_from(at).ok()).map_or(VolumeSlot::UNKNOWN, VolumeSlot)
+    }
+
+    /// One of its volumes, as it said last.
+    pub(crate) fn volume(&self, slot: VolumeSlot) -> Option<&Volume> {
+        let id = self.volumes.get(usize::from(slot.0))?;
+        self.stats.volumes.iter().find(|volume| volume.id == *id)
+    }
+
+    /// How the disk under a volume is. If it is not known which volume that is, as it is under any of those in use.
+    pub(crate) fn health(&self, slot: VolumeSlot) -> VolumeHealth {
+        match self.volume(slot) {
+            Some(volume) => volume.health,
+            None if self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect) => {
+                VolumeHealth::Suspect
+            }
+            None => VolumeHealth::Healthy,
+        }
+    }
+
     /// Whether the disks of all its volumes answer.
     pub(crate) fn is_healthy(&self) -> bool {
         self.stats.volumes.iter().all(|volume| volume.health == VolumeHealth::Healthy)
     }
 
-    /// Whether the disk of one of its volumes does not answer: what it is asked for may be there.
-    pub(crate) fn has_suspect_volume(&self) -> bool {
-        self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect)
-    }
-
     /// Bytes that can still be promised beside what is `taken` already, or 0 if no healthy volume has room for `bytes` more.
     pub(crate) fn room(&self, bytes: u64, taken: u64) -> u64 {
-        let healthy = self.stats.volumes.iter().filter(|volume| volume.health == VolumeHealth::Healthy);
-        let largest = healthy.map(|volume| volume.available).max().unwrap_or(0);
-        let free = self.space().available.saturating_sub(taken);
-        if largest < bytes || free < bytes { 0 } else { free.max(1) }
+        room(self.stats.volumes.iter(), bytes, taken)
+    }
+
+    /// The same of its volumes of one type.
+    pub(crate) fn room_on(&self, storage: StorageType, bytes: u64, taken: u64) -> u64 {
+        room(self.stats.volumes.iter().filter(|volume| volume.storage == storage), bytes, taken)
     }
 
     /// Free share of all volumes, in parts of 65,536.
@@ -152,4 +187,20 @@ impl Node {
         let share = (u128::from(available) * 65_536).checked_div(u128::from(capacity));
         share.map_or(0, |share| share.min(65_536) as u64)
     }
+}
+
+/// Notes which volumes a node has. One that is taken out of use keeps its place.
+fn note_volumes(known: &mut Vec<VolumeId>, stats: &NodeStats) {
+    for volume in &stats.volumes {
+        if known.len() < usize::from(VolumeSlot::UNKNOWN.0) && !known.contains(&volume.id) {
+            known.push(volume.id);
+        }
+    }
+}
+
+fn room<'a>(volumes: impl Iterator<Item = &'a Volume> + Clone, bytes: u64, taken: u64) -> u64 {
+    let healthy = volumes.clone().filter(|volume| volume.health == VolumeHealth::Healthy);
+    let largest = healthy.map(|volume| volume.available).max().unwrap_or(0);
+    let free = Space::sum(volumes.map(Volume::space)).available.saturating_sub(taken);
+    if largest < bytes || free < bytes { 0 } else { free.max(1) }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dfs_types::{DutyState, Millis, NodeDuty, NodeId};
+use dfs_types::{Address, DutyState, Millis, NodeDuty, NodeId};
 
 use crate::cluster::{Cluster, Node};
-use crate::event::{Address, NodeRecord, NodeStats, VolumeRecord};
+use crate::event::{NodeRecord, NodeStats, VolumeRecord};
 use crate::{NodeState, Volume};
 
 /// A capacity that differs by less than one part of so many is the same: that of some file systems changes with what is in

@@ -494,8 +494,9 @@ mod tests {
             writer_host: None,
             existing: vec![],
             exclude: vec![],
+            storage: vec![],
         };
-        assert_eq!(rig.core.choose_targets(&request, rig.now).unwrap().nodes.len(), 2, "one is full");
+        assert_eq!(rig.core.choose_targets(&request, rig.now).unwrap().nodes().len(), 2, "one is full");
         assert!(rig.core.choose_targets(&request, rig.now).is_err(), "all of it is promised");
         rig.core.totals(rig.now);
         rig.check();

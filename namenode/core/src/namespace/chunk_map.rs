@@ -12,7 +12,7 @@ use super::chunk_set::ChunkSet;
 use super::chunk_table::ChunkTable;
 use super::node_list::NodeList;
 use super::tally::{Class, Classes, Tally};
-use crate::cluster::NodeIndex;
+use crate::cluster::{NodeIndex, VolumeSlot};
 use crate::hash::IdMap;
 
 /// The length of a chunk that has none yet.
@@ -100,6 +100,8 @@ pub(super) enum Verdict {
 pub(super) struct Odd {
     /// Who holds it.
     pub(super) node: NodeIndex,
+    /// On which of the node's volumes.
+    pub(super) slot: VolumeSlot,
     /// As reported, or `Corrupt` if a reader found it so.
     pub(super) state: ReplicaState,
     /// Its deletion is ordered or about to be: it no longer counts as anything.
@@ -317,8 +319,9 @@ impl ChunkMap {
             (chunk.generation, chunk.length) = (generation, shorten(length));
             let good = std::mem::take(&mut chunk.good);
             let odd = std::mem::take(&mut side.odd);
-            let good = good.as_slice().iter().map(|node| Odd {
-                node: *node,
+            let good = good.iter().map(|(node, slot)| Odd {
+                node,
+                slot,
                 state: ReplicaState::Finalized,
                 doomed: false,
                 generation: was.0,
@@ -383,13 +386,18 @@ impl ChunkMap {
         Some(side.pipeline.iter().copied().filter(|node| !good.contains(node)))
     }
 
-    /// Records a node's replica in place of what was known of it.
-    pub(super) fn record(&mut self, node: NodeIndex, record: &ReplicaRecord, doomed: bool) -> Recorded {
+    /// Records a node's replica, on this volume of it, in place of what was known of it.
+    pub(super) fn record(
+        &mut self,
+        (node, slot): (NodeIndex, VolumeSlot),
+        record: &ReplicaRecord,
+        doomed: bool,
+    ) -> Recorded {
         let recorded = self.edit(record.chunk, |chunk, side, held| {
             let had = counts_as_finalized(chunk, side, node);
             take_out(chunk, side, node);
-            let ReplicaRecord { chunk: id, generation, length, state } = *record;
-            place(chunk, side, Odd { node, state, doomed, generation, length });
+            let ReplicaRecord { chunk: id, generation, length, state, volume: _ } = *record;
+            place(chunk, side, Odd { node, slot, state, doomed, generation, length });
             held_of(held, node).insert(id);
             !had && counts_as_finalized(chunk, side, node)
         });
@@ -472,6 +480,16 @@ impl ChunkMap {
     /// The chunk's replicas that are not simply good.
     pub(super) fn odd(&self, id: ChunkId) -> &[Odd] {
         self.side.get(&id).map_or(&[], |side| &side.odd)
+    }
+
+    /// On which of the node's volumes its replica of the chunk is; not known if it has none.
+    pub(super) fn slot(&self, id: ChunkId, node: NodeIndex) -> VolumeSlot {
+        let odd = || self.odd(id).iter().find(|odd| odd.node == node).map(|odd| odd.slot);
+        self.chunks
+            .get(id)
+            .and_then(|chunk| chunk.good.slot(node))
+            .or_else(odd)
+            .unwrap_or(VolumeSlot::UNKNOWN)
     }
 
     /// Everyone who holds any replica of the chunk.
@@ -605,9 +623,9 @@ fn held_of(held: &mut Vec<ChunkSet>, node: NodeIndex) -> &mut ChunkSet {
 
 /// The node's replica as it is known.
 fn replica_at(chunk: &Chunk, side: &Side, node: NodeIndex) -> Option<Odd> {
-    if chunk.good.contains(node) {
+    if let Some(slot) = chunk.good.slot(node) {
         let (generation, length) = (chunk.generation, u64::from(chunk.length));
-        return Some(Odd { node, state: ReplicaState::Finalized, doomed: false, generation, length });
+        return Some(Odd { node, slot, state: ReplicaState::Finalized, doomed: false, generation, length });
     }
     side.odd.iter().find(|odd| odd.node == node).copied()
 }
@@ -626,7 +644,7 @@ fn take_out(chunk: &mut Chunk, side: &mut Side, node: NodeIndex) {
 fn place(chunk: &mut Chunk, side: &mut Side, replica: Odd) {
     let verdict = chunk.judge(replica.generation, replica.length, replica.state);
     if verdict == Verdict::Good && !replica.doomed {
-        chunk.good.push(replica.node);
+        chunk.good.push(replica.node, replica.slot);
     } else {
         side.odd.push(replica);
     }
@@ -651,8 +669,12 @@ mod tests {
 
     const ID: ChunkId = ChunkId(7);
 
+    fn on(node: u16) -> (NodeIndex, VolumeSlot) {
+        (NodeIndex(node), VolumeSlot(node as u8))
+    }
+
     fn record(generation: u64, length: u64, state: ReplicaState) -> ReplicaRecord {
-        ReplicaRecord { chunk: ID, generation: GenStamp(generation), length, state }
+        ReplicaRecord { chunk: ID, generation: GenStamp(generation), length, state, volume: None }
     }
 
     #[test]
@@ -671,7 +693,7 @@ mod tests {
             (3, 2, 10, ReplicaState::Rbw),
             (4, 3, 10, ReplicaState::Finalized),
         ] {
-            map.record(NodeIndex(node), &record(generation, length, state), false);
+            map.record(on(node), &record(generation, length, state), false);
         }
         assert_eq!(map.finalized(ID, GenStamp(2)), 2);
         assert_eq!(map.counts(), Counts { open: 1, ..Counts::default() });
@@ -696,9 +718,9 @@ mod tests {
         );
         assert_eq!((map.counts().healable(1), map.counts().healable(2)), (0, 1));
 
-        let gained = map.record(NodeIndex(3), &record(2, 10, ReplicaState::Finalized), false);
+        let gained = map.record(on(3), &record(2, 10, ReplicaState::Finalized), false);
         assert_eq!(gained, Recorded::Known { gained: true });
-        let again = map.record(NodeIndex(3), &record(2, 10, ReplicaState::Finalized), false);
+        let again = map.record(on(3), &record(2, 10, ReplicaState::Finalized), false);
         assert_eq!(again, Recorded::Known { gained: false });
     }
 
@@ -706,7 +728,7 @@ mod tests {
     fn an_old_deletion_does_not_remove_a_newer_replica() {
         let mut map = ChunkMap::default();
         map.add(ID, GenStamp(2), Some(10), 1);
-        map.record(NodeIndex(0), &record(2, 10, ReplicaState::Finalized), false);
+        map.record(on(0), &record(2, 10, ReplicaState::Finalized), false);
         map.forget(ID, NodeIndex(0), Some(GenStamp(1)));
         assert_eq!(map.finalized(ID, GenStamp(2)), 1);
         map.forget(ID, NodeIndex(0), Some(GenStamp(2)));
@@ -718,7 +740,7 @@ mod tests {
     fn what_is_only_corrupt_is_not_missing() {
         let mut map = ChunkMap::default();
         map.add(ID, GenStamp(2), Some(10), 1);
-        map.record(NodeIndex(0), &record(2, 10, ReplicaState::Finalized), false);
+        map.record(on(0), &record(2, 10, ReplicaState::Finalized), false);
         assert!(!map.mark_corrupt(ID, NodeIndex(0), GenStamp(1)));
         assert!(map.mark_corrupt(ID, NodeIndex(0), GenStamp(2)));
         assert_eq!((map.counts().corrupt, map.counts().missing), (1, 0));
@@ -730,7 +752,7 @@ mod tests {
     fn a_spared_replica_is_good_again() {
         let mut map = ChunkMap::default();
         map.add(ID, GenStamp(2), Some(10), 1);
-        map.record(NodeIndex(0), &record(2, 10, ReplicaState::Finalized), false);
+        map.record(on(0), &record(2, 10, ReplicaState::Finalized), false);
         assert_eq!(map.doom(ID, NodeIndex(0)), Some(GenStamp(2)));
         assert!(map.odd(ID)[0].doomed);
         assert_eq!(map.counts().missing, 1);

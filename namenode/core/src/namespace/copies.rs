@@ -9,7 +9,7 @@ use std::time::Duration;
 use dfs_types::{ChunkId, Millis};
 
 use super::Namespace;
-use super::chunk_map::Urgency;
+use super::chunk_map::{Chunk, Urgency};
 use super::node_work::Allowance;
 use super::replication::URGENCIES;
 use super::tally::Class;
@@ -167,7 +167,7 @@ impl Namespace {
             return Planned::Enough;
         }
         let good = chunk.good().to_vec();
-        let Some(source) = self.best_source(cluster, &good, bytes, urgency, now) else {
+        let Some(source) = self.best_source(cluster, id, bytes, urgency, now) else {
             return Planned::NoSource;
         };
         let streams = self.work.get(source).map_or(0, |work| {
@@ -179,7 +179,7 @@ impl Namespace {
         let near: Vec<NodeIndex> = good.iter().copied().filter(stays).chain(coming.clone()).collect();
         let taken: Vec<NodeIndex> = self.map.holders(id).chain(coming).collect();
         let mut targets =
-            self.copy_targets(cluster, &taken, &near, bytes, wanted.min(streams as usize), urgency, now);
+            self.copy_targets(cluster, (&taken, &near), (bytes, urgency), wanted.min(streams as usize), now);
         if urgency == Urgency::Crowded {
             targets.retain(|target| self.would_spread(cluster, &good, *target));
         }
@@ -193,23 +193,24 @@ impl Namespace {
         Planned::Fine
     }
 
-    /// The holder with the least to send that can send one more.
+    /// The holder with the least to send that can send one more; one whose disk does not answer only if there is no other.
     fn best_source(
         &self,
         cluster: &Cluster,
-        good: &[NodeIndex],
+        id: ChunkId,
         bytes: u64,
         urgency: Urgency,
         now: Millis,
     ) -> Option<NodeIndex> {
+        let good = self.map.get(id).map(Chunk::good).unwrap_or_default();
         let able = good.iter().filter_map(|index| {
             let sending = self.work.get(*index)?.sending;
             let able = cluster.get(*index)?.is_usable()
                 && sending.has_room(bytes, self.node_allowance(cluster, *index, urgency));
-            able.then_some((*index, sending.count))
+            able.then_some((*index, !self.is_on_healthy_disk(cluster, id, *index), sending.count))
         });
-        able.min_by_key(|(index, sending)| (*sending, self.load(cluster, *index, now)))
-            .map(|(index, _)| index)
+        able.min_by_key(|(index, unsure, sending)| (*unsure, *sending, self.load(cluster, *index, now)))
+            .map(|(index, ..)| index)
     }
 
     /// Whether the places of these replicas and one more at `target`, without the one missed least, are better than
@@ -218,7 +219,7 @@ impl Namespace {
         let places = |nodes: &[NodeIndex]| -> Vec<Place> { cluster.places(nodes) };
         let mut more = good.to_vec();
         more.push(target);
-        self.most_dispensable(cluster, &more, None, Millis::default()).is_some_and(|goes| {
+        Self::most_dispensable(cluster, &more, None, Millis::default()).is_some_and(|goes| {
             more.retain(|index| *index != goes);
             spread(places(&more).into_iter()) > spread(places(good).into_iter())
         })

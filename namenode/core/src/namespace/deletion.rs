@@ -1,6 +1,6 @@
 //! Which replicas are deleted: those too many, and bad ones once enough good ones exist.
 //!
-//! Only good replicas on nodes that are live, not stopping, fully reported and settled (see `leadership`) count when
+//! Only good replicas on healthy disks of nodes that are live, not stopping, fully reported and settled (see `leadership`) count when
 //! deciding, and the decision is checked again when the order is handed out: what may be the last usable data is never
 //! deleted. Replicas are too many only on nodes in service: those on nodes that leave stay there, and those on nodes in
 //! maintenance may be needed as soon as it is over. A replica whose deletion was told and then recalled can be read and copied, but justifies no other
@@ -71,7 +71,10 @@ impl Namespace {
     /// Good replicas that can be relied on when others are deleted. Nodes in maintenance may be stopped at any time.
     fn reliable(&self, cluster: &Cluster, id: ChunkId, chunk: &Chunk) -> Vec<NodeIndex> {
         let stays = |index: &NodeIndex| self.map.classes().of(*index) != Class::Maintenance;
-        self.firm(id, chunk).filter(|index| stays(index) && self.is_reliable(cluster, *index)).collect()
+        let reliable = |index: &NodeIndex| {
+            self.is_reliable(cluster, *index) && self.is_on_healthy_disk(cluster, id, *index)
+        };
+        self.firm(id, chunk).filter(|index| stays(index) && reliable(index)).collect()
     }
 
     /// Those of them that make others surplus.
@@ -173,7 +176,7 @@ impl Namespace {
             }
             let moved_from = self.balancer.moved_from(id);
             while lasting.len() > chunk.wanted()
-                && let Some(node) = self.most_dispensable(cluster, &lasting, moved_from, now)
+                && let Some(node) = Self::most_dispensable(cluster, &lasting, moved_from, now)
             {
                 lasting.retain(|there| *there != node);
                 doomed.push(node);
@@ -188,7 +191,6 @@ impl Namespace {
     /// The node whose replica is missed least: the others are spread best, the balancer has moved it away, the node comes
     /// and goes, or is the fullest.
     pub(super) fn most_dispensable(
-        &self,
         cluster: &Cluster,
         nodes: &[NodeIndex],
         moved_from: Option<NodeIndex>,
@@ -265,7 +267,7 @@ impl Namespace {
 mod tests {
     use std::time::Duration;
 
-    use dfs_types::{GenStamp, NodeDuty, ReplicaState};
+    use dfs_types::{GenStamp, NodeDuty, ReplicaState, VolumeHealth};
 
     use super::*;
     use crate::test_support::{GENERATION, LENGTH, Rig, node_id, record, stats};
@@ -314,6 +316,27 @@ mod tests {
         let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
         assert_eq!((told, rig.core.totals(rig.now).over_replicated), (vec![], 1));
         rig.run(Duration::from_secs(1), &[0, 1, 2, 3]);
+        let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
+        assert_eq!(told, [10]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_replica_on_a_disk_that_does_not_answer_makes_no_other_surplus() {
+        let mut rig = Rig::with_nodes(4);
+        rig.chunk(10, 3, &[0, 1, 2, 3]);
+        rig.out_of_safe_mode();
+        let said = |health| {
+            let mut stats = stats(0);
+            stats.volumes[0].health = health;
+            Event::HeartbeatSeen { node: node_id(0), fence: crate::test_support::TERM, stats }
+        };
+        rig.apply(said(VolumeHealth::Suspect));
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3]);
+        let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
+        assert_eq!((told, rig.core.totals(rig.now).over_replicated), (vec![], 1));
+        rig.apply(said(VolumeHealth::Healthy));
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3]);
         let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
         assert_eq!(told, [10]);
         rig.check();
@@ -569,7 +592,8 @@ mod tests {
             rig.corrupt(chunk, 0);
             rig.corrupt(chunk, 1);
             let located = rig.core.locate(ChunkId(chunk), None, rig.now);
-            assert_eq!(located, [node_id(1)], "chunk {chunk}");
+            let nodes: Vec<_> = located.iter().map(|target| target.node).collect();
+            assert_eq!(nodes, [node_id(1)], "chunk {chunk}");
             rig.changed(1, record(chunk, ReplicaState::Corrupt));
             assert_eq!(rig.core.locate(ChunkId(chunk), None, rig.now), []);
         }

@@ -21,7 +21,7 @@ use super::node_list::NodeList;
 use super::review::Why;
 use super::tally::{Class, Tally};
 use crate::Effect;
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::{Cluster, NodeIndex, VolumeSlot};
 use crate::hash::IdMap;
 
 /// For each chunk that depends on nodes that are not in service, which these are.
@@ -137,7 +137,7 @@ impl Namespace {
         let tally = self.map.tally(self.firm(id, chunk));
         for index in self.map.holders(id).chain(pipeline.iter().copied()) {
             if self.depends(id, chunk, index, tally) && !dependents.contains(index) {
-                dependents.push(index);
+                dependents.push(index, VolumeSlot::UNKNOWN);
             }
         }
         dependents
@@ -174,7 +174,10 @@ impl Namespace {
             return true;
         };
         let classes = self.map.classes();
-        let certain = |at: &NodeIndex| classes.of(*at) != Class::Service || self.is_reliable(cluster, *at);
+        let certain = |at: &NodeIndex| {
+            let is_sound = || self.is_reliable(cluster, *at) && self.is_on_healthy_disk(cluster, id, *at);
+            classes.of(*at) != Class::Service || is_sound()
+        };
         let tally = self.map.tally(self.firm(id, chunk).filter(certain));
         !self.depends(id, chunk, index, tally)
     }
@@ -266,8 +269,9 @@ mod tests {
             writer_host: Some(stats(0).address.host),
             existing: vec![],
             exclude: vec![],
+            storage: vec![],
         };
-        let mut chosen = rig.core.choose_targets(&request, rig.now).unwrap().nodes;
+        let mut chosen = rig.core.choose_targets(&request, rig.now).unwrap().nodes();
         chosen.sort_unstable();
         assert_eq!(chosen, [node_id(2), node_id(3)]);
         rig.chunk(10, 4, &[2]);

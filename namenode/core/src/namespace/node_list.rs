@@ -1,23 +1,29 @@
-//! A short list of nodes in 16 bytes.
+//! A short list of nodes, and of the volumes there, in 16 bytes.
 
-use crate::cluster::NodeIndex;
+use crate::cluster::{NodeIndex, VolumeSlot};
 
-/// Nodes a list holds without memory of its own: every usual replication.
-const INLINE: usize = 7;
+/// Nodes a list holds without memory of its own: every usual replication, and one more while a replica is moved.
+const INLINE: usize = 4;
 
-/// The nodes with a good replica of one chunk, in order of arrival.
+/// The nodes with a good replica of one chunk, in order of arrival, and on which of their volumes it is.
 #[derive(Debug, Clone)]
 pub(super) enum NodeList {
     /// Up to [`INLINE`] nodes, of which the first `count` are valid.
-    Inline { count: u8, nodes: [NodeIndex; INLINE] },
+    Inline { count: u8, slots: [VolumeSlot; INLINE], nodes: [NodeIndex; INLINE] },
     /// More nodes. A thin pointer keeps the list at 16 bytes.
-    #[expect(clippy::box_collection, reason = "a Vec would make every chunk 16 bytes larger")]
-    Heap(Box<Vec<NodeIndex>>),
+    Heap(Box<Many>),
+}
+
+/// Both lists are equally long.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Many {
+    nodes: Vec<NodeIndex>,
+    slots: Vec<VolumeSlot>,
 }
 
 impl Default for NodeList {
     fn default() -> Self {
-        Self::Inline { count: 0, nodes: [NodeIndex(0); INLINE] }
+        Self::Inline { count: 0, slots: [VolumeSlot::UNKNOWN; INLINE], nodes: [NodeIndex(0); INLINE] }
     }
 }
 
@@ -25,9 +31,22 @@ impl NodeList {
     /// The nodes.
     pub(super) fn as_slice(&self) -> &[NodeIndex] {
         match self {
-            Self::Inline { count, nodes } => nodes.get(..usize::from(*count)).unwrap_or(nodes),
-            Self::Heap(nodes) => nodes,
+            Self::Inline { count, nodes, .. } => nodes.get(..usize::from(*count)).unwrap_or(nodes),
+            Self::Heap(many) => &many.nodes,
         }
+    }
+
+    /// Their volumes, in the same order.
+    fn slots(&self) -> &[VolumeSlot] {
+        match self {
+            Self::Inline { count, slots, .. } => slots.get(..usize::from(*count)).unwrap_or(slots),
+            Self::Heap(many) => &many.slots,
+        }
+    }
+
+    /// Nodes and volumes.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeIndex, VolumeSlot)> {
+        self.as_slice().iter().copied().zip(self.slots().iter().copied())
     }
 
     /// Number of nodes.
@@ -40,45 +59,54 @@ impl NodeList {
         self.as_slice().contains(&node)
     }
 
+    /// The volume beside a node; `None` if the node is not in the list.
+    pub(super) fn slot(&self, node: NodeIndex) -> Option<VolumeSlot> {
+        self.iter().find(|(there, _)| *there == node).map(|(_, slot)| slot)
+    }
+
     /// Adds a node that is not in the list.
-    pub(super) fn push(&mut self, node: NodeIndex) {
+    pub(super) fn push(&mut self, node: NodeIndex, slot: VolumeSlot) {
         match self {
-            Self::Inline { count, nodes } => match nodes.get_mut(usize::from(*count)) {
-                Some(place) => {
-                    *place = node;
+            Self::Inline { count, slots, nodes } => {
+                let at = usize::from(*count);
+                if let (Some(to), Some(on)) = (nodes.get_mut(at), slots.get_mut(at)) {
+                    (*to, *on) = (node, slot);
                     *count += 1;
+                    return;
                 }
-                None => *self = Self::Heap(Box::new(nodes.iter().copied().chain([node]).collect())),
-            },
-            Self::Heap(nodes) => nodes.push(node),
+                let nodes = nodes.iter().copied().chain([node]).collect();
+                let slots = slots.iter().copied().chain([slot]).collect();
+                *self = Self::Heap(Box::new(Many { nodes, slots }));
+            }
+            Self::Heap(many) => {
+                many.nodes.push(node);
+                many.slots.push(slot);
+            }
         }
     }
 
     /// Takes a node out; `false` if it was not in the list.
     pub(super) fn remove(&mut self, node: NodeIndex) -> bool {
-        let kept: Vec<NodeIndex> = match self {
-            Self::Inline { count, nodes } => {
-                let Some(at) = nodes.iter().take(usize::from(*count)).position(|there| *there == node) else {
-                    return false;
-                };
-                nodes.copy_within(at + 1.., at);
-                *count -= 1;
-                return true;
-            }
-            Self::Heap(nodes) => {
-                let Some(at) = nodes.iter().position(|there| *there == node) else {
-                    return false;
-                };
-                nodes.remove(at);
-                if nodes.len() > INLINE {
-                    return true;
-                }
-                nodes.to_vec()
-            }
+        let Some(at) = self.as_slice().iter().position(|there| *there == node) else {
+            return false;
         };
-        *self = Self::default();
-        for node in kept {
-            self.push(node);
+        match self {
+            Self::Inline { count, slots, nodes } => {
+                nodes.copy_within(at + 1.., at);
+                slots.copy_within(at + 1.., at);
+                *count -= 1;
+            }
+            Self::Heap(many) => {
+                many.nodes.remove(at);
+                many.slots.remove(at);
+                if many.nodes.len() <= INLINE {
+                    let few = std::mem::take(&mut **many);
+                    *self = Self::default();
+                    for (node, slot) in few.nodes.into_iter().zip(few.slots) {
+                        self.push(node, slot);
+                    }
+                }
+            }
         }
         true
     }
@@ -97,22 +125,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_vec(operations in proptest::collection::vec((any::<bool>(), 0_u16..20), 0..60)) {
+        fn behaves_like_a_vec(operations in proptest::collection::vec((any::<bool>(), 0_u16..20, any::<u8>()), 0..60)) {
             let mut list = NodeList::default();
             let mut model = Vec::new();
-            for (add, node) in operations {
-                let node = NodeIndex(node);
-                if add && !model.contains(&node) {
-                    list.push(node);
-                    model.push(node);
+            for (add, node, slot) in operations {
+                let (node, slot) = (NodeIndex(node), VolumeSlot(slot));
+                let at = model.iter().position(|(there, _)| *there == node);
+                if add && at.is_none() {
+                    list.push(node, slot);
+                    model.push((node, slot));
                 } else if !add {
-                    let at = model.iter().position(|there| *there == node);
                     prop_assert_eq!(list.remove(node), at.is_some());
                     at.map(|at| model.remove(at));
                 }
-                prop_assert_eq!(list.as_slice(), model.as_slice());
-                prop_assert_eq!(list.contains(node), model.contains(&node));
-                prop_assert_eq!(list.len(), model.len());
+                prop_assert_eq!(list.iter().collect::<Vec<_>>(), model.clone());
+                prop_assert_eq!(list.as_slice().len(), list.len());
+                let known = model.iter().find(|(there, _)| *there == node).map(|(_, slot)| *slot);
+                prop_assert_eq!((list.contains(node), list.slot(node)), (known.is_some(), known));
             }
         }
     }

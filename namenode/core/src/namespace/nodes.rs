@@ -1,6 +1,6 @@
 //! What a namespace makes of the cluster's nodes: how well each is known here, and how much it has to do.
 
-use dfs_types::{DutyState, Millis, NodeDuty};
+use dfs_types::{ChunkId, DutyState, Millis, NodeDuty, StorageType, VolumeHealth};
 
 use super::Namespace;
 use crate::NodeState;
@@ -29,9 +29,34 @@ impl Namespace {
 
     /// Bytes that can still be promised on a node, or 0 if no healthy volume there has room for `bytes` more.
     pub(super) fn room(&self, cluster: &Cluster, index: NodeIndex, bytes: u64) -> u64 {
+        self.room_on(cluster, index, None, bytes)
+    }
+
+    /// The same on its volumes of one type.
+    pub(super) fn room_on(
+        &self,
+        cluster: &Cluster,
+        index: NodeIndex,
+        storage: Option<StorageType>,
+        bytes: u64,
+    ) -> u64 {
+        let Some(node) = cluster.get(index) else {
+            return 0;
+        };
         let coming = self.work.get(index).map_or(0, |work| work.receiving.bytes);
-        let taken = self.promises.on(index).bytes.saturating_add(coming);
-        cluster.get(index).map_or(0, |node| node.room(bytes, taken))
+        let promised = self.promises.on(index);
+        // What is promised on any volume may come to lie on these.
+        let room = node.room(bytes, promised.bytes.saturating_add(coming));
+        match storage {
+            None => room,
+            Some(storage) => room.min(node.room_on(storage, bytes, self.promises.on_storage(index, storage))),
+        }
+    }
+
+    /// Whether the disk under a node's replica of a chunk answers.
+    pub(super) fn is_on_healthy_disk(&self, cluster: &Cluster, id: ChunkId, index: NodeIndex) -> bool {
+        let health = |node: &Node| node.health(self.map.slot(id, index));
+        cluster.get(index).map(health) == Some(VolumeHealth::Healthy)
     }
 
     /// Work at hand on a node: what it said itself and what was given to it since.

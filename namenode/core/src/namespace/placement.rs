@@ -4,14 +4,14 @@
 //! none twice. Then the least crowded place wins: a host of its own, then a zone, then a rack of its own. Among equals two
 //! are drawn, weighted by free space, and the less loaded one is taken: space evens out, and no node is everybody's favourite.
 
-use dfs_types::{ChunkId, Millis, NodeId};
+use dfs_types::{ChunkId, Millis, NodeId, StorageType};
 use rand::{Rng, RngExt};
 
 use super::Namespace;
 use super::promises::Ticket;
-use crate::NodeState;
-use crate::cluster::{Cluster, Node, NodeIndex, Place, crowd};
+use crate::cluster::{Cluster, NodeIndex, Place, crowd};
 use crate::hash::of_text;
+use crate::{NodeState, Target};
 
 /// What a pipeline needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +26,25 @@ pub struct PlacementRequest {
     pub existing: Vec<NodeId>,
     /// Nodes that must not be chosen, such as those the writer can't reach.
     pub exclude: Vec<NodeId>,
+    /// Types of storage that the replicas may be on, the best first: a later one is taken where no node has room on those
+    /// before. Empty: any, which the nodes choose themselves.
+    pub storage: Vec<StorageType>,
 }
 
 /// Nodes that were chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// The nodes, in the order of the pipeline.
-    pub nodes: Vec<NodeId>,
+    /// The nodes, in the order of the pipeline, and the storage that each is to use.
+    pub targets: Vec<Target>,
     /// The promise of room on them: to be bound to the chunk, or given up.
     pub ticket: Ticket,
+}
+
+impl Placement {
+    /// The nodes, in the order of the pipeline.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.targets.iter().map(|target| target.node).collect()
+    }
 }
 
 /// Why no node can be chosen.
@@ -153,29 +163,57 @@ impl Namespace {
         request: &PlacementRequest,
         now: Millis,
     ) -> Result<Placement, PlacementError> {
-        let existing = request.existing.iter().filter_map(|id| cluster.by_id(*id));
-        let placed: Vec<Place> = existing.map(Node::place).collect();
+        let types: Vec<Option<StorageType>> = match &request.storage[..] {
+            [] => vec![None],
+            types => types.iter().copied().map(Some).collect(),
+        };
+        let mut chosen: Vec<(NodeIndex, Option<StorageType>)> = Vec::new();
+        for storage in types {
+            let more = self.choose_on(cluster, request, (storage, &chosen), now);
+            chosen.extend(more.into_iter().map(|node| (node, storage)));
+            if chosen.len() >= request.count as usize {
+                break;
+            }
+        }
+        if chosen.is_empty() {
+            return Err(self.nobody(cluster, request, now));
+        }
+        let target = |(node, storage): &(NodeIndex, Option<StorageType>)| {
+            Some(Target { node: cluster.get(*node)?.id(), storage: *storage })
+        };
+        let targets = chosen.iter().filter_map(target).collect();
+        Ok(Placement { targets, ticket: self.promises.place(chosen, request.bytes, now) })
+    }
+
+    /// Chooses nodes with room on storage of this type, beside those chosen for better ones.
+    fn choose_on(
+        &mut self,
+        cluster: &Cluster,
+        request: &PlacementRequest,
+        (storage, chosen): (Option<StorageType>, &[(NodeIndex, Option<StorageType>)]),
+        now: Millis,
+    ) -> Vec<NodeIndex> {
+        let near = request.existing.iter().filter_map(|id| cluster.find(*id));
+        let near: Vec<NodeIndex> = near.chain(chosen.iter().map(|(node, _)| *node)).collect();
+        let placed = cluster.places(&near);
         let local = request.writer_host.as_deref().filter(|_| placed.is_empty()).map(of_text);
-        let count = request.count as usize;
+        let count = (request.count as usize).saturating_sub(chosen.len());
+        let fits = |index: NodeIndex| match self.as_target(cluster, index, (request, storage), now) {
+            Suitability::Fits(candidate) if !near.contains(&index) => Some(candidate),
+            Suitability::Fits(_) | Suitability::Away | Suitability::Excluded | Suitability::Full => None,
+        };
         let mut rng = self.rng.clone();
         let drawn = if self.terrain.is_large() {
-            let fits = |index: NodeIndex| match self.as_target(cluster, index, request, now) {
-                Suitability::Fits(candidate) => Some(candidate),
-                Suitability::Away | Suitability::Excluded | Suitability::Full => None,
-            };
             self.terrain.draw_all(&mut rng, placed.clone(), count, local, fits)
         } else {
             None
         };
-        let chosen = if let Some(drawn) = drawn {
-            drawn
-        } else {
-            let candidates = self.all_targets(cluster, request, now)?;
+        let more = drawn.unwrap_or_else(|| {
+            let candidates = cluster.iter().filter_map(|(index, _)| fits(index)).collect();
             choose(&mut rng, candidates, placed, count, local)
-        };
+        });
         self.rng = rng;
-        let nodes = cluster.ids(&chosen);
-        Ok(Placement { nodes, ticket: self.promises.place(chosen, request.bytes, now) })
+        more
     }
 
     /// The room of a placement is for this chunk.
@@ -192,35 +230,26 @@ impl Namespace {
         self.promises.give_up(ticket);
     }
 
-    /// Every node that keeps the hard rules.
-    fn all_targets(
-        &self,
-        cluster: &Cluster,
-        request: &PlacementRequest,
-        now: Millis,
-    ) -> Result<Vec<Candidate>, PlacementError> {
+    /// Why no node keeps the hard rules.
+    fn nobody(&self, cluster: &Cluster, request: &PlacementRequest, now: Millis) -> PlacementError {
         let (mut live, mut excluded, mut full) = (0, 0, 0);
-        let mut candidates = Vec::new();
         for (index, _) in cluster.iter() {
-            match self.as_target(cluster, index, request, now) {
+            match self.as_target(cluster, index, (request, None), now) {
                 Suitability::Away => continue,
                 Suitability::Excluded => excluded += 1,
-                Suitability::Full => full += 1,
-                Suitability::Fits(candidate) => candidates.push(candidate),
+                // It may have room, but on storage of another type.
+                Suitability::Full | Suitability::Fits(_) => full += 1,
             }
             live += 1;
         }
-        if candidates.is_empty() {
-            return Err(PlacementError::NoNode { bytes: request.bytes, live, excluded, full });
-        }
-        Ok(candidates)
+        PlacementError::NoNode { bytes: request.bytes, live, excluded, full }
     }
 
     fn as_target(
         &self,
         cluster: &Cluster,
         index: NodeIndex,
-        request: &PlacementRequest,
+        (request, storage): (&PlacementRequest, Option<StorageType>),
         now: Millis,
     ) -> Suitability {
         let Some(node) = cluster
@@ -232,7 +261,7 @@ impl Namespace {
         if request.existing.contains(&node.id()) || request.exclude.contains(&node.id()) {
             return Suitability::Excluded;
         }
-        let room = self.room(cluster, index, request.bytes);
+        let room = self.room_on(cluster, index, storage, request.bytes);
         if room == 0 {
             return Suitability::Full;
         }
@@ -246,7 +275,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use dfs_types::{Layout, VolumeHealth};
+    use dfs_types::{Layout, VolumeHealth, VolumeId};
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::Xoshiro256PlusPlus;
@@ -254,11 +283,18 @@ mod tests {
     use super::*;
     use dfs_types::ReplicaState;
 
-    use crate::Event;
     use crate::test_support::{GENERATION, Rig, TERM, node_id, number, record, stats};
+    use crate::{Event, NodeStats, Volume};
 
     fn request(count: u32) -> PlacementRequest {
-        PlacementRequest { count, bytes: 64 << 20, writer_host: None, existing: vec![], exclude: vec![] }
+        PlacementRequest {
+            count,
+            bytes: 64 << 20,
+            writer_host: None,
+            existing: vec![],
+            exclude: vec![],
+            storage: vec![],
+        }
     }
 
     #[test]
@@ -272,7 +308,7 @@ mod tests {
                 stats.address.location = format!("/zone-{}/rack-{}", n / 8, n / 4);
                 rig.join(n, stats);
             }
-            let chosen = rig.core.choose_targets(&request(4), rig.now).unwrap().nodes;
+            let chosen = rig.core.choose_targets(&request(4), rig.now).unwrap().nodes();
             let numbers: Vec<u16> = chosen.iter().map(|id| number(*id)).collect();
             let distinct = |by: u16| numbers.iter().map(|n| n / by).collect::<BTreeSet<_>>().len();
             assert_eq!((distinct(2), distinct(4), distinct(8)), (4, 4, 2), "{numbers:?}");
@@ -290,9 +326,9 @@ mod tests {
         let mut wanted = request(3);
         wanted.writer_host = Some("127.0.0.1".into());
         let chosen: BTreeSet<_> =
-            rig.core.choose_targets(&wanted, rig.now).unwrap().nodes.into_iter().collect();
+            rig.core.choose_targets(&wanted, rig.now).unwrap().nodes().into_iter().collect();
         assert_eq!(chosen.len(), 3);
-        assert_eq!(rig.core.choose_targets(&request(5), rig.now).unwrap().nodes.len(), 3, "all there are");
+        assert_eq!(rig.core.choose_targets(&request(5), rig.now).unwrap().nodes().len(), 3, "all there are");
     }
 
     #[test]
@@ -301,7 +337,7 @@ mod tests {
         for n in 0..10 {
             let mut wanted = request(3);
             wanted.writer_host = Some(stats(n).address.host);
-            assert_eq!(rig.core.choose_targets(&wanted, rig.now).unwrap().nodes.first(), Some(&node_id(n)));
+            assert_eq!(rig.core.choose_targets(&wanted, rig.now).unwrap().nodes().first(), Some(&node_id(n)));
         }
     }
 
@@ -314,6 +350,65 @@ mod tests {
             rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats });
             assert_eq!(rig.core.choose_targets(&request(1), rig.now).is_ok(), fits, "{health:?}");
         }
+    }
+
+    /// Node `n` with a volume of each of these types.
+    fn stats_with(n: u16, types: &[(StorageType, u64)]) -> NodeStats {
+        let mut stats = stats(n);
+        let volume = stats.volumes.remove(0);
+        for (at, (storage, available)) in types.iter().enumerate() {
+            let id = VolumeId::from_bytes(&u128::from(1_000 + 10 * n + at as u16).to_be_bytes()).unwrap();
+            stats.volumes.push(Volume { id, storage: *storage, available: *available, ..volume.clone() });
+        }
+        stats
+    }
+
+    #[test]
+    fn storage_is_chosen_by_type_and_the_next_one_where_there_is_none() {
+        use StorageType::{Archive, Disk, Ssd};
+        let mut rig = Rig::default();
+        let (large, none) = (1 << 40, 0);
+        for (n, types) in [
+            (0, &[(Disk, large), (Ssd, large)][..]),
+            (1, &[(Disk, large)]),
+            (2, &[(Ssd, none), (Disk, large)]),
+            (3, &[(Ssd, large)]),
+            (4, &[(Archive, large)]),
+        ] {
+            rig.join(n, stats_with(n, types));
+            rig.report(n, vec![]);
+        }
+        let chosen = |rig: &mut Rig, storage: &[StorageType]| {
+            let wanted = PlacementRequest { storage: storage.to_vec(), ..request(3) };
+            let placement = rig.core.choose_targets(&wanted, rig.now).unwrap();
+            rig.core.give_up_placement(placement.ticket);
+            let mut on: Vec<(u16, Option<StorageType>)> =
+                placement.targets.iter().map(|target| (number(target.node), target.storage)).collect();
+            on.sort_unstable();
+            on
+        };
+        assert_eq!(chosen(&mut rig, &[Ssd]), [(0, Some(Ssd)), (3, Some(Ssd))], "there are two");
+        assert_eq!(chosen(&mut rig, &[Disk]), [(0, Some(Disk)), (1, Some(Disk)), (2, Some(Disk))]);
+        let mut fallen_back = chosen(&mut rig, &[Ssd, Archive]);
+        assert_eq!(fallen_back.pop(), Some((4, Some(Archive))));
+        assert_eq!(fallen_back, [(0, Some(Ssd)), (3, Some(Ssd))]);
+        assert!(chosen(&mut rig, &[]).iter().all(|(_, storage)| storage.is_none()));
+        let nowhere = PlacementRequest { storage: vec![Archive], exclude: vec![node_id(4)], ..request(1) };
+        let error = rig.core.choose_targets(&nowhere, rig.now).unwrap_err();
+        assert_eq!(error, PlacementError::NoNode { bytes: 64 << 20, live: 5, excluded: 1, full: 4 });
+    }
+
+    #[test]
+    fn what_is_promised_on_a_type_is_not_promised_there_again() {
+        let mut rig = Rig::default();
+        rig.join(0, stats_with(0, &[(StorageType::Ssd, 100 << 20), (StorageType::Disk, 1 << 40)]));
+        let on = |storage| PlacementRequest { storage: vec![storage], ..request(1) };
+        rig.core.choose_targets(&on(StorageType::Ssd), rig.now).unwrap();
+        assert!(
+            rig.core.choose_targets(&on(StorageType::Ssd), rig.now).is_err(),
+            "64 of 100 MiB are promised"
+        );
+        assert!(rig.core.choose_targets(&on(StorageType::Disk), rig.now).is_ok());
     }
 
     #[test]
@@ -357,7 +452,7 @@ mod tests {
         rig.beat(&[0]);
         rig.apply(Event::Tick);
         rig.now = rig.now.plus(Duration::from_millis(2_500));
-        assert_eq!(rig.core.choose_targets(&request(2), rig.now).unwrap().nodes, [node_id(0)]);
+        assert_eq!(rig.core.choose_targets(&request(2), rig.now).unwrap().nodes(), [node_id(0)]);
     }
 
     /// Three nodes with room for ten chunks each.
@@ -375,8 +470,8 @@ mod tests {
     fn a_burst_does_not_overfill_a_node() {
         let mut rig = small();
         let mut given = Vec::new();
-        while let Ok(Placement { nodes, ticket }) = rig.core.choose_targets(&request(1), rig.now) {
-            assert_eq!(nodes.len(), 1);
+        while let Ok(Placement { targets, ticket }) = rig.core.choose_targets(&request(1), rig.now) {
+            assert_eq!(targets.len(), 1);
             given.push(ticket);
             assert!(given.len() <= 30);
         }
@@ -408,7 +503,8 @@ mod tests {
         let mut rig = small();
         rig.out_of_safe_mode();
         for chunk in 100..1_100 {
-            let Placement { nodes, ticket } = rig.core.choose_targets(&request(3), rig.now).unwrap();
+            let placement = rig.core.choose_targets(&request(3), rig.now).unwrap();
+            let (nodes, ticket) = (placement.nodes(), placement.ticket);
             assert_eq!(nodes.len(), 3);
             rig.apply(Event::ChunkAdded {
                 chunk: ChunkId(chunk),
@@ -426,7 +522,8 @@ mod tests {
     fn what_a_heartbeat_shows_is_not_counted_twice() {
         let mut rig = small();
         rig.out_of_safe_mode();
-        let Placement { nodes, ticket } = rig.core.choose_targets(&request(3), rig.now).unwrap();
+        let placement = rig.core.choose_targets(&request(3), rig.now).unwrap();
+        let (nodes, ticket) = (placement.nodes(), placement.ticket);
         rig.apply(Event::ChunkAdded {
             chunk: ChunkId(10),
             generation: GENERATION,
@@ -492,7 +589,8 @@ mod tests {
             let fit_hosts: BTreeSet<u16> =
                 fit.iter().map(|id| hosts[usize::from(number(*id))]).collect();
             match rig.core.choose_targets(&wanted, rig.now) {
-                Ok(Placement { nodes: chosen, .. }) => {
+                Ok(placement) => {
+                    let chosen = placement.nodes();
                     let distinct: BTreeSet<_> = chosen.iter().copied().collect();
                     prop_assert_eq!(distinct.len(), chosen.len());
                     prop_assert!(distinct.is_subset(&fit));

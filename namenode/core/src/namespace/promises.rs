@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use dfs_types::checksum::stored_bytes;
-use dfs_types::{ChunkId, Millis, ReplicaRecord, ReplicaState};
+use dfs_types::{ChunkId, Millis, ReplicaRecord, ReplicaState, StorageType};
 
 use crate::cluster::NodeIndex;
 use crate::hash::IdMap;
@@ -28,7 +28,7 @@ const PLACED: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 struct Placed {
-    nodes: Vec<NodeIndex>,
+    nodes: Vec<(NodeIndex, Option<StorageType>)>,
     bytes: u64,
     at: Millis,
 }
@@ -37,6 +37,8 @@ struct Placed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Promise {
     node: NodeIndex,
+    /// The storage that it is to use there, if that was said.
+    storage: Option<StorageType>,
     bytes: u64,
     /// The number of the change that told of the replica: heartbeats as of it or later show it.
     told: Option<u64>,
@@ -57,6 +59,8 @@ pub(super) struct Promised {
 #[derive(Debug, Default)]
 struct OfNode {
     sum: Promised,
+    /// Bytes of it on storage of each type, as far as that was said; in the order of [`StorageType::ALL`].
+    by_storage: [u64; StorageType::ALL.len()],
     /// Up to which change its last heartbeat tells its free space.
     shown: u64,
     /// Replicas it told of, by the number of the change.
@@ -78,6 +82,12 @@ impl Promises {
         self.nodes.get(usize::from(node.0)).map(|node| node.sum).unwrap_or_default()
     }
 
+    /// Bytes of it that are to go on storage of this type.
+    pub(super) fn on_storage(&self, node: NodeIndex, storage: StorageType) -> u64 {
+        let of = self.nodes.get(usize::from(node.0));
+        of.and_then(|of| of.by_storage.get(storage as usize)).copied().unwrap_or_default()
+    }
+
     fn of(&mut self, node: NodeIndex) -> &mut OfNode {
         let at = usize::from(node.0);
         if self.nodes.len() <= at {
@@ -86,24 +96,35 @@ impl Promises {
         self.nodes.get_mut(at).expect("the table was just made long enough")
     }
 
-    fn add(&mut self, node: NodeIndex, bytes: u64, writes: u64) {
-        let sum = &mut self.of(node).sum;
-        sum.bytes = sum.bytes.saturating_add(bytes);
-        sum.writes = sum.writes.saturating_add(writes);
+    fn add(&mut self, (node, storage): (NodeIndex, Option<StorageType>), bytes: u64, writes: u64) {
+        let of = self.of(node);
+        of.sum.bytes = of.sum.bytes.saturating_add(bytes);
+        of.sum.writes = of.sum.writes.saturating_add(writes);
+        if let Some(sum) = storage.and_then(|storage| of.by_storage.get_mut(storage as usize)) {
+            *sum = sum.saturating_add(bytes);
+        }
     }
 
-    fn take(&mut self, node: NodeIndex, bytes: u64, writes: u64) {
-        let sum = &mut self.of(node).sum;
-        sum.bytes = sum.bytes.saturating_sub(bytes);
-        sum.writes = sum.writes.saturating_sub(writes);
+    fn take(&mut self, (node, storage): (NodeIndex, Option<StorageType>), bytes: u64, writes: u64) {
+        let of = self.of(node);
+        of.sum.bytes = of.sum.bytes.saturating_sub(bytes);
+        of.sum.writes = of.sum.writes.saturating_sub(writes);
+        if let Some(sum) = storage.and_then(|storage| of.by_storage.get_mut(storage as usize)) {
+            *sum = sum.saturating_sub(bytes);
+        }
     }
 
     fn end(&mut self, promise: Promise) {
-        self.take(promise.node, promise.bytes, u64::from(!promise.done));
+        self.take((promise.node, promise.storage), promise.bytes, u64::from(!promise.done));
     }
 
-    /// Promises `bytes` on each of these nodes.
-    pub(super) fn place(&mut self, nodes: Vec<NodeIndex>, bytes: u64, now: Millis) -> Ticket {
+    /// Promises `bytes` on each of these nodes, and on storage of that type if one is said.
+    pub(super) fn place(
+        &mut self,
+        nodes: Vec<(NodeIndex, Option<StorageType>)>,
+        bytes: u64,
+        now: Millis,
+    ) -> Ticket {
         for node in &nodes {
             self.add(*node, bytes, 1);
         }
@@ -131,10 +152,11 @@ impl Promises {
         let Some(Placed { nodes, bytes, at: _ }) = self.take_placed(ticket.0) else {
             return;
         };
-        for node in nodes {
+        for (node, storage) in nodes {
             self.drop_where(chunk, |promise| promise.node == node);
-            self.bound.entry(chunk).or_default().push(Promise { node, bytes, told: None, done: false });
-            self.add(node, bytes, 1);
+            let promise = Promise { node, storage, bytes, told: None, done: false };
+            self.bound.entry(chunk).or_default().push(promise);
+            self.add((node, storage), bytes, 1);
         }
     }
 
@@ -185,7 +207,7 @@ impl Promises {
         promise.told = Some(number);
         let after = *promise;
         self.end(before);
-        self.add(node, after.bytes, u64::from(!after.done));
+        self.add((node, after.storage), after.bytes, u64::from(!after.done));
         let of = self.of(node);
         if number <= of.shown {
             self.drop_where(record.chunk, |promise| promise.node == node);
@@ -217,7 +239,7 @@ impl Promises {
             !promises.is_empty()
         });
         for placed in self.placed.values_mut() {
-            placed.nodes.retain(|other| *other != node);
+            placed.nodes.retain(|(other, _)| *other != node);
         }
         *self.of(node) = OfNode::default();
     }
@@ -244,7 +266,7 @@ impl Promises {
     pub(super) fn is_consistent(&self) -> bool {
         let mut sums: BTreeMap<NodeIndex, Promised> = BTreeMap::new();
         let placed =
-            self.placed.values().flat_map(|placed| placed.nodes.iter().map(|node| (*node, placed.bytes, 1)));
+            self.placed.values().flat_map(|placed| placed.nodes.iter().map(|node| (node.0, placed.bytes, 1)));
         let bound = self.bound.values().flatten();
         for (node, bytes, writes) in
             placed.chain(bound.map(|promise| (promise.node, promise.bytes, u64::from(!promise.done))))
@@ -270,8 +292,12 @@ mod tests {
     const ID: ChunkId = ChunkId(7);
     const CHUNK: u64 = 64 << 20;
 
+    fn on(nodes: &[NodeIndex]) -> Vec<(NodeIndex, Option<StorageType>)> {
+        nodes.iter().map(|node| (*node, None)).collect()
+    }
+
     fn record(length: u64, state: ReplicaState) -> ReplicaRecord {
-        ReplicaRecord { chunk: ID, generation: GenStamp(1), length, state }
+        ReplicaRecord { chunk: ID, generation: GenStamp(1), length, state, volume: None }
     }
 
     fn promised(bytes: u64, writes: u64) -> Promised {
@@ -280,7 +306,7 @@ mod tests {
 
     fn bound() -> Promises {
         let mut promises = Promises::default();
-        let ticket = promises.place(vec![NODE, OTHER], CHUNK, Millis(0));
+        let ticket = promises.place(on(&[NODE, OTHER]), CHUNK, Millis(0));
         promises.bind(ticket, ID);
         promises
     }
@@ -311,9 +337,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_promised_on_one_type_of_storage_counts_there() {
+        let mut promises = Promises::default();
+        let ssd = StorageType::Ssd;
+        let first = promises.place(vec![(NODE, Some(ssd))], 10, Millis(0));
+        let second = promises.place(on(&[NODE]), 7, Millis(0));
+        let sums = |promises: &Promises| {
+            (promises.on(NODE).bytes, StorageType::ALL.map(|storage| promises.on_storage(NODE, storage)))
+        };
+        assert_eq!(sums(&promises), (17, [0, 10, 0]));
+        promises.bind(first, ID);
+        promises.give_up(second);
+        assert_eq!(sums(&promises), (10, [0, 10, 0]));
+        promises.told(NODE, &record(1, ReplicaState::Finalized), 1);
+        assert_eq!(sums(&promises), (stored_bytes(1).min(10), [0, stored_bytes(1).min(10), 0]));
+        promises.shown(NODE, 1);
+        assert_eq!(sums(&promises), (0, [0, 0, 0]));
+    }
+
+    #[test]
     fn what_is_given_up_is_given_back() {
         let mut promises = Promises::default();
-        let ticket = promises.place(vec![NODE], CHUNK, Millis(0));
+        let ticket = promises.place(on(&[NODE]), CHUNK, Millis(0));
         promises.give_up(ticket);
         promises.bind(ticket, ID);
         assert_eq!(promises.on(NODE), promised(0, 0), "it is over");
@@ -346,8 +391,8 @@ mod tests {
     #[test]
     fn a_placement_that_nobody_comes_back_for_is_forgotten() {
         let mut promises = Promises::default();
-        promises.place(vec![NODE], CHUNK, Millis(0));
-        promises.place(vec![NODE], CHUNK, Millis(10));
+        promises.place(on(&[NODE]), CHUNK, Millis(0));
+        promises.place(on(&[NODE]), CHUNK, Millis(10));
         promises.expire(Millis(59_999));
         assert_eq!(promises.on(NODE).writes, 2);
         promises.expire(Millis(60_000));
@@ -357,12 +402,12 @@ mod tests {
     #[test]
     fn another_process_has_reserved_nothing() {
         let mut promises = bound();
-        promises.place(vec![NODE, OTHER], 10, Millis(0));
+        promises.place(on(&[NODE, OTHER]), 10, Millis(0));
         promises.shown(NODE, 9);
         promises.forget_node(NODE);
         assert_eq!((promises.on(NODE), promises.on(OTHER)), (promised(0, 0), promised(CHUNK + 10, 2)));
         assert!(promises.is_consistent());
-        let ticket = promises.place(vec![NODE], 10, Millis(0));
+        let ticket = promises.place(on(&[NODE]), 10, Millis(0));
         promises.bind(ticket, ID);
         promises.told(NODE, &record(0, ReplicaState::Rbw), 1);
         assert_eq!(promises.on(NODE), promised(10, 1), "its numbers begin again");

@@ -18,7 +18,7 @@ use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaState};
 
 use super::Namespace;
 use super::chunk_map::{Chunk, Odd, Verdict};
-use crate::cluster::{Cluster, Node, NodeIndex};
+use crate::cluster::{Cluster, NodeIndex};
 use crate::{Command, Effect, NodeState};
 
 /// One recovery under way.
@@ -177,9 +177,8 @@ impl Namespace {
         let Some(recovery) = self.recoveries.get(&id) else {
             return;
         };
-        let asked = |(node, since): (NodeIndex, Millis)| {
-            self.can_be_asked(cluster, node) && now.since(since) < timeout
-        };
+        let asked =
+            |(node, since): (NodeIndex, Millis)| cluster.is_usable(node) && now.since(since) < timeout;
         if recovery.primary.is_some_and(asked) {
             return;
         }
@@ -227,10 +226,6 @@ impl Namespace {
         }
     }
 
-    fn can_be_asked(&self, cluster: &Cluster, index: NodeIndex) -> bool {
-        cluster.get(index).is_some_and(Node::is_usable)
-    }
-
     /// Who of the holders is to be primary of a recovery that ends with `floor` bytes at least. Nobody, if none of them may
     /// have that many: it would make a short replica the latest.
     fn primary(
@@ -241,8 +236,7 @@ impl Namespace {
         holders: &Holders,
         floor: u64,
     ) -> Option<Primary> {
-        let mut usable =
-            holders.fit.iter().copied().filter(|index| self.can_be_asked(cluster, *index)).peekable();
+        let mut usable = holders.fit.iter().copied().filter(|index| cluster.is_usable(*index)).peekable();
         let first = *usable.peek().filter(|_| self.may_have(id, &holders.fit, floor))?;
         let untried = usable.find(|index| !recovery.tried.contains(index));
         Some(Primary { node: untried.unwrap_or(first), new_round: untried.is_none() })
@@ -383,13 +377,14 @@ impl Namespace {
             let writes = cluster.get(*index)?.stats().active_writes;
             Some((ReplicaState::Finalized, writes, *index))
         });
-        let mut ranked: Vec<_> = self.ranked(cluster, chunk, odd, Verdict::Candidate, floor);
+        let mut ranked: Vec<_> = Self::ranked(cluster, chunk, odd, Verdict::Candidate, floor);
         ranked.extend(good);
         let pipeline = self.map.side(id).map_or(&[][..], |side| &side.pipeline);
         // Once a node that restarted would be back, one that has told all has no report of it on the way.
         let restarted = now.since(since) >= self.config.restart_grace;
-        let alive =
-            |index: &&NodeIndex| !cluster.is_dead(**index) && !(restarted && self.told_all(cluster, **index));
+        let alive = |index: &&NodeIndex| {
+            !(cluster.is_dead(**index) || (restarted && self.told_all(cluster, **index)))
+        };
         let unreported = pipeline
             .iter()
             .filter(|index| odd.iter().all(|odd| odd.node != **index) && !chunk.good().contains(index))
@@ -406,7 +401,7 @@ impl Namespace {
             let latest = odd.iter().filter(stale).map(|odd| odd.generation).max();
             let of_latest: Vec<Odd> =
                 odd.iter().filter(stale).filter(|odd| Some(odd.generation) == latest).copied().collect();
-            ranked.extend(self.ranked(cluster, chunk, &of_latest, Verdict::Stale, floor));
+            ranked.extend(Self::ranked(cluster, chunk, &of_latest, Verdict::Stale, floor));
         }
         ranked.sort_unstable();
         let fit: Vec<NodeIndex> = ranked.into_iter().map(|(_, _, index)| index).collect();
@@ -415,7 +410,6 @@ impl Namespace {
 
     /// Replicas of this worth, ranked by state and their node's load.
     fn ranked(
-        &self,
         cluster: &Cluster,
         chunk: &Chunk,
         odd: &[Odd],

@@ -6,20 +6,13 @@ use super::Namespace;
 use super::chunk_map::{Odd, Recorded, Verdict};
 use super::intake::Fresh;
 use super::node_work::retain;
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::{Cluster, NodeIndex, VolumeSlot};
 use crate::{Effect, Report, Slice};
 
 /// Most chunks that one slice takes from a node: it may have lost a disk, and nothing else is done meanwhile.
 const GONE: usize = 8_192;
 
 impl Namespace {
-    /// The index of a node whose reports count. What a dead node says is left for the full report it is asked for
-    /// once its heartbeats are back.
-    fn reporter(&self, cluster: &Cluster, id: NodeId) -> Option<NodeIndex> {
-        let index = cluster.find(id)?;
-        Some(index).filter(|index| !cluster.is_dead(*index))
-    }
-
     /// A node tells of its replicas. What it said before counts, and what came late does not.
     pub(crate) fn reported(
         &mut self,
@@ -29,7 +22,8 @@ impl Namespace {
         now: Millis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(index) = self.reporter(cluster, id) else {
+        // What a dead node says is left for the full report it is asked for once its heartbeats are back.
+        let Some(index) = cluster.find(id).filter(|index| !cluster.is_dead(*index)) else {
             return;
         };
         let Report { after, changes, slice } = report;
@@ -148,7 +142,7 @@ impl Namespace {
         let Some(work) = self.work.get_mut(index) else {
             return false;
         };
-        let ReplicaRecord { chunk: id, generation, length: _, state } = record;
+        let ReplicaRecord { chunk: id, generation, length: _, state, volume } = record;
         // A node that knows of the damage itself will also know when it is over.
         let unknown_to_node = |found: &GenStamp| *found == generation && state != ReplicaState::Corrupt;
         if work.corrupt.get(&id).is_some_and(unknown_to_node) {
@@ -159,7 +153,8 @@ impl Namespace {
         self.promises.told(index, &reported, number);
         work.deletions.replaced_by(id, generation);
         let doomed = work.deletions.contains(id, generation);
-        match self.map.record(index, &record, doomed) {
+        let slot = cluster.get(index).map_or(VolumeSlot::UNKNOWN, |node| node.slot(volume));
+        match self.map.record((index, slot), &record, doomed) {
             Recorded::Unknown => {
                 if may_be_foreign {
                     work.quarantined.insert(id, reported);

@@ -144,15 +144,13 @@ impl Namespace {
         }
     }
 
-    /// Nodes that can receive a copy of a chunk they have nothing of, away from those that have it.
+    /// Nodes that can receive a copy of a chunk of which they are not `taken` for anything, away from those `near`.
     pub(super) fn copy_targets(
         &mut self,
         cluster: &Cluster,
-        taken: &[NodeIndex],
-        near: &[NodeIndex],
-        bytes: u64,
+        (taken, near): (&[NodeIndex], &[NodeIndex]),
+        (bytes, urgency): (u64, Urgency),
         count: usize,
-        urgency: Urgency,
         now: Millis,
     ) -> Vec<NodeIndex> {
         let placed = cluster.places(near);
@@ -221,7 +219,7 @@ mod tests {
     use dfs_types::{ChunkId, NodeId};
 
     use crate::test_support::{Rig, node_id, number, stats};
-    use crate::{Command, Placement, PlacementRequest};
+    use crate::{Command, PlacementRequest};
 
     const NODES: u16 = 200;
 
@@ -244,7 +242,14 @@ mod tests {
     }
 
     fn request(count: u32, host: Option<String>) -> PlacementRequest {
-        PlacementRequest { count, bytes: 1, writer_host: host, existing: vec![], exclude: vec![] }
+        PlacementRequest {
+            count,
+            bytes: 1,
+            writer_host: host,
+            existing: vec![],
+            exclude: vec![],
+            storage: vec![],
+        }
     }
 
     fn distinct(nodes: &[NodeId], by: u16) -> usize {
@@ -256,8 +261,8 @@ mod tests {
         let (mut rig, all) = large(3);
         let (mut roomy, mut sum, mut written) = (0, 0, Vec::new());
         for turn in 0..300 {
-            let Placement { nodes: chosen, ticket } =
-                rig.core.choose_targets(&request(3, None), rig.now).unwrap();
+            let placement = rig.core.choose_targets(&request(3, None), rig.now).unwrap();
+            let (chosen, ticket) = (placement.nodes(), placement.ticket);
             written.push(ticket);
             assert_eq!([distinct(&chosen, 1), distinct(&chosen, 10), distinct(&chosen, 50)], [3, 3, 3]);
             roomy += chosen.iter().filter(|id| number(**id).is_multiple_of(10)).count();
@@ -269,7 +274,7 @@ mod tests {
         }
         // A tenth of the nodes has four thirteenths of the space.
         assert!(roomy * 100 > 22 * sum && roomy * 100 < 40 * sum, "{roomy} of {sum}");
-        let five = rig.core.choose_targets(&request(5, None), rig.now).unwrap().nodes;
+        let five = rig.core.choose_targets(&request(5, None), rig.now).unwrap().nodes();
         assert_eq!([distinct(&five, 2), distinct(&five, 10), distinct(&five, 50)], [5, 5, 4]);
         assert_eq!(rig.core.namespace().terrain.scans, 0, "nobody looked at all nodes");
     }
@@ -287,16 +292,16 @@ mod tests {
         }
         // Only three nodes a zone are left, on two hosts, and the last tick knew of fifty.
         for _ in 0..50 {
-            let chosen = rig.core.choose_targets(&request(4, None), rig.now).unwrap().nodes;
+            let chosen = rig.core.choose_targets(&request(4, None), rig.now).unwrap().nodes();
             assert!(chosen.iter().all(|id| !refused.contains(&number(*id))), "{chosen:?}");
             assert_eq!(distinct(&chosen, 50), 4);
         }
         let mut wanted = request(3, Some("host-25".into()));
-        let chosen = rig.core.choose_targets(&wanted, rig.now).unwrap().nodes;
+        let chosen = rig.core.choose_targets(&wanted, rig.now).unwrap().nodes();
         assert_eq!(number(chosen[0]) / 2, 25, "the writer's host comes first");
         wanted.exclude = vec![node_id(50), node_id(51)];
         wanted.existing = vec![node_id(0)];
-        let chosen = rig.core.choose_targets(&wanted, rig.now).unwrap().nodes;
+        let chosen = rig.core.choose_targets(&wanted, rig.now).unwrap().nodes();
         assert!(chosen.iter().all(|id| ![0, 50, 51].contains(&number(*id))), "{chosen:?}");
         rig.run(Duration::from_millis(500), &all);
     }

@@ -1,13 +1,15 @@
 //! What others may know.
 
-use dfs_types::{ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, NodeId, ReplicaState, Space};
+use dfs_types::{
+    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, ReplicaState, Space, StorageType, VolumeHealth,
+};
 
 use super::Namespace;
 use super::chunk_map::{ChunkMap, Odd, Verdict};
 use crate::cluster::{Absent, Cluster, Node, NodeIndex};
 use crate::event::VolumeRecord;
 use crate::hash::{mix, of_text};
-use crate::{ChunkView, NodeState, NodeView, Totals, Volume};
+use crate::{ChunkView, NodeState, NodeView, Target, Totals, Volume};
 
 impl Namespace {
     /// A chunk; `None` if there is none of this id.
@@ -34,16 +36,17 @@ impl Namespace {
         self.map.finalized(id, generation)
     }
 
-    /// Nodes to read a chunk from, best first: live before stale or stopping ones and those with a disk that does not
-    /// answer, then one on the reader's host, then less loaded ones. While it is being written, the nodes of its pipeline and others with a replica of its
-    /// generation. Empty if no replica is known to be fit for reading.
+    /// Where to read a chunk from, best first: live nodes before stale or stopping ones and those on whose disk it is does
+    /// not answer, then other storage before that for what is hardly read, then the reader's host, then less loaded ones.
+    /// While it is being written, the nodes of its pipeline and others with a replica of its generation. Empty if no
+    /// replica is known to be fit for reading.
     pub(crate) fn locate(
         &self,
         cluster: &Cluster,
         id: ChunkId,
         reader_host: Option<&str>,
         now: Millis,
-    ) -> Vec<NodeId> {
+    ) -> Vec<Target> {
         let Some(chunk) = self.map.get(id) else {
             return Vec::new();
         };
@@ -55,18 +58,21 @@ impl Namespace {
         let mut ranked: Vec<_> = readable
             .into_iter()
             .filter_map(|index| {
-                let node = cluster.get(index)?;
+                let (node, slot) = (cluster.get(index)?, self.map.slot(id, index));
                 let state = cluster.state_at(node, now);
-                let unsure = state != NodeState::Live || node.stats().stopping || node.has_suspect_volume();
+                let sound = node.health(slot) == VolumeHealth::Healthy;
+                let unsure = state != NodeState::Live || node.stats().stopping || !sound;
+                let target = cluster.target(index, slot)?;
+                let archive = target.storage == Some(StorageType::Archive);
                 let remote = here != Some(node.place().host);
                 // Equals take turns from chunk to chunk.
                 let turn = mix(id.0 ^ mix(u64::from(index.0)));
-                let dead = state == NodeState::Dead;
-                (!dead).then_some(((unsure, remote, self.load(cluster, index, now), turn), node.id()))
+                let rank = (unsure, archive, remote, self.load(cluster, index, now), turn, target.node);
+                (state != NodeState::Dead).then_some((rank, target))
             })
             .collect();
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, node)| node).collect()
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, target)| target).collect()
     }
 
     /// All nodes of the cluster's table, and those that are only remembered.
@@ -198,7 +204,7 @@ fn readable_while_open(map: &ChunkMap, id: ChunkId) -> Vec<NodeIndex> {
 mod tests {
     use std::time::Duration;
 
-    use dfs_types::VolumeHealth;
+    use dfs_types::{ReplicaRecord, VolumeId};
 
     use super::*;
     use crate::Event;
@@ -217,7 +223,7 @@ mod tests {
         }
         let located = |host: &str| {
             let nodes = rig.core.locate(ChunkId(10), Some(host), rig.now);
-            nodes.iter().map(|id| number(*id)).collect::<Vec<_>>()
+            nodes.iter().map(|target| number(target.node)).collect::<Vec<_>>()
         };
         assert_eq!(located("nowhere"), [1, 3, 2, 0]);
         assert_eq!(located(&stats(2).address.host), [2, 1, 3, 0]);
@@ -226,11 +232,53 @@ mod tests {
         suspect.volumes[0].health = VolumeHealth::Suspect;
         rig.apply(Event::HeartbeatSeen { node: node_id(1), fence: TERM, stats: suspect });
         let located = rig.core.locate(ChunkId(10), None, rig.now);
-        assert_eq!(
-            located[..2],
-            [node_id(3), node_id(2)],
-            "one with a disk that does not answer is among the last"
-        );
+        let first: Vec<u16> = located[..2].iter().map(|target| number(target.node)).collect();
+        assert_eq!(first, [3, 2], "one with a disk that does not answer is among the last");
+    }
+
+    #[test]
+    fn a_replica_is_as_good_as_the_volume_it_is_on() {
+        let mut rig = Rig::default();
+        let volume = |n: u16, at: u8| {
+            VolumeId::from_bytes(&[n as u8 + 1, at, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7])
+        };
+        let with = |n: u16, storage: StorageType, health: [VolumeHealth; 2]| {
+            let mut stats = stats(n);
+            let like = stats.volumes.remove(0);
+            for (at, health) in (0..2).zip(health) {
+                stats.volumes.push(Volume { id: volume(n, at).unwrap(), storage, health, ..like.clone() });
+            }
+            stats
+        };
+        use VolumeHealth::{Failed, Healthy, Suspect};
+        for (n, storage) in [(0, StorageType::Disk), (1, StorageType::Ssd), (2, StorageType::Archive)] {
+            rig.join(n, with(n, storage, [Healthy, Healthy]));
+            rig.report(n, vec![]);
+        }
+        rig.add_chunk(10, LENGTH, 3);
+        for n in 0..3 {
+            rig.changed(n, ReplicaRecord { volume: volume(n, 1), ..record(10, ReplicaState::Finalized) });
+        }
+        let located = |rig: &Rig| -> Vec<(u16, Option<StorageType>)> {
+            let targets = rig.core.locate(ChunkId(10), None, rig.now);
+            targets.into_iter().map(|target| (number(target.node), target.storage)).collect()
+        };
+        assert_eq!(located(&rig)[2], (2, Some(StorageType::Archive)), "what is for hardly ever is last");
+        let on_its = rig.core.locate(ChunkId(10), Some(&stats(2).address.host), rig.now);
+        assert_eq!(number(on_its[2].node), 2, "also for a reader beside it");
+        let beat = |rig: &mut Rig, n: u16, storage, health| {
+            let stats = with(n, storage, health);
+            rig.apply(Event::HeartbeatSeen { node: node_id(n), fence: TERM, stats });
+        };
+        beat(&mut rig, 1, StorageType::Ssd, [Suspect, Healthy]);
+        assert_ne!(located(&rig)[2].0, 1, "it is on the other volume");
+        for health in [Suspect, Failed] {
+            beat(&mut rig, 1, StorageType::Ssd, [Healthy, health]);
+            assert_eq!(located(&rig)[2], (1, Some(StorageType::Ssd)), "{health:?}");
+        }
+        beat(&mut rig, 1, StorageType::Ssd, [Healthy, Healthy]);
+        assert_ne!(located(&rig)[2].0, 1);
+        rig.check();
     }
 
     #[test]
@@ -240,7 +288,7 @@ mod tests {
         rig.changed(0, record(10, ReplicaState::Corrupt));
         rig.changed(1, record(10, ReplicaState::Rbw));
         let mut located: Vec<u16> =
-            rig.core.locate(ChunkId(10), None, rig.now).iter().map(|id| number(*id)).collect();
+            rig.core.locate(ChunkId(10), None, rig.now).iter().map(|it| number(it.node)).collect();
         located.sort_unstable();
         assert_eq!(located, [1, 2]);
         let view = rig.core.chunk(ChunkId(10)).unwrap();

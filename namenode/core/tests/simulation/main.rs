@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    Address, Command, Config, Event, NodeState, NodeStats, Placement, PlacementRequest, Totals, Volume,
+    Address, Command, Config, Event, NodeState, NodeStats, PlacementRequest, Totals, Volume,
 };
 use dfs_types::{
     ChunkId, GenStamp, Layout, Millis, NodeId, ReplicaRecord, ReplicaState, StorageType, VolumeHealth,
@@ -35,7 +35,8 @@ fn node_id(n: usize) -> NodeId {
 }
 
 fn finalized(chunk: ChunkId) -> ReplicaRecord {
-    ReplicaRecord { chunk, generation: GENERATION, length: LENGTH, state: ReplicaState::Finalized }
+    let state = ReplicaState::Finalized;
+    ReplicaRecord { chunk, generation: GENERATION, length: LENGTH, state, volume: None }
 }
 
 /// What a node's process is doing.
@@ -182,7 +183,7 @@ impl World {
     fn counted(&self, id: ChunkId) -> Vec<usize> {
         let known = self.core().locate(id, None, self.now);
         let stays = |n: &usize| self.nodes[*n].deletions.iter().all(|(_, chunk, _)| *chunk != id);
-        self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n)) && stays(n)).collect()
+        self.intact(id).into_iter().filter(|n| known.contains(&node_id(*n).into()) && stays(n)).collect()
     }
 
     /// Whether a disk was lost and somebody who decides still believes in it.
@@ -325,14 +326,14 @@ impl World {
         {
             return;
         }
-        let readable = self.core().locate(id, None, self.now).contains(&node_id(n));
+        let readable = self.core().locate(id, None, self.now).contains(&node_id(n).into());
         if readable && self.chunks.contains_key(&id) && self.counted(id).len() > 1 {
             let node = &mut self.nodes[n];
             node.disk.insert(id, Bytes::Rotten(node.incarnation));
             let copying = |transfer: &Transfer| transfer.chunk == id && transfer.source == n;
             self.transfers.retain(|transfer| !copying(transfer));
             self.apply(Event::ReplicaCorrupt { chunk: id, generation: GENERATION, node: node_id(n) });
-            if !alone || self.core().locate(id, None, self.now).contains(&node_id(n)) {
+            if !alone || self.core().locate(id, None, self.now).contains(&node_id(n).into()) {
                 // The other replicas may go any moment, so the reader is not believed; the node looks for itself.
                 let found = ReplicaRecord { state: ReplicaState::Corrupt, ..finalized(id) };
                 self.nodes[n].changed(found, false);
@@ -352,12 +353,14 @@ impl World {
             writer_host: None,
             existing: vec![],
             exclude: vec![],
+            storage: vec![],
         };
         let now = self.now;
         let core = &mut self.namenodes[self.leader].core;
-        let Ok(Placement { nodes, ticket }) = core.choose_targets(&request, now) else {
+        let Ok(placement) = core.choose_targets(&request, now) else {
             return;
         };
+        let (nodes, ticket) = (placement.nodes(), placement.ticket);
         assert!(nodes.len() <= replication as usize);
         self.commit(Event::ChunkAdded {
             chunk: id,
@@ -580,7 +583,7 @@ impl World {
             assert_eq!(serving(self.intact(*id)), *replication as usize, "chunk {id}");
             for namenode in &self.namenodes {
                 let located = namenode.core.locate(*id, None, self.now);
-                let located = located.into_iter().map(Self::number).collect();
+                let located = located.into_iter().map(|target| Self::number(target.node)).collect();
                 assert_eq!(serving(located), *replication as usize, "chunk {id}");
             }
         }
