@@ -14,7 +14,7 @@ use dfs_types::ReplicaState::Finalized;
 
 use crate::cluster::{FakeNamenode, Node, config, until};
 use crate::lifecycle::{get, get_from};
-use crate::wire::{GENERATION, bytes, flip, read, write};
+use crate::wire::{GENERATION, Writing, bytes, flip, header, read, write};
 
 /// A file that nobody can open for reading before somebody opens it for writing: who reads it hangs as on a dead disk.
 struct Hanging(PathBuf);
@@ -278,4 +278,37 @@ async fn heartbeats_say_what_the_storage_of_each_volume_is() {
     let types: Vec<_> = beat.volumes.iter().map(v1::VolumeStatus::storage_type).collect();
     assert_eq!(types, [v1::StorageType::Disk, v1::StorageType::Ssd]);
     assert!(beat.volumes[1].path.ends_with("/fast"), "{}", beat.volumes[1].path);
+}
+
+/// On which of its volumes, by the heartbeat's order, a node says that a replica is.
+fn told_volume(namenode: &FakeNamenode, node: &Node, chunk: u64) -> usize {
+    namenode.with(|known| {
+        let on = known.replicas[&node.id][&chunk].volume.unwrap();
+        known.heartbeats[&node.id].volumes.iter().position(|volume| volume.id == on.as_bytes()).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn a_replica_goes_on_the_storage_that_is_wished_for_if_there_is_room() {
+    let (namenode, dir) = (FakeNamenode::start().await, tempfile::tempdir().unwrap());
+    let fast = |name: &str| format!("[SSD]{}", dir.path().join(name).display());
+    let first = Node::start_with(&namenode, 1, &["--volume", &fast("a")]).await;
+    let second = Node::start_with(&namenode, 1, &["--volume", &fast("b")]).await;
+    let (disk, ssd) = (v1::StorageType::Disk.into(), v1::StorageType::Ssd.into());
+    for (chunk, wished) in (1..).zip([[ssd, disk], [disk, ssd], [ssd, ssd], [disk, disk]]) {
+        let onward = v1::Node { storage_type: Some(wished[1]), ..second.endpoint() };
+        let header = header(namenode.cluster, &[&first, &second], chunk);
+        let header = v1::WriteHeader { storage_type: Some(wished[0]), downstream: vec![onward], ..header };
+        Writing::open(&first, header).await.unwrap().finish(0, 0, b"some", 512).await.unwrap();
+        for (node, wished) in [&first, &second].into_iter().zip(wished) {
+            assert_eq!(told_volume(&namenode, node, chunk), wished as usize, "of chunk {chunk}");
+        }
+        assert_eq!(first.files(chunk).is_empty(), wished[0] == ssd, "they are not on its first volume");
+    }
+    let nowhere = v1::WriteHeader {
+        storage_type: Some(v1::StorageType::Archive.into()),
+        ..header(namenode.cluster, &[&first], 9)
+    };
+    Writing::open(&first, nowhere).await.unwrap().finish(0, 0, b"some", 512).await.unwrap();
+    assert!(told_volume(&namenode, &first, 9) < 2, "it takes what it has");
 }

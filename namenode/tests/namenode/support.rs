@@ -250,7 +250,8 @@ impl FakeNode {
         length: u64,
         state: ReplicaState,
     ) {
-        let record = ReplicaRecord { chunk, generation, length, state, volume: None };
+        let volume = self.stats.volumes.first().map(|volume| volume.id);
+        let record = ReplicaRecord { chunk, generation, length, state, volume };
         self.replicas.insert(chunk, record);
         let reception = self.tell(namenode, vec![(record, false)], None).await.unwrap();
         assert!(!reception.register);

@@ -2,7 +2,7 @@
 
 use dfs_namenode::api::writing::NewFile;
 use dfs_namenode_core::Command;
-use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState};
+use dfs_types::{ErrorCode, FsPath, Mode, ReplicaState, StorageType};
 use futures_util::future::join_all;
 use tempfile::tempdir;
 
@@ -50,6 +50,9 @@ async fn a_file_of_two_chunks_is_written_and_located() {
     assert_eq!(tail.len(), 1);
     assert_eq!((tail[0].chunk, tail[0].length, tail[0].under_construction), (second.chunk, 10, false));
     assert_eq!(Some(tail[0].nodes[0].at.host.clone()), reader, "the reader's own host comes first");
+    let storage: Vec<_> = tail[0].nodes.iter().map(|node| node.storage).collect();
+    assert_eq!(storage, [Some(StorageType::Disk); 3], "as their reports and heartbeats say");
+    assert!(second.nodes.iter().all(|node| node.storage.is_none()), "nobody asked for any");
     running.stop().await.unwrap();
 }
 
