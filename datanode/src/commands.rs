@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dfs_types::{ChunkId, Endpoint, ErrorCode, FsError, FsResult, GenStamp};
+use dfs_types::{ChunkId, Command, Endpoint, ErrorCode, FsError, FsResult, GenStamp};
 use futures_util::future::join_all;
 use futures_util::stream::StreamExt;
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 use crate::fence::Fence;
 use crate::metrics::{Active, Metrics, result_label};
 use crate::namenode::Namenode;
-use crate::peer::{self, Sending};
 use crate::recovery;
+use crate::sending::{self, Sending};
 use crate::session::Stage;
 use crate::session::write::Context;
 use crate::store::Store;
@@ -27,35 +27,6 @@ const MAX_WAITING: usize = 1_024;
 const COPIES: usize = 4;
 /// Recoveries led at once; they mostly wait for other nodes.
 const RECOVERIES: usize = 8;
-
-/// Something to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Send a finalized replica to other nodes.
-    Copy {
-        /// The chunk.
-        chunk: ChunkId,
-        /// Its generation.
-        generation: GenStamp,
-        /// Whereto.
-        targets: Vec<Endpoint>,
-        /// How fast at most; 0 for no limit.
-        bytes_per_second: u64,
-    },
-    /// Delete exactly these replicas.
-    Delete(Vec<(ChunkId, GenStamp)>),
-    /// Lead the recovery of a chunk.
-    Recover {
-        /// The chunk.
-        chunk: ChunkId,
-        /// Its new generation.
-        new_generation: GenStamp,
-        /// Bytes that it has at least.
-        acknowledged: u64,
-        /// Who has replicas.
-        holders: Vec<Endpoint>,
-    },
-}
 
 #[derive(Debug)]
 struct Copy {
@@ -141,16 +112,16 @@ impl Inbox {
 
     /// Takes an order of `namenode`, who leads in `term` and knows of the first `births` replicas; one that finds its queue
     /// full is dropped.
-    pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, births: u64, order: Order) {
+    pub(crate) fn take(&self, namenode: &Arc<Namenode>, term: u64, births: u64, order: Command<Endpoint>) {
         let taken = match order {
-            Order::Copy { chunk, generation, targets, bytes_per_second } => {
+            Command::Copy { chunk, generation, length: _, targets, bytes_per_second } => {
                 let unfinished = Unfinished::count(&self.unfinished);
                 let counted = Active::order(&self.metrics, "copy");
                 let copy = Copy { term, chunk, generation, targets, bytes_per_second, unfinished, counted };
                 self.copies.try_send(copy).is_ok()
             }
-            Order::Delete(replicas) => self.take_deletions(&replicas, DeletionOrder { term, births }),
-            Order::Recover { chunk, new_generation, acknowledged, holders } => {
+            Command::Delete { replicas } => self.take_deletions(&replicas, DeletionOrder { term, births }),
+            Command::Recover { chunk, new_generation, acknowledged, holders } => {
                 let namenode = Arc::clone(namenode);
                 let counted = Active::order(&self.metrics, "recover");
                 let recovery =
@@ -216,7 +187,7 @@ async fn send(context: Context, fence: Arc<Fence>, copy: Copy) {
     }
     let stage = Stage::Copy;
     let sending = Sending { chunk, generation, new_generation: generation, stage, targets, bytes_per_second };
-    let sent = peer::send(&context, sending).await;
+    let sent = sending::send(&context, sending).await;
     context.metrics.copies.with_label_values(&[result_label(&sent)]).inc();
     match sent {
         Ok(length) => debug!(%chunk, %generation, length, "copy sent"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dfs_daemon::{Readiness, Shutdown};
 use dfs_types::{FsError, address};
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +18,6 @@ use crate::commands::Inbox;
 use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::namenode::{Namenode, Speaker};
-use crate::reporter::Reporter;
 use crate::reports::{Queue, Reports};
 use crate::store::Store;
 
@@ -48,6 +48,24 @@ pub(crate) struct Shared {
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
 }
+
+/// A NameNode that is to be reported to from now on.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// All NameNodes, and what their reporters share.
+    pub(crate) group: Arc<Group>,
+    /// The NameNode.
+    pub(crate) namenode: Arc<Namenode>,
+    /// It was given at the start: that it belongs to another cluster is a mistake to be corrected.
+    pub(crate) fixed: bool,
+    /// What it has to be told.
+    pub(crate) queue: Arc<Queue>,
+    /// Cancelled when it is no longer to be reported to.
+    pub(crate) gone: CancellationToken,
+}
+
+/// Reports to a NameNode until that is over.
+pub(crate) type Report = fn(Joined) -> BoxFuture<'static, ()>;
 
 /// One NameNode.
 #[derive(Debug)]
@@ -96,14 +114,20 @@ pub(crate) struct Group {
     pub(crate) shared: Shared,
     reports: Reports,
     members: Mutex<Members>,
+    report: Report,
     tasks: TaskTracker,
 }
 
 impl Group {
-    /// Begins to report to these NameNodes, and to those they know. The queues are added to `reports`.
-    pub(crate) fn start(shared: Shared, reports: Reports, namenodes: &[Arc<Namenode>]) -> Arc<Self> {
+    /// Begins to `report` to these NameNodes, and to those they know. The queues are added to `reports`.
+    pub(crate) fn start(
+        shared: Shared,
+        reports: Reports,
+        report: Report,
+        namenodes: &[Arc<Namenode>],
+    ) -> Arc<Self> {
         let members = Mutex::default();
-        let group = Arc::new(Self { shared, reports, members, tasks: TaskTracker::new() });
+        let group = Arc::new(Self { shared, reports, members, report, tasks: TaskTracker::new() });
         group.with(|members| {
             for namenode in namenodes {
                 group.add(members, Arc::clone(namenode), true);
@@ -127,14 +151,14 @@ impl Group {
         }
         let (queue, gone) = (Arc::<Queue>::default(), CancellationToken::new());
         self.reports.add(Arc::clone(&queue));
-        let reporter = Reporter {
+        let joined = Joined {
             group: Arc::clone(self),
             namenode: Arc::clone(&namenode),
             fixed,
             queue: Arc::clone(&queue),
             gone: gone.clone(),
         };
-        self.tasks.spawn(reporter.run());
+        self.tasks.spawn((self.report)(joined));
         let (name, informed, leads) = (String::new(), false, None);
         members.list.push(Member { address, name, fixed, informed, leads, namenode, queue, gone });
     }

@@ -20,6 +20,7 @@ mod commands;
 pub mod config;
 mod crc_combine;
 mod disk_pool;
+mod ending;
 mod fence;
 mod group;
 mod headers;
@@ -37,6 +38,7 @@ pub mod run;
 mod scrub;
 #[cfg(feature = "seeded-bug")]
 mod seeded;
+mod sending;
 mod serve;
 mod session;
 mod store;

@@ -6,15 +6,14 @@ use std::time::Duration;
 use dfs_proto::convert;
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_client::ClusterClient;
-use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES, MAX_PIPELINE};
+use dfs_types::limits::{CONNECT_TIMEOUT, MAX_NAMENODE_MESSAGE_BYTES};
 use dfs_types::{
-    Address, ChunkId, ChunkOrigin, ClusterId, Endpoint, ErrorCode, FsError, FsResult, GenStamp, Millis,
-    NodeId, Volume, VolumeId,
+    Address, ChunkId, ChunkOrigin, ClusterId, Command, Endpoint, ErrorCode, FsError, FsResult, GenStamp,
+    Millis, NodeId, Volume, VolumeId,
 };
 use tonic::Request;
 use tonic::transport::Channel;
 
-use crate::commands::Order;
 use crate::place::Place;
 use crate::recovery::Agreement;
 use crate::reports::Batch;
@@ -82,7 +81,7 @@ pub(crate) struct Answer {
     /// What it wants.
     pub(crate) wishes: Wishes,
     /// Its orders; an error stands for one that cannot be understood.
-    pub(crate) orders: Vec<FsResult<Order>>,
+    pub(crate) orders: Vec<FsResult<Command<Endpoint>>>,
     /// The term in which it leads, if it does.
     pub(crate) leads: Option<u64>,
     /// Addresses of all NameNodes of its group; none if it does not say.
@@ -126,35 +125,6 @@ pub(crate) struct Namenode {
 impl fmt::Display for Namenode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)
-    }
-}
-
-fn order(command: v1::Command) -> FsResult<Order> {
-    let endpoints = |nodes: Vec<v1::Node>| {
-        if nodes.len() > MAX_PIPELINE {
-            return Err(FsError::invalid("a command names too many nodes"));
-        }
-        nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<Vec<_>>>()
-    };
-    match command.kind {
-        Some(v1::command::Kind::Copy(copy)) => {
-            let extent = copy.extent.ok_or_else(|| FsError::invalid("a copy command lacks its chunk"))?;
-            let (chunk, generation) = (ChunkId(extent.chunk), GenStamp(extent.generation));
-            let targets = endpoints(copy.targets)?;
-            Ok(Order::Copy { chunk, generation, targets, bytes_per_second: copy.bytes_per_second })
-        }
-        Some(v1::command::Kind::Delete(delete)) => {
-            let replicas = delete.replicas.iter();
-            let replicas = replicas.map(|replica| (ChunkId(replica.chunk), GenStamp(replica.generation)));
-            Ok(Order::Delete(replicas.collect()))
-        }
-        Some(v1::command::Kind::Recover(recover)) => Ok(Order::Recover {
-            chunk: ChunkId(recover.chunk),
-            new_generation: GenStamp(recover.new_generation),
-            acknowledged: recover.acknowledged,
-            holders: endpoints(recover.holders)?,
-        }),
-        None => Err(FsError::invalid("a command is empty or unknown to this version")),
     }
 }
 
@@ -268,7 +238,7 @@ impl Namenode {
             reply;
         Ok(Answer {
             wishes: Wishes { register, report_from: report_from.map(ChunkId) },
-            orders: commands.into_iter().map(order).collect(),
+            orders: commands.into_iter().map(Command::try_from).collect(),
             leads: leads.then_some(term),
             namenodes,
             level: u16::try_from(feature_level).unwrap_or(u16::MAX),
@@ -347,36 +317,6 @@ impl Namenode {
                 }
                 reply => return reply.map(|_| ()),
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bad_commands_are_refused() {
-        let many = vec![v1::Node::default(); MAX_PIPELINE + 1];
-        for command in [
-            v1::Command { kind: None },
-            v1::Command {
-                kind: Some(v1::command::Kind::Copy(v1::CopyCommand {
-                    extent: None,
-                    targets: vec![],
-                    bytes_per_second: 0,
-                })),
-            },
-            v1::Command {
-                kind: Some(v1::command::Kind::Recover(v1::RecoverCommand {
-                    chunk: 1,
-                    new_generation: 2,
-                    acknowledged: 0,
-                    holders: many,
-                })),
-            },
-        ] {
-            assert_eq!(order(command).unwrap_err().code, ErrorCode::InvalidArgument);
         }
     }
 }

@@ -5,20 +5,18 @@
 //! closes a file never waits for more than one slice. The heartbeat loop only says that the node is alive, and takes
 //! orders in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dfs_types::limits::{HEARTBEAT_INTERVAL, REPORT_PAGE};
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult};
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::group::{Group, Shared};
+use crate::group::{Joined, Shared};
 use crate::metrics::result_label;
-use crate::namenode::{Answer, Namenode, Pulse, Wishes};
-use crate::reports::Queue;
+use crate::namenode::{Answer, Pulse, Wishes};
 
 /// First and longest pause before something that failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -48,33 +46,26 @@ impl Backoff {
     }
 }
 
-/// What keeps one NameNode informed.
-#[derive(Debug)]
-pub(crate) struct Reporter {
-    /// All NameNodes, and what their reporters share.
-    pub(crate) group: Arc<Group>,
-    /// The NameNode.
-    pub(crate) namenode: Arc<Namenode>,
-    /// It was given at the start: that it belongs to another cluster is a mistake to be corrected.
-    pub(crate) fixed: bool,
-    /// What it has to be told.
-    pub(crate) queue: Arc<Queue>,
-    /// Cancelled when it is no longer to be reported to.
-    pub(crate) gone: CancellationToken,
+/// Keeps a NameNode informed until the end, or an error that ends the process.
+pub(crate) fn report(joined: Joined) -> BoxFuture<'static, ()> {
+    Box::pin(Reporter(joined).run())
 }
 
+/// What keeps one NameNode informed.
+#[derive(Debug)]
+struct Reporter(Joined);
+
 impl Reporter {
-    /// Keeps the NameNode informed until the end, or an error that ends the process.
-    pub(crate) async fn run(self) {
-        let Shared { interval, end, .. } = &self.group.shared;
+    async fn run(self) {
+        let Shared { interval, end, .. } = &self.0.group.shared;
         let interval = AtomicU64::new(interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
         tokio::select! {
             () = self.report(&interval) => {}
             () = self.beat(&interval) => {}
-            () = self.gone.cancelled() => {}
+            () = self.0.gone.cancelled() => {}
             () = end.cancelled() => {
                 if timeout(FAREWELL, self.farewell()).await.is_err() {
-                    warn!(namenode = %self.namenode, "namenode does not take the farewell in time");
+                    warn!(namenode = %self.0.namenode, "namenode does not take the farewell in time");
                 }
             }
         }
@@ -82,31 +73,31 @@ impl Reporter {
 
     /// Tells what is left to tell, and that this process is gone on purpose.
     async fn farewell(&self) {
-        if !self.queue.is_registered() {
+        if !self.0.queue.is_registered() {
             return;
         }
-        let (batch, _) = self.queue.take(REPORT_PAGE);
+        let (batch, _) = self.0.queue.take(REPORT_PAGE);
         if !batch.is_empty() {
-            let told = self.namenode.report(&batch, None).await;
+            let told = self.0.namenode.report(&batch, None).await;
             self.count_report("incremental", &told);
         }
-        if let Err(error) = self.namenode.heartbeat(&self.pulse()).await {
-            warn!(namenode = %self.namenode, %error, "namenode does not know of the stop");
+        if let Err(error) = self.0.namenode.heartbeat(&self.pulse()).await {
+            warn!(namenode = %self.0.namenode, %error, "namenode does not know of the stop");
         }
     }
 
     fn count_report<T>(&self, kind: &str, told: &FsResult<T>) {
-        self.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
+        self.0.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
     }
 
     /// Notes what the NameNode wants, as it says to a heartbeat.
     fn heed(&self, wishes: Wishes) {
         let Wishes { register, report_from } = wishes;
         if let Some(from) = report_from {
-            self.queue.report_wanted(from);
+            self.0.queue.report_wanted(from);
         }
         if register {
-            self.queue.set_registered(false, None);
+            self.0.queue.set_registered(false, None);
         }
     }
 
@@ -114,41 +105,41 @@ impl Reporter {
     /// orders are taken.
     fn hear(&self, answer: Answer, births: u64) {
         let Answer { wishes, orders, leads, namenodes, level } = answer;
-        let obeyed = self.group.heard(self.namenode.address(), leads, &namenodes);
+        let obeyed = self.0.group.heard(self.0.namenode.address(), leads, &namenodes);
         self.heed(wishes);
         let Some(term) = leads.filter(|_| obeyed) else {
             if !orders.is_empty() {
-                debug!(namenode = %self.namenode, orders = orders.len(), "orders of a NameNode that does not lead");
+                debug!(namenode = %self.0.namenode, orders = orders.len(), "orders of a NameNode that does not lead");
             }
             return;
         };
-        self.group.shared.store.set_level(level);
+        self.0.group.shared.store.set_level(level);
         for order in orders {
             match order {
-                Ok(order) => self.group.shared.inbox.take(&self.namenode, term, births, order),
-                Err(error) => warn!(namenode = %self.namenode, %error, "an order is not understood"),
+                Ok(order) => self.0.group.shared.inbox.take(&self.0.namenode, term, births, order),
+                Err(error) => warn!(namenode = %self.0.namenode, %error, "an order is not understood"),
             }
         }
     }
 
     /// Notes an error. Answers whether it ends the process.
     fn is_fatal(&self, what: &'static str, error: FsError) -> bool {
-        if error.code == ErrorCode::WrongCluster && self.fixed {
+        if error.code == ErrorCode::WrongCluster && self.0.fixed {
             // A full channel means that the process is ending already.
-            let _ = self.group.shared.fatal.try_send(error);
+            let _ = self.0.group.shared.fatal.try_send(error);
             return true;
         }
         if error.code == ErrorCode::NotRegistered {
-            self.queue.set_registered(false, None);
+            self.0.queue.set_registered(false, None);
         }
-        warn!(namenode = %self.namenode, %error, what, "namenode not reached or not willing");
+        warn!(namenode = %self.0.namenode, %error, what, "namenode not reached or not willing");
         false
     }
 
     async fn report(&self, interval: &AtomicU64) {
         let mut backoff = Backoff::new();
         loop {
-            let failure = if self.queue.is_registered() {
+            let failure = if self.0.queue.is_registered() {
                 self.report_once().await
             } else {
                 self.register(interval).await
@@ -166,54 +157,54 @@ impl Reporter {
     }
 
     async fn register(&self, interval: &AtomicU64) -> Result<(), (&'static str, FsError)> {
-        let Shared { store, interval: own, .. } = &self.group.shared;
-        let registered = self.namenode.register(Some(store.cluster), &store.volume_states()).await;
+        let Shared { store, interval: own, .. } = &self.0.group.shared;
+        let registered = self.0.namenode.register(Some(store.cluster), &store.volume_states()).await;
         let welcome = registered.map_err(|error| ("registration", error))?;
-        info!(namenode = %self.namenode, node = %store.node, "registered");
+        info!(namenode = %self.0.namenode, node = %store.node, "registered");
         if own.is_none() && INTERVALS.contains(&welcome.heartbeat_interval) {
             interval.store(welcome.heartbeat_interval.as_millis() as u64, Ordering::Relaxed);
         }
-        self.group.registered(self.namenode.address(), &welcome.address, &welcome.namenodes);
-        self.queue.set_registered(true, welcome.report_from);
+        self.0.group.registered(self.0.namenode.address(), &welcome.address, &welcome.namenodes);
+        self.0.queue.set_registered(true, welcome.report_from);
         Ok(())
     }
 
     /// Sends what waits, or waits until something does.
     async fn report_once(&self) -> Result<(), (&'static str, FsError)> {
-        let Shared { store, fence, .. } = &self.group.shared;
+        let Shared { store, fence, .. } = &self.0.group.shared;
         // From before anything of this is looked at.
         let term = fence.term();
-        let (batch, slice) = match self.queue.wanted() {
-            Some(from) => store.slice(&self.queue, from, term),
-            None => (self.queue.take(REPORT_PAGE).0, None),
+        let (batch, slice) = match self.0.queue.wanted() {
+            Some(from) => store.slice(&self.0.queue, from, term),
+            None => (self.0.queue.take(REPORT_PAGE).0, None),
         };
         if batch.is_empty() && slice.is_none() {
-            self.queue.woken().await;
+            self.0.queue.woken().await;
             return Ok(());
         }
         let kind = if slice.is_some() { "slice" } else { "incremental" };
         let ends = slice.as_ref().is_some_and(|slice| slice.last == ChunkId(u64::MAX));
-        let told = self.namenode.report(&batch, slice).await;
+        let told = self.0.namenode.report(&batch, slice).await;
         match &told {
-            Ok(wishes) => self.queue.answered(wishes.report_from),
-            Err(_) => self.queue.unanswered(),
+            Ok(wishes) => self.0.queue.answered(wishes.report_from),
+            Err(_) => self.0.queue.unanswered(),
         }
         self.count_report(kind, &told);
         match told {
             Ok(Wishes { register: true, .. }) => {
-                self.queue.put_back(batch);
-                self.queue.set_registered(false, None);
+                self.0.queue.put_back(batch);
+                self.0.queue.set_registered(false, None);
                 Ok(())
             }
             Ok(Wishes { register: false, report_from }) => {
                 batch.accepted();
                 if ends && report_from.is_none() {
-                    self.group.informed(self.namenode.address());
+                    self.0.group.informed(self.0.namenode.address());
                 }
                 Ok(())
             }
             Err(error) => {
-                self.queue.put_back(batch);
+                self.0.queue.put_back(batch);
                 Err(("report", error))
             }
         }
@@ -221,18 +212,18 @@ impl Reporter {
 
     async fn beat(&self, interval: &AtomicU64) {
         let mut told_of_stop = false;
-        let mut copies = self.group.shared.inbox.unfinished_copies();
+        let mut copies = self.0.group.shared.inbox.unfinished_copies();
         let mut soon: u32 = 0;
         loop {
             let regular = Duration::from_millis(interval.load(Ordering::Relaxed));
             let next = Instant::now() + if soon > 0 { regular / SOONER } else { regular };
             soon = soon.saturating_sub(1);
-            if self.queue.is_registered() {
+            if self.0.queue.is_registered() {
                 let pulse = self.pulse();
                 told_of_stop |= pulse.stopping;
-                let births = self.group.shared.store.births();
-                let reply = self.namenode.heartbeat(&pulse).await;
-                self.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
+                let births = self.0.group.shared.store.births();
+                let reply = self.0.namenode.heartbeat(&pulse).await;
+                self.0.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
                 match reply {
                     Ok(answer) => self.hear(answer, births),
                     Err(error) => {
@@ -248,8 +239,8 @@ impl Reporter {
                 // Every copy ordered is done: more may be waiting, or be planned in a moment.
                 () = none_left(&mut copies), if busy => soon = SOONER,
                 // The NameNode should know at once.
-                () = self.group.shared.shutdown.requested(), if !told_of_stop => {
-                    if !self.queue.is_registered() {
+                () = self.0.group.shared.shutdown.requested(), if !told_of_stop => {
+                    if !self.0.queue.is_registered() {
                         sleep_until(next).await;
                     }
                 }
@@ -258,7 +249,7 @@ impl Reporter {
     }
 
     fn pulse(&self) -> Pulse {
-        let Shared { store, metrics, shutdown, fence, .. } = &self.group.shared;
+        let Shared { store, metrics, shutdown, fence, .. } = &self.0.group.shared;
         let active = |kind| u32::try_from(metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
         // Before the volumes: what a change takes or gives back is done when it is counted.
         let as_of = store.changes();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dfs_daemon::{Admin, Readiness, Room, Shutdown, limits};
 use dfs_types::address::Addresses;
 use dfs_types::limits::HEARTBEAT_INTERVAL;
-use dfs_types::{Address, ClusterId, Endpoint, ErrorCode, FsError, NodeId};
+use dfs_types::{Address, ClusterId, Endpoint, ErrorCode, NodeId};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::commands;
 use crate::config::Config;
+pub use crate::ending::Error;
 use crate::fence::Fence;
 use crate::group::{Group, Shared};
 use crate::memory::{self, Memory};
@@ -29,7 +30,7 @@ use crate::namenode::{Namenode, Speaker};
 use crate::origins::Keeper;
 use crate::peer::Peers;
 use crate::place::Place;
-use crate::reporter::Backoff;
+use crate::reporter::{self, Backoff};
 use crate::reports::Reports;
 use crate::scrub;
 use crate::serve::data;
@@ -53,42 +54,6 @@ const PLACE_PATIENCE: Duration = Duration::from_secs(15);
 const ADDRESSES_LIMIT: Duration = Duration::from_secs(5);
 /// File in the first volume that tells where the process listens.
 const ADDRESSES: &str = "addresses.json";
-
-/// Why a DataNode does not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A port cannot be listened on.
-    #[error("cannot listen on {address} for {what}: {reason}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Which port it is.
-        what: &'static str,
-        /// What to do about it.
-        reason: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A volume cannot be used.
-    #[error("{0}")]
-    Volume(String),
-    /// A setting is wrong, or the NameNode refuses this node for good.
-    #[error(transparent)]
-    Refused(#[from] FsError),
-    /// The file with the topology is wrong.
-    #[error("{0}")]
-    Place(String),
-    /// The metrics cannot be registered.
-    #[error("metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
-    /// The data port broke.
-    #[error("the data port failed")]
-    Serve(#[from] tonic::transport::Error),
-    /// A task of the process ended where it should not: a bug.
-    #[error("a task of the process broke off")]
-    Task(#[from] tokio::task::JoinError),
-}
 
 /// A DataNode that listens.
 #[derive(Debug)]
@@ -413,7 +378,7 @@ impl Node {
             fatal,
             metrics: Arc::clone(&self.metrics),
         };
-        let group = Group::start(shared, reports, &self.namenodes);
+        let group = Group::start(shared, reports, reporter::report, &self.namenodes);
         let mut background = JoinSet::new();
         background.spawn(worker.run(context));
         background.spawn(Arc::clone(&store).watch());

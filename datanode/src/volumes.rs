@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::disk_pool::DiskPool;
-use crate::run::Error;
+use crate::ending::Error;
 use crate::volume::health::{NoAnswer, Patience};
 use crate::volume::layout::{self, Directory, Identity, Sibling, common_owner};
 use crate::volume::{Formatted, Volume};

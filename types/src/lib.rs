@@ -7,6 +7,7 @@ pub mod address;
 pub mod attributes;
 pub mod backup;
 pub mod checksum;
+pub mod command;
 pub mod duty;
 pub mod endpoint;
 pub mod error;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use command::Command;
 pub use duty::{DutyState, NodeDuty};
 pub use endpoint::{Address, Endpoint};
 pub use error::{ErrorCode, FsError, FsResult};

@@ -19,7 +19,8 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::metrics::Counted;
-use crate::peer::{self, FRAME_BYTES, Sending};
+use crate::peer::FRAME_BYTES;
+use crate::sending::{self, Sending};
 use crate::session::read::{self, Wanted};
 use crate::session::write::{self, Context};
 use crate::session::{Failure, Reply, Stage};
@@ -201,7 +202,7 @@ impl Service {
             targets: wire::endpoints(request.to)?,
             bytes_per_second: 0,
         };
-        let length = peer::send(&self.context, sending).await?;
+        let length = sending::send(&self.context, sending).await?;
         Ok(v1::TransferReply { length })
     }
 

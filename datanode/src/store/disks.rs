@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Store;
-use crate::volume::index::{Replica, TakenOut};
+use crate::volume::index::TakenOut;
+use crate::volume::replica::Replica;
 use crate::volume::{Volume, is_process_error};
 
 /// How often it is looked how long the disks have owed their answers.

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::scrub::verify;
 use crate::volume::Error;
-use crate::volume::index::{Replica, State};
+use crate::volume::replica::{Replica, State};
 use crate::volume::second::Duplicate;
 use crate::volume::space::stored_bytes;
 

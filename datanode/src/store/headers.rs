@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use dfs_types::{ChunkId, ChunkOrigin, GenStamp, Millis, VolumeHealth};
 
 use super::Store;
-use crate::volume::index::{Replica, State};
+use crate::volume::replica::{Replica, State};
 use crate::volume::rewrite::Rewriting;
 use crate::volume::{Error, Reservation};
 

@@ -7,7 +7,7 @@ use dfs_types::{ChunkId, GenStamp, ReplicaRecord};
 
 use super::Store;
 use crate::volume::Error;
-use crate::volume::index::{Replica, State};
+use crate::volume::replica::{Replica, State};
 use crate::volume::writer::Progress;
 
 impl Store {

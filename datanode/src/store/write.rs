@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{REPORT_LIMIT, Store};
 use crate::reports::{Change, Told};
-use crate::volume::index::{Index, Replica, Slot, State};
+use crate::volume::index::{Index, Slot};
 use crate::volume::layout::Place;
+use crate::volume::replica::{Replica, State};
 use crate::volume::replica_file::{Header, OddEnd, Version};
 use crate::volume::space::{choose, stored_bytes};
 use crate::volume::writer::{Files, Packet, Progress, Readable};

@@ -6,45 +6,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use dfs_types::limits::CHECKSUM_BYTES;
-use dfs_types::{ChunkId, GenStamp, ReplicaRecord, ReplicaState, VolumeId};
+use dfs_types::{ChunkId, GenStamp, ReplicaRecord, VolumeId};
 use tokio_util::sync::CancellationToken;
 
-use super::layout::Place;
+use super::replica::{Replica, State};
 use super::second::Duplicates;
-
-/// State of a replica here. As [`ReplicaState`], and one more that no one else is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// A copy that is coming in from another DataNode.
-    Incoming,
-    /// Being written, or its writer went away.
-    Rbw,
-    /// Was being written when the process stopped.
-    Rwr,
-    /// Complete.
-    Finalized,
-    /// Found damaged.
-    Corrupt,
-}
-
-/// One replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Replica {
-    /// Which of the node's volumes has it.
-    pub(crate) volume: u16,
-    /// Its generation.
-    pub(crate) generation: GenStamp,
-    /// Bytes that are written and can be read.
-    pub(crate) length: u64,
-    /// Its state.
-    pub(crate) state: State,
-    /// Where its files are.
-    pub(crate) place: Place,
-    /// Seconds since the process started when its checksums were last found good; `None` before.
-    pub(crate) verified: Option<u32>,
-    /// Which of all replicas that came it is; the index counts them.
-    pub(crate) birth: u64,
-}
 
 /// Who orders a deletion, and what he could know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,21 +19,6 @@ pub(crate) struct DeletionOrder {
     pub(crate) term: u64,
     /// How many replicas had come when he was last asked for orders.
     pub(crate) births: u64,
-}
-
-impl Replica {
-    /// The line of a report about it; `None` for one that is not reported.
-    pub(crate) fn record(&self, chunk: ChunkId, volume: VolumeId) -> Option<ReplicaRecord> {
-        let state = match self.state {
-            State::Incoming => return None,
-            State::Rbw => ReplicaState::Rbw,
-            State::Rwr => ReplicaState::Rwr,
-            State::Finalized => ReplicaState::Finalized,
-            State::Corrupt => ReplicaState::Corrupt,
-        };
-        let (generation, length) = (self.generation, self.length);
-        Some(ReplicaRecord { chunk, generation, length, state, volume: Some(volume) })
-    }
 }
 
 /// The right to write one replica, as the index and the session share it.
@@ -317,6 +268,7 @@ fn due_among<'a>(ranks: impl Iterator<Item = &'a Rank>, due: u32, limit: usize) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::Place;
     use super::*;
 
     fn replica(generation: u64, state: State, verified: Option<u32>) -> Replica {

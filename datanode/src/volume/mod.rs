@@ -5,6 +5,7 @@ pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod origin;
 pub(crate) mod reader;
+pub(crate) mod replica;
 pub(crate) mod replica_file;
 pub(crate) mod rewrite;
 pub(crate) mod scan;

@@ -130,9 +130,9 @@ mod tests {
     use dfs_types::checksum::compute;
     use dfs_types::{ChunkId, ClusterId, GenStamp, InodeId};
 
-    use super::super::index::State;
     use super::super::origin::example;
     use super::super::reader::Reader;
+    use super::super::replica::State;
     use super::super::replica_file::{OddEnd, Version};
     use super::super::scan::scan;
     use super::super::writer::Readable;

@@ -11,8 +11,8 @@ use dfs_types::limits::{BYTES_PER_CHECKSUM, CHECKSUM_BYTES, MAX_CHUNK_SIZE};
 use dfs_types::{ChunkId, GenStamp};
 use tracing::{info, warn};
 
-use super::index::State;
 use super::layout::Place;
+use super::replica::State;
 use super::replica_file::{
     DATA_SUFFIX, FIXED_BYTES, Header, MAX_HEADER_BYTES, SUMS_SUFFIX, parse_name, read_up_to, sum_position,
 };

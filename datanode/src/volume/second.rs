@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use dfs_types::ChunkId;
 
-use super::index::Replica;
+use super::replica::Replica;
 
 /// A replica on a disk that is not the one that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

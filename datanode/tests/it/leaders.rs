@@ -49,6 +49,8 @@ async fn only_the_newest_leader_is_obeyed_and_everyone_is_told() {
     new.told(&node, 1, None).await;
     old.fenced(&node, 5).await;
     new.fenced(&node, 5).await;
+    // What it ordered as a follower has come to the node, and is not still on its way when it leads.
+    new.beats(2).await;
     // The other takes over; the first does not know yet.
     new.set(6, true);
     old.fenced(&node, 6).await;

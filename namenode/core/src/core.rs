@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dfs_types::{Address, ChunkId, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId};
+use dfs_types::{Address, ChunkId, Command, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId};
 
 use crate::cluster::{Cluster, Heard, Registered};
-use crate::event::{Command, Effect, Event, NodeRecord, NodeStats, Target};
+use crate::event::{Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
 use crate::view::{BalancerView, ChunkView, NodeView, SafeModeView, Totals};
 use crate::{

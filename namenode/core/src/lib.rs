@@ -25,9 +25,7 @@ mod view;
 
 pub use self::core::Core;
 pub use config::Config;
-pub use dfs_types::{Address, NodeState, Volume};
-pub use event::{
-    Balancing, Command, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord,
-};
+pub use dfs_types::{Address, Command, NodeState, Volume};
+pub use event::{Balancing, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord};
 pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery};
 pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

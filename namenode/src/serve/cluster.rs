@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::{Command, NodeStats, Report, Slice};
+use dfs_namenode_core::{NodeStats, Report, Slice};
 use dfs_proto::convert::{cluster_id, node_id, replica_record, report_volumes, volume, wire_chunk_origin};
 use dfs_proto::v1;
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_types::limits::MAX_MACHINE_BYTES;
 use dfs_types::{ChunkId, Endpoint, FsError, FsResult, GenStamp, ReplicaRecord, VolumeId};
 
-use super::wire::{node, node_ids, unary, wire_nodes};
+use super::wire::{node, node_ids, unary};
 use crate::api::Namenode;
 use crate::api::cluster::{Description, Reception, Registration, Sender};
 
@@ -74,7 +74,7 @@ impl Service {
         Ok(v1::HeartbeatReply {
             register: answer.reception.register,
             report_from: answer.reception.report_from.map(|from| from.0),
-            commands: answer.commands.into_iter().map(wire_command).collect(),
+            commands: answer.commands.into_iter().map(v1::Command::from).collect(),
             term: answer.leads.unwrap_or_default(),
             leads: answer.leads.is_some(),
             namenodes: self.0.namenode_addresses(),
@@ -151,32 +151,4 @@ fn change(event: v1::ReplicaEvent, volumes: &[VolumeId]) -> FsResult<(ReplicaRec
 fn report_reply(reception: Reception) -> v1::ReportReply {
     let Reception { register, report_from } = reception;
     v1::ReportReply { register, report_from: report_from.map(|from| from.0) }
-}
-
-fn wire_command(command: Command<Endpoint>) -> v1::Command {
-    use v1::command::Kind;
-    let kind = match command {
-        Command::Copy { chunk, generation, length, targets, bytes_per_second } => {
-            Kind::Copy(v1::CopyCommand {
-                extent: Some(v1::ChunkExtent { chunk: chunk.0, generation: generation.0, length }),
-                targets: wire_nodes(targets),
-                bytes_per_second,
-            })
-        }
-        Command::Delete { replicas } => Kind::Delete(v1::DeleteCommand {
-            replicas: replicas
-                .into_iter()
-                .map(|(chunk, generation)| v1::DeletedReplica { chunk: chunk.0, generation: generation.0 })
-                .collect(),
-        }),
-        Command::Recover { chunk, new_generation, acknowledged, holders } => {
-            Kind::Recover(v1::RecoverCommand {
-                chunk: chunk.0,
-                new_generation: new_generation.0,
-                acknowledged,
-                holders: wire_nodes(holders),
-            })
-        }
-    };
-    v1::Command { kind: Some(kind) }
 }

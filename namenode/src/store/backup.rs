@@ -11,7 +11,7 @@ use dfs_types::{ChunkId, ClusterId};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::apply::Counters;
+use super::counters::Counters;
 use super::edit::PIPELINES;
 use super::inode::number;
 use super::position::Position;

@@ -22,6 +22,7 @@ use dfs_types::{ClusterId, Millis};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::counters::FIRST_MEMBER;
 use super::{backup, schema, space};
 
 /// Version of the directory's layout that this program writes and reads.
@@ -30,8 +31,6 @@ const VERSION_FILE: &str = "VERSION";
 const DATABASE_FILE: &str = "namespace.db";
 const LOCK_FILE: &str = "lock";
 const LOG_DIRECTORY: &str = "log";
-/// The id of the first NameNode of a new group.
-pub(crate) const FIRST_MEMBER: u64 = 1;
 /// Longest `VERSION` or `lock` file read, in bytes; ours have some 150.
 const MAX_SMALL_FILE: u64 = 4 << 10;
 

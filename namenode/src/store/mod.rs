@@ -16,6 +16,7 @@ pub(crate) mod backup;
 mod cache;
 mod checkpoint;
 mod chunk;
+mod counters;
 pub mod directory;
 mod disk;
 pub mod edit;
@@ -604,7 +605,7 @@ impl Contents {
 
     /// The id the next chunk will get.
     pub fn next_chunk(&self) -> FsResult<ChunkId> {
-        self.read(|connection| Ok(ChunkId(apply::Counters::load(connection)?.next_chunk)))
+        self.read(|connection| Ok(ChunkId(counters::Counters::load(connection)?.next_chunk)))
     }
 
     /// Every DataNode that is not simply in service, and what it is to be used for, with Unix times.

@@ -42,7 +42,7 @@ use std::time::Duration;
 use dfs_daemon::Memory;
 use rusqlite::{Connection, OpenFlags};
 
-use super::apply::Counters;
+use super::counters::Counters;
 use super::format::known_level;
 use super::inode::{ABOVE_ROOT, kind_number};
 use super::position::Position;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use dfs_types::{ErrorCode, FsError, FsResult};
 use tokio::sync::{oneshot, watch};
 
-use super::apply::{BatchError, Counters, State, apply_entries};
+use super::apply::{BatchError, State, apply_entries};
 use super::cache::Cache;
+use super::counters::Counters;
 use super::edit::{Applied, Change, Outcome};
 use super::position::Position;
 use super::record::{Content, LogEntry, Record};

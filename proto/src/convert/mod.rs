@@ -1,6 +1,7 @@
 //! Conversions between wire messages and domain values. Everything that comes from the wire is checked here: a
 //! missing part, an unknown enum value or an id of the wrong length is an `InvalidArgument`.
 
+mod command;
 mod error;
 mod group;
 mod origin;

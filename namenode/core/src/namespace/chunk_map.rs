@@ -48,6 +48,11 @@ pub(super) enum Urgency {
     Crowded,
 }
 
+impl Urgency {
+    /// All urgencies, the worst first.
+    pub(super) const ALL: [Self; 4] = [Self::LastCopy, Self::Few, Self::Some, Self::Crowded];
+}
+
 impl Chunk {
     /// Its length, if it is committed.
     pub(super) fn length(&self) -> Option<u64> {

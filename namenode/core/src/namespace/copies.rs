@@ -11,7 +11,6 @@ use dfs_types::{ChunkId, Millis};
 use super::Namespace;
 use super::chunk_map::{Chunk, Urgency};
 use super::node_work::Allowance;
-use super::replication::URGENCIES;
 use super::tally::Class;
 use crate::Config;
 use crate::cluster::{Cluster, NodeIndex, Place, spread};
@@ -126,7 +125,7 @@ impl Namespace {
         if !self.decides() || now < self.replication.quiet_until {
             return;
         }
-        for urgency in URGENCIES {
+        for urgency in Urgency::ALL {
             if urgency != Urgency::LastCopy && now < self.replication.storm_until {
                 break;
             }

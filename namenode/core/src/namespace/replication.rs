@@ -17,9 +17,6 @@ use super::tally::Tally;
 use crate::Queues;
 use crate::cluster::Cluster;
 
-/// All urgencies, the worst first.
-pub(super) const URGENCIES: [Urgency; 4] = [Urgency::LastCopy, Urgency::Few, Urgency::Some, Urgency::Crowded];
-
 /// What is to be copied.
 #[derive(Debug, Default)]
 pub(super) struct Replication {
@@ -60,7 +57,7 @@ impl Replication {
     /// In which ring a chunk is, found without its own note of it.
     pub(super) fn find(&self, chunk: ChunkId) -> Vec<Urgency> {
         let rings = [&self.last_copy, &self.few, &self.some, &self.crowded];
-        let found = URGENCIES.into_iter().zip(rings).filter(|(_, ring)| ring.contains(chunk));
+        let found = Urgency::ALL.into_iter().zip(rings).filter(|(_, ring)| ring.contains(chunk));
         found.map(|(urgency, _)| urgency).collect()
     }
 
@@ -148,7 +145,7 @@ impl Namespace {
 
     /// Looks at every chunk; for the end of safe mode and the beginning or end of leadership.
     pub(super) fn refile_all(&mut self, cluster: &Cluster) {
-        for urgency in URGENCIES {
+        for urgency in Urgency::ALL {
             for id in self.replication.ring(urgency).clear() {
                 if let Some(chunk) = self.map.get_mut(id) {
                     chunk.queued = None;
@@ -179,7 +176,7 @@ impl Namespace {
     /// A chunk is gone: nothing is to be done for it.
     pub(super) fn unfile(&mut self, id: ChunkId) {
         self.end_copies(id, |_| true);
-        for urgency in URGENCIES {
+        for urgency in Urgency::ALL {
             self.replication.ring(urgency).remove(id);
         }
         self.untidy.remove(id);

@@ -9,7 +9,6 @@
 //! cut into batches.
 
 mod chunks;
-mod counters;
 mod namespace;
 mod reach;
 mod reap;
@@ -31,6 +30,7 @@ use rusqlite::{Connection, Params, TransactionBehavior};
 use super::access::Authority;
 use super::cache::Cache;
 use super::checkpoint::{Checkpointer, copy_what_fits};
+use super::counters::Counters;
 use super::edit::{Applied, Change, Edit, Outcome, Proposal};
 use super::inode::Inode;
 use super::position::{self, Position};
@@ -40,8 +40,6 @@ use super::stop::Stop;
 use super::{backup, schema};
 use retry::Kept;
 use view::View;
-
-pub(crate) use counters::Counters;
 
 /// Entries that change nothing after which it is tried to note how far it went on a disk with little room, too: the log
 /// can't be trimmed before.

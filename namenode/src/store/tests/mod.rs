@@ -26,7 +26,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::directory::{Directory, FIRST_MEMBER};
+use super::counters::FIRST_MEMBER;
+use super::directory::Directory;
 use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal};
 use super::{Options, Store, schema};
 

@@ -20,7 +20,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
 use super::{by, dump, format_at, mkdir, options};
-use crate::store::directory::{Beginning, Directory, FIRST_MEMBER};
+use crate::store::counters::FIRST_MEMBER;
+use crate::store::directory::{Beginning, Directory};
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::{Group, Request, Status, Transport};
 use crate::store::position::Position;

@@ -3,8 +3,10 @@
 use dfs_types::{ChunkId, GenStamp};
 use rusqlite::Connection;
 
-use crate::store::directory::FIRST_MEMBER;
 use crate::store::inode::{FIRST_INODE, number};
+
+/// The id of the first NameNode of a new group.
+pub(crate) const FIRST_MEMBER: u64 = 1;
 
 /// Counters as of the last edit; part of the database, written once a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
