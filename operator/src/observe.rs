@@ -366,11 +366,17 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
         return None;
     }
     let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let last = ended.and_then(|ended| ended.message.as_deref()).filter(|message| !message.is_empty());
+    let last = ended.and_then(|ended| ended.message.as_deref()).map(last_words);
+    let last = last.filter(|message| !message.is_empty());
     Some(match last.or(waiting.message.as_deref()) {
         Some(message) => format!("{reason}: {message}"),
         None => reason.to_owned(),
     })
+}
+
+/// Why a process ended: our programs say it last, after what they logged, which comes along with it.
+fn last_words(message: &str) -> &str {
+    message.rfind("\nerror: ").map_or(message, |at| &message[at + 1..])
 }
 
 /// Bytes that a claim or its template asks for.
@@ -451,6 +457,12 @@ mod tests {
             waiting("CrashLoopBackOff", "back-off 10s", "error: the volume\n belongs to another\n")
                 .as_deref(),
             Some("CrashLoopBackOff: error: the volume belongs to another")
+        );
+        let logged =
+            format!("{}error: no such level\n", "12:00:01  INFO it starts, error: none\n".repeat(20));
+        assert_eq!(
+            waiting("CrashLoopBackOff", "back-off 10s", &logged).as_deref(),
+            Some("CrashLoopBackOff: error: no such level")
         );
         let unscheduled = json!({ "conditions": [
             { "type": "PodScheduled", "status": "False", "message": "0/4 nodes are available" },

@@ -17,7 +17,7 @@ impl Planner<'_> {
             }
             for (name, pod) in self.observed.pods_of(&name, set.replicas) {
                 if is_away(pod) {
-                    away.push(name.clone());
+                    away.push((name.clone(), pod, set));
                 }
                 if let Some(pod) = pod
                     && self.standing(&name, pod, set) == Standing::Outdated
@@ -33,15 +33,16 @@ impl Planner<'_> {
         // NameNode that began to lead.
         let broken = outdated.iter().find(|(name, pod)| {
             let others = || all.iter().filter(|other| *other != name);
-            let alone = || away.iter().all(|other| other == name) && self.not_at_rest(others()).is_none();
+            let alone =
+                || away.iter().all(|(other, ..)| other == name) && self.not_at_rest(others()).is_none();
             !pod.ready && !pod.terminating && (pod.trouble.is_some() || alone())
         });
         if let Some((name, pod)) = broken {
             plan.steps.push(Step::ReplacePod { pod: name.clone(), uid: pod.uid.clone() });
             return;
         }
-        if let Some(name) = away.first() {
-            plan.wait(Work::Rolling, format!("DataNode {name} to serve before the next one is replaced"));
+        if let Some((name, pod, set)) = away.first() {
+            self.until_it_serves(plan, "DataNode", name, *pod, set);
             return;
         }
         match self.holds_up(&all) {

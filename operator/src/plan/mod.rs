@@ -229,6 +229,19 @@ impl Planner<'_> {
         })
     }
 
+    /// What keeps a pod from serving, as far as anybody says.
+    fn trouble(&self, name: &str, pod: &PodView, set: &SetView) -> Option<String> {
+        let trouble = pod.trouble.as_ref()?;
+        Some(format!("{trouble}{}", self.volume_awaited(name, set).unwrap_or_default()))
+    }
+
+    /// Holds a roll up until a pod serves, and says what keeps it: it may be the image that is rolled out.
+    fn until_it_serves(&self, plan: &mut Plan, role: &str, name: &str, pod: Option<&PodView>, set: &SetView) {
+        let trouble = pod.and_then(|pod| self.trouble(name, pod, set));
+        let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+        plan.wait(Work::Rolling, format!("{role} {name} to serve before the next one is replaced{trouble}"));
+    }
+
     /// Tells of pods that do not serve yet, if nothing else tells of them.
     fn starting(&self, plan: &mut Plan) {
         for set in self.sets() {
@@ -239,11 +252,10 @@ impl Planner<'_> {
             for (name, pod) in self.observed.pods_of(&set, view.replicas) {
                 let what = match pod {
                     Some(pod) if pod.ready => continue,
-                    Some(PodView { trouble: Some(trouble), .. }) => {
-                        let why = self.volume_awaited(&name, view).unwrap_or_default();
-                        format!("pod {name}: {trouble}{why}")
-                    }
-                    Some(_) => format!("pod {name} to serve"),
+                    Some(pod) => match self.trouble(&name, pod, view) {
+                        Some(trouble) => format!("pod {name}: {trouble}"),
+                        None => format!("pod {name} to serve"),
+                    },
                     None => format!("pod {name} to be made"),
                 };
                 let told = plan.waiting.iter().any(|wait| wait.what.contains(&name));

@@ -34,9 +34,9 @@ impl Planner<'_> {
             plan.steps.push(Step::ReplacePod { pod: (*name).clone(), uid: pod.uid.clone() });
             return false;
         }
-        if let Some((name, _)) = away.first() {
+        if let Some((name, pod)) = away.first() {
             if !outdated.is_empty() {
-                plan.wait(Work::Rolling, format!("NameNode {name} to serve before the next one is replaced"));
+                self.until_it_serves(plan, "NameNode", name, *pod, set);
             }
             return false;
         }

@@ -289,6 +289,28 @@ fn what_a_wrong_spec_left_is_replaced_first() {
 }
 
 #[test]
+fn an_image_that_does_not_start_holds_the_roll_up_and_is_told_of_until_it_is_corrected() {
+    for (set, pod) in [("main-namenode", "main-namenode-0"), ("main-datanode-hot", "main-datanode-hot-0")] {
+        let mut world = World::new();
+        world.lead("main-namenode-2");
+        // The release before, after the upgrade was finalized.
+        world.new_template(set);
+        world.make_pod(set, 0);
+        world.pod(pod).ready = false;
+        world.pod(pod).trouble = Some("CrashLoopBackOff: error: no such level".to_owned());
+        assert_eq!(world.plan().steps, [], "the others serve on");
+        let waits = world.waits();
+        assert!(
+            waits[0].contains(pod) && waits[0].ends_with("(CrashLoopBackOff: error: no such level)"),
+            "{waits:?}"
+        );
+        // The template is again that of the others.
+        world.set(set).revision = Some("one".to_owned());
+        assert_eq!(world.run(), [format!("replace {pod}")]);
+    }
+}
+
+#[test]
 fn who_does_not_serve_is_left_alone_while_others_do_not_either() {
     // A: a wrong image was rolled back when NameNode 0 crashed, and a blip makes NameNode 1 unready.
     let mut world = World::new();
