@@ -52,7 +52,7 @@ struct Cli {
     /// Run the daemons with this bug, which is in their programs '-broken'.
     #[arg(long, value_name = "BUG", hide = true)]
     seeded_bug: Option<String>,
-    /// The release before is the NameNode's program '-broken' with this for a bug, such as 'level-1'.
+    /// The release before is the NameNode's program '-broken' with this for a bug, such as 'level-before'.
     #[arg(long, value_name = "BUG", hide = true)]
     earlier: Option<String>,
     /// How long healing of anything may take.

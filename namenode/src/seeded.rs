@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use dfs_namenode_core::{Command, Core};
+use dfs_types::format::LEVEL;
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +19,13 @@ enum Bug {
     ForgetsSynced,
 }
 
-/// The feature level that the program shall know at most, if `DFS_SEEDED_BUG` is `level-N`: to try upgrades with.
-static LEVEL: LazyLock<Option<u16>> =
-    LazyLock::new(|| std::env::var("DFS_SEEDED_BUG").ok()?.strip_prefix("level-")?.parse().ok());
+/// The feature level that the program shall know at most, if `DFS_SEEDED_BUG` is `level-N`, or `level-before`, which is that
+/// of the release before: to try upgrades with.
+static KNOWN: LazyLock<Option<u16>> =
+    LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").ok()?.strip_prefix("level-")? {
+        "before" => Some(LEVEL - 1),
+        number => number.parse().ok(),
+    });
 
 static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS_SEEDED_BUG").as_deref() {
     Ok("no-copies") => Some(Bug::NoCopies),
@@ -32,7 +37,7 @@ static CHOSEN: LazyLock<Option<Bug>> = LazyLock::new(|| match std::env::var("DFS
 
 /// The highest feature level that this program shall know, if it is not what it knows in truth.
 pub(crate) fn known_level() -> Option<u16> {
-    *LEVEL
+    *KNOWN
 }
 
 /// Called before a DataNode gets its commands.

@@ -1,15 +1,13 @@
 //! NameNodes of the release before: the present program with the levels of the one before.
 
 use anyhow::{Context, Result, ensure};
-use dfs_types::format::LEVEL;
 
 use super::{build, played};
 
 #[test]
 fn a_group_is_upgraded_while_it_serves() -> Result<()> {
     build()?;
-    let earlier = format!("level-{}", LEVEL - 1);
-    let (status, outcome) = played(&["--run", "rolling-upgrade", "--earlier", &earlier])?;
+    let (status, outcome) = played(&["--run", "rolling-upgrade", "--earlier", "level-before"])?;
     if outcome["mark"] == "skipped" {
         println!("skipped: {}", outcome["reason"]);
         return Ok(());
