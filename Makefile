@@ -16,7 +16,8 @@ FAILURE_TEST   ?=
 ROUNDS         ?= 1
 FAILURE_REPORT ?= failure-report
 
-# The image, and the end-to-end tests: which scenarios, and where their report goes. Without KUBECONFIG they make a cluster
+# The image (the one of the release before is called like it, with '-earlier'), and the end-to-end tests: which scenarios, and
+# where their report goes. Without KUBECONFIG they make a cluster
 # with kind, of KIND_IMAGE's version (empty: kind's own choice).
 IMAGE          ?= dfs:dev
 E2E            ?=
@@ -41,7 +42,7 @@ DENY     = 0.20.2
 DFS      = bin/dfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-test build demo test run-cluster stop-cluster clean-data test-ops failure-test image e2e bench simulate fmt lint generate deny
+.PHONY: help setup setup-build setup-test build demo test run-cluster stop-cluster clean-data test-ops failure-test image image-earlier e2e bench simulate fmt lint generate deny
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,9 +107,13 @@ failure-test: build ## break a cluster of its own in every way, and see that it 
 image: ## build the image for Kubernetes (IMAGE=dfs:dev)
 	image/build "$(IMAGE)"
 
-e2e: image ## break clusters on a real Kubernetes: kind's, or KUBECONFIG's
+image-earlier: ## the same, and one of the release before, to try upgrades with
+	image/build "$(IMAGE)" "$(IMAGE)-earlier"
+
+e2e: image-earlier ## break clusters on a real Kubernetes: kind's, or KUBECONFIG's
 	image/static cargo build --locked --release -p dfs-kubernetes-e2e
-	"$$(image/static path)/dfs-kubernetes-test" --image "$(IMAGE)" $(if $(KIND_IMAGE),--kind-image "$(KIND_IMAGE)") \
+	"$$(image/static path)/dfs-kubernetes-test" --image "$(IMAGE)" --earlier-image "$(IMAGE)-earlier" \
+	  $(if $(KIND_IMAGE),--kind-image "$(KIND_IMAGE)") \
 	  $(if $(E2E),--run "$(E2E)") --report "$(E2E_REPORT)"
 
 bench: build ## measure, beside the machine's limits
