@@ -39,6 +39,8 @@ pub enum Capability {
     Clock,
     /// Run the NameNode's program of the release before ([`Shape::earlier`], [`Cluster::set_release`]).
     Releases,
+    /// Begin with an image of the release before ([`Shape::earlier`]), and change the image of all pods.
+    Images,
     /// Add a DataNode ([`Cluster::add_datanode`]).
     Grow,
     /// Give the NameNode the metadata of a backup ([`Cluster::restore`]).

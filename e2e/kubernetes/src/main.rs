@@ -56,6 +56,9 @@ struct Cli {
     /// Image of all pods.
     #[arg(long, value_name = "NAME:TAG", default_value = "dfs:dev")]
     image: String,
+    /// Image of the release before, for scenarios that upgrade [default: they are skipped].
+    #[arg(long, value_name = "NAME:TAG")]
+    earlier_image: Option<String>,
     /// Image of the nodes that kind makes [default: kind's own choice].
     #[arg(long, env = "KIND_IMAGE", value_name = "IMAGE")]
     kind_image: Option<String>,
@@ -118,6 +121,7 @@ async fn play(cli: Cli) -> Result<bool> {
     health::set_patience(cli.patience);
     let wanted = Wanted {
         image: cli.image,
+        earlier_image: cli.earlier_image,
         kind_image: cli.kind_image,
         workers: cli.workers,
         keep: cli.keep,

@@ -59,13 +59,20 @@ impl Site for Kubernetes {
             Capability::Pause | Capability::Network | Capability::Disk if !machines => {
                 because("the machines can't be touched: only those of kind can")
             }
-            Capability::Pause | Capability::Network | Capability::Disk | Capability::Grow => None,
+            Capability::Images if self.ground.images.earlier.is_none() => {
+                because("there is no image of the release before: --earlier-image")
+            }
+            Capability::Pause
+            | Capability::Network
+            | Capability::Disk
+            | Capability::Images
+            | Capability::Grow => None,
             Capability::FullDisk | Capability::FailingDisk | Capability::SlowDisk | Capability::PowerCut => {
                 because("claims are directories of machines here: their disks can't be made to fail")
             }
             Capability::FullLogDisk => because("logs lie on the disk of the machines themselves"),
             Capability::Clock => because("all machines have the clock of this one"),
-            Capability::Releases => because("there is only one image"),
+            Capability::Releases => because("all pods of a cluster have one image"),
             Capability::Restore => because("a NameNode's volume can't be filled from outside"),
             Capability::Topology => because("where a DataNode is follows from its machine"),
             Capability::HangingDisk => because("disks can't be made to hang here"),

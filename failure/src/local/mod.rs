@@ -53,6 +53,7 @@ impl Site for LocalSite {
                 "the program of the release before is not there: the tests of this suite build one"
                     .to_owned(),
             ),
+            Capability::Images => Some("processes have no image".to_owned()),
             Capability::Releases
             | Capability::Pause
             | Capability::Network

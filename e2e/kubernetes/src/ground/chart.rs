@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::command::run;
+use super::image::PodImage;
 
 /// Name of the release.
 const RELEASE: &str = "dfs-operator";
@@ -31,20 +32,15 @@ struct Release {
 pub(crate) struct Chart {
     folder: PathBuf,
     kubeconfig: Option<PathBuf>,
-    repository: String,
-    tag: String,
+    image: PodImage,
     run: String,
 }
 
 impl Chart {
     /// The chart of this folder, for this image.
-    pub(crate) fn new(folder: PathBuf, kubeconfig: Option<PathBuf>, image: &str) -> Result<Self> {
-        let (repository, tag) = image
-            .rsplit_once(':')
-            .filter(|(_, tag)| !tag.contains('/'))
-            .context("write the image as NAME:TAG")?;
+    pub(crate) fn new(folder: PathBuf, kubeconfig: Option<PathBuf>, image: PodImage) -> Result<Self> {
         let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().to_string();
-        Ok(Self { folder, kubeconfig, repository: repository.to_owned(), tag: tag.to_owned(), run })
+        Ok(Self { folder, kubeconfig, image, run })
     }
 
     fn helm(&self, words: &[&str]) -> Command {
@@ -83,8 +79,8 @@ impl Chart {
     pub(crate) async fn upgrade(&self, values: &[&str]) -> Result<()> {
         let mut helm = self.helm(&["upgrade", "--install", RELEASE]);
         helm.arg(&self.folder).args(["--create-namespace", "--wait", "--timeout", "3m"]);
-        helm.args(["--set-string", &format!("image.repository={}", self.repository)]);
-        helm.args(["--set-string", &format!("image.tag={}", self.tag)]);
+        helm.args(["--set-string", &format!("image.repository={}", self.image.repository)]);
+        helm.args(["--set-string", &format!("image.tag={}", self.image.tag)]);
         helm.args(["--set", "image.pullPolicy=IfNotPresent"]);
         // An image of the same name may be another one in each run.
         helm.args(["--set-string", &format!("podAnnotations.{MARK}={}", self.run)]);

@@ -2,6 +2,7 @@
 
 mod chart;
 mod command;
+mod image;
 mod kind;
 mod machines;
 
@@ -18,6 +19,7 @@ use serde_json::json;
 
 pub(crate) use chart::Chart;
 pub(crate) use command::run;
+pub(crate) use image::{Images, PodImage};
 pub(crate) use kind::Kind;
 pub(crate) use machines::{Machines, Signal};
 
@@ -33,6 +35,8 @@ const CORDONED: &str = "cordoned";
 pub(crate) struct Wanted {
     /// Image of all pods, `NAME:TAG`.
     pub(crate) image: String,
+    /// Image of the release before, `NAME:TAG`.
+    pub(crate) earlier_image: Option<String>,
     /// Image of kind's nodes; none: kind's own choice.
     pub(crate) kind_image: Option<String>,
     /// Workers of kind's cluster.
@@ -53,6 +57,8 @@ pub(crate) struct Ground {
     pub(crate) machines: Option<Machines>,
     /// The operator.
     pub(crate) chart: Chart,
+    /// The images of pods.
+    pub(crate) images: Images,
     /// The program `dfs`.
     pub(crate) program: PathBuf,
     kind: Kind,
@@ -81,8 +87,8 @@ impl Ground {
     pub(crate) async fn prepare(wanted: &Wanted) -> Result<Self> {
         let kind = Kind::find_or_make(wanted.kind_image.as_deref(), wanted.workers).await?;
         let ground = match Self::prepare_on(&kind, wanted).await {
-            Ok((access, machines, chart, program)) => {
-                Self { access, machines, chart, program, kind, keep: wanted.keep }
+            Ok((access, machines, chart, images, program)) => {
+                Self { access, machines, chart, images, program, kind, keep: wanted.keep }
             }
             Err(error) => return Err(give_up(&kind, wanted.keep, error).await),
         };
@@ -92,13 +98,19 @@ impl Ground {
         }
     }
 
-    async fn prepare_on(kind: &Kind, wanted: &Wanted) -> Result<(Access, Option<Machines>, Chart, PathBuf)> {
+    async fn prepare_on(
+        kind: &Kind,
+        wanted: &Wanted,
+    ) -> Result<(Access, Option<Machines>, Chart, Images, PathBuf)> {
         let machines = kind.machines();
+        let images = Images::parse(wanted)?;
         if let Some(name) = kind.name() {
-            kind::load(name, &wanted.image).await?;
+            for image in std::iter::once(&images.present).chain(&images.earlier) {
+                kind::load(name, &image.to_string()).await?;
+            }
         }
         let access = kind.access().await?;
-        let chart = Chart::new(wanted.chart.clone(), kind.kubeconfig(), &wanted.image)?;
+        let chart = Chart::new(wanted.chart.clone(), kind.kubeconfig(), images.present.clone())?;
         chart.refuse_others().await?;
         chart.install().await?;
         let program = match &wanted.program {
@@ -107,7 +119,7 @@ impl Ground {
             None => std::env::current_exe()?.with_file_name("dfs"),
         };
         ensure!(program.exists(), "{} is missing: build it first ('make e2e' does)", program.display());
-        Ok((access, machines, chart, program))
+        Ok((access, machines, chart, images, program))
     }
 
     /// Speaks to the API server.

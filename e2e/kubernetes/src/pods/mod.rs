@@ -81,7 +81,11 @@ impl Pods {
             dfs: OnceCell::new(),
             ready_after: OnceLock::new(),
         };
-        this.apply(this.spec()).await?;
+        let mut spec = this.spec();
+        if shape.earlier {
+            spec["image"] = this.ground.images.before()?.spec();
+        }
+        this.apply(spec).await?;
         Ok(this)
     }
 
@@ -525,7 +529,7 @@ impl Cluster for Pods {
     }
 
     async fn set_release(&self, _node: Daemon, _earlier: bool) -> Result<()> {
-        bail!("there is only one image here")
+        bail!("all pods of a cluster have one image here")
     }
 
     async fn power_cut(&self, _nodes: &[Daemon]) -> Result<()> {

@@ -8,6 +8,7 @@ mod operator;
 mod pods;
 mod program;
 mod specs;
+mod upgrade;
 
 use std::any::Any;
 use std::sync::LazyLock;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> &'static [Scenario] {
             machines::list(),
             operator::list(),
             specs::list(),
+            upgrade::list(),
             cost::list(),
             chart::list(),
         ];

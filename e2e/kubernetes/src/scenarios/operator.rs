@@ -97,7 +97,7 @@ async fn most_away(
 }
 
 /// Waits until all pods were replaced, and answers with how many, and how many of each role were away at most at once.
-async fn roll(stage: &Stage) -> Result<(usize, usize, usize)> {
+pub(super) async fn roll(stage: &Stage) -> Result<(usize, usize, usize)> {
     let pods = cluster(stage)?;
     let shape = pods.shape();
     let (namenodes, datanodes) =
