@@ -1,63 +1,16 @@
 //! What administrators ask.
 
-use std::time::Duration;
-
-use dfs_proto::convert::{cluster_id, from_status, node_state, volume};
+use dfs_proto::convert::{cluster_id, from_status};
 use dfs_proto::v1;
-use dfs_types::{
-    ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp, Millis, NodeState,
-    Space, Volume, VolumeHealth,
-};
+use dfs_types::{ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp};
 use futures_util::stream::{BoxStream, StreamExt as _};
 
-use crate::connect::Dfs;
-use crate::duty::{BalancerStatus, balancer_status, duty_state};
+use crate::duty::{BalancerStatus, balancer_status};
 use crate::error::incomplete;
+use crate::handle::Dfs;
 use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
-
-/// One DataNode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeReport {
-    /// Which, and where.
-    pub node: Endpoint,
-    /// Whether it is heard of.
-    pub state: NodeState,
-    /// Time since its last heartbeat.
-    pub silent: Duration,
-    /// Its volumes.
-    pub volumes: Vec<Volume>,
-    /// Replicas it holds.
-    pub replicas: u64,
-    /// Write sessions under way.
-    pub active_writes: u32,
-    /// Read sessions under way.
-    pub active_reads: u32,
-    /// Copies it sends.
-    pub active_copies: u32,
-    /// Version of its software.
-    pub version: String,
-    /// Whether its full report is in.
-    pub reported: bool,
-    /// How far what it is to be used for is.
-    pub duty: DutyState,
-    /// Chunks to be copied before it is decommissioned or in maintenance.
-    pub depending_chunks: u64,
-    /// Unix time at which its maintenance ends, if it is in maintenance or about to be.
-    pub maintenance_until: Option<Millis>,
-}
-
-impl NodeReport {
-    /// The space of its volumes together.
-    pub fn space(&self) -> Space {
-        Space::sum(self.volumes.iter().map(Volume::space))
-    }
-
-    /// How many of its volumes are like that.
-    pub fn volumes_that_are(&self, health: VolumeHealth) -> usize {
-        self.volumes.iter().filter(|volume| volume.health == health).count()
-    }
-}
+use crate::node_report::{NodeReport, node_report};
 
 /// State of safe mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,26 +159,6 @@ pub enum FsckEntry {
     Summary(FsckSummary),
 }
 
-pub(crate) fn node(report: v1::NodeReport) -> FsResult<NodeReport> {
-    let duty = duty_state(report.duty())?;
-    let state = node_state(report.state())?;
-    Ok(NodeReport {
-        node: report.node.ok_or_else(|| incomplete("node.node"))?.try_into()?,
-        state,
-        silent: Duration::from_millis(report.silent_ms),
-        volumes: report.volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
-        replicas: report.replicas,
-        active_writes: report.active_writes,
-        active_reads: report.active_reads,
-        active_copies: report.active_copies,
-        version: report.version,
-        reported: report.reported,
-        duty,
-        depending_chunks: report.depending_chunks,
-        maintenance_until: (report.maintenance_until_ms != 0).then_some(Millis(report.maintenance_until_ms)),
-    })
-}
-
 fn safe_mode_status(status: v1::SafeModeStatus) -> SafeModeStatus {
     let v1::SafeModeStatus { on, manual, reported, needed } = status;
     SafeModeStatus { on, manual, reported, needed }
@@ -301,7 +234,7 @@ impl Dfs {
         Ok(ClusterReport {
             cluster: cluster_id(&report.cluster)?,
             safe_mode: safe_mode_status(report.safe_mode.ok_or_else(|| incomplete("safe_mode"))?),
-            nodes: report.nodes.into_iter().map(node).collect::<FsResult<_>>()?,
+            nodes: report.nodes.into_iter().map(node_report).collect::<FsResult<_>>()?,
             files: report.files,
             directories: report.directories,
             chunks: report.chunks,

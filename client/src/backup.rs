@@ -12,9 +12,9 @@ use dfs_types::{ClusterId, ErrorCode, FsError, FsResult};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-use crate::connect::Dfs;
 use crate::destination::{Destination, DestinationOptions};
 use crate::error::{context, incomplete};
+use crate::handle::Dfs;
 
 /// Parts between the network and the disk.
 const PARTS: usize = 8;

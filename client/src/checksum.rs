@@ -7,7 +7,7 @@ use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsError, FsPath, FsResult, LocatedChunk, checksum};
 use futures_util::stream::{self, TryStreamExt as _};
 
-use crate::connect::Dfs;
+use crate::handle::Dfs;
 use crate::locate::ReadSource;
 use crate::retry::Backoff;
 

@@ -1,21 +1,20 @@
 //! Writes one chunk: allocates it, streams its packets, recovers its pipeline. One task a chunk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_proto::v1;
 use dfs_types::limits::SYNC_PATIENCE;
-use dfs_types::{Endpoint, ErrorCode, Extent, FsError, FsPath, FsResult, InodeId, LocatedChunk};
+use dfs_types::{Endpoint, ErrorCode, Extent, FsError, FsResult, LocatedChunk};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::connect::Inner;
 use crate::error::context;
-
 use crate::pipeline::{Acked, Packet, Pipeline, Verdict};
 use crate::retry::{Backoff, pause_after};
-use crate::session::{Failure, Session, wire_packet};
+use crate::session::{Failure, Session, Written, wire_packet};
+use crate::write_target::{Phase, Progress, WriteTarget, outdated};
 
 /// How long a new chunk waits for enough DataNodes: about the time one takes to restart.
 const NODES_PATIENCE: Duration = Duration::from_secs(20);
@@ -33,45 +32,6 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Time for a node to end its stream after the last acknowledgement.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// A file being written.
-#[derive(Debug)]
-pub(crate) struct WriteTarget {
-    pub(crate) dfs: Arc<Inner>,
-    pub(crate) path: FsPath,
-    pub(crate) inode: InodeId,
-    pub(crate) chunk_size: u64,
-    /// What the file's creator means to write, if that is known.
-    pub(crate) expected_length: Option<u64>,
-    pub(crate) replication: u32,
-    /// Whether chunks are synced when finalized.
-    pub(crate) sync: bool,
-    /// Why the file can't be written any further.
-    pub(crate) failed: OnceLock<FsError>,
-}
-
-/// What others may know of a chunk being written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// The chunk and how much of it is acknowledged; `None` before it is allocated.
-    pub(crate) extent: Option<Extent>,
-    /// Acknowledged packets.
-    pub(crate) packets: u64,
-    pub(crate) phase: Phase,
-}
-
-/// What a chunk's task is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Allocating it or setting up its pipeline.
-    Opening,
-    /// Sending packets.
-    Streaming,
-    /// Its generation is about to change.
-    Recovering,
-    /// Finalized on every node of its pipeline.
-    Finished,
-}
 
 /// The chunk before a new one, whose length is committed with the new one's allocation.
 #[derive(Debug)]
@@ -94,62 +54,6 @@ pub(crate) struct ChunkWriter {
     pub(crate) progress: watch::Sender<Progress>,
     /// Given back when the chunk and the one before are finalized.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { extent: None, packets: 0, phase: Phase::Opening }
-    }
-}
-
-impl WriteTarget {
-    /// The error to answer when a chunk's task is gone.
-    pub(crate) fn failure(&self) -> FsError {
-        self.failed.get().cloned().unwrap_or_else(|| FsError::internal("the chunk's writer stopped"))
-    }
-
-    /// Bytes that a chunk of the file will most likely have: as many as fit, if nobody knows, or if there are more than
-    /// was said.
-    pub(crate) fn expected_length_of(&self, index: u64) -> u64 {
-        let before = index.saturating_mul(self.chunk_size);
-        let left = self.expected_length.and_then(|length| length.checked_sub(before));
-        left.filter(|left| *left > 0).unwrap_or(u64::MAX).min(self.chunk_size)
-    }
-
-    /// Waits until `done` holds of a chunk's progress, and answers with that progress.
-    pub(crate) async fn wait(
-        &self,
-        progress: &mut watch::Receiver<Progress>,
-        done: impl FnMut(&Progress) -> bool,
-    ) -> FsResult<Progress> {
-        match progress.wait_for(done).await {
-            Ok(progress) => Ok(progress.clone()),
-            Err(_) => Err(self.failure()),
-        }
-    }
-
-    /// The extent of a chunk when `length` bytes of it are acknowledged and its generation is settled.
-    pub(crate) async fn acknowledged(
-        &self,
-        progress: &mut watch::Receiver<Progress>,
-        length: u64,
-    ) -> FsResult<Extent> {
-        let now = self
-            .wait(progress, |progress| {
-                matches!(progress.phase, Phase::Streaming | Phase::Finished)
-                    && progress.extent.is_some_and(|extent| extent.length >= length)
-            })
-            .await?;
-        now.extent.map(|extent| Extent { length, ..extent }).ok_or_else(|| self.failure())
-    }
-}
-
-/// Whether the NameNode refused `used` only because the chunk's generation changed meanwhile.
-pub(crate) fn outdated(error: &FsError, progress: &watch::Receiver<Progress>, used: Extent) -> bool {
-    let now = progress.borrow();
-    error.code == ErrorCode::StaleChunk
-        && (now.phase == Phase::Recovering
-            || now.extent.is_some_and(|extent| extent.generation != used.generation))
 }
 
 impl ChunkWriter {
@@ -264,6 +168,11 @@ impl ChunkWriter {
         }
     }
 
+    /// What a pipeline for the chunk, as it is with `extent`, writes.
+    fn written(&self, extent: Extent) -> Written<'_> {
+        Written { file: &self.file, index: self.index, expected_length: self.expected_length, extent }
+    }
+
     /// Sets up the pipeline of a new chunk; asks the same nodes again a few times if one has no room yet.
     async fn set_up(
         &self,
@@ -272,7 +181,7 @@ impl ChunkWriter {
         turn: &mut Backoff,
     ) -> Result<Session, Failure> {
         for _ in 1..BUSY_TRIES {
-            match Session::open(self, extent, pipeline.nodes(), false).await {
+            match Session::open(self.written(extent), pipeline.nodes(), false).await {
                 Err(failure) if failure.error.code == ErrorCode::Busy => {
                     debug!(path = %self.file.path, chunk = %extent.chunk, error = %failure.error, "waiting for room");
                     if !turn.pause().await {
@@ -282,7 +191,7 @@ impl ChunkWriter {
                 other => return other,
             }
         }
-        Session::open(self, extent, pipeline.nodes(), false).await
+        Session::open(self.written(extent), pipeline.nodes(), false).await
     }
 
     /// Drops the failed node and says in the log which one it is.
@@ -323,7 +232,7 @@ impl ChunkWriter {
             let request = v1::AbandonChunkRequest {
                 context: Some(context),
                 inode: file.inode.0,
-                holder: file.dfs.holder.clone(),
+                holder: file.dfs.leases.holder().to_owned(),
                 chunk: extent.chunk.0,
             };
             async move { client.abandon_chunk(request).await }
@@ -426,7 +335,7 @@ impl ChunkWriter {
             let generation = self.new_generation(extent).await?;
             let renewed = Extent { generation, ..extent };
             self.replace_lost(pipeline, renewed).await?;
-            match Session::open(self, renewed, pipeline.nodes(), true).await {
+            match Session::open(self.written(renewed), pipeline.nodes(), true).await {
                 Ok(session) => {
                     self.update_pipeline(renewed, pipeline.nodes()).await?;
                     info!(
@@ -448,7 +357,7 @@ impl ChunkWriter {
                 let request = v1::NewGenerationRequest {
                     context: Some(context),
                     inode: file.inode.0,
-                    holder: file.dfs.holder.clone(),
+                    holder: file.dfs.leases.holder().to_owned(),
                     chunk: extent.chunk.0,
                 };
                 async move { client.new_generation(request).await }
@@ -463,7 +372,7 @@ impl ChunkWriter {
             let request = v1::UpdatePipelineRequest {
                 context: Some(context),
                 inode: file.inode.0,
-                holder: file.dfs.holder.clone(),
+                holder: file.dfs.leases.holder().to_owned(),
                 extent: Some(extent.into()),
                 nodes: nodes.iter().map(|node| node.id.as_bytes().to_vec()).collect(),
             };
@@ -488,7 +397,7 @@ impl ChunkWriter {
                 let request = v1::AdditionalNodesRequest {
                     context: Some(context),
                     inode: file.inode.0,
-                    holder: file.dfs.holder.clone(),
+                    holder: file.dfs.leases.holder().to_owned(),
                     chunk: renewed.chunk.0,
                     existing: ids(&remaining),
                     exclude: pipeline.failed().iter().map(|id| id.as_bytes().to_vec()).collect(),
@@ -560,17 +469,6 @@ impl ChunkWriter {
     }
 }
 
-impl WriteTarget {
-    /// One call of the `Namespace` service with a writer's patience.
-    pub(crate) async fn call<T, F, Fut>(&self, call: F) -> FsResult<T>
-    where
-        F: Fn(v1::namespace_client::NamespaceClient<tonic::transport::Channel>, v1::Context) -> Fut,
-        Fut: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    {
-        self.dfs.namenode.namespace(self.dfs.settings.transfer(), call).await
-    }
-}
-
 /// The stream's own error, if the node sent one before it closed its end.
 async fn last_words(session: &mut Session) -> Failure {
     let ended = || Failure::unknown(FsError::new(ErrorCode::Unavailable, "the node closed the stream"));
@@ -593,7 +491,7 @@ async fn add_chunk(
         let request = v1::AddChunkRequest {
             context: Some(context),
             inode: file.inode.0,
-            holder: file.dfs.holder.clone(),
+            holder: file.dfs.leases.holder().to_owned(),
             previous: previous.map(Into::into),
             exclude: exclude.iter().map(|node| node.as_bytes().to_vec()).collect(),
             writer_host: file.dfs.host.clone(),

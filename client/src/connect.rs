@@ -1,73 +1,30 @@
-//! [`Dfs`], the handle, and how it is made.
+//! How a [`Dfs`] is made: its settings, and the first contact with the cluster.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::limits::CONNECT_TIMEOUT;
-use dfs_types::{ClusterId, FsError, FsResult, address};
+use dfs_types::{ErrorCode, FsError, FsResult, address};
+use futures_util::future::join_all;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::datanodes::DataNodes;
 use crate::dial::{Connector, TcpConnector};
 use crate::group::{NamenodeGroup, group, learn_members};
+use crate::handle::{Dfs, Inner, Settings};
 use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::namenode::NameNode;
 use crate::namespace::{Defaults, fetch_defaults};
-use crate::peers::MAX_NAMENODES;
+use crate::peers::{Address, MAX_NAMENODES};
 use crate::retry::Patience;
 
 /// Time within which [`Builder::connect`] must have found the leader.
 const FIRST_CONTACT: Duration = Duration::from_secs(4);
-/// Longest that "safe mode" delays a call that is not part of a transfer.
-const SAFE_MODE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A file system. Cheap to clone; all clones share connections, the lease renewal and the memory limits.
-#[derive(Debug, Clone)]
-pub struct Dfs {
-    pub(crate) inner: Arc<Inner>,
-}
-
-/// What all clones share.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) namenode: NameNode,
-    pub(crate) nodes: DataNodes,
-    pub(crate) leases: Leases,
-    pub(crate) memory: Memory,
-    pub(crate) settings: Settings,
-    /// Name under which this client holds leases.
-    pub(crate) holder: String,
-    /// This machine's name, to prefer a DataNode on it.
-    pub(crate) host: String,
-    pub(crate) cluster: ClusterId,
-    pub(crate) min_replicas: u32,
-    /// The task that learns the addresses of further NameNodes.
-    learning: OnceLock<AbortOnDropHandle<()>>,
-}
-
-/// The times that a [`Builder`] sets.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
-    pub(crate) connect_timeout: Duration,
-    pub(crate) call_budget: Duration,
-    pub(crate) transfer_budget: Duration,
-    pub(crate) ack_timeout: Duration,
-    pub(crate) stall_timeout: Duration,
-    pub(crate) hedge_after: Duration,
-}
-
-impl Settings {
-    /// For calls by themselves.
-    pub(crate) fn call(&self) -> Patience {
-        Patience { total: self.call_budget, safe_mode: SAFE_MODE_PATIENCE.min(self.call_budget) }
-    }
-
-    /// For calls that a running transfer depends on.
-    pub(crate) fn transfer(&self) -> Patience {
-        Patience::steady(self.transfer_budget)
-    }
-}
+/// Longest that a given address is waited for that the group does not know: it may be another name of a member, or be of
+/// nobody any more. No new command is to lose more to one that is dead.
+const STRANGER: Duration = Duration::from_millis(100);
 
 /// Settings of a connection; see [`Dfs::builder`].
 #[derive(Debug, Clone)]
@@ -234,24 +191,25 @@ impl Builder {
         let namenode = self.unconnected().await?;
         let first = Patience::steady(FIRST_CONTACT.min(settings.call_budget));
         let (Defaults { cluster, min_replicas, .. }, members) = fetch_defaults(&namenode, first).await?;
-        namenode.check_given(&members).await?;
+        check_given(&namenode, &members).await?;
+        let namenode = Arc::new(namenode);
+        let learning = tokio::spawn(learn_members(
+            Arc::downgrade(&namenode),
+            Patience::steady(settings.connect_timeout),
+        ));
         let memory = Memory::new(memory);
         let inner = Inner {
-            holder: format!("dfs-client-{}", namenode.client()),
             nodes: DataNodes::new(connector, settings.connect_timeout, memory.stream_window()),
-            leases: Leases::default(),
+            leases: Arc::new(Leases::new(Arc::clone(&namenode))),
             memory,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             namenode,
             settings,
             cluster,
             min_replicas,
-            learning: OnceLock::new(),
+            _learning: AbortOnDropHandle::new(learning),
         };
-        let inner = Arc::new(inner);
-        let learning = tokio::spawn(learn_members(Arc::downgrade(&inner)));
-        inner.learning.get_or_init(|| AbortOnDropHandle::new(learning));
-        Ok(Dfs { inner })
+        Ok(Dfs { inner: Arc::new(inner) })
     }
 
     /// The NameNodes of the cluster, without connecting for anything else: [`Dfs::namenodes`] for when no leader can be
@@ -280,4 +238,23 @@ impl Builder {
             .map_err(|error| FsError::internal(format!("looking up the user failed: {error}")))??;
         Ok(NameNode::new(namenodes, caller, connector, settings.connect_timeout, follower_reads))
     }
+}
+
+/// Asks those given addresses that are not among the group's, `members`, of which cluster they are. With one address, or
+/// those that the group itself uses, nobody is asked.
+async fn check_given(namenode: &NameNode, members: &[String]) -> FsResult<()> {
+    let given = namenode.peers().given();
+    if given.len() < 2 {
+        return Ok(());
+    }
+    // Who was silent when the leader was looked for has been waited for already.
+    let is_stranger = |address: &&Address| {
+        !members.iter().any(|member| **member == ***address) && !namenode.peers().is_shunned(address)
+    };
+    let strangers = given.iter().filter(is_stranger);
+    let answers = join_all(strangers.map(|address| namenode.members_at(address, STRANGER))).await;
+    // One that does not answer is no NameNode of another cluster now; later answers are checked too.
+    let wrong =
+        answers.into_iter().filter_map(Result::err).find(|error| error.code == ErrorCode::WrongCluster);
+    wrong.map_or(Ok(()), Err)
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use dfs_proto::convert::replica_record;
 use dfs_proto::v1;
-use dfs_types::{ChunkId, DutyState, Endpoint, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, Endpoint, FsResult, NodeId, ReplicaRecord};
 
-use crate::admin::{NodeReport, node};
-use crate::connect::Dfs;
 use crate::error::incomplete;
+use crate::handle::Dfs;
+use crate::node_report::{NodeReport, node_report};
 
 /// What a DataNode shall be used for from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,17 +85,6 @@ pub struct QuarantinedChunk {
     pub replicas: Vec<(Endpoint, ReplicaRecord)>,
 }
 
-pub(crate) fn duty_state(state: v1::NodeDutyState) -> FsResult<DutyState> {
-    match state {
-        v1::NodeDutyState::InService => Ok(DutyState::InService),
-        v1::NodeDutyState::Decommissioning => Ok(DutyState::Decommissioning),
-        v1::NodeDutyState::Decommissioned => Ok(DutyState::Decommissioned),
-        v1::NodeDutyState::EnteringMaintenance => Ok(DutyState::EnteringMaintenance),
-        v1::NodeDutyState::InMaintenance => Ok(DutyState::InMaintenance),
-        v1::NodeDutyState::Unspecified => Err(incomplete("node.duty")),
-    }
-}
-
 pub(crate) fn balancer_status(status: v1::BalancerStatus) -> BalancerStatus {
     let v1::BalancerStatus {
         running,
@@ -160,7 +149,7 @@ impl Dfs {
                 async move { client.set_node_duty(request).await }
             })
             .await?;
-        let nodes = reply.nodes.into_iter().map(node).collect::<FsResult<_>>()?;
+        let nodes = reply.nodes.into_iter().map(node_report).collect::<FsResult<_>>()?;
         Ok(DutyReport { nodes, warnings: reply.warnings })
     }
 

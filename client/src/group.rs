@@ -1,6 +1,6 @@
 //! The group of NameNodes: who belongs to it, who leads, and changing that.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use dfs_proto::convert::member_role;
@@ -8,7 +8,7 @@ use dfs_proto::v1;
 use dfs_types::{ErrorCode, FsResult, MemberRole};
 use tracing::debug;
 
-use crate::connect::{Dfs, Inner};
+use crate::handle::Dfs;
 use crate::namenode::NameNode;
 use crate::peers::Address;
 use crate::retry::Patience;
@@ -120,12 +120,11 @@ pub(crate) async fn group(namenode: &NameNode, patience: Patience) -> FsResult<N
 
 /// Takes over the addresses of the group's members now and then, so that the client finds every one of them even if
 /// it was given but one. Never fails anything; ends with the client.
-pub(crate) async fn learn_members(dfs: Weak<Inner>) {
+pub(crate) async fn learn_members(namenode: Weak<NameNode>, patience: Patience) {
     let mut again = LEARN_AGAIN;
     loop {
-        let Some(inner) = dfs.upgrade() else { return };
-        let patience = Patience::steady(inner.settings.connect_timeout);
-        let pause = match group(&inner.namenode, patience).await {
+        let Some(namenode) = namenode.upgrade() else { return };
+        let pause = match group(&namenode, patience).await {
             Ok(group) => {
                 let mut addresses: Vec<String> =
                     group.members.into_iter().map(|member| member.address).collect();
@@ -133,7 +132,7 @@ pub(crate) async fn learn_members(dfs: Weak<Inner>) {
                     // It is the one that answered, whatever it is called: under two names it would be asked twice.
                     addresses.clear();
                 }
-                inner.namenode.peers().learn(&addresses);
+                namenode.peers().learn(&addresses);
                 again = LEARN_AGAIN;
                 LEARN_INTERVAL
             }
@@ -144,7 +143,7 @@ pub(crate) async fn learn_members(dfs: Weak<Inner>) {
                 pause
             }
         };
-        drop(inner);
+        drop(namenode);
         tokio::time::sleep(pause).await;
     }
 }
@@ -206,10 +205,10 @@ impl Dfs {
     /// Takes the member with this id out of the group for good; answers with those that remain. Its directory is of no
     /// use afterwards.
     pub async fn remove_namenode(&self, id: u64) -> FsResult<Vec<NamenodeMember>> {
-        let inner: &Arc<Inner> = &self.inner;
-        let reply = inner
+        let reply = self
+            .inner
             .namenode
-            .group(inner.settings.call(), |mut client, context| async move {
+            .group(self.inner.settings.call(), |mut client, context| async move {
                 client.remove(v1::RemoveNamenodeRequest { context: Some(context), id }).await
             })
             .await?;

@@ -3,8 +3,8 @@
 use dfs_proto::v1;
 use dfs_types::{ChunkId, Endpoint, FsPath, FsResult, Millis, NodeId};
 
-use crate::connect::Dfs;
 use crate::error::incomplete;
+use crate::handle::Dfs;
 
 /// What the recovery of a chunk waits for: no replica with all that readers count on is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Dfs {
     /// With `accept_loss`, which is for superusers, the file may end with less than was acknowledged, once no node that can
     /// be asked has all of it. Another NameNode that comes to lead forgets that: give it each time.
     pub async fn lease_recovery(&self, path: &FsPath, accept_loss: bool) -> FsResult<LeaseRecovery> {
-        let holder = &self.inner.holder;
+        let holder = self.inner.leases.holder();
         let reply = self
             .inner
             .namenode
@@ -84,7 +84,7 @@ impl Dfs {
                 let request = v1::RecoverLeaseRequest {
                     context: Some(context),
                     path: path.to_string(),
-                    holder: holder.clone(),
+                    holder: holder.to_owned(),
                     accept_loss,
                 };
                 async move { client.recover_lease(request).await }

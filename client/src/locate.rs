@@ -11,7 +11,7 @@ use dfs_proto::v1::namespace_client::NamespaceClient;
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, LocatedChunk, ReplicaState};
 use tonic::transport::Channel;
 
-use crate::connect::{Dfs, Inner};
+use crate::handle::{Dfs, Inner};
 use crate::namespace::status;
 use crate::retry::Patience;
 

@@ -5,8 +5,8 @@ use dfs_proto::v1;
 use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, InodeId, Millis, Mode};
 use futures_util::stream::{self, Stream};
 
-use crate::connect::Dfs;
 use crate::error::incomplete;
+use crate::handle::Dfs;
 use crate::namenode::NameNode;
 use crate::retry::Patience;
 

@@ -5,19 +5,12 @@
 //! and change to the other one when that fails.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use dfs_proto::convert;
 use dfs_types::{ClusterId, ErrorCode, FsError, FsResult};
-use futures_util::future::join_all;
 use tonic::metadata::MetadataMap;
 
-use crate::namenode::NameNode;
 use crate::peers::{Address, Peers};
-
-/// Longest that a given address is waited for that the group does not know: it may be another name of a member, or be of
-/// nobody any more. No new command is to lose more to one that is dead.
-const STRANGER: Duration = Duration::from_millis(100);
 
 /// The cluster of the first answer, and who gave it.
 #[derive(Debug, Default)]
@@ -43,27 +36,6 @@ impl OneCluster {
                  of one cluster only"
             ),
         ))
-    }
-}
-
-impl NameNode {
-    /// Asks those given addresses that are not among the group's, `members`, of which cluster they are. With one address, or
-    /// those that the group itself uses, nobody is asked.
-    pub(crate) async fn check_given(&self, members: &[String]) -> FsResult<()> {
-        let given = self.peers().given();
-        if given.len() < 2 {
-            return Ok(());
-        }
-        // Who was silent when the leader was looked for has been waited for already.
-        let is_stranger = |address: &&Address| {
-            !members.iter().any(|member| **member == ***address) && !self.peers().is_shunned(address)
-        };
-        let strangers = given.iter().filter(is_stranger);
-        let answers = join_all(strangers.map(|address| self.members_at(address, STRANGER))).await;
-        // One that does not answer is no NameNode of another cluster now; later answers are checked too.
-        let wrong =
-            answers.into_iter().filter_map(Result::err).find(|error| error.code == ErrorCode::WrongCluster);
-        wrong.map_or(Ok(()), Err)
     }
 }
 

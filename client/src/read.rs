@@ -12,8 +12,8 @@ use futures_util::stream::{Stream as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::chunk_reader::ChunkReader;
-use crate::connect::Dfs;
 use crate::error::{context, to_io};
+use crate::handle::Dfs;
 use crate::locate::ReadSource;
 use crate::stream::FileStream;
 

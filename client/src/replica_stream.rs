@@ -10,8 +10,8 @@ use dfs_types::{Endpoint, ErrorCode, FsError, FsResult, LocatedChunk, checksum};
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use crate::connect::Inner;
 use crate::datanodes::Place;
+use crate::handle::Inner;
 
 /// A range of a chunk under way from one node.
 #[derive(Debug)]

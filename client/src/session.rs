@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::chunk_writer::ChunkWriter;
 use crate::datanodes::Place;
 use crate::pipeline::Packet;
+use crate::write_target::WriteTarget;
 
 /// Packets between the state machine and the connection.
 const OUTGOING: usize = 2;
@@ -31,6 +31,16 @@ impl Failure {
     }
 }
 
+/// What a pipeline writes: one chunk of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) file: &'a WriteTarget,
+    pub(crate) index: u64,
+    /// Bytes that the chunk will most likely have.
+    pub(crate) expected_length: u64,
+    pub(crate) extent: Extent,
+}
+
 /// An open stream to the first node of a pipeline.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -41,15 +51,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Sets up a pipeline over `nodes` for the writer's `extent` (whose length is what every node must have, if
-    /// `recover`).
+    /// Sets up a pipeline over `nodes` for what is `written` (the length of whose extent is what every node must have,
+    /// if `recover`).
     pub(crate) async fn open(
-        writer: &ChunkWriter,
-        extent: Extent,
+        written: Written<'_>,
         nodes: &[Endpoint],
         recover: bool,
     ) -> Result<Self, Failure> {
-        let file = &*writer.file;
+        let file = written.file;
         let Some((first, downstream)) = nodes.split_first() else {
             let error = FsError::new(ErrorCode::NotEnoughNodes, "the pipeline has no node");
             return Err(Failure::unknown(error));
@@ -60,7 +69,7 @@ impl Session {
         let opened = tokio::time::timeout(limit, async {
             let (mut client, place) = file.dfs.nodes.client(first).await.map_err(Failure::unknown)?;
             let (outgoing, requests) = mpsc::channel(OUTGOING);
-            let header = header(writer, extent, first, downstream, recover);
+            let header = header(written, first, downstream, recover);
             let header = v1::WriteRequest { kind: Some(v1::write_request::Kind::Header(header)) };
             // The channel is new and has room for it; the receiver is at hand.
             let _ = outgoing.send(header).await;
@@ -125,31 +134,25 @@ impl Session {
     }
 }
 
-fn header(
-    writer: &ChunkWriter,
-    extent: Extent,
-    first: &Endpoint,
-    downstream: &[Endpoint],
-    recover: bool,
-) -> v1::WriteHeader {
-    let file = &*writer.file;
+fn header(written: Written<'_>, first: &Endpoint, downstream: &[Endpoint], recover: bool) -> v1::WriteHeader {
+    let Written { file, index, expected_length, extent } = written;
     let stage = if recover { v1::WriteStage::Recover } else { v1::WriteStage::Create };
     v1::WriteHeader {
         cluster: file.dfs.cluster.as_bytes().to_vec(),
         chunk: extent.chunk.0,
         generation: extent.generation.0,
         inode: file.inode.0,
-        index: writer.index,
+        index,
         path: file.path.to_string(),
         chunk_size: file.chunk_size,
-        expected_length: writer.expected_length,
+        expected_length,
         storage_type: first.storage.map(|storage| v1::StorageType::from(storage).into()),
         stage: stage.into(),
         min_length: if recover { extent.length } else { 0 },
         sync: file.sync,
         target: first.id.as_bytes().to_vec(),
         downstream: downstream.iter().cloned().map(Into::into).collect(),
-        holder: file.dfs.holder.clone(),
+        holder: file.dfs.leases.holder().to_owned(),
         bytes_per_checksum: BYTES_PER_CHECKSUM as u32,
         patience_ms: u32::try_from(file.dfs.settings.ack_timeout.as_millis()).unwrap_or(u32::MAX),
     }

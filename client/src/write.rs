@@ -18,14 +18,15 @@ use tokio_util::sync::PollSemaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use crate::chunk_writer::{ChunkWriter, Phase, Previous, Progress, WriteTarget, outdated};
-use crate::connect::Dfs;
+use crate::chunk_writer::{ChunkWriter, Previous};
 use crate::error::to_io;
+use crate::handle::Dfs;
 use crate::lease::LeaseGuard;
 use crate::memory::{Memory, Reserved, units};
 use crate::namespace::status;
 use crate::pipeline::Packet;
 use crate::retry::{Backoff, Patience};
+use crate::write_target::{Phase, Progress, WriteTarget, outdated};
 
 /// Chunks of one file that are written or finalized at the same time: the NameNode lets a writer recover the last two.
 const CHUNKS_IN_FLIGHT: usize = 2;
@@ -171,14 +172,14 @@ impl Dfs {
             temporary,
         } = options;
         let inner = &self.inner;
-        let lease = Arc::new(LeaseGuard::new(Arc::clone(inner)));
+        let lease = Arc::new(LeaseGuard::new(Arc::clone(&inner.leases)));
         let reply = inner
             .namenode
             .namespace(inner.settings.call(), |mut client, context| {
                 let request = v1::CreateRequest {
                     context: Some(context),
                     path: path.to_string(),
-                    holder: inner.holder.clone(),
+                    holder: inner.leases.holder().to_owned(),
                     mode: mode.bits(),
                     replication,
                     chunk_size,
@@ -309,7 +310,7 @@ impl FileWriter {
                     let request = v1::CommitLengthRequest {
                         context: Some(context),
                         inode: file.inode.0,
-                        holder: file.dfs.holder.clone(),
+                        holder: file.dfs.leases.holder().to_owned(),
                         extent: Some(extent.into()),
                     };
                     async move { client.commit_length(request).await }
@@ -518,7 +519,7 @@ async fn complete(
                 let request = v1::CompleteRequest {
                     context: Some(context),
                     inode: file.inode.0,
-                    holder: file.dfs.holder.clone(),
+                    holder: file.dfs.leases.holder().to_owned(),
                     last: last.map(Into::into),
                     publish: publish.clone().map(Into::into),
                 };
@@ -547,7 +548,7 @@ async fn discard(file: &WriteTarget) -> FsResult<()> {
             let request = v1::DiscardRequest {
                 context: Some(context),
                 inode: file.inode.0,
-                holder: file.dfs.holder.clone(),
+                holder: file.dfs.leases.holder().to_owned(),
             };
             async move { client.discard(request).await }
         })
