@@ -1,18 +1,11 @@
 //! The command line as a whole.
 
-use std::sync::OnceLock;
-
-use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use dfs_client::{Builder, Dfs};
-use dfs_daemon::Memory;
-use dfs_types::address::Addresses;
-use dfs_types::names::{ENV_FOLLOWER_READS, ENV_NAMENODE, ENV_USER};
-use tokio_util::sync::CancellationToken;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cmd;
+use crate::context::Context;
 use crate::exit::Outcome;
-use crate::reach::Reach;
+use crate::global::Global;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,53 +29,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options of every command.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
-    /// Address of a NameNode; of several, repeated or with commas between them, the one that leads is found
-    /// [default: 127.0.0.1:9000].
-    #[arg(id = "namenode", long, global = true, value_name = "HOST:PORT", env = ENV_NAMENODE,
-          help_heading = "Connection")]
-    pub(crate) namenodes: Vec<Addresses>,
-    /// DfsCluster on Kubernetes to work with instead: every connection is forwarded by its API server.
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Kubernetes")]
-    pub(crate) cluster: Option<String>,
-    /// Namespace of the DfsCluster [default: the kubeconfig's]; without --cluster its only one is meant.
-    #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Kubernetes")]
-    pub(crate) namespace: Option<String>,
-    /// Context of the kubeconfig [default: its current one].
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Kubernetes")]
-    pub(crate) context: Option<String>,
-    /// Whether this is called as `kubectl dfs`: Kubernetes is meant, if nothing else is said.
-    #[arg(skip)]
-    pub(crate) plugin: bool,
-    /// Let any NameNode answer what changes nothing: as new as what this command has seen, not always the latest.
-    #[arg(long, global = true, env = ENV_FOLLOWER_READS, value_parser = BoolishValueParser::new(),
-          help_heading = "Connection")]
-    pub(crate) follower_reads: bool,
-    /// User name to present [default: yours on this machine].
-    #[arg(long, global = true, value_name = "NAME", env = ENV_USER, help_heading = "Connection")]
-    pub(crate) user: Option<String>,
-    /// How to print what a command has to say.
-    #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
-    pub(crate) output: Format,
-    /// Log on standard error what happens; -vv logs more, DFS_LOG chooses exactly.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
-    pub(crate) verbose: u8,
-}
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For people who want to know more.
-    Wide,
-    /// For programs.
-    Json,
 }
 
 /// What to do.
@@ -208,59 +154,7 @@ impl Command {
             Self::Balancer(args) => context.until_stop(args.run(context)).await,
             Self::Admin(args) => context.until_stop(args.run(context)).await,
             Self::Cluster(args) => context.until_stop(args.run(context)).await,
-            Self::Completions(args) => args.run(),
-        }
-    }
-}
-
-/// What every command gets.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) global: Global,
-    /// Cancelled when the user wants no more.
-    pub(crate) stop: CancellationToken,
-    /// Permission bits that are given to nothing new on this machine.
-    pub(crate) umask: u32,
-    client: OnceLock<Dfs>,
-}
-
-impl Context {
-    pub(crate) fn new(global: Global, umask: u32) -> Self {
-        Self { global, stop: CancellationToken::new(), umask, client: OnceLock::new() }
-    }
-
-    /// The client; connects the first time.
-    pub(crate) async fn dfs(&self) -> Outcome<Dfs> {
-        if let Some(client) = self.client.get() {
-            return Ok(client.clone());
-        }
-        let reach = self.global.reach();
-        let client = self.builder().await?.connect().await.map_err(|error| reach.explained(error))?;
-        Ok(self.client.get_or_init(|| client).clone())
-    }
-
-    /// A client yet to be connected.
-    pub(crate) async fn builder(&self) -> Outcome<Builder> {
-        let builder = match self.global.reach() {
-            Reach::Addresses(addresses) => addresses.iter().fold(Dfs::builder(), Builder::namenode),
-            Reach::Kubernetes { cluster, .. } => {
-                let access = self.global.access().await?;
-                access.builder(&access.cluster(cluster.as_deref()).await?)
-            }
-        };
-        let builder =
-            builder.follower_reads(self.global.follower_reads).memory(Memory::of_process().for_data());
-        Ok(match &self.global.user {
-            Some(user) => builder.user(user),
-            None => builder,
-        })
-    }
-
-    /// Runs `work`, or gives up when the user wants no more.
-    pub(crate) async fn until_stop<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-        tokio::select! {
-            outcome = work => outcome,
-            () = self.stop.cancelled() => Err(crate::exit::Failure::Interrupted),
+            Self::Completions(args) => args.run(&mut Cli::command()),
         }
     }
 }
@@ -269,12 +163,12 @@ impl Context {
 mod tests {
     use std::ffi::OsString;
 
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
     use dfs_program::command_line;
 
     use super::*;
     use crate::habits;
+    use crate::reach::Reach;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -384,7 +278,7 @@ mod tests {
     fn commands_of(file: &str) -> Vec<&str> {
         match file {
             "transfer" => vec!["put", "get", "cp"],
-            "remote_path" | "remote" | "glob" | "exit" | "reach" => vec![],
+            "remote_path" | "remote" | "glob" | "exit" | "reach" | "global" | "context" => vec![],
             "node" => vec!["admin node lost"],
             "recover_lease" => vec!["admin recover-lease"],
             "quarantine" => vec!["admin quarantine delete"],

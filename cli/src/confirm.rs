@@ -2,8 +2,9 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use dfs_program::terminal::one_line;
+
 use crate::exit::{Failure, Outcome};
-use crate::output::one_line;
 
 /// Goes on if `yes` was given on the command line, or if the person at the terminal types it.
 pub(crate) async fn confirm(what: String, yes: bool) -> Outcome {

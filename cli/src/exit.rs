@@ -16,6 +16,7 @@ use std::path::Path;
 
 use dfs_local::LocalError;
 use dfs_program::streams;
+use dfs_program::terminal::{harmless, one_line};
 use dfs_types::path::PathError;
 use dfs_types::{ErrorCode, FsError};
 
@@ -68,7 +69,7 @@ impl Failure {
     pub(crate) fn tell(&self, command: &str) {
         match (self, self.message()) {
             (Self::Local(_), Some(message)) => {
-                streams::tell(&crate::output::harmless(&format!("dfs: {command}: {message}")));
+                streams::tell(&harmless(&format!("dfs: {command}: {message}")));
             }
             (_, Some(message)) => print_error(command, &message),
             (_, None) => {}
@@ -197,7 +198,7 @@ impl Failures {
 
 /// One line on standard error, in the form all errors have: nothing that is named in it begins another.
 pub(crate) fn print_error(command: &str, message: &(impl fmt::Display + ?Sized)) {
-    streams::tell(&crate::output::one_line(&format!("dfs: {command}: {message}")));
+    streams::tell(&one_line(&format!("dfs: {command}: {message}")));
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 mod args;
 mod cmd;
 mod confirm;
+mod context;
 mod exit;
 mod glob;
+mod global;
 mod habits;
 mod local;
 mod mode;
@@ -27,7 +29,8 @@ use dfs_types::names::ENV_LOG;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command, Context};
+use crate::args::{Cli, Command};
+use crate::context::Context;
 use crate::exit::{Failure, Outcome, print_error};
 
 /// How long an interrupted command may clean up.

@@ -5,8 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 use dfs_program::streams::StandardOutput;
-pub(crate) use dfs_program::terminal::{harmless, one_line};
-use dfs_program::terminal::{harmless_json, quoted};
+use dfs_program::terminal::{harmless, harmless_json, quoted};
 use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;

@@ -5,8 +5,8 @@ use dfs_types::address::Addresses;
 use dfs_types::names::NAMENODE_PORT;
 use dfs_types::{ErrorCode, FsError};
 
-use crate::args::Global;
 use crate::exit::{Failure, Outcome};
+use crate::global::Global;
 
 /// Name of this program as a plugin of `kubectl`.
 pub(crate) const PLUGIN: &str = "kubectl-dfs";

@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::{Expansion, Pattern, Reading, Tree};
+use crate::remote_path::{RemotePath, not_a_directory};
 
 impl Tree for Dfs {
     async fn status(&self, path: &FsPath) -> Outcome<Option<FileStatus>> {
@@ -27,6 +28,19 @@ pub(crate) async fn status(dfs: &Dfs, path: &FsPath) -> Outcome<Option<FileStatu
         // A path below a file does not exist either.
         Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::NotADirectory) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl RemotePath {
+    /// The status of what is there, `None` if nothing is. A file where a directory was asked for is an error.
+    pub(crate) async fn look(&self, dfs: &Dfs) -> Outcome<Option<FileStatus>> {
+        let status = status(dfs, &self.path).await?;
+        match &status {
+            Some(status) if self.directory && !status.is_directory() => {
+                Err(not_a_directory(&self.path).into())
+            }
+            Some(_) | None => Ok(status),
+        }
     }
 }
 

@@ -4,13 +4,11 @@
 //! end asks for a directory. `dfs:///path` and `hdfs:///path` mean `/path`. There is no working directory, so that a path
 //! that does not begin with a slash is refused.
 
-use dfs_client::Dfs;
 use dfs_types::limits::MAX_PATH_BYTES;
 use dfs_types::path::PathError;
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
+use dfs_types::{ErrorCode, FsError, FsPath};
 
 use crate::exit::{Failure, Outcome};
-use crate::remote;
 
 /// Schemes in front of a path that mean this file system.
 const SCHEMES: [&str; 2] = ["dfs:", "hdfs:"];
@@ -76,17 +74,6 @@ impl RemotePath {
             path = if part == ".." { path.parent().unwrap_or(path) } else { path.join(part)? };
         }
         Ok(Self { path, directory: typed.directory })
-    }
-
-    /// The status of what is there, `None` if nothing is. A file where a directory was asked for is an error.
-    pub(crate) async fn look(&self, dfs: &Dfs) -> Outcome<Option<FileStatus>> {
-        let status = remote::status(dfs, &self.path).await?;
-        match &status {
-            Some(status) if self.directory && !status.is_directory() => {
-                Err(not_a_directory(&self.path).into())
-            }
-            Some(_) | None => Ok(status),
-        }
     }
 }
 

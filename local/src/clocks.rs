@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::daemon::Daemon;
 use crate::error::{LocalError, Result};
-use crate::record::{Daemon, file_error};
+use crate::record::file_error;
 
 /// Where distributions put the library.
 const PLACES: [&str; 4] =

@@ -8,11 +8,12 @@ use dfs_client::Dfs;
 use rustix::process::Signal;
 use serde::Serialize;
 
+use crate::daemon::Daemon;
 use crate::error::{LocalError, Result};
 use crate::options::{Lifetime, Options};
 use crate::path_text;
 use crate::process::{Identity, ProcessState};
-use crate::record::{Daemon, Layout, Record, file_error};
+use crate::record::{Layout, Record, file_error};
 
 /// How often a condition is looked at again.
 pub(crate) const POLL: Duration = Duration::from_millis(50);

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use dfs_types::FsError;
 
-use crate::options::MAX_NAMENODES;
-use crate::record::Daemon;
+use crate::daemon::{Daemon, MAX_NAMENODES};
 
 /// Result with [`LocalError`].
 pub type Result<T> = std::result::Result<T, LocalError>;

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::cluster::{LocalCluster, POLL};
+use crate::daemon::{Daemon, MAX_DATANODES, MAX_NAMENODES};
 use crate::error::{LocalError, Result};
-use crate::options::{Lifetime, MAX_DATANODES, MAX_NAMENODES, Options, PortPair, Ports};
+use crate::options::{Lifetime, Options, PortPair, Ports};
 use crate::process::Identity;
-use crate::record::{Addresses, Daemon, Record, file_error};
+use crate::record::{Addresses, Record, file_error};
 
 impl LocalCluster {
     /// Notes how everything that does not run shall be started; returns what to start and what runs.

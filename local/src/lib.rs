@@ -7,6 +7,7 @@
 
 pub mod clocks;
 pub mod cluster;
+pub mod daemon;
 pub mod error;
 mod launch;
 pub mod network;
@@ -20,10 +21,10 @@ pub mod test_cluster;
 
 pub use clocks::{Clocks, Earlier, Programs};
 pub use cluster::{DaemonStatus, LocalCluster, Up, programs};
+pub use daemon::Daemon;
 pub use error::LocalError;
 pub use network::{Link, Network, Party};
 pub use options::{Lifetime, Options, Ports};
 pub use path_text::path_text;
 pub use process::ProcessState;
-pub use record::Daemon;
 pub use test_cluster::TestCluster;

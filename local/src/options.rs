@@ -8,14 +8,11 @@ use std::time::Duration;
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT, NAMENODE_HTTP_PORT, NAMENODE_PORT};
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::Daemon;
+pub use crate::daemon::{MAX_DATANODES, MAX_NAMENODES};
 use crate::error::{LocalError, Result};
 use crate::ports::{free_port, is_free};
-use crate::record::Daemon;
 
-/// Most DataNodes of a local cluster: more say nothing new on one machine.
-pub const MAX_DATANODES: u16 = 64;
-/// Most NameNodes of a local cluster. One does without a group, three survive the loss of any one of them.
-pub const MAX_NAMENODES: u16 = 5;
 /// Distance between the ports of one NameNode and the next, downwards: above lie those of the DataNodes.
 const NAMENODE_STEP: u16 = 10;
 

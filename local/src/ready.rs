@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use dfs_client::{ClusterReport, MemberRole, NamenodeGroup, NodeState};
 
 use crate::cluster::{LocalCluster, POLL};
+use crate::daemon::Daemon;
 use crate::error::{LocalError, Result};
-use crate::record::Daemon;
 
 /// How long a group of NameNodes may take to have a leader: many elections.
 const LEADER_PATIENCE: Duration = Duration::from_secs(15);

@@ -10,17 +10,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use crate::daemon::Daemon;
 use crate::error::{LocalError, Result};
 use crate::options::PortPair;
 use crate::process::Identity;
@@ -35,53 +34,6 @@ const TAIL_BYTES: u64 = 16 << 10;
 const SAID_BYTES: u64 = 64 << 10;
 /// How long a command waits for another one to finish with the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(90);
-
-/// One process of a local cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Daemon {
-    /// A NameNode by its number, from 1.
-    NameNode(u16),
-    /// A DataNode by its number, from 1.
-    DataNode(u16),
-}
-
-impl fmt::Display for Daemon {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NameNode(number) => f.pad(&format!("namenode-{number}")),
-            Self::DataNode(number) => f.pad(&format!("datanode-{number}")),
-        }
-    }
-}
-
-impl FromStr for Daemon {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let number = |number: &str| number.parse().ok().filter(|number| *number > 0);
-        match text.split_once('-') {
-            Some(("namenode", text)) => number(text).map(Self::NameNode),
-            Some(("datanode", text)) => number(text).map(Self::DataNode),
-            _ => None,
-        }
-        .ok_or_else(|| format!("'{text}' is no daemon: use namenode-1, datanode-1, datanode-2 …"))
-    }
-}
-
-impl TryFrom<String> for Daemon {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Daemon> for String {
-    fn from(daemon: Daemon) -> Self {
-        daemon.to_string()
-    }
-}
 
 /// Where a daemon listens, `HOST:PORT` each, as its `addresses.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,18 +282,6 @@ mod tests {
             process: Identity::of(std::process::id()).ok(),
             addresses: None,
             log_start: 0,
-        }
-    }
-
-    #[test]
-    fn names_of_daemons_are_read_back() {
-        for daemon in [Daemon::NameNode(1), Daemon::NameNode(3), Daemon::DataNode(1), Daemon::DataNode(17)] {
-            assert_eq!(daemon.to_string().parse(), Ok(daemon));
-        }
-        for text in
-            ["", "namenode", "namenode-0", "datanode", "datanode-", "datanode-0", "datanode--1", "NameNode"]
-        {
-            assert!(text.parse::<Daemon>().is_err(), "{text}");
         }
     }
 

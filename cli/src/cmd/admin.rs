@@ -8,8 +8,9 @@ use dfs_local::path_text;
 use dfs_types::ErrorCode;
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Outcome, print_error};
+use crate::global::Format;
 use crate::output::{Out, name, table};
 use crate::size;
 use crate::transfer::standard_streams;

@@ -7,8 +7,9 @@ use dfs_types::{ErrorCode, FsError};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::Out;
 use crate::size;
 

@@ -8,7 +8,7 @@ use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, Stdout};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
 use crate::remote;

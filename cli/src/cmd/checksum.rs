@@ -3,9 +3,10 @@
 use dfs_types::{ErrorCode, FsError, FsPath};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::List;
 use crate::remote;
 

@@ -1,6 +1,6 @@
 //! `dfs chmod`.
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
 use crate::mode::ModeChange;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use dfs_types::attributes::check_principal;
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
 use crate::remote;

@@ -1,9 +1,7 @@
 //! `dfs completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 
@@ -20,9 +18,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(&self) -> Outcome {
+    /// Prints the script for `command`, the command line as a whole.
+    pub(crate) fn run(&self, command: &mut clap::Command) -> Outcome {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "dfs", &mut script);
+        clap_complete::generate(self.shell, command, "dfs", &mut script);
         let script = String::from_utf8(script).map_err(|error| Failure::Other(error.to_string()))?;
         let mut out = Out::new();
         out.line(script.trim_end())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, Mode};
 
 use super::put::{WriteArgs, default_parallel, twice};
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};

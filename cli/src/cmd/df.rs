@@ -3,8 +3,9 @@
 use clap::ArgAction;
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::{Out, table};
 use crate::size;
 

@@ -4,9 +4,10 @@ use clap::ArgAction;
 use dfs_types::FsPath;
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::List;
 use crate::{remote, size};
 

@@ -7,9 +7,10 @@ use clap::ValueEnum;
 use dfs_client::Dfs;
 use dfs_types::{FileKind, FileStatus, FsPath, Millis};
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::{NamePattern, Reading};
+use crate::global::Format;
 use crate::output::{self, Entry, List, kind_and_mode, minute};
 use crate::remote_path::RemotePath;
 use crate::{remote, size};

@@ -7,9 +7,10 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::recover_lease::{self, ShownWait};
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::{self, Out};
 use crate::{remote, size};
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 
 use super::put::{default_parallel, twice};
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};

@@ -4,9 +4,10 @@ use dfs_client::{Dfs, FileChecksum, LocatedChunk, Locations};
 use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, StorageType};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failures, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::{Out, second, table};
 use crate::{remote, size};
 

@@ -8,8 +8,9 @@ use dfs_local::options::{MAX_DATANODES, MAX_NAMENODES};
 use dfs_local::{Lifetime, LocalCluster, Options, Ports, ProcessState, path_text};
 use dfs_types::names::NAMENODE_PORT;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::global::Format;
 use crate::local::{demo, test_ops};
 use crate::output::{Out, name, table};
 

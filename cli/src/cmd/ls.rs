@@ -7,9 +7,10 @@ use dfs_client::Dfs;
 use dfs_types::{FileStatus, FsPath};
 use futures_util::StreamExt;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::{self, Entry, List, kind_and_mode, minute};
 use crate::{remote, size};
 

@@ -2,7 +2,7 @@
 
 use dfs_types::{ErrorCode, FsError, Mode};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::mode::ModeChange;
 use crate::remote_path::RemotePath;

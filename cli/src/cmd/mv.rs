@@ -3,7 +3,7 @@
 use dfs_client::Dfs;
 use dfs_types::{ErrorCode, FsError, FsPath};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote;

@@ -11,7 +11,7 @@ use dfs_types::limits::MAX_REPLICATION;
 use dfs_types::{ErrorCode, FsError, FsPath, Mode};
 use tokio::sync::mpsc;
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;

@@ -4,9 +4,10 @@ use dfs_client::{Dfs, QuarantinedChunk};
 use dfs_types::{ChunkId, ReplicaState};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::{List, Out};
 
 /// How `dfs admin quarantine` is typed.

@@ -6,9 +6,10 @@ use dfs_client::{LeaseRecovery, RecoveryWait, WaitingChunk};
 use dfs_types::{ErrorCode, FsError, FsPath};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::{Out, name, second};
 use crate::remote;
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::node::duty_name;
 use super::recover_lease::{self, ShownWait};
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::{Out, name, table};
 use crate::size;
 

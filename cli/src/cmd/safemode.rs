@@ -7,8 +7,9 @@ use dfs_client::{SafeModeAction, SafeModeStatus};
 use dfs_types::{ErrorCode, FsError};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::Out;
 
 /// How often safe mode is looked at while waiting.

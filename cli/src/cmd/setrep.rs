@@ -6,7 +6,7 @@ use dfs_client::Dfs;
 use dfs_types::limits::MAX_REPLICATION;
 use dfs_types::{ErrorCode, FsError, FsPath};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::glob::Reading;
 use crate::remote;

@@ -2,9 +2,10 @@
 
 use dfs_types::FileKind;
 
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failures, Outcome};
 use crate::glob::Reading;
+use crate::global::Format;
 use crate::output::{Entry, List, second};
 use crate::{remote, size};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dfs_types::{ErrorCode, FsError};
 
 use super::cat::{standard_output, write_range};
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::glob::Reading;
 use crate::{remote, size};

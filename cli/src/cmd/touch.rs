@@ -3,7 +3,7 @@
 use dfs_client::{CreateOptions, Dfs};
 use dfs_types::{ErrorCode, FsError, Mode};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::remote_path::RemotePath;
 use crate::transfer::attributes::less_umask;

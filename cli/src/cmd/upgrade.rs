@@ -3,9 +3,10 @@
 use dfs_client::{NamenodeMember, Upgrade};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::{Out, table};
 
 /// How `dfs admin upgrade` is typed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::record::Daemon;
+use crate::daemon::Daemon;
 
 /// Somebody who sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -27,9 +27,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::cluster::LocalCluster;
+use crate::daemon::Daemon;
 use crate::error::{LocalError, Result};
 use crate::ports::{Reserved, free_port, is_free};
-use crate::record::Daemon;
 use links::{Gate, Links};
 
 /// Bytes that are carried at once.

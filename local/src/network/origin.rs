@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Member;
-use crate::record::Daemon;
+use crate::daemon::Daemon;
 
 /// The daemon of `members` that connected `from` there `to` here; `None` if it was none of them.
 pub(super) fn of(from: SocketAddr, to: SocketAddr, members: &[Member]) -> io::Result<Option<Daemon>> {

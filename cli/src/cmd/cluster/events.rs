@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::age::age;
 use super::{name_of, named};
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::{List, Out, json, table};
 
 /// Most events of one answer of the API server.

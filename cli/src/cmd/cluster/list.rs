@@ -5,8 +5,9 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 
 use super::age::age;
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Format;
 use crate::output::List;
 use crate::size;
 

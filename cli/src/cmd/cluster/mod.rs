@@ -9,7 +9,7 @@ use dfs_kubernetes::ClusterName;
 use dfs_kubernetes::crd::DfsCluster;
 use kube::ResourceExt as _;
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 
 /// How `dfs cluster` is typed.

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::age::age;
 use super::{name_of, named};
-use crate::args::{Context, Format};
+use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::global::Format;
 use crate::output::{Out, table};
 use crate::size;
 

@@ -10,9 +10,10 @@ use dfs_client::{Dfs, Duty, DutyState, NodeReport, Volume};
 use dfs_types::{NodeId, StorageType, VolumeHealth};
 use serde::Serialize;
 
-use crate::args::{Context, Format};
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::exit::{Outcome, print_error};
+use crate::global::Format;
 use crate::output::{Out, second, table};
 use crate::size;
 use wait::Waiting;
