@@ -13,6 +13,7 @@ mod metadata;
 mod namespace;
 mod process;
 mod recovery;
+mod results;
 mod rig;
 mod table;
 mod transfer;
@@ -24,8 +25,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use crate::results::Results;
 use crate::rig::Rig;
-use crate::table::Results;
 
 /// Measures put, get, metadata operations and a namespace of a million files, each as a share of the limit of this
 /// machine that binds it, how long clients wait when the leading
