@@ -1,7 +1,9 @@
 //! `cargo xtask generate | check-generated | tidy`
 
 mod arrows;
+mod circles;
 mod generate;
+mod source;
 mod tidy;
 
 use std::path::{Path, PathBuf};

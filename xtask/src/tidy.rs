@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::arrows;
+use crate::{arrows, circles};
 
 /// A source file longer than this has two rooms in one.
 const MAX_LINES: usize = 800;
@@ -17,17 +17,19 @@ const UNFINISHED: [&str; 3] = ["FIXME", "XXX", "HACK"];
 /// Fails with every broken rule.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut broken = Vec::new();
-    check_sources(root, &mut broken)?;
+    let files = tracked_files(root)?;
+    check_sources(root, &files, &mut broken)?;
+    circles::check(root, &files, &mut broken)?;
     arrows::check(root, &mut broken)?;
     ensure!(broken.is_empty(), "{} rules are broken:\n  {}", broken.len(), broken.join("\n  "));
     Ok(())
 }
 
-fn check_sources(root: &Path, broken: &mut Vec<String>) -> Result<()> {
-    for path in tracked_files(root)? {
-        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+fn check_sources(root: &Path, files: &[PathBuf], broken: &mut Vec<String>) -> Result<()> {
+    for path in files {
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         if path.extension().is_some_and(|extension| extension == "rs") && !name.contains("/gen/") {
-            check_source(&path, &name, broken)?;
+            check_source(path, &name, broken)?;
         }
     }
     Ok(())
@@ -91,11 +93,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut broken = Vec::new();
         fs::write(root.path().join("main.rs"), "//! Well.\n").unwrap();
-        check_sources(root.path(), &mut broken).unwrap();
+        check_sources(root.path(), &tracked_files(root.path()).unwrap(), &mut broken).unwrap();
         assert_eq!(broken, Vec::<String>::new());
         fs::write(root.path().join("utils.rs"), format!("// {}\n", "FIXME")).unwrap();
         fs::write(root.path().join("long.rs"), "\n".repeat(MAX_LINES + 1)).unwrap();
-        check_sources(root.path(), &mut broken).unwrap();
+        check_sources(root.path(), &tracked_files(root.path()).unwrap(), &mut broken).unwrap();
         let message = broken.join("\n");
         for expected in ["'utils'", "marked unfinished", "801 lines"] {
             assert!(message.contains(expected), "{message}");
