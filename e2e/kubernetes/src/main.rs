@@ -7,6 +7,8 @@
 )]
 
 mod ground;
+mod hold;
+mod objects;
 mod pods;
 mod scenarios;
 mod site;

@@ -12,10 +12,10 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 
 use crate::ground::Ground;
-use crate::pods::{self, Pods};
+use crate::hold::Hold;
+use crate::objects::{LABEL, delete};
+use crate::pods::Pods;
 
-/// Label of everything that the tests make in the cluster.
-pub(crate) const LABEL: &str = "dfs.dev/e2e";
 /// Longest that a cluster may take to be ready.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -39,10 +39,10 @@ impl Kubernetes {
         let api: Api<Namespace> = Api::all(self.ground.client());
         let left = api.list(&ListParams::default().labels(LABEL)).await.context("listing namespaces")?;
         for namespace in left {
-            pods::delete(&api, &namespace.name_any(), &DeleteParams::default()).await?;
+            delete(&api, &namespace.name_any(), &DeleteParams::default()).await?;
         }
         self.ground.restore().await?;
-        pods::Hold::install(self.ground.client()).await
+        Hold::install(self.ground.client()).await
     }
 }
 

@@ -7,8 +7,6 @@ use dfs_types::{
     StorageType, Volume, VolumeHealth, VolumeId,
 };
 
-use crate::namespace::WaitingRecovery;
-
 /// What the namespace remembers of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeRecord {
@@ -306,6 +304,22 @@ pub enum Event {
     },
     /// Time passed; sent about twice a second.
     Tick,
+}
+
+/// A recovery that waits for a replica with everything acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingRecovery {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Bytes that the replica must have.
+    pub acknowledged: u64,
+    /// The longest replica known, and its length in bytes as its node last told it.
+    pub best: Option<(NodeId, u64)>,
+    /// The nodes it was written to that have not said what they hold, or have a volume that can't be asked. Empty also if
+    /// the nodes are not known.
+    pub missing: Vec<NodeId>,
+    /// Whether an administrator accepted that it ends with that.
+    pub loss_accepted: bool,
 }
 
 /// What follows from an event, to be performed by the engine around this crate.

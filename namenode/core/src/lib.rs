@@ -26,6 +26,8 @@ mod view;
 pub use self::core::Core;
 pub use config::Config;
 pub use dfs_types::{Address, Command, NodeState, Volume};
-pub use event::{Balancing, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord};
-pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery};
+pub use event::{
+    Balancing, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord, WaitingRecovery,
+};
+pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket};
 pub use view::{BalancerView, ChunkView, NodeView, Queues, SafeModeView, Totals};

@@ -23,7 +23,8 @@ pub(crate) use image::{Images, PodImage};
 pub(crate) use kind::Kind;
 pub(crate) use machines::{Machines, Signal};
 
-use crate::site::LABEL;
+use crate::hold::Hold;
+use crate::objects::{self, LABEL, is_ready};
 
 /// Label of machines with the zone that a scenario says they are in; nobody else's, so that it works everywhere.
 pub(crate) const ZONE_LABEL: &str = "dfs.dev.e2e/zone";
@@ -152,7 +153,7 @@ impl Ground {
     pub(crate) async fn operator_ready(&self) -> Result<()> {
         wait::until("the operator is ready", patience(), || async {
             let pods = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
-            ensure!(pods.items.iter().any(crate::pods::is_ready), "{} pods, none is ready", pods.items.len());
+            ensure!(pods.items.iter().any(is_ready), "{} pods, none is ready", pods.items.len());
             anyhow::Ok(())
         })
         .await
@@ -163,20 +164,20 @@ impl Ground {
         let api = self.operator_pods();
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         for pod in api.list(&ListParams::default().labels(chart::SELECTOR)).await? {
-            crate::pods::delete(&api, &pod.name_any(), &now).await?;
+            objects::delete(&api, &pod.name_any(), &now).await?;
         }
         Ok(())
     }
 
     /// What the operator logged.
     pub(crate) async fn operator_logs(&self) -> Result<Vec<(String, String)>> {
-        crate::pods::logs(&self.operator_pods(), chart::SELECTOR).await
+        objects::logs(&self.operator_pods(), chart::SELECTOR).await
     }
 
     /// What the operator that leads exports.
     pub(crate) async fn operator_metrics(&self) -> Result<String> {
         let pods = self.operator_pods().list(&ListParams::default().labels(chart::SELECTOR)).await?;
-        for pod in pods.items.iter().filter(|pod| crate::pods::is_ready(pod)) {
+        for pod in pods.items.iter().filter(|pod| is_ready(pod)) {
             // Through the API server: pods have no address here.
             let path = format!(
                 "/api/v1/namespaces/{}/pods/{}:{}/proxy/metrics",
@@ -282,7 +283,7 @@ impl Ground {
         if self.kind.is_own() {
             return self.kind.remove().await.map(|()| None);
         }
-        crate::pods::Hold::uninstall(self.client()).await?;
+        Hold::uninstall(self.client()).await?;
         self.chart.uninstall().await.map(|()| None)
     }
 }

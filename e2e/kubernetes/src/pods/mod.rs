@@ -1,7 +1,6 @@
 //! A cluster of pods.
 
 mod disk;
-mod hold;
 mod network;
 
 use std::collections::BTreeMap;
@@ -23,15 +22,15 @@ use dfs_kubernetes::names::{Component, PodHost, pod_ordinal};
 use dfs_types::ChunkId;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-pub(crate) use hold::Hold;
+use crate::hold::Hold;
+use crate::objects::{LABEL, delete, is_ready, logs};
 
 use crate::ground::{Ground, Machines, Signal};
-use crate::site::LABEL;
 
 /// Name of the pool of all DataNodes.
 pub(crate) const POOL: &str = "a";
@@ -43,8 +42,6 @@ pub(crate) const SUPERUSER: &str = "dfs";
 const DEAD_AFTER: &str = "8s";
 /// How long an announced restart may take.
 const RESTART_GRACE: &str = "12s";
-/// Lines of a pod's log that are kept.
-const LOG_LINES: i64 = 20_000;
 
 /// A `DfsCluster` in a namespace of its own.
 pub(crate) struct Pods {
@@ -317,13 +314,6 @@ impl Pods {
     }
 }
 
-/// Whether a pod serves.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
 /// Whether a pod's process listens: its start is over, whether or not it serves.
 fn is_started(pod: &Pod) -> bool {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -336,34 +326,6 @@ fn phase(pod: &Pod) -> &str {
         return "leaving";
     }
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("new")
-}
-
-/// Deletes an object; one that is gone already will do.
-pub(crate) async fn delete<K>(api: &Api<K>, name: &str, params: &DeleteParams) -> Result<()>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    match api.delete(name, params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("deleting {name}")),
-    }
-}
-
-/// What pods logged, by name; of one that was started again, also what the one before logged.
-pub(crate) async fn logs(api: &Api<Pod>, selector: &str) -> Result<Vec<(String, String)>> {
-    let mut all = Vec::new();
-    for pod in api.list(&ListParams::default().labels(selector)).await? {
-        for previous in [true, false] {
-            let wanted = LogParams { previous, tail_lines: Some(LOG_LINES), ..LogParams::default() };
-            // A pod that never ran has no log, and that is no news.
-            if let Ok(text) = api.logs(&pod.name_any(), &wanted).await {
-                let of = if previous { "previous.log" } else { "log" };
-                all.push((format!("{}.{of}", pod.name_any()), text));
-            }
-        }
-    }
-    Ok(all)
 }
 
 #[async_trait]

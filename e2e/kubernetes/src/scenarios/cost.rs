@@ -18,8 +18,8 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::{SMALL, cluster};
+use crate::objects::LABEL;
 use crate::pods::{MANAGER, Pods};
-use crate::site::LABEL;
 
 /// Clusters that are looked after at once.
 const MANY: usize = 200;
@@ -210,7 +210,7 @@ async fn many(stage: &Stage) -> Played {
     stage
         .step("they are deleted, and the operator forgets them", async {
             let namespaces: Api<Namespace> = Api::all(pods.ground.client());
-            crate::pods::delete(&namespaces, &namespace, &DeleteParams::default()).await?;
+            crate::objects::delete(&namespaces, &namespace, &DeleteParams::default()).await?;
             let began = Instant::now();
             wait::until("the namespace is gone", LONG, || async {
                 ensure!(namespaces.get_opt(&namespace).await?.is_none(), "it is there");

@@ -190,7 +190,7 @@ async fn made_anew(stage: &Stage) -> Played {
         .step("the DfsCluster is deleted", async {
             let pods = cluster(stage)?;
             let id = pods.resource().await?.status.and_then(|status| status.cluster_id);
-            crate::pods::delete(&pods.clusters(), &pods.name.name, &DeleteParams::default()).await?;
+            crate::objects::delete(&pods.clusters(), &pods.name.name, &DeleteParams::default()).await?;
             wait::until("all pods are gone", patience(), || async {
                 let left =
                     pods.uids(Component::NameNode).await?.len() + pods.uids(Component::DataNode).await?.len();

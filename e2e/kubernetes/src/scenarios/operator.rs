@@ -18,7 +18,8 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{GROUP, SMALL, cluster};
-use crate::pods::{Pods, is_ready};
+use crate::objects::is_ready;
+use crate::pods::Pods;
 
 pub(super) fn list() -> Vec<Scenario> {
     const NAME: &str = "Operator";
@@ -261,7 +262,7 @@ async fn drift_repaired(stage: &Stage) -> Played {
             let (had, limits) =
                 (services.list(&params.1).await?.items.len(), budgets.list(&params.1).await?.items.len());
             for service in services.list(&params.1).await? {
-                crate::pods::delete(&services, &service.name_any(), &params.0).await?;
+                crate::objects::delete(&services, &service.name_any(), &params.0).await?;
             }
             budgets.delete_collection(&params.0, &params.1).await?;
             wait::until("they are there again", patience(), || async {

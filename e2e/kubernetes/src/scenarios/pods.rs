@@ -90,7 +90,7 @@ async fn delete(stage: &Stage, daemon: Daemon, how: How) -> Result<String> {
     let uid = uids.remove(&pods.pod(daemon)).with_context(|| format!("{daemon} has no pod"))?;
     match how {
         How::Politely => {
-            crate::pods::delete(
+            crate::objects::delete(
                 &pods.api::<k8s_openapi::api::core::v1::Pod>(),
                 &pods.pod(daemon),
                 &DeleteParams::default(),

@@ -13,7 +13,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams
 use serde_json::{Value, json};
 
 use super::{SMALL, cluster};
-use crate::pods::{Pods, delete};
+use crate::objects::delete;
+use crate::pods::Pods;
 
 pub(super) fn list() -> Vec<Scenario> {
     vec![Scenario {

@@ -49,7 +49,6 @@ use self::promises::Promises;
 pub use self::promises::Ticket;
 pub use self::quarantine::QuarantinedChunk;
 use self::recovery::Recoveries;
-pub use self::recovery::WaitingRecovery;
 use self::replication::Replication;
 use self::review::{Reviews, Why};
 use self::ring::Ring;

@@ -19,7 +19,7 @@ use dfs_types::{ChunkId, GenStamp, Millis, NodeId, ReplicaState};
 use super::Namespace;
 use super::chunk_map::{Chunk, Odd, Verdict};
 use crate::cluster::{Cluster, NodeIndex};
-use crate::{Command, Effect, NodeState};
+use crate::{Command, Effect, NodeState, WaitingRecovery};
 
 /// One recovery under way.
 #[derive(Debug)]
@@ -48,22 +48,6 @@ pub(super) struct Recovery {
 
 /// All recoveries under way.
 pub(super) type Recoveries = BTreeMap<ChunkId, Recovery>;
-
-/// A recovery that waits for a replica with everything acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingRecovery {
-    /// Which chunk.
-    pub chunk: ChunkId,
-    /// Bytes that the replica must have.
-    pub acknowledged: u64,
-    /// The longest replica known, and its length in bytes as its node last told it.
-    pub best: Option<(NodeId, u64)>,
-    /// The nodes it was written to that have not said what they hold, or have a volume that can't be asked. Empty also if
-    /// the nodes are not known.
-    pub missing: Vec<NodeId>,
-    /// Whether an administrator accepted that it ends with that.
-    pub loss_accepted: bool,
-}
 
 /// What a recovery can work with.
 #[derive(Debug, Default, PartialEq, Eq)]

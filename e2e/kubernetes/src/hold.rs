@@ -17,7 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::site::LABEL;
+use crate::objects::{LABEL, delete};
 
 /// Name of the policy, and its field manager.
 const NAME: &str = "dfs-e2e-hold";
@@ -98,8 +98,8 @@ impl Hold {
     /// Removes the policy.
     pub(crate) async fn uninstall(client: Client) -> Result<()> {
         let params = DeleteParams::default();
-        super::delete(&Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()), NAME, &params).await?;
-        super::delete(&Api::<ValidatingAdmissionPolicy>::all(client), NAME, &params).await
+        delete(&Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()), NAME, &params).await?;
+        delete(&Api::<ValidatingAdmissionPolicy>::all(client), NAME, &params).await
     }
 
     /// Keeps these away too: when this returns, none of them can be made.
