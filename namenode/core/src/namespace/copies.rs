@@ -180,7 +180,7 @@ impl Namespace {
         let mut targets =
             self.copy_targets(cluster, (&taken, &near), (bytes, urgency), wanted.min(streams as usize), now);
         if urgency == Urgency::Crowded {
-            targets.retain(|target| self.would_spread(cluster, &good, *target));
+            targets.retain(|target| Self::would_spread(cluster, &good, *target));
         }
         if targets.is_empty() {
             return Planned::NoTarget;
@@ -214,7 +214,7 @@ impl Namespace {
 
     /// Whether the places of these replicas and one more at `target`, without the one missed least, are better than
     /// those they have.
-    fn would_spread(&self, cluster: &Cluster, good: &[NodeIndex], target: NodeIndex) -> bool {
+    fn would_spread(cluster: &Cluster, good: &[NodeIndex], target: NodeIndex) -> bool {
         let places = |nodes: &[NodeIndex]| -> Vec<Place> { cluster.places(nodes) };
         let mut more = good.to_vec();
         more.push(target);
