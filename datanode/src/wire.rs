@@ -41,7 +41,7 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         0 => DEFAULT_PATIENCE,
         wish => Duration::from_millis(wish.into()).min(LONGEST_PATIENCE),
     };
-    let storage = header.storage_type.map(|_| header.storage_type().into());
+    let storage = convert::known_storage(header.storage_type);
     Ok(Header {
         cluster: convert::cluster_id(&header.cluster)?,
         target: convert::node_id(&header.target)?,

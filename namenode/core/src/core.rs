@@ -310,9 +310,10 @@ impl Core {
         self.namespace.finalized(id, generation)
     }
 
-    /// Nodes to read a chunk from, best first: live before stale or stopping ones and those with a disk that does not
-    /// answer, then those on its own storage for what is hardly read, then one on the reader's host. While it is being written, the nodes of its pipeline and
-    /// others with a replica of its generation. Empty if no replica is known to be fit for reading.
+    /// Where to read a chunk from, best first: live nodes before stale or stopping ones and before replicas whose disk does
+    /// not answer; then other storage before `ARCHIVE`; then the reader's host; then less loaded nodes. While it is being
+    /// written, the nodes of its pipeline and others with a replica of its generation. Empty if no replica is known to be
+    /// fit for reading.
     pub fn locate(&self, id: ChunkId, reader_host: Option<&str>, now: Millis) -> Vec<Target> {
         self.namespace.locate(&self.cluster, id, reader_host, now)
     }

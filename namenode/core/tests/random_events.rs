@@ -21,6 +21,19 @@ fn node(n: u8) -> NodeId {
     NodeId::from_bytes(&u128::from(n).to_be_bytes()).unwrap()
 }
 
+/// One of a node's two volumes.
+fn volume(n: u8, at: u8) -> VolumeId {
+    VolumeId::from_bytes(&(u128::from(n) << 8 | u128::from(at)).to_be_bytes()).unwrap()
+}
+
+/// What a node says while its second volume is like that.
+fn ailing(n: u8, stopping: bool, health: VolumeHealth) -> NodeStats {
+    let mut stats = stats(n, stopping);
+    let like = stats.volumes[0].clone();
+    stats.volumes.push(Volume { id: volume(n, 1), storage: StorageType::Ssd, health, ..like });
+    stats
+}
+
 fn stats(n: u8, stopping: bool) -> NodeStats {
     NodeStats {
         address: Address {
@@ -31,7 +44,7 @@ fn stats(n: u8, stopping: bool) -> NodeStats {
         },
         machine: String::new(),
         volumes: vec![Volume {
-            id: VolumeId::from_bytes(node(n).as_bytes()).unwrap(),
+            id: volume(n, 0),
             path: "/data".into(),
             file_system: None,
             storage: StorageType::Disk,
@@ -73,9 +86,29 @@ fn a_replica() -> impl Strategy<Value = ReplicaRecord> {
         1 => Just(ReplicaState::Corrupt),
     ];
     // Ids from 8 on are of no chunk.
-    (1_u64..10, a_generation(), a_length(), state).prop_map(|(chunk, generation, length, state)| {
-        ReplicaRecord { chunk: ChunkId(chunk), generation, length, state, volume: None }
-    })
+    (1_u64..10, a_generation(), a_length(), state, a_volume()).prop_map(
+        |(chunk, generation, length, state, volume)| ReplicaRecord {
+            chunk: ChunkId(chunk),
+            generation,
+            length,
+            state,
+            volume,
+        },
+    )
+}
+
+/// Of whichever node: one that does not have it is as if it had said nothing.
+fn a_volume() -> impl Strategy<Value = Option<VolumeId>> {
+    prop::option::weighted(0.9, (0..NODES, 0_u8..2).prop_map(|(n, at)| volume(n, at)))
+}
+
+fn a_health() -> impl Strategy<Value = VolumeHealth> {
+    prop_oneof![4 => Just(VolumeHealth::Healthy), 1 => Just(VolumeHealth::Suspect), 1 => Just(VolumeHealth::Failed)]
+}
+
+fn a_wish() -> impl Strategy<Value = Vec<StorageType>> {
+    use StorageType::{Archive, Disk, Ssd};
+    prop::sample::select(vec![vec![], vec![Ssd], vec![Disk], vec![Archive, Ssd], vec![Ssd, Disk]])
 }
 
 fn a_duty() -> impl Strategy<Value = NodeDuty> {
@@ -127,7 +160,7 @@ fn a_fate() -> impl Strategy<Value = Fate> {
 enum Step {
     Event(Event),
     /// A writer asks for nodes.
-    Place(u32, Fate),
+    Place(u32, Vec<StorageType>, Fate),
     /// A node is asked whether it shall report.
     Report(NodeId),
     Wait(u64),
@@ -142,8 +175,12 @@ fn a_step() -> impl Strategy<Value = Step> {
             version: "1".into(),
             stats: stats(n, stopping),
         }),
-        (0..NODES, 0_u8..8, a_fence(), 0_u64..12).prop_map(|(n, calm, fence, as_of)| {
-            Event::HeartbeatSeen { node: node(n), fence, stats: NodeStats { as_of, ..stats(n, calm == 0) } }
+        (0..NODES, 0_u8..8, a_fence(), 0_u64..12, a_health()).prop_map(|(n, calm, fence, as_of, health)| {
+            Event::HeartbeatSeen {
+                node: node(n),
+                fence,
+                stats: NodeStats { as_of, ..ailing(n, calm == 0, health) },
+            }
         }),
         (
             a_node(),
@@ -202,7 +239,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         12 => event.prop_map(Step::Event),
-        2 => (1_u32..4, a_fate()).prop_map(|(count, fate)| Step::Place(count, fate)),
+        2 => (1_u32..4, a_wish(), a_fate()).prop_map(|(count, wish, fate)| Step::Place(count, wish, fate)),
         2 => a_node().prop_map(Step::Report),
         4 => (1_u64..8).prop_map(Step::Wait),
         3 => a_node().prop_map(Step::HeartbeatReply),
@@ -331,9 +368,9 @@ proptest! {
                         promises.check(&core.apply(Event::Tick, now), &[])?;
                     }
                 }
-                Step::Place(count, fate) => {
+                Step::Place(count, storage, fate) => {
                     let request = PlacementRequest {
-                        count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![], storage: vec![]
+                        count, bytes: 20, writer_host: None, existing: vec![], exclude: vec![], storage
                     };
                     if let Ok(Placement { ticket, .. }) = core.choose_targets(&request, now) {
                         match fate {

@@ -168,6 +168,7 @@ impl Namenode {
         // no others may be written to.
         let recorded = if chunk < next { self.pipeline_of(inode, chunk).await } else { Ok(None) };
         let targets = match recorded {
+            // Which storage was wished for is not recorded: a retry takes any.
             Ok(Some(recorded)) => recorded.into_iter().map(Target::from).collect(),
             Ok(None) => targets,
             Err(error) => {

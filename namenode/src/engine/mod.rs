@@ -1,9 +1,9 @@
 //! The loop around [`Core`]: one task, on a thread of its own, owns it; everybody else sends messages.
 //!
-//! Deciding never waits: a message is applied to the cluster in one go, and what follows from it is put into
+//! Deciding never waits: a message is applied to the core in one go, and what follows from it is put into
 //! queues that others empty ([`FollowUp`]s, garbage, waiters). The store's changes travel through the same
 //! inbox as questions and are put there before the client that caused them is answered, so whoever knows of a
-//! change finds the cluster knowing it too.
+//! change finds the core knowing it too.
 
 mod clock;
 mod waiters;
@@ -31,7 +31,7 @@ const INBOX: usize = 8_192;
 /// Follow-ups handed out but not taken yet; further ones wait inside the engine, at most one of each kind for
 /// an open file.
 const OUTBOX: usize = 256;
-/// How often time passes for the cluster.
+/// How often time passes for the core.
 const TICK: Duration = Duration::from_millis(500);
 /// How often abandoned waiters are forgotten.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -40,10 +40,10 @@ const RECOVERY_RETRY: Duration = Duration::from_mins(1);
 /// Chunks looked up in one turn of the engine: keeps a turn far below a millisecond.
 const SLICE: usize = 2_048;
 
-/// Exclusive use of the cluster for the length of one message.
+/// Exclusive use of the core for the length of one message.
 #[derive(Debug)]
 pub struct Turn<'a> {
-    /// The cluster; use [`Turn::apply`] for events, so that what follows from them is performed.
+    /// The core; use [`Turn::apply`] for events, so that what follows from them is performed.
     pub core: &'a mut Core,
     /// Now, by the engine's clock.
     pub now: Millis,
@@ -90,7 +90,7 @@ pub enum FollowUp {
     },
 }
 
-/// Works on the cluster; what it answers is called after everything that follows from it is performed, so
+/// Works on the core; what it answers is called after everything that follows from it is performed, so
 /// that whoever asked finds it done.
 type Job = Box<dyn for<'a> FnOnce(&mut Turn<'a>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce() + Send>;
@@ -119,7 +119,7 @@ pub struct Handle {
     clock: Clock,
 }
 
-/// The engine's end of the channel, until the cluster is loaded.
+/// The engine's end of the channel, until the core is loaded.
 #[derive(Debug)]
 pub struct Inbox {
     messages: mpsc::Receiver<Message>,
@@ -146,7 +146,7 @@ impl Handle {
         self.clock
     }
 
-    /// Runs `job` on the cluster and answers its result. Jobs run in the order in which they were sent.
+    /// Runs `job` on the core and answers its result. Jobs run in the order in which they were sent.
     pub async fn with<T, F>(&self, job: F) -> FsResult<T>
     where
         T: Send + 'static,
@@ -156,7 +156,7 @@ impl Handle {
         let job: Job = Box::new(move |turn| {
             let result = job(turn);
             Box::new(move || {
-                // The asker may have given up; what the job did to the cluster stands.
+                // The asker may have given up; what the job did to the core stands.
                 let _gone = answer.send(result);
             })
         });
@@ -241,7 +241,7 @@ impl Handle {
     }
 }
 
-/// The task that owns the cluster. It has a thread of its own: a slice of a report or a tick may take tens of
+/// The task that owns the core. It has a thread of its own: a slice of a report or a tick may take tens of
 /// milliseconds.
 #[derive(Debug)]
 pub struct Engine {
@@ -411,7 +411,7 @@ impl Engine {
         self.publish_safe_mode();
     }
 
-    /// Tells everyone by the cluster's word: effects tell of changes only, and some happen before the first
+    /// Tells everyone by the core's word: effects tell of changes only, and some happen before the first
     /// of them.
     fn publish_safe_mode(&self) {
         self.inbox.shared.safe_mode.store(self.core.safe_mode().on, Ordering::Release);

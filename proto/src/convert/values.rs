@@ -101,6 +101,11 @@ macro_rules! storage_types {
 
 storage_types!(v1::StorageType, stored::StorageType);
 
+/// Reads a wish for storage, or what is known of it. Of a type that only a later release knows nothing is known.
+pub fn known_storage(wire: Option<i32>) -> Option<StorageType> {
+    wire.and_then(|wire| v1::StorageType::try_from(wire).ok()).map(StorageType::from)
+}
+
 /// Reads the id of the file system a volume is on; empty: its node does not know.
 pub fn volume_file_system(bytes: &[u8]) -> FsResult<Option<FileSystemId>> {
     let wrong = || FsError::invalid(format!("the file system's id has {} bytes: 16 are needed", bytes.len()));
@@ -326,7 +331,7 @@ impl TryFrom<v1::Node> for Endpoint {
                 "a node's location has more than {MAX_LOCATION_BYTES} bytes"
             )));
         }
-        let storage = node.storage_type.map(|_| node.storage_type().into());
+        let storage = known_storage(node.storage_type);
         let (data_port, http_port) = (port("data_port", node.data_port)?, port("http_port", node.http_port)?);
         let at = Address { host: node.host, data_port, http_port, location: node.location };
         Ok(Self { id: node_id(&node.id)?, at, storage })
@@ -489,6 +494,8 @@ mod tests {
         assert_eq!((read.address().as_str(), read.storage), ("10.0.0.1:9001", None));
         let on_ssd = Endpoint { storage: Some(StorageType::Ssd), ..read };
         assert_eq!(Endpoint::try_from(v1::Node::from(on_ssd.clone())).unwrap(), on_ssd);
+        let later = v1::Node { storage_type: Some(3), ..good.clone() };
+        assert_eq!(Endpoint::try_from(later).unwrap().storage, None, "not DISK");
         for bad in [
             v1::Node { id: vec![7; 15], ..good.clone() },
             v1::Node { host: String::new(), ..good.clone() },

@@ -159,6 +159,8 @@ impl Node {
     pub(crate) fn health(&self, slot: VolumeSlot) -> VolumeHealth {
         match self.volume(slot) {
             Some(volume) => volume.health,
+            // It had it, and names it no more.
+            None if usize::from(slot.0) < self.volumes.len() => VolumeHealth::Failed,
             None if self.stats.volumes.iter().any(|volume| volume.health == VolumeHealth::Suspect) => {
                 VolumeHealth::Suspect
             }

@@ -202,14 +202,18 @@ impl Namespace {
         now: Millis,
     ) -> Option<NodeIndex> {
         let good = self.map.get(id).map(Chunk::good).unwrap_or_default();
-        let able = good.iter().filter_map(|index| {
+        let usable = |index: &NodeIndex| cluster.is_usable(*index);
+        let is_sound = |index: &NodeIndex| self.is_on_healthy_disk(cluster, id, *index);
+        // One that is only busy now is waited for.
+        let any_sound = good.iter().any(|index| usable(index) && is_sound(index));
+        let able = good.iter().filter(|index| usable(index) && (!any_sound || is_sound(index)));
+        let able = able.filter_map(|index| {
             let sending = self.work.get(*index)?.sending;
-            let able = cluster.get(*index)?.is_usable()
-                && sending.has_room(bytes, self.node_allowance(cluster, *index, urgency));
-            able.then_some((*index, !self.is_on_healthy_disk(cluster, id, *index), sending.count))
+            let free = sending.has_room(bytes, self.node_allowance(cluster, *index, urgency));
+            free.then_some((*index, sending.count))
         });
-        able.min_by_key(|(index, unsure, sending)| (*unsure, *sending, self.load(cluster, *index, now)))
-            .map(|(index, ..)| index)
+        able.min_by_key(|(index, sending)| (*sending, self.load(cluster, *index, now)))
+            .map(|(index, _)| index)
     }
 
     /// Whether the places of these replicas and one more at `target`, without the one missed least, are better than
@@ -343,6 +347,24 @@ mod tests {
         assert_eq!(copies(&mut rig, 0).len(), 1);
         assert_eq!(rig.core.totals(rig.now).pending_copies, 1);
         assert_eq!(rig.core.totals(rig.now).under_replicated, 1);
+        rig.check();
+    }
+
+    #[test]
+    fn copies_are_not_sent_from_a_disk_that_does_not_answer_while_there_is_another() {
+        let config = Config { max_copies_per_node: 1, ..Config::default() };
+        let mut rig = Rig::new(config, 1);
+        rig.join_all(6);
+        let mut slow = stats(0);
+        slow.volumes[0].health = dfs_types::VolumeHealth::Suspect;
+        rig.apply(crate::Event::HeartbeatSeen { node: node_id(0), fence: TERM, stats: slow });
+        (10..20).for_each(|id| rig.chunk(id, 3, &[0, 1]));
+        rig.chunk(30, 2, &[0]);
+        rig.out_of_safe_mode();
+        rig.run(Duration::from_secs(2), &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(copies(&mut rig, 1).len(), 1);
+        let from_slow: Vec<u64> = copies(&mut rig, 0).into_iter().map(|(chunk, _)| chunk).collect();
+        assert_eq!(from_slow, [30], "there is no other of this one");
         rig.check();
     }
 

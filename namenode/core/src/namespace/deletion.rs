@@ -96,11 +96,12 @@ impl Namespace {
         let places = self.work.iter().filter(|(index, work)| {
             let there = self.is_known(cluster, *index) && !work.deletions.is_recalled(id, chunk.generation);
             let has_one = chunk.good().contains(index);
+            // One on a disk that does not answer can't be relied on, and no other can come there.
+            let counts_on = |index| self.is_on_healthy_disk(cluster, id, index);
             let counts = match self.map.classes().of(*index) {
-                Class::Service => {
-                    has_one || (!in_the_way(*index) && self.has_room(cluster, *index, chunk, 0))
-                }
-                Class::Leaving => has_one,
+                Class::Service if has_one => counts_on(*index),
+                Class::Service => !in_the_way(*index) && self.has_room(cluster, *index, chunk, 0),
+                Class::Leaving => has_one && counts_on(*index),
                 Class::Maintenance => false,
             };
             there && counts
@@ -339,6 +340,23 @@ mod tests {
         rig.run(Duration::from_secs(2), &[0, 1, 2, 3]);
         let told: Vec<_> = (0..4).flat_map(|n| deleted(&mut rig, n)).collect();
         assert_eq!(told, [10]);
+        rig.check();
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_no_bad_replica_in_the_way() {
+        let mut rig = Rig::with_nodes(3);
+        rig.chunk(10, 3, &[0, 1, 2]);
+        rig.out_of_safe_mode();
+        let mut slow = stats(0);
+        slow.volumes[0].health = VolumeHealth::Suspect;
+        rig.apply(Event::HeartbeatSeen { node: node_id(0), fence: crate::test_support::TERM, stats: slow });
+        rig.changed(2, record(10, ReplicaState::Corrupt));
+        rig.run(Duration::from_secs(2), &[0, 1, 2]);
+        assert_eq!(deleted(&mut rig, 2), [10], "nowhere else is room for a third one");
+        rig.gone(2, record(10, ReplicaState::Corrupt));
+        rig.obey(10, &[0, 1, 2]);
+        assert_eq!(rig.core.chunk(ChunkId(10)).unwrap().good.len(), 3);
         rig.check();
     }
 

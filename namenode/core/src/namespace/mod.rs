@@ -1,6 +1,6 @@
 //! What belongs to a namespace: its chunks and who holds them, its leases, and what is to be done for them.
 //!
-//! It looks at the [`Cluster`] and never changes it. Each module owns some of the fields; the comments say which.
+//! It looks at the [`Cluster`] and never changes it.
 
 mod balancer;
 mod chunk_map;

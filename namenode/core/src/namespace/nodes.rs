@@ -45,7 +45,7 @@ impl Namespace {
         };
         let coming = self.work.get(index).map_or(0, |work| work.receiving.bytes);
         let promised = self.promises.on(index);
-        // What is promised on any volume may come to lie on these.
+        // What is promised on any volume counts for the node alone: where it comes to lie is the node's choice.
         let room = node.room(bytes, promised.bytes.saturating_add(coming));
         match storage {
             None => room,

@@ -52,19 +52,28 @@ impl Placement {
 pub enum PlacementError {
     /// No node is left after the hard rules.
     #[error(
-        "no DataNode can take a chunk of {bytes} bytes: {live} are live and in service, of these {excluded} are in use for the \
-         chunk or out of reach of the writer and {full} have no room; add DataNodes or free space"
+        "no DataNode can take a chunk of {bytes} bytes{}: {live} are live and in service, of these {excluded} are in use for \
+         the chunk or out of reach of the writer and {full} have no room; add DataNodes or free space",
+        on(.storage)
     )]
     NoNode {
         /// Bytes wanted on each node.
         bytes: u64,
+        /// Types of storage that they may be on; empty: any.
+        storage: Vec<StorageType>,
         /// Nodes that are live, not stopping, and in service.
         live: usize,
         /// Live nodes that hold the chunk or are excluded.
         excluded: usize,
-        /// Further live nodes without a healthy volume that has room.
+        /// Further live nodes without a healthy volume, of such storage, that has room.
         full: usize,
     },
+}
+
+/// The storage that was asked for, as a part of a sentence.
+fn on(storage: &[StorageType]) -> String {
+    let names: Vec<&str> = storage.iter().copied().map(StorageType::name).collect();
+    if names.is_empty() { String::new() } else { format!(" on storage of type {}", names.join(" or ")) }
 }
 
 /// A node that keeps the hard rules.
@@ -242,7 +251,13 @@ impl Namespace {
             }
             live += 1;
         }
-        PlacementError::NoNode { bytes: request.bytes, live, excluded, full }
+        PlacementError::NoNode {
+            bytes: request.bytes,
+            storage: request.storage.clone(),
+            live,
+            excluded,
+            full,
+        }
     }
 
     fn as_target(
@@ -395,7 +410,13 @@ mod tests {
         assert!(chosen(&mut rig, &[]).iter().all(|(_, storage)| storage.is_none()));
         let nowhere = PlacementRequest { storage: vec![Archive], exclude: vec![node_id(4)], ..request(1) };
         let error = rig.core.choose_targets(&nowhere, rig.now).unwrap_err();
-        assert_eq!(error, PlacementError::NoNode { bytes: 64 << 20, live: 5, excluded: 1, full: 4 });
+        let expected =
+            PlacementError::NoNode { bytes: 64 << 20, storage: vec![Archive], live: 5, excluded: 1, full: 4 };
+        assert_eq!(error, expected);
+        assert!(
+            error.to_string().contains("67108864 bytes on storage of type ARCHIVE: 5 are live"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -439,7 +460,7 @@ mod tests {
         wanted.existing = vec![node_id(3)];
         wanted.exclude = vec![node_id(4)];
         let error = rig.core.choose_targets(&wanted, rig.now).unwrap_err();
-        let PlacementError::NoNode { bytes, live, excluded, full } = error.clone();
+        let PlacementError::NoNode { bytes, storage: _, live, excluded, full } = error.clone();
         assert_eq!((bytes, live, excluded, full), (64 << 20, 4, 2, 2));
         assert!(error.to_string().contains("4 are live and in service, of these 2 are in use"), "{error}");
     }

@@ -264,18 +264,23 @@ impl Promises {
 
     /// Whether the sums are those of the promises.
     pub(super) fn is_consistent(&self) -> bool {
-        let mut sums: BTreeMap<NodeIndex, Promised> = BTreeMap::new();
+        let mut sums: BTreeMap<NodeIndex, (Promised, [u64; StorageType::ALL.len()])> = BTreeMap::new();
         let placed =
-            self.placed.values().flat_map(|placed| placed.nodes.iter().map(|node| (node.0, placed.bytes, 1)));
-        let bound = self.bound.values().flatten();
-        for (node, bytes, writes) in
-            placed.chain(bound.map(|promise| (promise.node, promise.bytes, u64::from(!promise.done))))
-        {
-            let sum = sums.entry(node).or_default();
+            self.placed.values().flat_map(|placed| placed.nodes.iter().map(|on| (*on, placed.bytes, 1)));
+        let bound = self
+            .bound
+            .values()
+            .flatten()
+            .map(|promise| ((promise.node, promise.storage), promise.bytes, u64::from(!promise.done)));
+        for ((node, storage), bytes, writes) in placed.chain(bound) {
+            let (sum, by_storage) = sums.entry(node).or_default();
             (sum.bytes, sum.writes) = (sum.bytes + bytes, sum.writes + writes);
+            if let Some(sum) = storage.and_then(|storage| by_storage.get_mut(storage as usize)) {
+                *sum += bytes;
+            }
         }
         let counted = |(at, of): (usize, &OfNode)| {
-            of.sum == sums.get(&NodeIndex(at as u16)).copied().unwrap_or_default()
+            (of.sum, of.by_storage) == sums.get(&NodeIndex(at as u16)).copied().unwrap_or_default()
         };
         self.nodes.iter().enumerate().all(counted)
     }

@@ -36,10 +36,7 @@ impl Namespace {
         self.map.finalized(id, generation)
     }
 
-    /// Where to read a chunk from, best first: live nodes before stale or stopping ones and those on whose disk it is does
-    /// not answer, then other storage before that for what is hardly read, then the reader's host, then less loaded ones.
-    /// While it is being written, the nodes of its pipeline and others with a replica of its generation. Empty if no
-    /// replica is known to be fit for reading.
+    /// Where to read a chunk from, best first; see [`Core::locate`](crate::Core::locate).
     pub(crate) fn locate(
         &self,
         cluster: &Cluster,
