@@ -1,29 +1,16 @@
 //! What administrators ask.
 
-use dfs_proto::convert::{cluster_id, from_status};
+use dfs_proto::convert::{cluster_id, from_status, incomplete};
 use dfs_proto::v1;
-use dfs_types::{ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp};
+use dfs_types::{
+    BalancerStatus, ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp, SafeModeStatus,
+};
 use futures_util::stream::{BoxStream, StreamExt as _};
 
-use crate::duty::{BalancerStatus, balancer_status};
-use crate::error::incomplete;
 use crate::handle::Dfs;
 use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
 use crate::node_report::{NodeReport, node_report};
-
-/// State of safe mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SafeModeStatus {
-    /// Whether the NameNode is in safe mode.
-    pub on: bool,
-    /// Whether an administrator switched it on.
-    pub manual: bool,
-    /// Chunks with a reported replica.
-    pub reported: u64,
-    /// Chunks that must have one before safe mode ends by itself.
-    pub needed: u64,
-}
 
 /// The whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,11 +146,6 @@ pub enum FsckEntry {
     Summary(FsckSummary),
 }
 
-fn safe_mode_status(status: v1::SafeModeStatus) -> SafeModeStatus {
-    let v1::SafeModeStatus { on, manual, reported, needed } = status;
-    SafeModeStatus { on, manual, reported, needed }
-}
-
 fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
     Ok(FsckChunk {
         chunk: ChunkId(chunk.chunk),
@@ -233,7 +215,7 @@ impl Dfs {
             .await?;
         Ok(ClusterReport {
             cluster: cluster_id(&report.cluster)?,
-            safe_mode: safe_mode_status(report.safe_mode.ok_or_else(|| incomplete("safe_mode"))?),
+            safe_mode: report.safe_mode.ok_or_else(|| incomplete("safe_mode"))?.into(),
             nodes: report.nodes.into_iter().map(node_report).collect::<FsResult<_>>()?,
             files: report.files,
             directories: report.directories,
@@ -250,7 +232,7 @@ impl Dfs {
             version: report.version,
             misplaced: report.misplaced,
             quarantined: report.quarantined,
-            balancer: balancer_status(report.balancer.ok_or_else(|| incomplete("balancer"))?),
+            balancer: report.balancer.ok_or_else(|| incomplete("balancer"))?.into(),
             waiting_recoveries: report.waiting_recoveries,
             waiting: waiting_chunks(report.waiting)?,
         })
@@ -285,6 +267,6 @@ impl Dfs {
                 async move { client.set_safe_mode(request).await }
             })
             .await?;
-        Ok(safe_mode_status(status))
+        Ok(status.into())
     }
 }

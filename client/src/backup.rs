@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dfs_proto::convert::{cluster_id, from_status};
+use dfs_proto::convert::{cluster_id, from_status, incomplete};
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
 use dfs_types::backup::{Invalid, Unpacker};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 
 use crate::destination::{Destination, DestinationOptions};
-use crate::error::{context, incomplete};
+use crate::error::context;
 use crate::handle::Dfs;
 
 /// Parts between the network and the disk.

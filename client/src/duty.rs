@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::replica_record;
+use dfs_proto::convert::{incomplete, replica_record};
 use dfs_proto::v1;
-use dfs_types::{ChunkId, Endpoint, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{BalancerStatus, ChunkId, Endpoint, FsResult, NodeId, ReplicaRecord};
 
-use crate::error::incomplete;
 use crate::handle::Dfs;
 use crate::node_report::{NodeReport, node_report};
 
@@ -49,33 +48,6 @@ pub enum BalancerAction {
     Stop,
 }
 
-/// How the balancer gets on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BalancerStatus {
-    /// Whether it moves chunks.
-    pub running: bool,
-    /// How far a node's used share may lie from the average, in thousandths.
-    pub threshold_permille: u32,
-    /// Most bytes a second that a node sends or receives for it.
-    pub bytes_per_second: u64,
-    /// Chunks moved by this leader since it was started.
-    pub moved_chunks: u64,
-    /// Bytes of them.
-    pub moved_bytes: u64,
-    /// Moves under way.
-    pub pending_moves: u64,
-    /// Bytes that lie beyond the threshold, about.
-    pub bytes_to_move: u64,
-    /// Used share of the space of all nodes in service, in thousandths.
-    pub mean_permille: u32,
-    /// The same of the emptiest of them.
-    pub lowest_permille: u32,
-    /// The same of the fullest of them.
-    pub highest_permille: u32,
-    /// Whether every node in service is within the threshold.
-    pub balanced: bool,
-}
-
 /// A chunk that the namespace does not know, and its replicas, which are kept until a person decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedChunk {
@@ -83,35 +55,6 @@ pub struct QuarantinedChunk {
     pub chunk: ChunkId,
     /// Who holds what of it.
     pub replicas: Vec<(Endpoint, ReplicaRecord)>,
-}
-
-pub(crate) fn balancer_status(status: v1::BalancerStatus) -> BalancerStatus {
-    let v1::BalancerStatus {
-        running,
-        threshold_permille,
-        bytes_per_second,
-        moved_chunks,
-        moved_bytes,
-        pending_moves,
-        bytes_to_move,
-        mean_permille,
-        lowest_permille,
-        highest_permille,
-        balanced,
-    } = status;
-    BalancerStatus {
-        running,
-        threshold_permille,
-        bytes_per_second,
-        moved_chunks,
-        moved_bytes,
-        pending_moves,
-        bytes_to_move,
-        mean_permille,
-        lowest_permille,
-        highest_permille,
-        balanced,
-    }
 }
 
 fn quarantined(chunk: v1::QuarantinedChunk) -> FsResult<QuarantinedChunk> {
@@ -201,7 +144,7 @@ impl Dfs {
                 async move { client.balancer(request).await }
             })
             .await?;
-        Ok(balancer_status(status))
+        Ok(status.into())
     }
 
     /// A page of the quarantined chunks after `after` (`None`: from the first), ordered by id, and whether there are more.

@@ -38,13 +38,6 @@ pub(crate) fn context(context: &str, error: FsError) -> FsError {
     FsError::new(error.code, format!("{context}: {}", error.message))
 }
 
-/// A server's answer lacks `what`.
-pub(crate) fn incomplete(what: &str) -> FsError {
-    FsError::internal(format!(
-        "the server's answer lacks '{what}': are client and server of the same version?"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
 //! Closing files whose writer is gone, and what that waits for.
 
+use dfs_proto::convert::incomplete;
 use dfs_proto::v1;
 use dfs_types::{ChunkId, Endpoint, FsPath, FsResult, Millis, NodeId};
 
-use crate::error::incomplete;
 use crate::handle::Dfs;
 
 /// What the recovery of a chunk waits for: no replica with all that readers count on is known.

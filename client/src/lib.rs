@@ -51,14 +51,17 @@ mod stream;
 mod write;
 mod write_target;
 
-pub use admin::{ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, SafeModeAction, SafeModeStatus};
+pub use admin::{ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, SafeModeAction};
 pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
-pub use dfs_types::{DutyState, Endpoint, LocatedChunk, MemberRole, NodeState, Publication, Volume};
+pub use dfs_types::{
+    BalancerStatus, DutyState, Endpoint, LocatedChunk, MemberRole, NodeState, Publication, SafeModeStatus,
+    Volume,
+};
 pub use dial::{Connector, TcpConnector};
-pub use duty::{BalancerAction, BalancerStatus, Duty, DutyReport, QuarantinedChunk};
+pub use duty::{BalancerAction, Duty, DutyReport, QuarantinedChunk};
 pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
 pub use handle::Dfs;
 pub use lease_recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};

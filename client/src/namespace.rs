@@ -1,11 +1,10 @@
 //! Files and directories: everything but their content.
 
-use dfs_proto::convert::{cluster_id, file_status};
+use dfs_proto::convert::{cluster_id, file_status, incomplete};
 use dfs_proto::v1;
 use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, InodeId, Millis, Mode};
 use futures_util::stream::{self, Stream};
 
-use crate::error::incomplete;
 use crate::handle::Dfs;
 use crate::namenode::NameNode;
 use crate::retry::Patience;

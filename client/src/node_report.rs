@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{node_state, volume};
+use dfs_proto::convert::{incomplete, node_state, volume};
 use dfs_proto::v1;
 use dfs_types::{DutyState, Endpoint, FsResult, Millis, NodeState, Space, Volume, VolumeHealth};
-
-use crate::error::incomplete;
 
 /// One DataNode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl NodeReport {
 }
 
 pub(crate) fn node_report(report: v1::NodeReport) -> FsResult<NodeReport> {
-    let duty = duty_state(report.duty())?;
+    let duty = report.duty().try_into()?;
     let state = node_state(report.state())?;
     Ok(NodeReport {
         node: report.node.ok_or_else(|| incomplete("node.node"))?.try_into()?,
@@ -69,15 +67,4 @@ pub(crate) fn node_report(report: v1::NodeReport) -> FsResult<NodeReport> {
         depending_chunks: report.depending_chunks,
         maintenance_until: (report.maintenance_until_ms != 0).then_some(Millis(report.maintenance_until_ms)),
     })
-}
-
-fn duty_state(state: v1::NodeDutyState) -> FsResult<DutyState> {
-    match state {
-        v1::NodeDutyState::InService => Ok(DutyState::InService),
-        v1::NodeDutyState::Decommissioning => Ok(DutyState::Decommissioning),
-        v1::NodeDutyState::Decommissioned => Ok(DutyState::Decommissioned),
-        v1::NodeDutyState::EnteringMaintenance => Ok(DutyState::EnteringMaintenance),
-        v1::NodeDutyState::InMaintenance => Ok(DutyState::InMaintenance),
-        v1::NodeDutyState::Unspecified => Err(incomplete("node.duty")),
-    }
 }

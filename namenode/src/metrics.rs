@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dfs_daemon::{Described, Meter, Room};
-use dfs_namenode_core::{BalancerView, NodeState, NodeView, Queues, Totals};
-use dfs_types::{DutyState, MemberRole, VolumeHealth};
+use dfs_namenode_core::{NodeState, NodeView, Queues, Totals};
+use dfs_types::{BalancerStatus, DutyState, MemberRole, VolumeHealth};
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     exponential_buckets,
@@ -241,7 +241,7 @@ impl Balancer {
         })
     }
 
-    fn set(&self, view: &BalancerView) {
+    fn set(&self, view: &BalancerStatus) {
         set(&self.running, view.running.into());
         set(&self.balanced, view.balanced.into());
         self.threshold.set(ratio(view.threshold_permille));

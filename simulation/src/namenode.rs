@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use dfs_namenode_core::{
-    BalancerView, Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
+    Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
 };
-use dfs_types::{ChunkId, Millis, NodeId};
+use dfs_types::{BalancerStatus, ChunkId, Millis, NodeId};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What decides: [`Core`], or in tests something around it that breaks a rule.
@@ -33,7 +33,7 @@ pub trait Decisions {
     /// [`Core::totals`].
     fn totals(&self, now: Millis) -> Totals;
     /// [`Core::balancer`].
-    fn balancer(&self) -> BalancerView;
+    fn balancer(&self) -> BalancerStatus;
     /// [`Core::violations`].
     fn violations(&self) -> Vec<String>;
 }
@@ -80,7 +80,7 @@ impl Decisions for Core {
         self.totals(now)
     }
 
-    fn balancer(&self) -> BalancerView {
+    fn balancer(&self) -> BalancerStatus {
         self.balancer()
     }
 

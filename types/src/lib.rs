@@ -6,6 +6,7 @@
 pub mod address;
 pub mod attributes;
 pub mod backup;
+pub mod balancer;
 pub mod checksum;
 pub mod command;
 pub mod duty;
@@ -22,10 +23,12 @@ pub mod names;
 pub mod origin;
 pub mod path;
 pub mod replica;
+pub mod safe_mode;
 pub mod time;
 pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use balancer::BalancerStatus;
 pub use command::Command;
 pub use duty::{DutyState, NodeDuty};
 pub use endpoint::{Address, Endpoint};
@@ -41,5 +44,6 @@ pub use member::MemberRole;
 pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};
+pub use safe_mode::SafeModeStatus;
 pub use time::Millis;
 pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};

@@ -3,12 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dfs_types::{Address, ChunkId, Command, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId};
+use dfs_types::{
+    Address, BalancerStatus, ChunkId, Command, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty,
+    NodeId, SafeModeStatus,
+};
 
 use crate::cluster::{Cluster, Heard, Registered};
 use crate::event::{Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
-use crate::view::{BalancerView, ChunkView, NodeView, SafeModeView, Totals};
+use crate::view::{ChunkView, NodeView, Totals};
 use crate::{
     Config, NodeState, Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery,
 };
@@ -213,7 +216,7 @@ impl Core {
     }
 
     /// Whether safe mode is on, and what it waits for.
-    pub fn safe_mode(&self) -> SafeModeView {
+    pub fn safe_mode(&self) -> SafeModeStatus {
         self.namespace.safe_mode()
     }
 
@@ -329,7 +332,7 @@ impl Core {
     }
 
     /// How the balancer gets on. Goes through the nodes.
-    pub fn balancer(&self) -> BalancerView {
+    pub fn balancer(&self) -> BalancerStatus {
         self.namespace.balancer(&self.cluster)
     }
 

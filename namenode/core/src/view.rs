@@ -58,33 +58,6 @@ pub struct NodeView {
     pub maintenance_until: Option<Millis>,
 }
 
-/// The balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BalancerView {
-    /// Whether it moves chunks.
-    pub running: bool,
-    /// How far a node's used share of its space may lie from the mean, in thousandths.
-    pub threshold_permille: u32,
-    /// Most bytes that a node sends, and most that it receives, for balancing.
-    pub bytes_per_second: u64,
-    /// Chunks moved since it was started or this NameNode began to lead.
-    pub moved_chunks: u64,
-    /// Bytes of them.
-    pub moved_bytes: u64,
-    /// Moves under way.
-    pub pending_moves: u64,
-    /// Bytes that lie above or below the threshold.
-    pub bytes_to_move: u64,
-    /// Used share of the space of all nodes in service, in thousandths.
-    pub mean_permille: u32,
-    /// The same of the emptiest node.
-    pub lowest_permille: u32,
-    /// The same of the fullest node.
-    pub highest_permille: u32,
-    /// Whether every node in service is within the threshold.
-    pub balanced: bool,
-}
-
 /// Chunks that wait to be copied, by how badly they need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Queues {
@@ -144,17 +117,4 @@ pub struct Totals {
     pub used: u64,
     /// Bytes that new replicas may take there.
     pub available: u64,
-}
-
-/// Safe mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SafeModeView {
-    /// Whether it is on.
-    pub on: bool,
-    /// Whether an administrator switched it on: it does not end by itself.
-    pub manual: bool,
-    /// Committed chunks with a reported good replica.
-    pub reported: u64,
-    /// Committed chunks that must have one before it ends by itself.
-    pub needed: u64,
 }

@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dfs_namenode_core::{BalancerView, Core, NodeView, SafeModeView, Totals};
-use dfs_types::{Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp};
+use dfs_namenode_core::{Core, NodeView, Totals};
+use dfs_types::{
+    BalancerStatus, Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp,
+    SafeModeStatus,
+};
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
@@ -47,7 +50,7 @@ pub struct Report {
     /// The cluster.
     pub cluster: ClusterId,
     /// Whether changes are refused, and until when.
-    pub safe_mode: SafeModeView,
+    pub safe_mode: SafeModeStatus,
     /// Every known node.
     pub nodes: Vec<NodeView>,
     /// Chunks, bytes and pending work.
@@ -55,7 +58,7 @@ pub struct Report {
     /// What the namespace holds.
     pub counts: Counts,
     /// How the balancer gets on.
-    pub balancer: BalancerView,
+    pub balancer: BalancerStatus,
 }
 
 /// What to do about safe mode.
@@ -210,7 +213,7 @@ impl Namenode {
     }
 
     /// Tells or switches safe mode, whoever leads from then on; switching is for superusers.
-    pub async fn safe_mode(&self, origin: Origin, action: SafeModeAction) -> FsResult<SafeModeView> {
+    pub async fn safe_mode(&self, origin: Origin, action: SafeModeAction) -> FsResult<SafeModeStatus> {
         let switch = match action {
             SafeModeAction::Get => None,
             SafeModeAction::Enter => Some(true),

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{BalancerView, Balancing, Core, Event, NodeState, NodeView, Volume};
-use dfs_types::{Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId, Space};
+use dfs_namenode_core::{Balancing, Core, Event, NodeState, NodeView, Volume};
+use dfs_types::{BalancerStatus, Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId, Space};
 use tracing::info;
 
 use super::{Namenode, Origin};
@@ -103,7 +103,7 @@ impl Namenode {
     }
 
     /// Tells how the balancer gets on after doing something about it; that is for superusers.
-    pub async fn balancer(&self, origin: Origin, action: BalancerAction) -> FsResult<BalancerView> {
+    pub async fn balancer(&self, origin: Origin, action: BalancerAction) -> FsResult<BalancerStatus> {
         let settings = match action {
             BalancerAction::Status => None,
             BalancerAction::Start(balancing) => Some(Some(checked(balancing)?)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::{NodeView, SafeModeView};
+use dfs_namenode_core::NodeView;
 use dfs_proto::convert::{self, path, to_status, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
@@ -10,7 +10,7 @@ use dfs_types::{ChunkId, Endpoint, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::duty::{balancer_action, duty, wire_balancer, wire_duty_state, wire_quarantined};
+use super::duty::{balancer_action, duty, wire_quarantined};
 use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes, wire_wait, wire_waiting};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::duty::{BalancerAction, DutyReport};
@@ -65,7 +65,7 @@ impl Service {
             v1::SafeModeAction::Unspecified => return Err(FsError::invalid("the request lacks 'action'")),
         };
         let origin = self.origin(request.context, action != SafeModeAction::Get).await?;
-        self.0.safe_mode(origin, action).await.map(wire_safe_mode)
+        Ok(self.0.safe_mode(origin, action).await?.into())
     }
 
     async fn set_node_duty(
@@ -82,7 +82,7 @@ impl Service {
     async fn balancer(&self, request: v1::BalancerRequest, _: Peer) -> FsResult<v1::BalancerStatus> {
         let action = balancer_action(&request)?;
         let origin = self.origin(request.context, action != BalancerAction::Status).await?;
-        self.0.balancer(origin, action).await.map(wire_balancer)
+        Ok(self.0.balancer(origin, action).await?.into())
     }
 
     async fn announce_loss(&self, request: v1::AnnounceLossRequest, _: Peer) -> FsResult<v1::Empty> {
@@ -134,16 +134,11 @@ impl Service {
     }
 }
 
-fn wire_safe_mode(view: SafeModeView) -> v1::SafeModeStatus {
-    let SafeModeView { on, manual, reported, needed } = view;
-    v1::SafeModeStatus { on, manual, reported, needed }
-}
-
 fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
     let Report { cluster, safe_mode, nodes, totals, counts, balancer } = report;
     v1::ClusterReport {
         cluster: cluster.as_bytes().to_vec(),
-        safe_mode: Some(wire_safe_mode(safe_mode)),
+        safe_mode: Some(safe_mode.into()),
         nodes: nodes.into_iter().map(|view| wire_node_report(view, clock)).collect(),
         files: counts.files,
         directories: counts.directories,
@@ -158,7 +153,7 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
         only_one_copy: totals.only_one_copy,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         misplaced: totals.misplaced,
-        balancer: Some(wire_balancer(balancer)),
+        balancer: Some(balancer.into()),
         quarantined: totals.quarantined,
         healable: totals.healable,
         waiting_recoveries: totals.waiting_recoveries,
@@ -178,7 +173,7 @@ fn wire_node_report(view: NodeView, clock: Clock) -> v1::NodeReport {
         active_copies: view.active_copies,
         version: view.version,
         reported: view.reported,
-        duty: wire_duty_state(view.duty).into(),
+        duty: v1::NodeDutyState::from(view.duty).into(),
         depending_chunks: view.depending_chunks,
         maintenance_until_ms: view.maintenance_until.map_or(0, |until| clock.to_unix(until).0),
     }

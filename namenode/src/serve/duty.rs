@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{BalancerView, Balancing};
+use dfs_namenode_core::Balancing;
 use dfs_proto::convert::wire_replica_alone;
 use dfs_proto::v1;
-use dfs_types::{DutyState, FsError, FsResult};
+use dfs_types::{FsError, FsResult};
 
 use crate::api::duty::{BalancerAction, Duty};
 use crate::api::quarantine::StrangeChunk;
@@ -19,17 +19,6 @@ pub(super) fn duty(request: &v1::SetNodeDutyRequest) -> FsResult<Duty> {
             Ok(Duty::Maintenance { lasts: Duration::from_millis(request.maintenance_ms) })
         }
         v1::NodeDuty::Unspecified => Err(FsError::invalid("the request lacks 'duty'")),
-    }
-}
-
-/// The message for how far a duty is.
-pub(super) fn wire_duty_state(state: DutyState) -> v1::NodeDutyState {
-    match state {
-        DutyState::InService => v1::NodeDutyState::InService,
-        DutyState::Decommissioning => v1::NodeDutyState::Decommissioning,
-        DutyState::Decommissioned => v1::NodeDutyState::Decommissioned,
-        DutyState::EnteringMaintenance => v1::NodeDutyState::EnteringMaintenance,
-        DutyState::InMaintenance => v1::NodeDutyState::InMaintenance,
     }
 }
 
@@ -49,36 +38,6 @@ pub(super) fn balancer_action(request: &v1::BalancerRequest) -> FsResult<Balance
             Ok(BalancerAction::Start(settings))
         }
         v1::BalancerAction::Unspecified => Err(FsError::invalid("the request lacks 'action'")),
-    }
-}
-
-/// The message for the balancer.
-pub(super) fn wire_balancer(view: BalancerView) -> v1::BalancerStatus {
-    let BalancerView {
-        running,
-        threshold_permille,
-        bytes_per_second,
-        moved_chunks,
-        moved_bytes,
-        pending_moves,
-        bytes_to_move,
-        mean_permille,
-        lowest_permille,
-        highest_permille,
-        balanced,
-    } = view;
-    v1::BalancerStatus {
-        running,
-        threshold_permille,
-        bytes_per_second,
-        moved_chunks,
-        moved_bytes,
-        pending_moves,
-        bytes_to_move,
-        mean_permille,
-        lowest_permille,
-        highest_permille,
-        balanced,
     }
 }
 

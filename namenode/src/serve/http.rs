@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dfs_namenode_core::{BalancerView, NodeView};
-use dfs_types::DutyState;
+use dfs_namenode_core::NodeView;
+use dfs_types::{BalancerStatus, DutyState};
 use serde_json::{Value, json};
 
 use crate::api::Namenode;
@@ -84,7 +84,7 @@ fn member_json(member: &MemberView) -> Value {
     })
 }
 
-fn balancer_json(balancer: &BalancerView) -> Value {
+fn balancer_json(balancer: &BalancerStatus) -> Value {
     json!({
         "running": balancer.running,
         "balanced": balancer.balanced,

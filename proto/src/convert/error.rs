@@ -82,6 +82,13 @@ pub fn from_status(status: &Status) -> FsError {
     FsError::new(code, message)
 }
 
+/// A server's answer lacks `what`.
+pub fn incomplete(what: &str) -> FsError {
+    FsError::internal(format!(
+        "the server's answer lacks '{what}': are client and server of the same version?"
+    ))
+}
+
 /// The message that carries `error` inside a stream.
 pub fn to_detail(error: &FsError) -> ErrorDetail {
     ErrorDetail { code: error.code.number(), message: error.message.clone() }

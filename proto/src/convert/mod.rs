@@ -1,13 +1,15 @@
 //! Conversions between wire messages and domain values. Everything that comes from the wire is checked here: a
-//! missing part, an unknown enum value or an id of the wrong length is an `InvalidArgument`.
+//! missing part, an unknown enum value or an id of the wrong length is an `InvalidArgument`; what only answers of servers have
+//! and one of them lacks is an `Internal`.
 
+mod admin;
 mod command;
 mod error;
 mod group;
 mod origin;
 mod values;
 
-pub use error::{from_detail, from_status, to_detail, to_status};
+pub use error::{from_detail, from_status, incomplete, to_detail, to_status};
 pub use group::{
     applied, cluster, leader, member_role, set_applied, set_cluster, wire_member_role, with_leader,
 };

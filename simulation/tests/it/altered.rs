@@ -1,10 +1,10 @@
 //! Decisions with altered orders.
 
 use dfs_namenode_core::{
-    BalancerView, Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
+    Command, Core, Effect, Event, Placement, PlacementError, PlacementRequest, Ticket, Totals,
 };
 use dfs_simulation::Decisions;
-use dfs_types::{ChunkId, Millis, NodeId};
+use dfs_types::{BalancerStatus, ChunkId, Millis, NodeId};
 
 /// A real NameNode whose orders somebody changes on their way.
 pub(crate) struct Altered<A> {
@@ -55,7 +55,7 @@ impl<A: FnMut(NodeId, Vec<Command>) -> Vec<Command>> Decisions for Altered<A> {
         self.core.totals(now)
     }
 
-    fn balancer(&self) -> BalancerView {
+    fn balancer(&self) -> BalancerStatus {
         self.core.balancer()
     }
 

@@ -11,14 +11,14 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dfs_types::{ChunkId, Millis};
+use dfs_types::{BalancerStatus, ChunkId, Millis};
 use rand::RngExt;
 
 use super::Namespace;
 use super::chunk_map::{Chunk, Urgency};
 use super::tally::Class;
 use crate::cluster::{Cluster, Node, NodeIndex, Place, spread};
-use crate::{BalancerView, Balancing, Effect};
+use crate::{Balancing, Effect};
 
 /// Chunks drawn from a node at a time, to be moved one after the other.
 const SAMPLE: usize = 256;
@@ -120,7 +120,7 @@ fn share(used: u128, all: u128) -> u32 {
 
 impl Namespace {
     /// How the balancer gets on. Goes through the nodes.
-    pub(crate) fn balancer(&self, cluster: &Cluster) -> BalancerView {
+    pub(crate) fn balancer(&self, cluster: &Cluster) -> BalancerStatus {
         let spaces: Vec<Space> = cluster.iter().filter_map(|(index, node)| Space::of(index, node)).collect();
         let mean = Space::mean(&spaces);
         let shares = || spaces.iter().map(|space| space.permille());
@@ -136,7 +136,7 @@ impl Namespace {
         };
         // What nodes say of their disks may be anything.
         let sum = |of: &dyn Fn(&Space) -> u64| spaces.iter().map(of).fold(0, u64::saturating_add);
-        BalancerView {
+        BalancerStatus {
             running: *running,
             threshold_permille: threshold,
             bytes_per_second: settings.bytes_per_second,

@@ -33,7 +33,7 @@ mod views;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId};
+use dfs_types::{ChunkId, GenStamp, InodeId, Millis, NodeId, SafeModeStatus};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
@@ -56,7 +56,7 @@ use self::safemode::{SafeMode, needed};
 use self::targets::Terrain;
 use crate::cluster::{Cluster, Found, NodeIndex};
 use crate::hash::{IdMap, IdSet};
-use crate::{Balancing, Config, Effect, NodeState, SafeModeView};
+use crate::{Balancing, Config, Effect, NodeState};
 
 /// A namespace's chunks, leases and plans.
 #[derive(Debug)]
@@ -467,7 +467,7 @@ impl Namespace {
     }
 
     /// Whether safe mode is on, and what it waits for.
-    pub(crate) fn safe_mode(&self) -> SafeModeView {
+    pub(crate) fn safe_mode(&self) -> SafeModeStatus {
         let (reported, needed) = self.progress();
         self.safe_mode.view(reported, needed)
     }

@@ -1,6 +1,6 @@
 //! Safe mode: no changes, no copies, no deletions until enough is known of where the chunks are.
 
-use crate::SafeModeView;
+use dfs_types::SafeModeStatus;
 
 /// Why safe mode is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,8 @@ impl SafeMode {
         changed.then_some(on)
     }
 
-    pub(super) fn view(&self, reported: u64, needed: u64) -> SafeModeView {
-        SafeModeView { on: self.is_on(), manual: self.phase == Phase::Manual, reported, needed }
+    pub(super) fn view(&self, reported: u64, needed: u64) -> SafeModeStatus {
+        SafeModeStatus { on: self.is_on(), manual: self.phase == Phase::Manual, reported, needed }
     }
 }
 
