@@ -3,14 +3,14 @@
 use dfs_proto::convert::{cluster_id, from_status, incomplete};
 use dfs_proto::v1;
 use dfs_types::{
-    BalancerStatus, ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp, SafeModeStatus,
+    BalancerStatus, ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp, NodeReport,
+    SafeModeStatus,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::handle::Dfs;
 use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
-use crate::node_report::{NodeReport, node_report};
 
 /// The whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Dfs {
         Ok(ClusterReport {
             cluster: cluster_id(&report.cluster)?,
             safe_mode: report.safe_mode.ok_or_else(|| incomplete("safe_mode"))?.into(),
-            nodes: report.nodes.into_iter().map(node_report).collect::<FsResult<_>>()?,
+            nodes: report.nodes.into_iter().map(NodeReport::try_from).collect::<FsResult<_>>()?,
             files: report.files,
             directories: report.directories,
             chunks: report.chunks,

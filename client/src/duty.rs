@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use dfs_proto::convert::{incomplete, replica_record};
 use dfs_proto::v1;
-use dfs_types::{BalancerStatus, ChunkId, Endpoint, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{BalancerStatus, ChunkId, DutyReport, Endpoint, FsResult, NodeId, ReplicaRecord};
 
 use crate::handle::Dfs;
-use crate::node_report::{NodeReport, node_report};
 
 /// What a DataNode shall be used for from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,15 +20,6 @@ pub enum Duty {
         /// How long.
         lasts: Duration,
     },
-}
-
-/// DataNodes after their duty was set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DutyReport {
-    /// Those heard of lately, in the order asked for.
-    pub nodes: Vec<NodeReport>,
-    /// Why it may not come to its end, one sentence each.
-    pub warnings: Vec<String>,
 }
 
 /// What to do about the balancer.
@@ -92,8 +82,7 @@ impl Dfs {
                 async move { client.set_node_duty(request).await }
             })
             .await?;
-        let nodes = reply.nodes.into_iter().map(node_report).collect::<FsResult<_>>()?;
-        Ok(DutyReport { nodes, warnings: reply.warnings })
+        reply.try_into()
     }
 
     /// Announces that the disks of stopped DataNodes are gone for good: what they held is copied at once.

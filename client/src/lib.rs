@@ -39,7 +39,6 @@ mod locate;
 mod memory;
 mod namenode;
 mod namespace;
-mod node_report;
 mod one_cluster;
 mod peers;
 mod pipeline;
@@ -57,17 +56,16 @@ pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerStatus, DutyState, Endpoint, LocatedChunk, MemberRole, NodeState, Publication, SafeModeStatus,
-    Volume,
+    BalancerStatus, DutyReport, DutyState, Endpoint, LocatedChunk, MemberRole, NodeReport, NodeState,
+    Publication, SafeModeStatus, Volume,
 };
 pub use dial::{Connector, TcpConnector};
-pub use duty::{BalancerAction, Duty, DutyReport, QuarantinedChunk};
+pub use duty::{BalancerAction, Duty, QuarantinedChunk};
 pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
 pub use handle::Dfs;
 pub use lease_recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};
 pub use locate::Locations;
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
-pub use node_report::NodeReport;
 pub use read::FileReader;
 pub use stream::FileStream;
 pub use write::{CreateOptions, Durability, FileWriter};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dfs_daemon::{Described, Meter, Room};
-use dfs_namenode_core::{NodeState, NodeView, Queues, Totals};
-use dfs_types::{BalancerStatus, DutyState, MemberRole, VolumeHealth};
+use dfs_namenode_core::{NodeState, Queues, Totals};
+use dfs_types::{BalancerStatus, DutyState, MemberRole, NodeReport, VolumeHealth};
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     exponential_buckets,
@@ -187,7 +187,7 @@ impl Pending {
         })
     }
 
-    fn set(&self, totals: &Totals, nodes: &[NodeView]) {
+    fn set(&self, totals: &Totals, nodes: &[NodeReport]) {
         set(&self.copies, totals.pending_copies);
         set(&self.copy_bytes, totals.pending_copy_bytes);
         set(&self.deletions, totals.pending_deletions);

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod located;
 pub mod member;
 pub mod names;
+pub mod node_report;
 pub mod origin;
 pub mod path;
 pub mod replica;
@@ -41,6 +42,7 @@ pub use ids::{
 pub use layout::Layout;
 pub use located::LocatedChunk;
 pub use member::MemberRole;
+pub use node_report::{DutyReport, NodeReport};
 pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;
 pub use replica::{ReplicaRecord, ReplicaState};

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use dfs_types::{
     Address, BalancerStatus, ChunkId, Command, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty,
-    NodeId, SafeModeStatus,
+    NodeId, NodeReport, SafeModeStatus,
 };
 
 use crate::cluster::{Cluster, Heard, Registered};
 use crate::event::{Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
-use crate::view::{ChunkView, NodeView, Totals};
+use crate::view::{ChunkView, Totals};
 use crate::{
     Config, NodeState, Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery,
 };
@@ -321,8 +321,9 @@ impl Core {
         self.namespace.locate(&self.cluster, id, reader_host, now)
     }
 
-    /// All nodes that registered within the last day, dead ones too, and those that are remembered.
-    pub fn nodes(&self, now: Millis) -> Vec<NodeView> {
+    /// All nodes that registered within the last day, dead ones too, and those that are remembered. The end of a maintenance is
+    /// in the clock of `now`.
+    pub fn nodes(&self, now: Millis) -> Vec<NodeReport> {
         self.namespace.nodes(&self.cluster, now)
     }
 

@@ -30,4 +30,4 @@ pub use event::{
     Balancing, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord, WaitingRecovery,
 };
 pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket};
-pub use view::{ChunkView, NodeView, Queues, Totals};
+pub use view::{ChunkView, Queues, Totals};

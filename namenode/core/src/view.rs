@@ -1,10 +1,6 @@
 //! What others may know of the cluster.
 
-use std::time::Duration;
-
-use dfs_types::{DutyState, GenStamp, Millis, NodeId};
-
-use crate::{Address, NodeState, Volume};
+use dfs_types::{GenStamp, NodeId};
 
 /// One chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,39 +19,6 @@ pub struct ChunkView {
     pub pipeline: Vec<NodeId>,
     /// Whether its replicas share a host, a rack or a zone although there are others.
     pub misplaced: bool,
-}
-
-/// One node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeView {
-    /// Its id.
-    pub id: NodeId,
-    /// Where it is.
-    pub address: Address,
-    /// Its software's version.
-    pub version: String,
-    /// Live, stale or dead.
-    pub state: NodeState,
-    /// Time since it was heard of.
-    pub silence: Duration,
-    /// Its volumes.
-    pub volumes: Vec<Volume>,
-    /// Replicas it is known to hold of chunks that exist.
-    pub replicas: u64,
-    /// Write sessions under way.
-    pub active_writes: u32,
-    /// Read sessions under way.
-    pub active_reads: u32,
-    /// Copies it sends.
-    pub active_copies: u32,
-    /// Whether its full report is in.
-    pub reported: bool,
-    /// What it is used for, and how far that is.
-    pub duty: DutyState,
-    /// Chunks to be copied (or, if open, to be closed) before it is decommissioned or in maintenance.
-    pub depending_chunks: u64,
-    /// When its maintenance ends, if it is in maintenance or about to be.
-    pub maintenance_until: Option<Millis>,
 }
 
 /// Chunks that wait to be copied, by how badly they need it.

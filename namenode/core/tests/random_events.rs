@@ -299,7 +299,7 @@ fn check_orders(
         .nodes(now)
         .into_iter()
         .filter(|view| view.reported && view.state != NodeState::Dead && stays(view.duty));
-    let live: Vec<NodeId> = live.map(|view| view.id).collect();
+    let live: Vec<NodeId> = live.map(|view| view.node.id).collect();
     prop_assert!(orders.is_empty() || core.leads().is_some(), "a follower orders {orders:?}");
     for order in orders {
         let replicas = match order {

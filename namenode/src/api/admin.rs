@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dfs_namenode_core::{Core, NodeView, Totals};
+use dfs_namenode_core::{Core, Totals};
 use dfs_types::{
     BalancerStatus, Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp,
-    SafeModeStatus,
+    NodeReport, SafeModeStatus,
 };
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
 use super::recovery::Wait;
-use super::{Namenode, Origin, resolve};
+use super::{Namenode, Origin, in_unix_time, resolve};
 use crate::store::edit::Edit;
 use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
 
@@ -52,7 +52,7 @@ pub struct Report {
     /// Whether changes are refused, and until when.
     pub safe_mode: SafeModeStatus,
     /// Every known node.
-    pub nodes: Vec<NodeView>,
+    pub nodes: Vec<NodeReport>,
     /// Chunks, bytes and pending work.
     pub totals: Totals,
     /// What the namespace holds.
@@ -195,11 +195,12 @@ impl Namenode {
     pub async fn report(&self) -> FsResult<Report> {
         let counts = self.store.counts();
         let cluster = self.cluster;
+        let clock = self.clock();
         self.engine
             .with(move |turn| Report {
                 cluster,
                 safe_mode: turn.core.safe_mode(),
-                nodes: turn.core.nodes(turn.now),
+                nodes: in_unix_time(clock, turn.core.nodes(turn.now)),
                 totals: turn.core.totals(turn.now),
                 counts,
                 balancer: turn.core.balancer(),

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dfs_namenode_core::{Balancing, Core, Event, NodeState, NodeView, Volume};
-use dfs_types::{BalancerStatus, Caller, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId, Space};
+use dfs_namenode_core::{Balancing, Core, Event, NodeState, Volume};
+use dfs_types::{
+    BalancerStatus, Caller, DutyReport, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId,
+    NodeReport, Space,
+};
 use tracing::info;
 
-use super::{Namenode, Origin};
+use super::{Namenode, Origin, in_unix_time};
 use crate::engine::unix_now;
 use crate::store::edit::Edit;
 
@@ -32,15 +35,6 @@ pub enum Duty {
         /// How long.
         lasts: Duration,
     },
-}
-
-/// DataNodes after their duty was set.
-#[derive(Debug, Clone)]
-pub struct DutyReport {
-    /// Those heard of lately, in the order asked for.
-    pub nodes: Vec<NodeView>,
-    /// Why it may not come to its end, one sentence each.
-    pub warnings: Vec<String>,
 }
 
 /// What to do about the balancer.
@@ -69,13 +63,14 @@ impl Namenode {
         info!(?nodes, ?duty, user = origin.caller.user, "duty of datanodes set");
         let edit = Edit::SetNodeDuty { nodes: nodes.clone(), duty: stored };
         self.administer(origin, edit).await?;
-        let wanted = self.settings.default_replication;
+        let (wanted, clock) = (self.settings.default_replication, self.clock());
         self.engine
             .with(move |turn| {
                 let all = turn.core.nodes(turn.now);
                 let warnings = warnings(&all, &nodes, duty, wanted);
-                let named = |id: &NodeId| all.iter().find(|view| view.id == *id).cloned();
-                DutyReport { nodes: nodes.iter().filter_map(named).collect(), warnings }
+                let named = |id: &NodeId| all.iter().find(|view| view.node.id == *id).cloned();
+                let nodes = nodes.iter().filter_map(named).collect();
+                DutyReport { nodes: in_unix_time(clock, nodes), warnings }
             })
             .await
     }
@@ -90,7 +85,8 @@ impl Namenode {
         self.engine
             .with(move |turn| {
                 let all = turn.core.nodes(turn.now);
-                let lives = |view: &&NodeView| view.state == NodeState::Live && nodes.contains(&view.id);
+                let lives =
+                    |view: &&NodeReport| view.state == NodeState::Live && nodes.contains(&view.node.id);
                 if let Some(view) = all.iter().find(lives) {
                     return Err(alive(view));
                 }
@@ -184,20 +180,20 @@ fn checked(balancing: Balancing) -> FsResult<Balancing> {
     Ok(balancing)
 }
 
-fn alive(view: &NodeView) -> FsError {
-    let (host, port, silence) = (&view.address.host, view.address.data_port, view.silence.as_secs_f64());
+fn alive(view: &NodeReport) -> FsError {
+    let (host, port, silence) = (&view.node.at.host, view.node.at.data_port, view.silent.as_secs_f64());
     FsError::new(
         ErrorCode::Busy,
         format!(
             "DataNode {} at {host}:{port} was heard of {silence:.1} s ago, nothing was changed: only the loss of one that is \
              stopped can be announced; to take a running one out use `dfs admin node decommission`",
-            view.id
+            view.node.id
         ),
     )
 }
 
 /// Why the nodes named may not get as far as they shall.
-fn warnings(all: &[NodeView], named: &[NodeId], duty: Duty, wanted: u32) -> Vec<String> {
+fn warnings(all: &[NodeReport], named: &[NodeId], duty: Duty, wanted: u32) -> Vec<String> {
     let in_service = || all.iter().filter(|view| view.duty == DutyState::InService && is_there(view));
     let (staying, mut warnings) = (in_service().count(), Vec::new());
     if duty == Duty::InService {
@@ -209,8 +205,9 @@ fn warnings(all: &[NodeView], named: &[NodeId], duty: Duty, wanted: u32) -> Vec<
              ones have fewer, until others are added"
         ));
     }
-    let leaving = |view: &&NodeView| named.contains(&view.id) && view.duty == DutyState::Decommissioning;
-    let space = |views: &mut dyn Iterator<Item = &NodeView>| {
+    let leaving =
+        |view: &&NodeReport| named.contains(&view.node.id) && view.duty == DutyState::Decommissioning;
+    let space = |views: &mut dyn Iterator<Item = &NodeReport>| {
         Space::sum(views.flat_map(|view| &view.volumes).map(Volume::space))
     };
     let moving = space(&mut all.iter().filter(leaving)).used;
@@ -224,6 +221,6 @@ fn warnings(all: &[NodeView], named: &[NodeId], duty: Duty, wanted: u32) -> Vec<
     warnings
 }
 
-fn is_there(view: &NodeView) -> bool {
+fn is_there(view: &NodeReport) -> bool {
     view.state != NodeState::Dead
 }

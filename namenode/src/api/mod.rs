@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use dfs_namenode_core::{Core, Target};
 use dfs_types::names::SUPERGROUP;
-use dfs_types::{Caller, ClusterId, Endpoint, ErrorCode, FsError, FsResult, RequestId};
+use dfs_types::{Caller, ClusterId, Endpoint, ErrorCode, FsError, FsResult, NodeReport, RequestId};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Settings;
@@ -92,7 +92,7 @@ impl Namenode {
     }
 
     /// The clock of the engine's decisions.
-    pub(crate) fn clock(&self) -> Clock {
+    fn clock(&self) -> Clock {
         self.engine.clock()
     }
 
@@ -193,6 +193,14 @@ fn resolve<T: Into<Target>>(core: &Core, nodes: impl IntoIterator<Item = T>) -> 
         core.endpoint(node).map(|at| Endpoint { id: node, at: at.clone(), storage })
     };
     nodes.into_iter().map(Into::into).filter_map(endpoint).collect()
+}
+
+/// What the engine says of DataNodes, with the times that its clock shows as Unix times.
+fn in_unix_time(clock: Clock, mut nodes: Vec<NodeReport>) -> Vec<NodeReport> {
+    for report in &mut nodes {
+        report.maintenance_until = report.maintenance_until.map(|until| clock.to_unix(until));
+    }
+    nodes
 }
 
 /// The store answered a retry with the outcome of another kind of request.

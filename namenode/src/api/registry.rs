@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dfs_namenode_core::{NodeRecord, NodeState, NodeView};
-use dfs_types::{ErrorCode, FsError, FsResult, Millis, NodeId};
+use dfs_namenode_core::{NodeRecord, NodeState};
+use dfs_types::{ErrorCode, FsError, FsResult, Millis, NodeId, NodeReport};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -40,7 +40,8 @@ impl Namenode {
                 // Those that were forgotten are: it is the same request again.
                 let left: Vec<NodeId> =
                     asked.into_iter().filter(|node| !turn.core.is_forgotten(*node)).collect();
-                let there = |view: &&NodeView| view.state != NodeState::Dead && left.contains(&view.id);
+                let there =
+                    |view: &&NodeReport| view.state != NodeState::Dead && left.contains(&view.node.id);
                 all.iter().find(there).map_or(Ok(left.clone()), |view| Err(not_dead(view)))
             })
             .await??;
@@ -109,14 +110,14 @@ fn size(record: &NodeRecord) -> usize {
     record.address.host.len() + record.machine.len() + record.release.len() + volumes.sum::<usize>()
 }
 
-fn not_dead(view: &NodeView) -> FsError {
-    let (host, port, silence) = (&view.address.host, view.address.data_port, view.silence.as_secs_f64());
+fn not_dead(view: &NodeReport) -> FsError {
+    let (host, port, silence) = (&view.node.at.host, view.node.at.data_port, view.silent.as_secs_f64());
     FsError::new(
         ErrorCode::Busy,
         format!(
             "DataNode {} at {host}:{port} was heard of {silence:.1} s ago, nothing was changed: stop it and wait until it is \
              dead; to take a running one out use `dfs admin node decommission` first",
-            view.id
+            view.node.id
         ),
     )
 }

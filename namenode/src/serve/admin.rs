@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use dfs_namenode_core::NodeView;
-use dfs_proto::convert::{self, path, to_status, wire_file_status};
+use dfs_proto::convert::{path, to_status, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
-use dfs_types::{ChunkId, Endpoint, FsError, FsResult};
+use dfs_types::{ChunkId, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::duty::{balancer_action, duty, wire_quarantined};
 use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes, wire_wait, wire_waiting};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
-use crate::api::duty::{BalancerAction, DutyReport};
+use crate::api::duty::BalancerAction;
 use crate::api::{Namenode, Origin};
-use crate::engine::Clock;
 
 /// Most waiting recoveries that a report names.
 const WAITING_LISTED: usize = 100;
@@ -54,7 +52,7 @@ impl Service {
         let caller = reader(&self.0, request.context).await?;
         let waiting = self.0.waiting_chunks(&caller, WAITING_LISTED).await?;
         let report = self.0.report().await?;
-        Ok(v1::ClusterReport { waiting: wire_waiting(waiting), ..wire_report(report, self.0.clock()) })
+        Ok(v1::ClusterReport { waiting: wire_waiting(waiting), ..wire_report(report) })
     }
 
     async fn set_safe_mode(&self, request: v1::SetSafeModeRequest, _: Peer) -> FsResult<v1::SafeModeStatus> {
@@ -75,8 +73,7 @@ impl Service {
     ) -> FsResult<v1::SetNodeDutyReply> {
         let (nodes, duty) = (node_ids(&request.nodes)?, duty(&request)?);
         let origin = self.origin(request.context, true).await?;
-        let DutyReport { nodes, warnings } = self.0.set_node_duty(origin, nodes, duty).await?;
-        Ok(v1::SetNodeDutyReply { nodes: self.wire_nodes(nodes), warnings })
+        Ok(self.0.set_node_duty(origin, nodes, duty).await?.into())
     }
 
     async fn balancer(&self, request: v1::BalancerRequest, _: Peer) -> FsResult<v1::BalancerStatus> {
@@ -128,18 +125,14 @@ impl Service {
             reader(&self.0, context.map(|context| v1::Context { follower_read_at: None, ..context }));
         Ok(Origin { request: None, caller: caller.await? })
     }
-
-    fn wire_nodes(&self, nodes: Vec<NodeView>) -> Vec<v1::NodeReport> {
-        nodes.into_iter().map(|view| wire_node_report(view, self.0.clock())).collect()
-    }
 }
 
-fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
+fn wire_report(report: Report) -> v1::ClusterReport {
     let Report { cluster, safe_mode, nodes, totals, counts, balancer } = report;
     v1::ClusterReport {
         cluster: cluster.as_bytes().to_vec(),
         safe_mode: Some(safe_mode.into()),
-        nodes: nodes.into_iter().map(|view| wire_node_report(view, clock)).collect(),
+        nodes: nodes.into_iter().map(v1::NodeReport::from).collect(),
         files: counts.files,
         directories: counts.directories,
         chunks: totals.chunks,
@@ -158,24 +151,6 @@ fn wire_report(report: Report, clock: Clock) -> v1::ClusterReport {
         healable: totals.healable,
         waiting_recoveries: totals.waiting_recoveries,
         waiting: Vec::new(),
-    }
-}
-
-fn wire_node_report(view: NodeView, clock: Clock) -> v1::NodeReport {
-    v1::NodeReport {
-        node: Some(Endpoint { id: view.id, at: view.address, storage: None }.into()),
-        state: convert::wire_node_state(view.state).into(),
-        silent_ms: view.silence.as_millis() as u64,
-        volumes: view.volumes.into_iter().map(convert::wire_volume).collect(),
-        replicas: view.replicas,
-        active_writes: view.active_writes,
-        active_reads: view.active_reads,
-        active_copies: view.active_copies,
-        version: view.version,
-        reported: view.reported,
-        duty: v1::NodeDutyState::from(view.duty).into(),
-        depending_chunks: view.depending_chunks,
-        maintenance_until_ms: view.maintenance_until.map_or(0, |until| clock.to_unix(until).0),
     }
 }
 

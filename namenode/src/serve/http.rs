@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dfs_namenode_core::NodeView;
-use dfs_types::{BalancerStatus, DutyState};
+use dfs_types::{BalancerStatus, DutyState, NodeReport};
 use serde_json::{Value, json};
 
 use crate::api::Namenode;
@@ -111,10 +110,10 @@ pub(crate) fn duty_name(state: DutyState) -> &'static str {
     }
 }
 
-fn node_json(node: &NodeView) -> Value {
-    let state = node.state.name();
-    let address = &node.address;
-    let volumes: Vec<Value> = node
+fn node_json(report: &NodeReport) -> Value {
+    let state = report.state.name();
+    let address = &report.node.at;
+    let volumes: Vec<Value> = report
         .volumes
         .iter()
         .map(|volume| {
@@ -130,18 +129,18 @@ fn node_json(node: &NodeView) -> Value {
         })
         .collect();
     json!({
-        "id": node.id,
+        "id": report.node.id,
         "host": address.host,
         "data_port": address.data_port,
         "http_port": address.http_port,
         "location": address.location,
         "state": state,
-        "duty": duty_name(node.duty),
-        "depending_chunks": node.depending_chunks,
-        "silent_ms": node.silence.as_millis() as u64,
-        "version": node.version,
-        "reported": node.reported,
-        "replicas": node.replicas,
+        "duty": duty_name(report.duty),
+        "depending_chunks": report.depending_chunks,
+        "silent_ms": report.silent.as_millis() as u64,
+        "version": report.version,
+        "reported": report.reported,
+        "replicas": report.replicas,
         "volumes": volumes,
     })
 }

@@ -1,8 +1,13 @@
 //! What administrators are told of the cluster and its DataNodes.
 
-use dfs_types::{BalancerStatus, DutyState, FsError, FsResult, SafeModeStatus};
+use std::time::Duration;
+
+use dfs_types::{
+    BalancerStatus, DutyReport, DutyState, FsError, FsResult, Millis, NodeReport, SafeModeStatus,
+};
 
 use super::error::incomplete;
+use super::values::{node_state, volume, wire_node_state, wire_volume};
 use crate::v1;
 
 impl From<v1::BalancerStatus> for BalancerStatus {
@@ -88,8 +93,77 @@ impl From<DutyState> for v1::NodeDutyState {
     }
 }
 
+impl TryFrom<v1::NodeReport> for NodeReport {
+    type Error = FsError;
+
+    fn try_from(report: v1::NodeReport) -> FsResult<Self> {
+        let (duty, state) = (report.duty().try_into()?, node_state(report.state())?);
+        let v1::NodeReport { node, silent_ms, volumes, replicas, version, reported, .. } = report;
+        let v1::NodeReport { active_writes, active_reads, active_copies, .. } = report;
+        let v1::NodeReport { depending_chunks, maintenance_until_ms, .. } = report;
+        Ok(Self {
+            node: node.ok_or_else(|| incomplete("node.node"))?.try_into()?,
+            state,
+            silent: Duration::from_millis(silent_ms),
+            volumes: volumes.into_iter().map(volume).collect::<FsResult<_>>()?,
+            replicas,
+            active_writes,
+            active_reads,
+            active_copies,
+            version,
+            reported,
+            duty,
+            depending_chunks,
+            maintenance_until: (maintenance_until_ms != 0).then_some(Millis(maintenance_until_ms)),
+        })
+    }
+}
+
+impl From<NodeReport> for v1::NodeReport {
+    fn from(report: NodeReport) -> Self {
+        let NodeReport { node, state, silent, volumes, replicas, version, reported, .. } = report;
+        let NodeReport { active_writes, active_reads, active_copies, .. } = report;
+        let NodeReport { duty, depending_chunks, maintenance_until, .. } = report;
+        Self {
+            node: Some(node.into()),
+            state: wire_node_state(state).into(),
+            silent_ms: silent.as_millis() as u64,
+            volumes: volumes.into_iter().map(wire_volume).collect(),
+            replicas,
+            active_writes,
+            active_reads,
+            active_copies,
+            version,
+            reported,
+            duty: v1::NodeDutyState::from(duty).into(),
+            depending_chunks,
+            maintenance_until_ms: maintenance_until.map_or(0, |until| until.0),
+        }
+    }
+}
+
+impl TryFrom<v1::SetNodeDutyReply> for DutyReport {
+    type Error = FsError;
+
+    fn try_from(reply: v1::SetNodeDutyReply) -> FsResult<Self> {
+        let v1::SetNodeDutyReply { nodes, warnings } = reply;
+        Ok(Self { nodes: nodes.into_iter().map(NodeReport::try_from).collect::<FsResult<_>>()?, warnings })
+    }
+}
+
+impl From<DutyReport> for v1::SetNodeDutyReply {
+    fn from(report: DutyReport) -> Self {
+        let DutyReport { nodes, warnings } = report;
+        Self { nodes: nodes.into_iter().map(v1::NodeReport::from).collect(), warnings }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use dfs_types::{
+        Address, Endpoint, FileSystemId, NodeId, NodeState, StorageType, Volume, VolumeHealth, VolumeId,
+    };
+
     use super::*;
 
     #[test]
@@ -130,5 +204,51 @@ mod tests {
             assert_eq!(DutyState::try_from(v1::NodeDutyState::from(state)), Ok(state));
         }
         assert!(DutyState::try_from(v1::NodeDutyState::Unspecified).is_err());
+    }
+
+    #[test]
+    fn nodes_come_as_they_were_sent() {
+        let at = Address { host: "h".into(), data_port: 1, http_port: 2, location: "/z/r".into() };
+        let volume = Volume {
+            id: VolumeId::from_bytes(&[7; 16]).unwrap(),
+            path: "/data".into(),
+            file_system: FileSystemId::from_bytes(&[8; 16]),
+            storage: StorageType::Ssd,
+            health: VolumeHealth::Suspect,
+            capacity: 9,
+            used: 10,
+            available: 11,
+            replicas: 12,
+        };
+        let report = NodeReport {
+            node: Endpoint { id: NodeId::random(), at, storage: None },
+            state: NodeState::Stale,
+            silent: Duration::from_millis(1),
+            volumes: vec![volume],
+            replicas: 2,
+            active_writes: 3,
+            active_reads: 4,
+            active_copies: 5,
+            version: "6".into(),
+            reported: true,
+            duty: DutyState::EnteringMaintenance,
+            depending_chunks: 7,
+            maintenance_until: Some(Millis(8)),
+        };
+        for report in [report.clone(), NodeReport { maintenance_until: None, ..report.clone() }] {
+            assert_eq!(NodeReport::try_from(v1::NodeReport::from(report.clone())), Ok(report));
+        }
+        let wire = || v1::NodeReport::from(report.clone());
+        for bad in [
+            v1::NodeReport { node: None, ..wire() },
+            v1::NodeReport { state: 0, ..wire() },
+            v1::NodeReport { duty: 0, ..wire() },
+            v1::NodeReport { duty: 99, ..wire() },
+            v1::NodeReport { volumes: vec![v1::VolumeStatus::default()], ..wire() },
+        ] {
+            assert!(NodeReport::try_from(bad).is_err());
+        }
+        let of_duty = DutyReport { nodes: vec![report], warnings: vec!["slow".into()] };
+        assert_eq!(DutyReport::try_from(v1::SetNodeDutyReply::from(of_duty.clone())), Ok(of_duty));
     }
 }

@@ -213,10 +213,10 @@ mod tests {
         let hour = Duration::from_hours(1);
         remember(&mut rig, 7, hour);
         let view = |rig: &Rig| rig.core.nodes(rig.now).pop().unwrap();
-        assert_eq!((view(&rig).state, view(&rig).address), (NodeState::Stale, stats(7).address));
+        assert_eq!((view(&rig).state, view(&rig).node.at), (NodeState::Stale, stats(7).address));
         rig.run(Duration::from_secs(20), &[]);
         assert_eq!(view(&rig).state, NodeState::Dead);
-        assert!(view(&rig).silence >= hour + Duration::from_secs(19));
+        assert!(view(&rig).silent >= hour + Duration::from_secs(19));
         assert_eq!(rig.core.totals(rig.now).dead_nodes, 1);
         assert!(rig.core.is_known(node_id(7)) && rig.core.endpoint(node_id(7)).is_some());
         rig.join(7, stats(7));
@@ -238,7 +238,7 @@ mod tests {
         rig.run(Duration::from_mins(1), &[1]);
         rig.apply(Event::NodeForgotten { node: node_id(0) });
         rig.run(Duration::from_secs(5), &[1]);
-        let ids: Vec<_> = rig.core.nodes(rig.now).into_iter().map(|view| view.id).collect();
+        let ids: Vec<_> = rig.core.nodes(rig.now).into_iter().map(|view| view.node.id).collect();
         assert_eq!(ids, [node_id(1)]);
         assert!(rig.core.is_forgotten(node_id(0)) && !rig.core.is_known(node_id(0)));
         assert_eq!(due(&rig), [node_id(1)]);

@@ -218,7 +218,7 @@ mod tests {
 
     /// The node's state, and how many chunks depend on it.
     fn state(rig: &Rig, n: u16) -> (DutyState, u64) {
-        let view = rig.core.nodes(rig.now).into_iter().find(|view| view.id == node_id(n)).unwrap();
+        let view = rig.core.nodes(rig.now).into_iter().find(|view| view.node.id == node_id(n)).unwrap();
         (view.duty, view.depending_chunks)
     }
 

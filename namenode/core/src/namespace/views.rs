@@ -1,7 +1,8 @@
 //! What others may know.
 
 use dfs_types::{
-    ChunkId, DutyState, GenStamp, InodeId, Millis, NodeDuty, ReplicaState, Space, StorageType, VolumeHealth,
+    ChunkId, DutyState, Endpoint, GenStamp, InodeId, Millis, NodeDuty, NodeReport, ReplicaState, Space,
+    StorageType, VolumeHealth,
 };
 
 use super::Namespace;
@@ -9,7 +10,7 @@ use super::chunk_map::{ChunkMap, Odd, Verdict};
 use crate::cluster::{Absent, Cluster, Node, NodeIndex};
 use crate::event::VolumeRecord;
 use crate::hash::{mix, of_text};
-use crate::{ChunkView, NodeState, NodeView, Target, Totals, Volume};
+use crate::{ChunkView, NodeState, Target, Totals, Volume};
 
 impl Namespace {
     /// A chunk; `None` if there is none of this id.
@@ -73,20 +74,19 @@ impl Namespace {
     }
 
     /// All nodes of the cluster's table, and those that are only remembered.
-    pub(crate) fn nodes(&self, cluster: &Cluster, now: Millis) -> Vec<NodeView> {
+    pub(crate) fn nodes(&self, cluster: &Cluster, now: Millis) -> Vec<NodeReport> {
         let view = |(index, node): (NodeIndex, &Node)| {
             let stats = node.stats();
-            NodeView {
-                id: node.id(),
-                address: stats.address.clone(),
-                version: node.version().to_owned(),
+            NodeReport {
+                node: Endpoint { id: node.id(), at: stats.address.clone(), storage: None },
                 state: cluster.state_at(node, now),
-                silence: now.since(node.seen()),
+                silent: now.since(node.seen()),
                 volumes: stats.volumes.clone(),
                 replicas: self.map.held_count(index) as u64,
                 active_writes: stats.active_writes,
                 active_reads: stats.active_reads,
                 active_copies: stats.active_copies,
+                version: node.version().to_owned(),
                 reported: self.work.get(index).is_some_and(|work| work.reported),
                 duty: self.duty_state(cluster, index),
                 depending_chunks: self.depending(cluster, index),
@@ -160,19 +160,18 @@ impl Namespace {
 }
 
 /// What is known of a node that is only remembered.
-fn absent_view(absent: Absent<'_>) -> NodeView {
+fn absent_view(absent: Absent<'_>) -> NodeReport {
     let Absent { id, record, silence, state, duty, maintenance_until } = absent;
-    NodeView {
-        id,
-        address: record.address.clone(),
-        version: record.release.clone(),
+    NodeReport {
+        node: Endpoint { id, at: record.address.clone(), storage: None },
         state,
-        silence,
+        silent: silence,
         volumes: record.volumes.iter().map(VolumeRecord::unheard).collect(),
         replicas: 0,
         active_writes: 0,
         active_reads: 0,
         active_copies: 0,
+        version: record.release.clone(),
         reported: false,
         duty,
         depending_chunks: 0,

@@ -190,8 +190,8 @@ impl World {
     fn has_unnoticed_loss(&self) -> bool {
         self.believers().any(|k| {
             let core = &self.namenodes[k].core;
-            let dead = core.nodes(self.now).into_iter().filter(|node| node.state == NodeState::Dead);
-            let dead: Vec<NodeId> = dead.map(|node| node.id).collect();
+            let dead = core.nodes(self.now).into_iter().filter(|report| report.state == NodeState::Dead);
+            let dead: Vec<NodeId> = dead.map(|report| report.node.id).collect();
             self.nodes.iter().enumerate().any(|(n, node)| {
                 let believed = |process: u128| core.is_current(node_id(n), process);
                 node.disk_lost.is_some_and(believed) && !dead.contains(&node_id(n))

@@ -64,7 +64,7 @@ impl World {
 
     /// One thing an administrator may do.
     pub(crate) fn operate(&mut self, n: usize, later: Millis) {
-        let state = self.core().nodes(self.now).into_iter().find(|node| node.id == node_id(n));
+        let state = self.core().nodes(self.now).into_iter().find(|report| report.node.id == node_id(n));
         let state = state.map(|node| node.duty).unwrap_or_default();
         // Nobody puts a node back into service that he has just wiped.
         let exists = self.nodes[n].process != Process::Lost;
@@ -113,7 +113,7 @@ impl World {
         let views = self.core().nodes(self.now);
         let mut running = self.nodes.iter().enumerate().filter(|(_, node)| node.process != Process::Lost);
         running.all(|(n, _)| {
-            let state = views.iter().find(|view| view.id == node_id(n)).map(|view| view.duty);
+            let state = views.iter().find(|view| view.node.id == node_id(n)).map(|view| view.duty);
             match self.duty(n) {
                 NodeDuty::InService => state.is_none_or(|state| state == DutyState::InService),
                 NodeDuty::Decommission => state == Some(DutyState::Decommissioned),
