@@ -4,12 +4,11 @@ use dfs_proto::convert::{cluster_id, from_status, incomplete};
 use dfs_proto::v1;
 use dfs_types::{
     BalancerStatus, ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp, NodeReport,
-    SafeModeStatus,
+    RecoveryWait, SafeModeStatus, WaitingChunk,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::handle::Dfs;
-use crate::lease_recovery::{RecoveryWait, WaitingChunk, recovery_wait, waiting_chunks};
 use crate::namespace::status;
 
 /// The whole cluster.
@@ -157,7 +156,7 @@ fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
         corrupt: chunk.corrupt,
         misplaced: chunk.misplaced,
         under_construction: chunk.under_construction,
-        wait: chunk.wait.map(recovery_wait).transpose()?,
+        wait: chunk.wait.map(RecoveryWait::try_from).transpose()?,
     })
 }
 
@@ -234,7 +233,7 @@ impl Dfs {
             quarantined: report.quarantined,
             balancer: report.balancer.ok_or_else(|| incomplete("balancer"))?.into(),
             waiting_recoveries: report.waiting_recoveries,
-            waiting: waiting_chunks(report.waiting)?,
+            waiting: report.waiting.into_iter().map(WaitingChunk::try_from).collect::<FsResult<_>>()?,
         })
     }
 

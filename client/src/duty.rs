@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use dfs_proto::convert::{incomplete, replica_record};
 use dfs_proto::v1;
-use dfs_types::{BalancerStatus, ChunkId, DutyReport, Endpoint, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{BalancerStatus, ChunkId, DutyReport, FsResult, NodeId, QuarantinedChunk};
 
 use crate::handle::Dfs;
 
@@ -36,24 +35,6 @@ pub enum BalancerAction {
     },
     /// Stop it.
     Stop,
-}
-
-/// A chunk that the namespace does not know, and its replicas, which are kept until a person decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuarantinedChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Who holds what of it.
-    pub replicas: Vec<(Endpoint, ReplicaRecord)>,
-}
-
-fn quarantined(chunk: v1::QuarantinedChunk) -> FsResult<QuarantinedChunk> {
-    let replica = |wire: v1::QuarantinedReplica| {
-        let node = wire.node.ok_or_else(|| incomplete("quarantine.node"))?.try_into()?;
-        Ok((node, replica_record(wire.replica.ok_or_else(|| incomplete("quarantine.replica"))?, &[])?))
-    };
-    let replicas = chunk.replicas.into_iter().map(replica).collect::<FsResult<_>>()?;
-    Ok(QuarantinedChunk { chunk: ChunkId(chunk.chunk), replicas })
 }
 
 fn ids(nodes: &[NodeId]) -> Vec<Vec<u8>> {
@@ -147,7 +128,7 @@ impl Dfs {
                 async move { client.list_quarantine(request).await }
             })
             .await?;
-        Ok((reply.chunks.into_iter().map(quarantined).collect::<FsResult<_>>()?, reply.more))
+        Ok((reply.chunks.into_iter().map(QuarantinedChunk::try_from).collect::<FsResult<_>>()?, reply.more))
     }
 
     /// Deletes the replicas of these quarantined chunks, or with no chunk named of all that DataNodes have reported;

@@ -56,14 +56,13 @@ pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerStatus, DutyReport, DutyState, Endpoint, LocatedChunk, MemberRole, NodeReport, NodeState,
-    Publication, SafeModeStatus, Volume,
+    BalancerStatus, DutyReport, DutyState, Endpoint, LeaseRecovery, LocatedChunk, MemberRole, NodeReport,
+    NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
-pub use duty::{BalancerAction, Duty, QuarantinedChunk};
+pub use duty::{BalancerAction, Duty};
 pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
 pub use handle::Dfs;
-pub use lease_recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};
 pub use locate::Locations;
 pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
 pub use read::FileReader;

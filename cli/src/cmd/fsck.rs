@@ -384,7 +384,7 @@ mod tests {
             misplaced,
             wait: None,
         };
-        let missing = vec!["dn-2:9001".to_owned()];
+        let missing = vec![(NodeId::random(), None)];
         let wait = RecoveryWait { since: Millis(0), expected: 2, best: None, missing, loss_accepted: false };
         let chunk = |good, corrupt, open| chunk_with(good, 0, corrupt, open, false);
         for (chunk, problem) in [

@@ -57,13 +57,13 @@ pub(super) struct ShownWait<'a> {
     expected: u64,
     found: u64,
     node: Option<String>,
-    missing: &'a [String],
+    missing: Vec<String>,
     loss_accepted: bool,
 }
 
 impl<'a> ShownWait<'a> {
-    pub(super) fn new(path: &'a str, chunk: u64, wait: &'a RecoveryWait) -> Self {
-        let RecoveryWait { since, expected, best, missing, loss_accepted } = wait;
+    pub(super) fn new(path: &'a str, chunk: u64, wait: &RecoveryWait) -> Self {
+        let RecoveryWait { since, expected, best, missing: _, loss_accepted } = wait;
         Self {
             path,
             chunk,
@@ -71,13 +71,16 @@ impl<'a> ShownWait<'a> {
             expected: *expected,
             found: best.as_ref().map_or(0, |(_, length)| *length),
             node: best.as_ref().map(|(node, _)| node.address()),
-            missing,
+            missing: wait.missing_names(),
             loss_accepted: *loss_accepted,
         }
     }
 
     pub(super) fn all(waiting: &'a [WaitingChunk]) -> Vec<Self> {
-        waiting.iter().map(|WaitingChunk { path, chunk, wait }| Self::new(path, chunk.0, wait)).collect()
+        waiting
+            .iter()
+            .map(|WaitingChunk { path, chunk, wait }| Self::new(path.as_str(), chunk.0, wait))
+            .collect()
     }
 }
 
@@ -88,7 +91,7 @@ pub(super) fn sentence(wait: &RecoveryWait) -> String {
         None => "none is known".to_owned(),
     };
     let accepted = if wait.loss_accepted { ", the loss of the rest is accepted" } else { "" };
-    let missing = match wait.missing.as_slice() {
+    let missing = match wait.missing_names().as_slice() {
         [] => String::new(),
         missing => format!(", {} have not told all that they hold", missing.join(", ")),
     };
@@ -165,15 +168,17 @@ mod tests {
         };
         let since = "waits since 1970-01-01 00:00:00Z for a replica with 100 acknowledged bytes";
         assert_eq!(sentence(&wait(None)), format!("{since}: none is known"));
-        let away = RecoveryWait { missing: vec!["dn-2:9001".to_owned(), "3f2a".to_owned()], ..wait(None) };
+        let strange = NodeId::random();
+        let missing = vec![(node.id, Some(node.clone())), (strange, None)];
+        let away = RecoveryWait { missing, ..wait(None) };
         assert_eq!(
             sentence(&away),
-            format!("{since}: none is known, dn-2:9001, 3f2a have not told all that they hold")
+            format!("{since}: none is known, dn-1:9001, {strange} have not told all that they hold")
         );
         let short = wait(Some((node, 70)));
         assert_eq!(sentence(&short), format!("{since}: the longest known has 70 (on dn-1:9001)"));
         let path = FsPath::parse("/f").unwrap();
-        let waiting = [WaitingChunk { path: "/f".to_owned(), chunk: ChunkId(7), wait: short }];
+        let waiting = [WaitingChunk { path: path.clone(), chunk: ChunkId(7), wait: short }];
         let error = not_closed(&path, &waiting);
         assert_eq!(error.code, ErrorCode::RecoveryInProgress);
         assert!(error.message.starts_with("/f stays open: chunk 7 waits since "), "{}", error.message);

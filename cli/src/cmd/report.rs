@@ -221,7 +221,7 @@ fn print(
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out.line(&table(Vec::new(), rows, &[]))?;
     for WaitingChunk { path, chunk, wait } in &report.waiting {
-        out.line(&format!("  {}: chunk {chunk} {}", name(path), recover_lease::sentence(wait)))?;
+        out.line(&format!("  {}: chunk {chunk} {}", name(path.as_str()), recover_lease::sentence(wait)))?;
     }
     for note in notes {
         out.line(note)?;

@@ -248,12 +248,12 @@ async fn what_was_synced_is_waited_for_while_its_only_datanode_is_away() -> Resu
     ensure!(status.open && status.length == synced as u64, "{status:?}");
     let report = dfs.report().await?;
     let [waiting] = &report.waiting[..] else { bail!("the report names {:?}", report.waiting) };
-    ensure!(waiting.path == file && waiting.wait.expected == synced as u64, "{waiting:?}");
+    ensure!(waiting.path.as_str() == file && waiting.wait.expected == synced as u64, "{waiting:?}");
     ensure!(waiting.wait.best.is_none() && report.waiting_recoveries == 1, "{waiting:?}");
     ensure!(waiting.wait.missing.len() == 1, "the node that has it is not named: {waiting:?}");
     // By where it was, although this NameNode has never heard of it.
     let [node] = &report.nodes[..] else { bail!("the report lists {:?}", report.nodes) };
-    ensure!(waiting.wait.missing == [node.node.address()], "{waiting:?} {node:?}");
+    ensure!(waiting.wait.missing_names() == [node.node.address()], "{waiting:?} {node:?}");
     let (exit, told) = recover_lease(&cluster, file, &["--timeout", "0s"]).await?;
     ensure!(exit == Some(1) && told["closed"] == false && told["waiting"][0]["expected"] == synced, "{told}");
     let checked: Vec<_> = dfs.fsck(&path(file)).await?.try_collect().await?;

@@ -134,7 +134,7 @@ async fn synced_tail_away(stage: &Stage) -> Played {
                 ensure!(status.open, "it is closed with {} bytes", status.length);
                 let mut waiting = stage.dfs.report().await?.waiting;
                 match (waiting.pop(), waiting.is_empty()) {
-                    (Some(waiting), true) if waiting.path == path.as_str() => anyhow::Ok(waiting),
+                    (Some(waiting), true) if waiting.path == path => anyhow::Ok(waiting),
                     other => bail!("the report names {other:?}"),
                 }
             })

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use dfs_types::{
     Address, BalancerStatus, ChunkId, Command, DutyState, GenStamp, InodeId, Layout, Millis, NodeDuty,
-    NodeId, NodeReport, SafeModeStatus,
+    NodeId, NodeReport, QuarantinedChunk, SafeModeStatus,
 };
 
 use crate::cluster::{Cluster, Heard, Registered};
 use crate::event::{Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
 use crate::view::{ChunkView, Totals};
-use crate::{
-    Config, NodeState, Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket, WaitingRecovery,
-};
+use crate::{Config, NodeState, Placement, PlacementError, PlacementRequest, Ticket, WaitingRecovery};
 
 /// What the NameNode knows and decides about nodes, chunks and leases.
 ///
@@ -235,7 +233,7 @@ impl Core {
 
     /// Quarantined chunks after `after`, ordered by id, at most `limit`; and whether there are more. Goes through all of
     /// them.
-    pub fn quarantine(&self, after: ChunkId, limit: usize) -> (Vec<QuarantinedChunk>, bool) {
+    pub fn quarantine(&self, after: ChunkId, limit: usize) -> (Vec<QuarantinedChunk<NodeId>>, bool) {
         self.namespace.quarantine(&self.cluster, after, limit)
     }
 

@@ -29,5 +29,5 @@ pub use dfs_types::{Address, Command, NodeState, Volume};
 pub use event::{
     Balancing, Effect, Event, NodeRecord, NodeStats, Report, Slice, Target, VolumeRecord, WaitingRecovery,
 };
-pub use namespace::{Placement, PlacementError, PlacementRequest, QuarantinedChunk, Ticket};
+pub use namespace::{Placement, PlacementError, PlacementRequest, Ticket};
 pub use view::{ChunkView, Queues, Totals};

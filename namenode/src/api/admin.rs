@@ -6,12 +6,12 @@ use std::sync::Arc;
 use dfs_namenode_core::{Core, Totals};
 use dfs_types::{
     BalancerStatus, Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp,
-    NodeReport, SafeModeStatus,
+    NodeReport, RecoveryWait, SafeModeStatus,
 };
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
 
-use super::recovery::Wait;
+use super::recovery::recovery_wait;
 use super::{Namenode, Origin, in_unix_time, resolve};
 use crate::store::edit::Edit;
 use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
@@ -114,7 +114,7 @@ pub struct FsckChunk {
     /// Whether it is being written.
     pub under_construction: bool,
     /// What its recovery waits for, if it does.
-    pub wait: Option<Wait>,
+    pub wait: Option<RecoveryWait>,
 }
 
 /// The sum over everything checked.
@@ -342,7 +342,8 @@ fn parts(file: WalkedFile) -> Vec<WalkedFile> {
 fn check_file(core: &Core, file: WalkedFile) -> FsckFile {
     let WalkedFile { path, status, chunks, held_since } = file;
     let check = |row: &ChunkRow| FsckChunk {
-        wait: held_since.and_then(|since| Some(Wait::of(core, core.waiting_recovery(row.chunk)?, since))),
+        wait: held_since
+            .and_then(|since| Some(recovery_wait(core, core.waiting_recovery(row.chunk)?, since))),
         ..check_chunk(core, row, status.replication)
     };
     let chunks = chunks.iter().map(check).collect();

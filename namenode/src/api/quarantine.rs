@@ -1,8 +1,7 @@
 //! Replicas that are kept although this namespace does not know their chunks.
 
-use dfs_namenode_core::QuarantinedChunk;
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, Endpoint, ErrorCode, FsError, FsResult, NodeId, ReplicaRecord};
+use dfs_types::{Caller, ChunkId, Endpoint, ErrorCode, FsError, FsResult, NodeId, QuarantinedChunk};
 use tracing::info;
 
 use super::Namenode;
@@ -12,15 +11,6 @@ const MAX_CHUNKS: usize = 100_000;
 /// Replicas ordered to be deleted in one turn of the engine.
 const SLICE: usize = 10_000;
 
-/// A chunk that is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrangeChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Who holds what of it.
-    pub replicas: Vec<(Endpoint, ReplicaRecord)>,
-}
-
 impl Namenode {
     /// A page of the chunks whose replicas are kept although they are not known, after `after`, ordered by id; and
     /// whether there are more. `limit` 0 and those above the server's page mean the server's page. For superusers.
@@ -29,19 +19,19 @@ impl Namenode {
         caller: &Caller,
         after: ChunkId,
         limit: usize,
-    ) -> FsResult<(Vec<StrangeChunk>, bool)> {
+    ) -> FsResult<(Vec<QuarantinedChunk>, bool)> {
         self.check_superuser(caller)?;
         let limit = if limit == 0 { LIST_PAGE } else { limit.min(LIST_PAGE) };
         self.engine
             .with(move |turn| {
                 let (chunks, more) = turn.core.quarantine(after, limit);
-                let resolve = |(id, record): (NodeId, ReplicaRecord)| {
+                let resolve = |(id, record)| {
                     let at = turn.core.endpoint(id)?.clone();
                     Some((Endpoint { id, at, storage: None }, record))
                 };
-                let strange = |QuarantinedChunk { chunk, replicas }| StrangeChunk {
-                    chunk,
-                    replicas: replicas.into_iter().filter_map(resolve).collect(),
+                let strange = |QuarantinedChunk::<NodeId> { chunk, replicas }| {
+                    let replicas = replicas.into_iter().filter_map(resolve).collect();
+                    QuarantinedChunk { chunk, replicas }
                 };
                 (chunks.into_iter().map(strange).collect(), more)
             })

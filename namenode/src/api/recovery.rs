@@ -12,7 +12,8 @@ use dfs_namenode_core::{Core, Event, WaitingRecovery};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::RETRY_TTL;
 use dfs_types::{
-    Caller, ChunkId, Endpoint, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, NodeId,
+    Caller, ChunkId, ErrorCode, FsError, FsPath, FsResult, GenStamp, InodeId, LeaseRecovery, Millis, NodeId,
+    RecoveryWait, WaitingChunk,
 };
 use futures_util::StreamExt;
 use futures_util::stream::{iter, poll_fn};
@@ -37,50 +38,6 @@ const PURGE_LIMIT: u32 = 4_096;
 const RESUME_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to free what was deleted.
 const REAP_RETRY: Duration = Duration::from_secs(5);
-
-/// What the recovery of a chunk waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wait {
-    /// Unix time at which its file was taken from its writer; a restart or another leader does not change it.
-    pub since: Millis,
-    /// Bytes that a replica must have: readers count on them.
-    pub expected: u64,
-    /// The longest replica known and its bytes; `None` if no node has told of any.
-    pub best: Option<(Endpoint, u64)>,
-    /// The nodes it was written to that have not said what they hold; an address only of those that are known.
-    pub missing: Vec<(NodeId, Option<Endpoint>)>,
-    /// Whether an administrator accepted that it ends with that.
-    pub loss_accepted: bool,
-}
-
-impl Wait {
-    pub(super) fn of(core: &Core, waiting: WaitingRecovery, since: Millis) -> Self {
-        let WaitingRecovery { chunk: _, acknowledged, best, missing, loss_accepted } = waiting;
-        let best = best.and_then(|(node, length)| Some((resolve(core, [node]).pop()?, length)));
-        let missing = missing.into_iter().map(|node| (node, resolve(core, [node]).pop())).collect();
-        Self { since, expected: acknowledged, best, missing, loss_accepted }
-    }
-}
-
-/// A chunk whose recovery waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingChunk {
-    /// Its file.
-    pub path: FsPath,
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// For what.
-    pub wait: Wait,
-}
-
-/// How far the recovery of a file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseRecovery {
-    /// The file is closed.
-    pub closed: bool,
-    /// Those of its chunks whose recovery waits.
-    pub waiting: Vec<WaitingChunk>,
-}
 
 impl Namenode {
     /// Closes a file whose writer is gone. Not closed means that it is under way: ask again.
@@ -153,7 +110,7 @@ impl Namenode {
                 let core = &*turn.core;
                 let waits = chunks.into_iter().filter_map(|chunk| {
                     let (waiting, owner) = (core.waiting_recovery(chunk)?, owners.remove(&chunk)?);
-                    let wait = Wait::of(core, waiting, owner.held_since);
+                    let wait = recovery_wait(core, waiting, owner.held_since);
                     Some(WaitingChunk { path: owner.path, chunk, wait })
                 });
                 waits.collect()
@@ -354,6 +311,14 @@ impl Namenode {
             }
         }
     }
+}
+
+/// What a recovery waits for since its file was taken from its writer, as others are told it.
+pub(super) fn recovery_wait(core: &Core, waiting: WaitingRecovery, since: Millis) -> RecoveryWait {
+    let WaitingRecovery { chunk: _, acknowledged, best, missing, loss_accepted } = waiting;
+    let best = best.and_then(|(node, length)| Some((resolve(core, [node]).pop()?, length)));
+    let missing = missing.into_iter().map(|node| (node, resolve(core, [node]).pop())).collect();
+    RecoveryWait { since, expected: acknowledged, best, missing, loss_accepted }
 }
 
 /// Whether a recovery that could not be proposed is none any more: the file was closed or deleted, another recovery began, or

@@ -9,8 +9,8 @@ use dfs_types::{ChunkId, FsError, FsResult};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::duty::{balancer_action, duty, wire_quarantined};
-use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes, wire_wait, wire_waiting};
+use super::duty::{balancer_action, duty};
+use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes};
 use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
 use crate::api::duty::BalancerAction;
 use crate::api::{Namenode, Origin};
@@ -52,7 +52,10 @@ impl Service {
         let caller = reader(&self.0, request.context).await?;
         let waiting = self.0.waiting_chunks(&caller, WAITING_LISTED).await?;
         let report = self.0.report().await?;
-        Ok(v1::ClusterReport { waiting: wire_waiting(waiting), ..wire_report(report) })
+        Ok(v1::ClusterReport {
+            waiting: waiting.into_iter().map(v1::WaitingChunk::from).collect(),
+            ..wire_report(report)
+        })
     }
 
     async fn set_safe_mode(&self, request: v1::SetSafeModeRequest, _: Peer) -> FsResult<v1::SafeModeStatus> {
@@ -102,7 +105,10 @@ impl Service {
         let Origin { caller, .. } = self.origin(request.context, false).await?;
         let (after, limit) = (ChunkId(request.after), request.limit as usize);
         let (chunks, more) = self.0.quarantine(&caller, after, limit).await?;
-        Ok(v1::ListQuarantineReply { chunks: chunks.into_iter().map(wire_quarantined).collect(), more })
+        Ok(v1::ListQuarantineReply {
+            chunks: chunks.into_iter().map(v1::QuarantinedChunk::from).collect(),
+            more,
+        })
     }
 
     async fn delete_quarantined(
@@ -190,7 +196,7 @@ fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
         under_construction,
         misplaced,
         leaving,
-        wait: wait.map(wire_wait),
+        wait: wait.map(v1::RecoveryWait::from),
     }
 }
 

@@ -1,14 +1,12 @@
-//! Duties, the balancer and the quarantine: wire ↔ API.
+//! Duties and the balancer: wire → API.
 
 use std::time::Duration;
 
 use dfs_namenode_core::Balancing;
-use dfs_proto::convert::wire_replica_alone;
 use dfs_proto::v1;
 use dfs_types::{FsError, FsResult};
 
 use crate::api::duty::{BalancerAction, Duty};
-use crate::api::quarantine::StrangeChunk;
 
 /// Reads a duty.
 pub(super) fn duty(request: &v1::SetNodeDutyRequest) -> FsResult<Duty> {
@@ -39,13 +37,4 @@ pub(super) fn balancer_action(request: &v1::BalancerRequest) -> FsResult<Balance
         }
         v1::BalancerAction::Unspecified => Err(FsError::invalid("the request lacks 'action'")),
     }
-}
-
-/// The message for a quarantined chunk.
-pub(super) fn wire_quarantined(chunk: StrangeChunk) -> v1::QuarantinedChunk {
-    let replicas = chunk.replicas.into_iter().map(|(node, record)| v1::QuarantinedReplica {
-        node: Some(node.into()),
-        replica: Some(wire_replica_alone(record)),
-    });
-    v1::QuarantinedChunk { chunk: chunk.chunk.0, replicas: replicas.collect() }
 }

@@ -7,11 +7,10 @@ use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
 use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 
-use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes, wire_waiting};
+use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes};
 use crate::api::Namenode;
 use crate::api::admin::FsStats;
 use crate::api::reading::BadReplica;
-use crate::api::recovery::LeaseRecovery;
 use crate::api::writing::{NewFile, OpenedBy};
 use crate::store::Summary;
 use crate::store::edit::{Extent, Publication};
@@ -297,8 +296,7 @@ impl Service {
         let caller = reader(&self.0, request.context).await?;
         let path = path(&request.path)?;
         let recovered = self.0.recover_lease(&caller, &path, &request.holder, request.accept_loss).await?;
-        let LeaseRecovery { closed, waiting } = recovered;
-        Ok(v1::RecoverLeaseReply { closed, waiting: wire_waiting(waiting) })
+        Ok(recovered.into())
     }
 
     async fn report_bad_replicas(

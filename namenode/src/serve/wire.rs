@@ -5,7 +5,6 @@ use dfs_proto::convert;
 use dfs_proto::v1;
 use dfs_types::{Caller, Endpoint, ErrorCode, FsError, FsResult, NodeId};
 
-use crate::api::recovery::{Wait, WaitingChunk};
 use crate::api::{Namenode, Origin};
 use crate::store::edit::Extent;
 
@@ -90,32 +89,6 @@ pub(super) fn node_ids(ids: &[Vec<u8>]) -> FsResult<Vec<NodeId>> {
 /// The messages for nodes.
 pub(super) fn wire_nodes(nodes: Vec<Endpoint>) -> Vec<v1::Node> {
     nodes.into_iter().map(v1::Node::from).collect()
-}
-
-/// The message for what a chunk's recovery waits for.
-pub(super) fn wire_wait(wait: Wait) -> v1::RecoveryWait {
-    let Wait { since, expected, best, missing, loss_accepted } = wait;
-    let (ids, nodes): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
-    let (best_node, best_length) = best.map_or((None, 0), |(node, length)| (Some(node.into()), length));
-    v1::RecoveryWait {
-        since_ms: since.0,
-        expected,
-        best_node,
-        best_length,
-        loss_accepted,
-        missing: ids.into_iter().map(|id| id.as_bytes().to_vec()).collect(),
-        missing_nodes: nodes.into_iter().flatten().map(v1::Node::from).collect(),
-    }
-}
-
-/// The messages for chunks whose recovery waits.
-pub(super) fn wire_waiting(chunks: Vec<WaitingChunk>) -> Vec<v1::WaitingChunk> {
-    let wire = |WaitingChunk { path, chunk, wait }| v1::WaitingChunk {
-        path: path.into(),
-        chunk: chunk.0,
-        wait: Some(wire_wait(wait)),
-    };
-    chunks.into_iter().map(wire).collect()
 }
 
 /// Reads where a node is.

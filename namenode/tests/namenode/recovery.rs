@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use dfs_namenode::api::Namenode;
 use dfs_namenode::api::admin::{Finding, FsckSummary};
-use dfs_namenode::api::recovery::{LeaseRecovery, WaitingChunk};
 use dfs_namenode::api::writing::{NewFile, OpenedBy};
 use dfs_namenode::run::Running;
 use dfs_namenode_core::Command;
-use dfs_types::{ErrorCode, FsPath, GenStamp, LocatedChunk, Mode, ReplicaState};
+use dfs_types::{ErrorCode, FsPath, GenStamp, LeaseRecovery, LocatedChunk, Mode, ReplicaState, WaitingChunk};
 use futures_util::StreamExt;
 use tempfile::tempdir;
 

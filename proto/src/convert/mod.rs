@@ -7,6 +7,8 @@ mod command;
 mod error;
 mod group;
 mod origin;
+mod quarantine;
+mod recovery;
 mod values;
 
 pub use error::{from_detail, from_status, incomplete, to_detail, to_status};

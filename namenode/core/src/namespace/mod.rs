@@ -47,7 +47,6 @@ use self::node_work::{Awaited, NodeWork, Work};
 pub use self::placement::{Placement, PlacementError, PlacementRequest};
 use self::promises::Promises;
 pub use self::promises::Ticket;
-pub use self::quarantine::QuarantinedChunk;
 use self::recovery::Recoveries;
 use self::replication::Replication;
 use self::review::{Reviews, Why};

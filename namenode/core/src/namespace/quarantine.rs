@@ -3,19 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use dfs_types::{ChunkId, NodeId, ReplicaRecord};
+use dfs_types::{ChunkId, NodeId, QuarantinedChunk, ReplicaRecord};
 
 use super::Namespace;
 use crate::cluster::{Cluster, Node};
-
-/// A chunk that is not known, and its replicas.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuarantinedChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Who holds what of it.
-    pub replicas: Vec<(NodeId, ReplicaRecord)>,
-}
 
 impl Namespace {
     /// Quarantined chunks after `after`, ordered by id, at most `limit`; and whether there are more. Goes through all of
@@ -25,7 +16,7 @@ impl Namespace {
         cluster: &Cluster,
         after: ChunkId,
         limit: usize,
-    ) -> (Vec<QuarantinedChunk>, bool) {
+    ) -> (Vec<QuarantinedChunk<NodeId>>, bool) {
         let mut first: BTreeMap<ChunkId, Vec<(NodeId, ReplicaRecord)>> = BTreeMap::new();
         let mut more = false;
         for (index, work) in self.work.iter() {
