@@ -3,13 +3,11 @@
 use dfs_proto::convert::{cluster_id, from_status, incomplete};
 use dfs_proto::v1;
 use dfs_types::{
-    BalancerStatus, ChunkId, ClusterId, Endpoint, FileStatus, FsPath, FsResult, GenStamp, NodeReport,
-    RecoveryWait, SafeModeStatus, WaitingChunk,
+    BalancerStatus, ClusterId, FsPath, FsResult, FsckEntry, NodeReport, SafeModeStatus, WaitingChunk,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::handle::Dfs;
-use crate::namespace::status;
 
 /// The whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,139 +67,6 @@ pub enum SafeModeAction {
     Leave,
 }
 
-/// A chunk as the file check found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FsckChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its version.
-    pub generation: GenStamp,
-    /// Its bytes.
-    pub length: u64,
-    /// Replicas wanted.
-    pub expected: u32,
-    /// Nodes with a good replica; while it is being written, its pipeline in order.
-    pub nodes: Vec<Endpoint>,
-    /// How many of these are being decommissioned: their replicas can be read and don't count.
-    pub leaving: u32,
-    /// Replicas known to be bad.
-    pub corrupt: u32,
-    /// Whether it is being written.
-    pub under_construction: bool,
-    /// Whether its replicas share a host, rack or zone without need.
-    pub misplaced: bool,
-    /// What its recovery waits for, if it does.
-    pub wait: Option<RecoveryWait>,
-}
-
-/// A file as the file check found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FsckFile {
-    /// Where it is.
-    pub path: String,
-    /// Its attributes.
-    pub status: FileStatus,
-    /// Its chunks, in order.
-    pub chunks: Vec<FsckChunk>,
-}
-
-/// Sums of a file check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FsckSummary {
-    /// Number of files.
-    pub files: u64,
-    /// Number of directories.
-    pub directories: u64,
-    /// Number of chunks.
-    pub chunks: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Chunks with too few replicas.
-    pub under_replicated: u64,
-    /// Chunks with too many.
-    pub over_replicated: u64,
-    /// Chunks without any.
-    pub missing: u64,
-    /// Chunks of which only corrupt replicas are known.
-    pub corrupt: u64,
-    /// Files open for writing.
-    pub open_files: u64,
-    /// Number of replicas.
-    pub replicas: u64,
-    /// Whether every chunk has a good replica, and no recovery waits for one.
-    pub healthy: bool,
-    /// Chunks that have their replicas, but share a host, rack or zone without need.
-    pub misplaced: u64,
-    /// Chunks whose recovery waits for a replica with everything that was acknowledged.
-    pub waiting: u64,
-}
-
-/// One item of [`Dfs::fsck`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FsckEntry {
-    /// A file.
-    File(FsckFile),
-    /// The sums; the last item.
-    Summary(FsckSummary),
-}
-
-fn fsck_chunk(chunk: v1::FsckChunk) -> FsResult<FsckChunk> {
-    Ok(FsckChunk {
-        chunk: ChunkId(chunk.chunk),
-        generation: GenStamp(chunk.generation),
-        length: chunk.length,
-        expected: chunk.expected,
-        nodes: chunk.nodes.into_iter().map(Endpoint::try_from).collect::<FsResult<_>>()?,
-        leaving: chunk.leaving,
-        corrupt: chunk.corrupt,
-        misplaced: chunk.misplaced,
-        under_construction: chunk.under_construction,
-        wait: chunk.wait.map(RecoveryWait::try_from).transpose()?,
-    })
-}
-
-fn fsck_entry(reply: v1::FsckReply) -> FsResult<FsckEntry> {
-    match reply.kind.ok_or_else(|| incomplete("fsck.kind"))? {
-        v1::fsck_reply::Kind::File(file) => Ok(FsckEntry::File(FsckFile {
-            path: file.path,
-            status: status(file.status)?,
-            chunks: file.chunks.into_iter().map(fsck_chunk).collect::<FsResult<_>>()?,
-        })),
-        v1::fsck_reply::Kind::Summary(summary) => {
-            let v1::FsckSummary {
-                files,
-                directories,
-                chunks,
-                bytes,
-                under_replicated,
-                over_replicated,
-                missing,
-                corrupt,
-                open_files,
-                replicas,
-                healthy,
-                misplaced,
-                waiting,
-            } = summary;
-            Ok(FsckEntry::Summary(FsckSummary {
-                files,
-                directories,
-                chunks,
-                bytes,
-                under_replicated,
-                over_replicated,
-                missing,
-                corrupt,
-                open_files,
-                replicas,
-                healthy,
-                misplaced,
-                waiting,
-            }))
-        }
-    }
-}
-
 impl Dfs {
     /// The cluster's nodes and numbers.
     pub async fn report(&self) -> FsResult<ClusterReport> {
@@ -248,7 +113,7 @@ impl Dfs {
                 async move { client.fsck(request).await }
             })
             .await?;
-        Ok(replies.map(|reply| fsck_entry(reply.map_err(|status| from_status(&status))?)).boxed())
+        Ok(replies.map(|reply| reply.map_err(|status| from_status(&status))?.try_into()).boxed())
     }
 
     /// Tells about safe mode after switching it as `action` says.

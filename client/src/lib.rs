@@ -50,14 +50,15 @@ mod stream;
 mod write;
 mod write_target;
 
-pub use admin::{ClusterReport, FsckChunk, FsckEntry, FsckFile, FsckSummary, SafeModeAction};
+pub use admin::{ClusterReport, SafeModeAction};
 pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerStatus, DutyReport, DutyState, Endpoint, LeaseRecovery, LocatedChunk, MemberRole, NodeReport,
-    NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
+    BalancerStatus, DutyReport, DutyState, Endpoint, FsckChunk, FsckEntry, FsckFile, FsckSummary,
+    LeaseRecovery, LocatedChunk, MemberRole, NodeReport, NodeState, Publication, QuarantinedChunk,
+    RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use duty::{BalancerAction, Duty};

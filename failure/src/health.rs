@@ -45,7 +45,7 @@ impl Fsck {
         for entry in entries {
             match entry {
                 FsckEntry::File(file) => {
-                    chunks.extend(file.chunks.into_iter().map(|chunk| (file.path.clone(), chunk)));
+                    chunks.extend(file.chunks.into_iter().map(|chunk| (file.path.to_string(), chunk)));
                 }
                 FsckEntry::Summary(sum) => summary = Some(sum),
             }

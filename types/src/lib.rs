@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod error;
 pub mod extent;
 pub mod format;
+pub mod fsck;
 pub mod ids;
 pub mod layout;
 pub mod limits;
@@ -37,6 +38,7 @@ pub use duty::{DutyState, NodeDuty};
 pub use endpoint::{Address, Endpoint};
 pub use error::{ErrorCode, FsError, FsResult};
 pub use extent::{Extent, Publication};
+pub use fsck::{FsckChunk, FsckEntry, FsckFile, FsckSummary};
 pub use ids::{
     CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, GroupNumber, InodeId, NodeId, RequestId,
     VolumeId,

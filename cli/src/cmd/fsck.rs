@@ -276,7 +276,7 @@ fn no_summary() -> Failure {
 
 fn shown(file: &FsckFile) -> ShownFile<'_> {
     ShownFile {
-        path: &file.path,
+        path: file.path.as_str(),
         length: file.status.length,
         open: file.status.open,
         chunks: file
@@ -291,7 +291,7 @@ fn shown(file: &FsckFile) -> ShownFile<'_> {
                 leaving: chunk.leaving,
                 being_written: chunk.under_construction,
                 problem: Problem::of(chunk),
-                wait: chunk.wait.as_ref().map(|wait| ShownWait::new(&file.path, chunk.chunk.0, wait)),
+                wait: chunk.wait.as_ref().map(|wait| ShownWait::new(file.path.as_str(), chunk.chunk.0, wait)),
                 nodes: chunk.nodes.iter().map(dfs_client::Endpoint::address).collect(),
             })
             .collect(),

@@ -56,7 +56,7 @@ async fn fsck(dfs: &Dfs) -> Result<(Vec<String>, u64)> {
     while let Some(entry) = found.try_next().await? {
         if let FsckEntry::File(file) = entry {
             open += u64::from(file.status.open);
-            files.push(file.path.clone());
+            files.push(file.path.to_string());
         }
     }
     Ok((files, open))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dfs_namenode_core::{Core, Totals};
 use dfs_types::{
-    BalancerStatus, Caller, ChunkId, ClusterId, DutyState, Endpoint, FileStatus, FsPath, FsResult, GenStamp,
-    NodeReport, RecoveryWait, SafeModeStatus,
+    BalancerStatus, Caller, ClusterId, DutyState, FsPath, FsResult, FsckChunk, FsckEntry, FsckFile,
+    FsckSummary, NodeReport, SafeModeStatus,
 };
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
@@ -70,104 +70,6 @@ pub enum SafeModeAction {
     Enter,
     /// Switch it off.
     Leave,
-}
-
-/// One part of a check's result.
-#[derive(Debug, Clone)]
-pub enum Finding {
-    /// A file, or a part of one with very many chunks.
-    File(FsckFile),
-    /// The sum over everything; the last finding.
-    Summary(FsckSummary),
-}
-
-/// What a check found of one file.
-#[derive(Debug, Clone)]
-pub struct FsckFile {
-    /// Where it is.
-    pub path: FsPath,
-    /// Its attributes.
-    pub status: FileStatus,
-    /// Its chunks, at most some thousand; further ones come in further entries of the same path.
-    pub chunks: Vec<FsckChunk>,
-}
-
-/// What a check found of one chunk.
-#[derive(Debug, Clone)]
-pub struct FsckChunk {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Its version.
-    pub generation: GenStamp,
-    /// Its length in bytes.
-    pub length: u64,
-    /// Replicas wanted.
-    pub expected: u32,
-    /// Nodes with a good replica; while it is being written, its pipeline in order.
-    pub nodes: Vec<Endpoint>,
-    /// How many of these are being decommissioned: their replicas can be read and don't count.
-    pub leaving: u32,
-    /// Known bad replicas.
-    pub corrupt: u32,
-    /// Whether its replicas share a host, rack or zone without need.
-    pub misplaced: bool,
-    /// Whether it is being written.
-    pub under_construction: bool,
-    /// What its recovery waits for, if it does.
-    pub wait: Option<RecoveryWait>,
-}
-
-/// The sum over everything checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FsckSummary {
-    /// Files.
-    pub files: u64,
-    /// Directories, the one asked for included.
-    pub directories: u64,
-    /// Chunks.
-    pub chunks: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Chunks with fewer good replicas than wanted, but at least one.
-    pub under_replicated: u64,
-    /// Chunks with more good replicas than wanted.
-    pub over_replicated: u64,
-    /// Chunks of which no replica is known.
-    pub missing: u64,
-    /// Chunks of which only bad replicas are known.
-    pub corrupt: u64,
-    /// Files being written.
-    pub open_files: u64,
-    /// Good replicas.
-    pub replicas: u64,
-    /// Chunks that have their replicas, but share a host, rack or zone without need.
-    pub misplaced: u64,
-    /// Chunks whose recovery waits for a replica with everything that was acknowledged.
-    pub waiting: u64,
-}
-
-impl FsckSummary {
-    /// Whether every complete chunk has a good replica, and no recovery waits for one.
-    pub fn is_healthy(&self) -> bool {
-        self.missing == 0 && self.corrupt == 0 && self.waiting == 0
-    }
-
-    fn count(&mut self, chunk: &FsckChunk) {
-        let good = chunk.nodes.len() as u64;
-        let expected = u64::from(chunk.expected);
-        self.chunks += 1;
-        self.waiting += u64::from(chunk.wait.is_some());
-        if chunk.under_construction {
-            return;
-        }
-        self.replicas += good;
-        self.missing += u64::from(good == 0 && chunk.corrupt == 0);
-        self.corrupt += u64::from(good == 0 && chunk.corrupt > 0);
-        let counting = good.saturating_sub(u64::from(chunk.leaving));
-        self.under_replicated += u64::from(good > 0 && counting < expected);
-        self.over_replicated += u64::from(counting > expected);
-        self.misplaced += u64::from(chunk.misplaced);
-    }
 }
 
 impl Namenode {
@@ -235,7 +137,7 @@ impl Namenode {
 
     /// Checks every file at and below a path. Findings are made as they are taken. The caller needs the right
     /// to list every directory met.
-    pub fn fsck(self: Arc<Self>, caller: Caller, path: FsPath) -> BoxStream<'static, FsResult<Finding>> {
+    pub fn fsck(self: Arc<Self>, caller: Caller, path: FsPath) -> BoxStream<'static, FsResult<FsckEntry>> {
         let check = Fsck {
             namenode: self,
             caller,
@@ -248,8 +150,8 @@ impl Namenode {
         let findings = try_unfold(Some(check), |check| async move {
             let Some(mut check) = check else { return Ok(None) };
             match check.next_file().await? {
-                Some(file) => Ok(Some((Finding::File(file), Some(check)))),
-                None => Ok(Some((Finding::Summary(check.summary().await?), None))),
+                Some(file) => Ok(Some((FsckEntry::File(file), Some(check)))),
+                None => Ok(Some((FsckEntry::Summary(check.summary().await?), None))),
             }
         });
         findings.boxed()
@@ -278,7 +180,7 @@ impl Fsck {
     async fn next_file(&mut self) -> FsResult<Option<FsckFile>> {
         loop {
             if let Some(file) = self.ready.pop_front() {
-                file.chunks.iter().for_each(|chunk| self.summary.count(chunk));
+                file.chunks.iter().for_each(|chunk| count(&mut self.summary, chunk));
                 return Ok(Some(file));
             }
             if !self.walked.is_empty() {
@@ -320,8 +222,27 @@ impl Fsck {
 
     async fn summary(&self) -> FsResult<FsckSummary> {
         let sum = self.namenode.store.content_summary(&self.caller, &self.path).await?;
-        Ok(FsckSummary { directories: sum.directories, ..self.summary })
+        let FsckSummary { missing, corrupt, waiting, .. } = self.summary;
+        let healthy = missing == 0 && corrupt == 0 && waiting == 0;
+        Ok(FsckSummary { directories: sum.directories, healthy, ..self.summary })
     }
+}
+
+fn count(sum: &mut FsckSummary, chunk: &FsckChunk) {
+    let good = chunk.nodes.len() as u64;
+    let expected = u64::from(chunk.expected);
+    sum.chunks += 1;
+    sum.waiting += u64::from(chunk.wait.is_some());
+    if chunk.under_construction {
+        return;
+    }
+    sum.replicas += good;
+    sum.missing += u64::from(good == 0 && chunk.corrupt == 0);
+    sum.corrupt += u64::from(good == 0 && chunk.corrupt > 0);
+    let counting = good.saturating_sub(u64::from(chunk.leaving));
+    sum.under_replicated += u64::from(good > 0 && counting < expected);
+    sum.over_replicated += u64::from(counting > expected);
+    sum.misplaced += u64::from(chunk.misplaced);
 }
 
 /// A file in parts of at most [`FSCK_CHUNKS`] chunks; at least one.

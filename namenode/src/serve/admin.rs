@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::{path, to_status, wire_file_status};
+use dfs_proto::convert::{path, to_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
 use dfs_types::{ChunkId, FsError, FsResult};
@@ -10,8 +10,8 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::duty::{balancer_action, duty};
-use super::wire::{admitted, node_ids, origin, reader, unary, wire_nodes};
-use crate::api::admin::{Finding, FsckChunk, FsckFile, FsckSummary, Report, SafeModeAction};
+use super::wire::{admitted, node_ids, origin, reader, unary};
+use crate::api::admin::{Report, SafeModeAction};
 use crate::api::duty::BalancerAction;
 use crate::api::{Namenode, Origin};
 
@@ -42,8 +42,9 @@ unary! {
         let request = request.into_inner();
         let caller = admitted(&self.0, reader(&self.0, request.context).await)?;
         let path = path(&request.path).map_err(to_status)?;
-        let findings = Arc::clone(&self.0).fsck(caller, path);
-        Ok(Response::new(findings.map(|finding| finding.map(wire_finding).map_err(to_status)).boxed()))
+        let entries = Arc::clone(&self.0).fsck(caller, path);
+        let reply = |entry: FsResult<_>| entry.map(v1::FsckReply::from).map_err(to_status);
+        Ok(Response::new(entries.map(reply).boxed()))
     }
 }
 
@@ -157,78 +158,5 @@ fn wire_report(report: Report) -> v1::ClusterReport {
         healable: totals.healable,
         waiting_recoveries: totals.waiting_recoveries,
         waiting: Vec::new(),
-    }
-}
-
-fn wire_finding(finding: Finding) -> v1::FsckReply {
-    use v1::fsck_reply::Kind;
-    let kind = match finding {
-        Finding::File(FsckFile { path, status, chunks }) => Kind::File(v1::FsckFile {
-            path: path.into(),
-            status: Some(wire_file_status(status)),
-            chunks: chunks.into_iter().map(wire_chunk).collect(),
-        }),
-        Finding::Summary(summary) => Kind::Summary(wire_summary(summary)),
-    };
-    v1::FsckReply { kind: Some(kind) }
-}
-
-fn wire_chunk(chunk: FsckChunk) -> v1::FsckChunk {
-    let FsckChunk {
-        chunk,
-        generation,
-        length,
-        expected,
-        nodes,
-        leaving,
-        corrupt,
-        misplaced,
-        under_construction,
-        wait,
-    } = chunk;
-    v1::FsckChunk {
-        chunk: chunk.0,
-        generation: generation.0,
-        length,
-        expected,
-        nodes: wire_nodes(nodes),
-        corrupt,
-        under_construction,
-        misplaced,
-        leaving,
-        wait: wait.map(v1::RecoveryWait::from),
-    }
-}
-
-fn wire_summary(summary: FsckSummary) -> v1::FsckSummary {
-    let healthy = summary.is_healthy();
-    let FsckSummary {
-        files,
-        directories,
-        chunks,
-        bytes,
-        under_replicated,
-        over_replicated,
-        missing,
-        corrupt,
-        open_files,
-        replicas,
-        misplaced,
-        waiting,
-    } = summary;
-    v1::FsckSummary {
-        files,
-        directories,
-        chunks,
-        bytes,
-        under_replicated,
-        over_replicated,
-        missing,
-        corrupt,
-        open_files,
-        replicas,
-        healthy,
-        misplaced,
-        waiting,
     }
 }

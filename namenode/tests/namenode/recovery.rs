@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfs_namenode::api::Namenode;
-use dfs_namenode::api::admin::{Finding, FsckSummary};
 use dfs_namenode::api::writing::{NewFile, OpenedBy};
 use dfs_namenode::run::Running;
 use dfs_namenode_core::Command;
-use dfs_types::{ErrorCode, FsPath, GenStamp, LeaseRecovery, LocatedChunk, Mode, ReplicaState, WaitingChunk};
+use dfs_types::{
+    ErrorCode, FsPath, FsckEntry, FsckSummary, GenStamp, LeaseRecovery, LocatedChunk, Mode, ReplicaState,
+    WaitingChunk,
+};
 use futures_util::StreamExt;
 use tempfile::tempdir;
 
@@ -254,10 +256,10 @@ async fn waiting(namenode: &Namenode) -> WaitingChunk {
 }
 
 async fn checked(namenode: &Arc<Namenode>) -> FsckSummary {
-    let findings: Vec<_> = Arc::clone(namenode).fsck(caller("root"), FsPath::root()).collect().await;
-    match findings.into_iter().last() {
-        Some(Ok(Finding::Summary(summary))) => summary,
-        other => panic!("the last finding is {other:?}"),
+    let entries: Vec<_> = Arc::clone(namenode).fsck(caller("root"), FsPath::root()).collect().await;
+    match entries.into_iter().last() {
+        Some(Ok(FsckEntry::Summary(summary))) => summary,
+        other => panic!("the last entry is {other:?}"),
     }
 }
 
@@ -281,7 +283,7 @@ async fn what_was_synced_is_waited_for_by_a_namenode_that_knows_no_datanode() {
     let report = namenode.report().await.unwrap();
     assert_eq!((report.totals.waiting_recoveries, report.totals.chunks), (1, 1));
     let summary = checked(namenode).await;
-    assert_eq!((summary.waiting, summary.open_files, summary.is_healthy()), (1, 1, false));
+    assert_eq!((summary.waiting, summary.open_files, summary.healthy), (1, 1, false));
     running.stop().await.unwrap();
 
     let running = start(&place, &SHORT).await.unwrap();
@@ -294,7 +296,7 @@ async fn what_was_synced_is_waited_for_by_a_namenode_that_knows_no_datanode() {
     }
     obey(namenode, &mut datanodes, &chunk, 500).await;
     assert_eq!(closed(namenode, "/half").await, 500);
-    assert!(checked(namenode).await.is_healthy());
+    assert!(checked(namenode).await.healthy);
     assert_eq!(namenode.report().await.unwrap().totals.waiting_recoveries, 0);
     running.stop().await.unwrap();
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod command;
 mod error;
+mod fsck;
 mod group;
 mod origin;
 mod quarantine;
