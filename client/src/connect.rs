@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::limits::CONNECT_TIMEOUT;
-use dfs_types::{ErrorCode, FsError, FsResult, address};
+use dfs_types::{Defaults, ErrorCode, FsError, FsResult, address};
 use futures_util::future::join_all;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,7 +15,7 @@ use crate::handle::{Dfs, Inner, Settings};
 use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::namenode::NameNode;
-use crate::namespace::{Defaults, fetch_defaults};
+use crate::namespace::fetch_defaults;
 use crate::peers::{Address, MAX_NAMENODES};
 use crate::retry::Patience;
 

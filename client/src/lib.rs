@@ -56,16 +56,16 @@ pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerStatus, DutyReport, DutyState, Endpoint, FsckChunk, FsckEntry, FsckFile, FsckSummary,
-    LeaseRecovery, LocatedChunk, MemberRole, NodeReport, NodeState, Publication, QuarantinedChunk,
-    RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
+    BalancerStatus, Defaults, DutyReport, DutyState, Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile,
+    FsckSummary, LeaseRecovery, LocatedChunk, MemberRole, NodeReport, NodeState, Publication,
+    QuarantinedChunk, RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use duty::{BalancerAction, Duty};
 pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
 pub use handle::Dfs;
 pub use locate::Locations;
-pub use namespace::{ContentSummary, Defaults, DirectoryEntry, FsStats};
+pub use namespace::{ContentSummary, DirectoryEntry};
 pub use read::FileReader;
 pub use stream::FileStream;
 pub use write::{CreateOptions, Durability, FileWriter};

@@ -1,28 +1,13 @@
 //! Files and directories: everything but their content.
 
-use dfs_proto::convert::{cluster_id, file_status, incomplete};
+use dfs_proto::convert::{file_status, incomplete};
 use dfs_proto::v1;
-use dfs_types::{ClusterId, ErrorCode, FileStatus, FsPath, FsResult, InodeId, Millis, Mode};
+use dfs_types::{Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, Millis, Mode};
 use futures_util::stream::{self, Stream};
 
 use crate::handle::Dfs;
 use crate::namenode::NameNode;
 use crate::retry::Patience;
-
-/// What the cluster is and uses where a request does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
-    /// The cluster's id.
-    pub cluster: ClusterId,
-    /// Bytes of a full chunk.
-    pub chunk_size: u64,
-    /// Replicas of a chunk.
-    pub replication: u32,
-    /// Finalized replicas a chunk needs before its file may be closed.
-    pub min_replicas: u32,
-    /// Whether the NameNode is in safe mode.
-    pub safe_mode: bool,
-}
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,29 +31,6 @@ pub struct ContentSummary {
     pub space: u64,
 }
 
-/// Space and health of the whole file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FsStats {
-    /// Bytes of all volumes.
-    pub capacity: u64,
-    /// Bytes of replicas.
-    pub used: u64,
-    /// Bytes that new replicas may take.
-    pub remaining: u64,
-    /// Chunks with too few replicas.
-    pub under_replicated: u64,
-    /// Chunks without any replica.
-    pub missing: u64,
-    /// Chunks with a corrupt replica.
-    pub corrupt: u64,
-    /// All chunks.
-    pub chunks: u64,
-    /// DataNodes heard of lately.
-    pub live_nodes: u64,
-    /// DataNodes not heard of.
-    pub dead_nodes: u64,
-}
-
 pub(crate) fn status(status: Option<v1::FileStatus>) -> FsResult<FileStatus> {
     file_status(status.ok_or_else(|| incomplete("status"))?)
 }
@@ -78,20 +40,14 @@ pub(crate) async fn fetch_defaults(
     namenode: &NameNode,
     patience: Patience,
 ) -> FsResult<(Defaults, Vec<String>)> {
-    let reply = namenode
+    let mut reply = namenode
         .namespace(
             patience,
             |mut client, _| async move { client.get_defaults(v1::GetDefaultsRequest {}).await },
         )
         .await?;
-    let defaults = Defaults {
-        cluster: cluster_id(&reply.cluster)?,
-        chunk_size: reply.chunk_size,
-        replication: reply.replication,
-        min_replicas: reply.min_replicas,
-        safe_mode: reply.safe_mode,
-    };
-    Ok((defaults, reply.namenodes))
+    let members = std::mem::take(&mut reply.namenodes);
+    Ok((reply.try_into()?, members))
 }
 
 /// Sends one request of the namespace with its context and answers with the reply: the leader's, or, `looking`, that of
@@ -296,28 +252,7 @@ impl Dfs {
 
     /// Space and health of the whole file system.
     pub async fn fs_stats(&self) -> FsResult<FsStats> {
-        let v1::FsStatsReply {
-            capacity,
-            used,
-            remaining,
-            under_replicated,
-            missing,
-            corrupt,
-            chunks,
-            live_nodes,
-            dead_nodes,
-        } = ask!(looking self, fs_stats, FsStatsRequest {}).await?;
-        Ok(FsStats {
-            capacity,
-            used,
-            remaining,
-            under_replicated,
-            missing,
-            corrupt,
-            chunks,
-            live_nodes,
-            dead_nodes,
-        })
+        Ok(ask!(looking self, fs_stats, FsStatsRequest {}).await?.into())
     }
 
     /// Closes a file whose writer is gone, taking its lease. `false`: recovery is under way, ask again.

@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod backup;
 pub mod balancer;
 pub mod checksum;
+pub mod cluster;
 pub mod command;
 pub mod duty;
 pub mod endpoint;
@@ -33,6 +34,7 @@ pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
 pub use balancer::BalancerStatus;
+pub use cluster::{Defaults, FsStats};
 pub use command::Command;
 pub use duty::{DutyState, NodeDuty};
 pub use endpoint::{Address, Endpoint};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dfs_namenode_core::{Core, Totals};
 use dfs_types::{
-    BalancerStatus, Caller, ClusterId, DutyState, FsPath, FsResult, FsckChunk, FsckEntry, FsckFile,
+    BalancerStatus, Caller, ClusterId, DutyState, FsPath, FsResult, FsStats, FsckChunk, FsckEntry, FsckFile,
     FsckSummary, NodeReport, SafeModeStatus,
 };
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
@@ -20,29 +20,6 @@ use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
 const FSCK_CHUNKS: usize = 1_000;
 /// Most files the walk reads at once.
 const FSCK_FILES: usize = 1_000;
-
-/// Capacity and health of the whole, in bytes and numbers of chunks and nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FsStats {
-    /// Bytes of all volumes.
-    pub capacity: u64,
-    /// Bytes of replicas.
-    pub used: u64,
-    /// Bytes that new replicas may take.
-    pub remaining: u64,
-    /// Chunks with too few good replicas.
-    pub under_replicated: u64,
-    /// Chunks of which no replica is known.
-    pub missing: u64,
-    /// Chunks of which only bad replicas are known.
-    pub corrupt: u64,
-    /// All chunks.
-    pub chunks: u64,
-    /// Nodes that are not dead.
-    pub live_nodes: u64,
-    /// Nodes that count as gone.
-    pub dead_nodes: u64,
-}
 
 /// Everything about the cluster's state.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Directories, names and attributes.
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ClusterId, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
+use dfs_types::{Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
@@ -11,21 +11,6 @@ use crate::store::edit::{Edit, Outcome, check_replication};
 const PARTS: usize = 1_024;
 /// Those that are removed at the same time: they share commits.
 const CONCURRENT_PARTS: usize = 32;
-
-/// What a client should know before it does anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Bytes of a chunk unless asked for otherwise.
-    pub chunk_size: u64,
-    /// Replicas of a file unless asked for otherwise.
-    pub replication: u32,
-    /// Finalized replicas a chunk needs before its file may be closed.
-    pub min_replicas: u32,
-    /// Whether changes are refused now.
-    pub safe_mode: bool,
-}
 
 impl Namenode {
     /// Cluster id and defaults.

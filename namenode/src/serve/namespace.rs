@@ -9,7 +9,6 @@ use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 
 use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes};
 use crate::api::Namenode;
-use crate::api::admin::FsStats;
 use crate::api::reading::BadReplica;
 use crate::api::writing::{NewFile, OpenedBy};
 use crate::store::Summary;
@@ -66,15 +65,8 @@ impl Service {
     async fn get_defaults(&self, _: v1::GetDefaultsRequest, _: Peer) -> FsResult<v1::GetDefaultsReply> {
         // Whoever asks first looks for the leader.
         self.0.admit(None).await?;
-        let defaults = self.0.defaults();
-        Ok(v1::GetDefaultsReply {
-            cluster: defaults.cluster.as_bytes().to_vec(),
-            chunk_size: defaults.chunk_size,
-            replication: defaults.replication,
-            min_replicas: defaults.min_replicas,
-            safe_mode: defaults.safe_mode,
-            namenodes: self.0.namenode_addresses(),
-        })
+        let namenodes = self.0.namenode_addresses();
+        Ok(v1::GetDefaultsReply { namenodes, ..self.0.defaults().into() })
     }
 
     async fn stat(&self, request: v1::StatRequest, _: Peer) -> FsResult<v1::StatReply> {
@@ -120,28 +112,7 @@ impl Service {
 
     async fn fs_stats(&self, request: v1::FsStatsRequest, _: Peer) -> FsResult<v1::FsStatsReply> {
         reader(&self.0, request.context).await?;
-        let FsStats {
-            capacity,
-            used,
-            remaining,
-            under_replicated,
-            missing,
-            corrupt,
-            chunks,
-            live_nodes,
-            dead_nodes,
-        } = self.0.fs_stats().await?;
-        Ok(v1::FsStatsReply {
-            capacity,
-            used,
-            remaining,
-            under_replicated,
-            missing,
-            corrupt,
-            chunks,
-            live_nodes,
-            dead_nodes,
-        })
+        Ok(self.0.fs_stats().await?.into())
     }
 }
 

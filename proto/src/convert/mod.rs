@@ -3,6 +3,7 @@
 //! and one of them lacks is an `Internal`.
 
 mod admin;
+mod cluster;
 mod command;
 mod error;
 mod fsck;
