@@ -3,9 +3,8 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use dfs_proto::convert::member_role;
 use dfs_proto::v1;
-use dfs_types::{ErrorCode, FsResult, MemberRole};
+use dfs_types::{ErrorCode, FsResult, MemberRole, NamenodeMember, Upgrade};
 use tracing::debug;
 
 use crate::handle::Dfs;
@@ -19,45 +18,6 @@ const LEARN_INTERVAL: Duration = Duration::from_secs(30);
 const LEARN_AGAIN: Duration = Duration::from_secs(1);
 /// Longest that the leader itself is asked when another one answered first.
 const LEADER_LIMIT: Duration = Duration::from_secs(1);
-
-/// One NameNode of the group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamenodeMember {
-    /// Its id in the group, never given to another.
-    pub id: u64,
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Its process id on its machine; `None` if not known.
-    pub pid: Option<u32>,
-    /// What it is at present.
-    pub role: MemberRole,
-    /// The term that it is in.
-    pub term: u64,
-    /// Index of the last log entry in its database, as far as known.
-    pub applied: u64,
-    /// Log entries that it is behind the leader.
-    pub lag: u64,
-    /// What is wrong with it, in a sentence.
-    pub note: Option<String>,
-    /// The highest feature level that its program knows, as far as known.
-    pub level: Option<u32>,
-    /// The release of its program, as far as known.
-    pub release: Option<String>,
-}
-
-/// How far the upgrade of a cluster is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upgrade {
-    /// The cluster's feature level: what is replicated is written so that programs that know it can read it.
-    pub level: u32,
-    /// The highest level that the leader's program knows. While it is above the cluster's, the upgrade is not finalized, and
-    /// the programs of the release before can still be gone back to.
-    pub highest: u32,
-    /// Why it can't be finalized now, in a sentence.
-    pub hindrance: Option<String>,
-    /// The NameNodes, with what they know.
-    pub members: Vec<NamenodeMember>,
-}
 
 /// The NameNodes of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,24 +36,8 @@ impl NamenodeGroup {
     }
 }
 
-fn member(member: v1::NamenodeMember) -> FsResult<NamenodeMember> {
-    let role = member_role(member.role())?;
-    let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag, note, level, release } = member;
-    let told = |text: String| Some(text).filter(|text| !text.is_empty());
-    let (note, release) = (told(note), told(release));
-    let (pid, level) = ((pid > 0).then_some(pid), (level > 0).then_some(level));
-    Ok(NamenodeMember { id, address, pid, role, term, applied, lag, note, level, release })
-}
-
 fn members(reply: v1::NamenodesReply) -> FsResult<Vec<NamenodeMember>> {
-    reply.members.into_iter().map(member).collect()
-}
-
-fn upgrade(reply: v1::Upgrade) -> FsResult<Upgrade> {
-    let v1::Upgrade { level, highest, hindrance, members } = reply;
-    let members = members.into_iter().map(member).collect::<FsResult<_>>()?;
-    let hindrance = Some(hindrance).filter(|hindrance| !hindrance.is_empty());
-    Ok(Upgrade { level, highest, hindrance, members })
+    reply.members.into_iter().map(NamenodeMember::try_from).collect()
 }
 
 /// The group as the leader tells it, or as the first member to answer does if the leader does not.
@@ -178,28 +122,26 @@ impl Dfs {
 
     /// The cluster's feature level, and what its NameNodes know.
     pub async fn upgrade(&self) -> FsResult<Upgrade> {
-        let reply = self
-            .inner
+        self.inner
             .namenode
             .group(self.inner.settings.call(), |mut client, context| async move {
                 client.get_upgrade(v1::GetUpgradeRequest { context: Some(context) }).await
             })
-            .await?;
-        upgrade(reply)
+            .await?
+            .try_into()
     }
 
     /// Raises the cluster's feature level to the highest that its leader knows. There is no way back: programs of earlier
     /// releases are refused from then on. Fails with `InvalidArgument` while not all NameNodes are known
     /// to know that level.
     pub async fn finalize_upgrade(&self) -> FsResult<Upgrade> {
-        let reply = self
-            .inner
+        self.inner
             .namenode
             .group(self.inner.settings.call(), |mut client, context| async move {
                 client.finalize_upgrade(v1::FinalizeUpgradeRequest { context: Some(context) }).await
             })
-            .await?;
-        upgrade(reply)
+            .await?
+            .try_into()
     }
 
     /// Takes the member with this id out of the group for good; answers with those that remain. Its directory is of no

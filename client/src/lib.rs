@@ -57,12 +57,12 @@ pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
     BalancerStatus, Defaults, DutyReport, DutyState, Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile,
-    FsckSummary, LeaseRecovery, LocatedChunk, MemberRole, NodeReport, NodeState, Publication,
-    QuarantinedChunk, RecoveryWait, SafeModeStatus, Volume, WaitingChunk,
+    FsckSummary, LeaseRecovery, LocatedChunk, MemberRole, NamenodeMember, NodeReport, NodeState, Publication,
+    QuarantinedChunk, RecoveryWait, SafeModeStatus, Upgrade, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use duty::{BalancerAction, Duty};
-pub use group::{NamenodeGroup, NamenodeMember, Upgrade};
+pub use group::NamenodeGroup;
 pub use handle::Dfs;
 pub use locate::Locations;
 pub use namespace::{ContentSummary, DirectoryEntry};

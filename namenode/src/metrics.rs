@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_daemon::{Described, Meter, Room};
 use dfs_namenode_core::{NodeState, Queues, Totals};
-use dfs_types::{BalancerStatus, DutyState, MemberRole, NodeReport, VolumeHealth};
+use dfs_types::{BalancerStatus, DutyState, MemberRole, NodeReport, Upgrade, VolumeHealth};
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     exponential_buckets,
@@ -12,7 +12,6 @@ use prometheus::{
 
 use crate::api::Namenode;
 use crate::api::admin::Report;
-use crate::api::upgrade::Upgrade;
 use crate::serve::http::duty_name;
 use crate::store::{Disk, DiskState, Observer, broken_edits};
 

@@ -47,7 +47,7 @@ pub use ids::{
 };
 pub use layout::Layout;
 pub use located::LocatedChunk;
-pub use member::MemberRole;
+pub use member::{MemberRole, NamenodeMember, Upgrade};
 pub use node_report::{DutyReport, NodeReport};
 pub use origin::{ChunkOrigin, Origin};
 pub use path::FsPath;

@@ -28,7 +28,7 @@ pub struct Report {
     pub cluster: ClusterId,
     /// Whether changes are refused, and until when.
     pub safe_mode: SafeModeStatus,
-    /// Every known node.
+    /// Every known node; the end of its maintenance in Unix time.
     pub nodes: Vec<NodeReport>,
     /// Chunks, bytes and pending work.
     pub totals: Totals,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dfs_types::backup::Header;
-use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult, MemberRole};
+use dfs_types::{Caller, ClusterId, ErrorCode, FsError, FsResult, MemberRole, NamenodeMember};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
@@ -18,33 +18,15 @@ use dfs_namenode_raft::Role;
 /// Longest that a leader hands over for before it stops.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 
-/// A member of the group as this one sees it.
+/// A member of the group as this one sees it, with what others are not told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberView {
-    /// Its id.
-    pub id: u64,
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Its process; 0 if not known.
-    pub pid: u32,
-    /// What it is.
-    pub role: MemberRole,
-    /// The answering member's term.
-    pub term: u64,
-    /// Index of the entry it applied last, as far as known.
-    pub applied: u64,
-    /// Entries behind the answering member.
-    pub lag: u64,
+pub(super) struct MemberView {
+    /// What others are told of it.
+    pub(super) told: NamenodeMember,
     /// How its disk is, as far as known.
-    pub disk: DiskState,
-    /// What is wrong with it, in a sentence.
-    pub note: Option<String>,
-    /// The highest feature level that it knows, as far as known; else 0.
-    pub level: u16,
-    /// The release of its program, as far as known.
-    pub release: String,
-    /// How long ago it said so.
-    pub heard: Option<Duration>,
+    pub(super) disk: DiskState,
+    /// How long ago it told of itself.
+    pub(super) heard: Option<Duration>,
 }
 
 /// Entries that a member may be behind to be offered the leadership: it has to have all of them within an election
@@ -58,10 +40,11 @@ const LEFT_OUT: Duration = Duration::from_mins(3);
 /// one that is least behind.
 fn better_leader(own: DiskState, members: &[MemberView], is_left_out: impl Fn(u64) -> bool) -> Option<u64> {
     let could = |member: &&MemberView| {
-        member.role == MemberRole::Follower && member.lag < MAX_LAG && !is_left_out(member.id)
+        let told = &member.told;
+        told.role == MemberRole::Follower && told.lag < MAX_LAG && !is_left_out(told.id)
     };
     let better = members.iter().filter(could).filter(|member| member.disk < own);
-    better.min_by_key(|member| (member.disk, member.lag)).map(|member| member.id)
+    better.min_by_key(|member| (member.disk, member.told.lag)).map(|member| member.told.id)
 }
 
 /// Members that were offered the leadership in vain, and when.
@@ -172,7 +155,12 @@ impl Namenode {
     }
 
     /// The members of the group.
-    pub fn members(&self) -> Vec<MemberView> {
+    pub fn members(&self) -> Vec<NamenodeMember> {
+        self.views().into_iter().map(|view| view.told).collect()
+    }
+
+    /// The members of the group, with what only this NameNode needs.
+    pub(super) fn views(&self) -> Vec<MemberView> {
         let group = self.store.group();
         let status = group.status().borrow().clone();
         let (residences, seen) = (group.residences(), self.peers.seen());
@@ -210,27 +198,27 @@ impl Namenode {
                 };
                 said.filter(|note| !note.is_empty()).or(refused.or_else(waits).filter(|_| is_behind))
             };
-            MemberView {
+            let pid = if id == status.id { Some(std::process::id()) } else { other.map(|seen| seen.pid) };
+            let level = if id == status.id { Some(known_level()) } else { other.map(|seen| seen.level) };
+            let release = match other {
+                None if id == status.id => Some(env!("CARGO_PKG_VERSION").to_owned()),
+                other => other.map(|seen| seen.release.clone()),
+            };
+            let heard =
+                if id == status.id { Some(Duration::ZERO) } else { other.map(|seen| seen.heard.elapsed()) };
+            let told = NamenodeMember {
                 id,
                 address: residences.addresses.get(&id).cloned().unwrap_or_default(),
-                pid: if id == status.id { std::process::id() } else { other.map_or(0, |seen| seen.pid) },
+                pid: pid.filter(|pid| *pid > 0),
                 role,
                 term: status.term,
                 applied,
                 lag: own_applied.saturating_sub(applied),
-                disk,
                 note,
-                level: if id == status.id { known_level() } else { other.map_or(0, |seen| seen.level) },
-                release: match other {
-                    None if id == status.id => env!("CARGO_PKG_VERSION").to_owned(),
-                    other => other.map(|seen| seen.release.clone()).unwrap_or_default(),
-                },
-                heard: if id == status.id {
-                    Some(Duration::ZERO)
-                } else {
-                    other.map(|seen| seen.heard.elapsed())
-                },
-            }
+                level: level.filter(|level| *level > 0).map(u32::from),
+                release: release.filter(|release| !release.is_empty()),
+            };
+            MemberView { told, disk, heard }
         };
         residences.members.all().into_iter().map(view).collect()
     }
@@ -248,7 +236,7 @@ impl Namenode {
         if own == DiskState::Good || !is_leader {
             return None;
         }
-        better_leader(own, &self.members(), |id| self.left_out.has(id))
+        better_leader(own, &self.views(), |id| self.left_out.has(id))
     }
 
     /// Hands the leadership over while another member's disk is better; answers whether there was anything to do.
@@ -273,7 +261,7 @@ impl Namenode {
     pub async fn transfer_leader(&self, caller: &Caller, to: u64) -> FsResult<u64> {
         self.check_superuser(caller)?;
         let to = self.successor(to)?;
-        let leads = |member: &MemberView| member.id == to && member.role == MemberRole::Leader;
+        let leads = |member: &NamenodeMember| member.id == to && member.role == MemberRole::Leader;
         if to == self.store.group().id() && self.members().iter().any(leads) {
             // Raft says nothing to a leader that is to follow itself.
             return Ok(to);
@@ -284,18 +272,19 @@ impl Namenode {
 
     fn successor(&self, to: u64) -> FsResult<u64> {
         let others: Vec<MemberView> =
-            self.members().into_iter().filter(|member| member.role == MemberRole::Follower).collect();
+            self.views().into_iter().filter(|member| member.told.role == MemberRole::Follower).collect();
         if to == 0 {
             // A good disk is of no use to one that can't take over.
-            let best = others.iter().min_by_key(|member| (member.lag >= MAX_LAG, member.disk, member.lag));
-            return best.map(|member| member.id).ok_or_else(|| {
+            let best =
+                others.iter().min_by_key(|member| (member.told.lag >= MAX_LAG, member.disk, member.told.lag));
+            return best.map(|member| member.told.id).ok_or_else(|| {
                 FsError::new(
                     ErrorCode::NotEnoughNodes,
                     "no other NameNode could lead: see `dfs admin namenodes`",
                 )
             });
         }
-        if to == self.store.group().id() || others.iter().any(|member| member.id == to) {
+        if to == self.store.group().id() || others.iter().any(|member| member.told.id == to) {
             return Ok(to);
         }
         Err(FsError::new(
@@ -305,7 +294,7 @@ impl Namenode {
     }
 
     /// Takes a member out of the group for good.
-    pub async fn remove_namenode(&self, caller: &Caller, id: u64) -> FsResult<Vec<MemberView>> {
+    pub async fn remove_namenode(&self, caller: &Caller, id: u64) -> FsResult<Vec<NamenodeMember>> {
         self.check_superuser(caller)?;
         self.store.group().request(Request::Remove(id)).await?;
         info!(id, "a namenode was removed");
@@ -370,20 +359,19 @@ mod tests {
     use super::*;
 
     fn member(id: u64, disk: DiskState, lag: u64) -> MemberView {
-        MemberView {
+        let told = NamenodeMember {
             id,
             address: String::new(),
-            pid: 0,
+            pid: None,
             role: MemberRole::Follower,
             term: 1,
             applied: 0,
             lag,
-            disk,
             note: None,
-            level: 1,
-            release: String::new(),
-            heard: None,
-        }
+            level: Some(1),
+            release: None,
+        };
+        MemberView { told, disk, heard: None }
     }
 
     #[test]
@@ -394,7 +382,8 @@ mod tests {
         assert_eq!(better(&[member(2, Low, 0), member(3, Good, MAX_LAG)]), Some(2), "it is too far behind");
         assert_eq!(better(&[member(2, Full, 0), member(3, Good, MAX_LAG)]), None);
         assert_eq!(better(&[member(9, Good, 0)]), None, "it did not take it a moment ago");
-        let gone = MemberView { role: MemberRole::Unreachable, ..member(2, Good, 0) };
+        let mut gone = member(2, Good, 0);
+        gone.told.role = MemberRole::Unreachable;
         assert_eq!(better(&[gone]), None);
     }
 

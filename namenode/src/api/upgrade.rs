@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dfs_types::format::LEVELS;
-use dfs_types::{FsError, FsResult, MemberRole};
+use dfs_types::{FsError, FsResult, MemberRole, NamenodeMember, Upgrade};
 use tracing::info;
 
 use super::group::MemberView;
@@ -16,38 +16,26 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Heartbeats of a leader that a member may have left unanswered.
 const UNANSWERED: u32 = 3;
 
-/// The feature level and who knows what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upgrade {
-    /// The cluster's level.
-    pub level: u16,
-    /// The highest that this NameNode knows.
-    pub highest: u16,
-    /// Why the level can't be raised to that now, in a sentence; `None` if it can, or if it is that.
-    pub hindrance: Option<String>,
-    /// The members of the group, with what they know.
-    pub members: Vec<MemberView>,
-}
-
 impl Namenode {
     /// How far the upgrade of the cluster is.
     pub fn upgrade(&self) -> Upgrade {
-        let (level, highest, members) = (self.store.level(), known_level(), self.members());
+        let (level, highest, views) = (self.store.level(), known_level(), self.views());
         let group = self.store.group();
         let (own, fresh) = (group.id(), FRESH.max(group.heartbeat_interval() * UNANSWERED));
-        let mut others = members.iter().filter(|member| member.id != own && level < highest);
+        let mut others = views.iter().filter(|member| member.told.id != own && level < highest);
         let changes = level < highest && group.status().borrow().members != group.residences().members;
         let hindrance = others.find_map(|member| hindrance_of(member, highest, fresh)).or_else(|| {
             changes.then(|| "a NameNode is just joining or leaving: try again shortly".to_owned())
         });
-        Upgrade { level, highest, hindrance, members }
+        let members = views.into_iter().map(|view| view.told).collect();
+        Upgrade { level: level.into(), highest: highest.into(), hindrance, members }
     }
 
     /// Raises the level to the highest that this NameNode, which leads, knows, if all members know it. There is no way back.
     pub async fn finalize_upgrade(&self, origin: Origin) -> FsResult<Upgrade> {
         self.check_superuser(&origin.caller)?;
-        let Upgrade { level, highest, hindrance, .. } = self.upgrade();
-        if let Some(hindrance) = hindrance {
+        let (level, highest) = (self.store.level(), known_level());
+        if let Some(hindrance) = self.upgrade().hindrance {
             return Err(FsError::invalid(format!("the upgrade can't be finalized: {hindrance}")));
         }
         if level < highest {
@@ -75,14 +63,15 @@ impl Namenode {
 
 /// Why a member keeps the level from being raised.
 fn hindrance_of(member: &MemberView, to: u16, fresh: Duration) -> Option<String> {
-    let MemberView { id, address, role, level, release, heard, .. } = member;
+    let MemberView { told: NamenodeMember { id, address, role, level, release, .. }, heard, .. } = member;
+    let (level, release) = (level.unwrap_or(0), release.as_deref().unwrap_or_default());
     if *role == MemberRole::Unreachable || heard.is_none_or(|heard| heard > fresh) {
         return Some(format!(
             "NameNode {id} at {address} is not heard of, and so it is not known which release it is: start it, or remove \
              it with `dfs admin remove-namenode {id}`"
         ));
     }
-    (*level < to).then(|| {
+    (level < u32::from(to)).then(|| {
         format!(
             "NameNode {id} at {address} is of release {release} and knows feature levels up to {level}, not {to}: start it \
              with release {} or a later one",
@@ -96,21 +85,20 @@ mod tests {
     use super::*;
     use crate::store::DiskState;
 
-    fn member(level: u16, heard: Option<Duration>, role: MemberRole) -> MemberView {
-        MemberView {
+    fn member(level: u32, heard: Option<Duration>, role: MemberRole) -> MemberView {
+        let told = NamenodeMember {
             id: 2,
             address: "nn-2:9000".into(),
-            pid: 7,
+            pid: Some(7),
             role,
             term: 1,
             applied: 1,
             lag: 0,
-            disk: DiskState::Good,
             note: None,
-            level,
-            release: "0.9.0".into(),
-            heard,
-        }
+            level: Some(level),
+            release: Some("0.9.0".into()),
+        };
+        MemberView { told, disk: DiskState::Good, heard }
     }
 
     #[test]

@@ -7,12 +7,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dfs_types::{BalancerStatus, DutyState, NodeReport};
+use dfs_types::{BalancerStatus, DutyState, NamenodeMember, NodeReport};
 use serde_json::{Value, json};
 
 use crate::api::Namenode;
 use crate::api::admin::Report;
-use crate::api::group::MemberView;
 
 /// The API once the namespace is loaded; the HTTP port answers before that.
 pub type Slot = Arc<OnceLock<Arc<Namenode>>>;
@@ -76,8 +75,9 @@ fn report_json(report: &Report) -> Value {
     })
 }
 
-fn member_json(member: &MemberView) -> Value {
-    let MemberView { id, address, applied, lag, note, level, release, .. } = member;
+fn member_json(member: &NamenodeMember) -> Value {
+    let NamenodeMember { id, address, applied, lag, note, level, release, .. } = member;
+    let (level, release) = (level.unwrap_or(0), release.as_deref().unwrap_or_default());
     json!({
         "id": id, "address": address, "applied": applied, "lag": lag, "note": note, "level": level, "release": release,
     })

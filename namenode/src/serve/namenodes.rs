@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_proto::convert::{to_status, wire_member_role};
+use dfs_proto::convert::to_status;
 use dfs_proto::v1;
 use dfs_proto::v1::backup_part::Kind;
 use dfs_proto::v1::namenodes_server::Namenodes;
 use dfs_types::backup::Header;
-use dfs_types::{ErrorCode, FsError, FsResult};
+use dfs_types::{ErrorCode, FsError, FsResult, NamenodeMember};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -18,8 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::wire::{admitted, origin, reader, unary};
 use crate::api::Namenode;
-use crate::api::group::{Backup, MemberView};
-use crate::api::upgrade::Upgrade;
+use crate::api::group::Backup;
 
 /// Longest that a client may take for one part of a backup.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -85,34 +84,17 @@ impl Service {
 
     async fn get_upgrade(&self, request: v1::GetUpgradeRequest, _: Peer) -> FsResult<v1::Upgrade> {
         reader(&self.0, request.context).await?;
-        Ok(wire_upgrade(self.0.upgrade()))
+        Ok(self.0.upgrade().into())
     }
 
     async fn finalize_upgrade(&self, request: v1::FinalizeUpgradeRequest, _: Peer) -> FsResult<v1::Upgrade> {
         let origin = origin(&self.0, request.context).await?;
-        self.0.finalize_upgrade(origin).await.map(wire_upgrade)
+        Ok(self.0.finalize_upgrade(origin).await?.into())
     }
 }
 
-fn reply(members: Vec<MemberView>) -> v1::NamenodesReply {
-    v1::NamenodesReply { members: members.into_iter().map(wire_member).collect() }
-}
-
-fn wire_member(view: MemberView) -> v1::NamenodeMember {
-    let MemberView { id, address, pid, role, term, applied, lag, disk: _, note, level, release, heard: _ } =
-        view;
-    let (role, note, level) = (wire_member_role(role).into(), note.unwrap_or_default(), level.into());
-    v1::NamenodeMember { id, address, pid, role, term, applied, lag, note, level, release }
-}
-
-fn wire_upgrade(upgrade: Upgrade) -> v1::Upgrade {
-    let Upgrade { level, highest, hindrance, members } = upgrade;
-    v1::Upgrade {
-        level: level.into(),
-        highest: highest.into(),
-        hindrance: hindrance.unwrap_or_default(),
-        members: members.into_iter().map(wire_member).collect(),
-    }
+fn reply(members: Vec<NamenodeMember>) -> v1::NamenodesReply {
+    v1::NamenodesReply { members: members.into_iter().map(v1::NamenodeMember::from).collect() }
 }
 
 /// Reads the backup into the stream; without a trailer the client knows that it is incomplete. A client that takes

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use dfs_daemon::Shutdown;
 use dfs_namenode::api::Namenode;
-use dfs_namenode::api::group::MemberView;
 use dfs_namenode::config::Config;
 use dfs_namenode::run::{Error, Running};
-use dfs_types::{ErrorCode, MemberRole, Mode};
+use dfs_types::{ErrorCode, MemberRole, Mode, NamenodeMember};
 use futures_util::future::join_all;
 use tempfile::{TempDir, tempdir};
 use tokio::net::TcpStream;
@@ -79,7 +78,7 @@ async fn complete(members: &[&Arc<Namenode>], count: usize) -> usize {
     until("a complete group", || async {
         let knows = |namenode: &Arc<Namenode>| {
             let view = namenode.members();
-            let votes = |member: &&MemberView| {
+            let votes = |member: &&NamenodeMember| {
                 matches!(member.role, MemberRole::Leader | MemberRole::Follower) && !member.address.is_empty()
             };
             view.len() == count && view.iter().filter(votes).count() == count
@@ -152,7 +151,7 @@ async fn three_empty_ones_wait_for_each_other_and_form_one_group_for_good() {
     let own: Vec<u64> = members.iter().map(|namenode| namenode.identity().id).collect();
     until("everybody's process and position", || async {
         let view = members[first].members();
-        let known = |member: &MemberView| member.pid == std::process::id() && member.lag == 0;
+        let known = |member: &NamenodeMember| member.pid == Some(std::process::id()) && member.lag == 0;
         view.iter().all(known).then_some(())
     })
     .await;

@@ -1,9 +1,10 @@
 //! What a NameNode tells beside its answers about the group it belongs to.
 
-use dfs_types::{ClusterId, FsError, FsResult, MemberRole, address};
+use dfs_types::{ClusterId, FsError, FsResult, MemberRole, NamenodeMember, Upgrade, address};
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
+use super::values::empty_as_none;
 use crate::v1;
 
 /// Metadata key of a [`NotLeader`](dfs_types::ErrorCode::NotLeader) status: `HOST:PORT` of the leader.
@@ -50,26 +51,70 @@ pub fn applied(metadata: &MetadataMap) -> Option<u64> {
     metadata.get(APPLIED_KEY)?.to_str().ok()?.parse().ok()
 }
 
-/// The message for a member's role.
-pub fn wire_member_role(role: MemberRole) -> v1::MemberRole {
-    match role {
-        MemberRole::Leader => v1::MemberRole::Leader,
-        MemberRole::Follower => v1::MemberRole::Follower,
-        MemberRole::Learner => v1::MemberRole::Learner,
-        MemberRole::Candidate => v1::MemberRole::Candidate,
-        MemberRole::Unreachable => v1::MemberRole::Unreachable,
+impl TryFrom<v1::MemberRole> for MemberRole {
+    type Error = FsError;
+
+    fn try_from(role: v1::MemberRole) -> FsResult<Self> {
+        match role {
+            v1::MemberRole::Leader => Ok(Self::Leader),
+            v1::MemberRole::Follower => Ok(Self::Follower),
+            v1::MemberRole::Learner => Ok(Self::Learner),
+            v1::MemberRole::Candidate => Ok(Self::Candidate),
+            v1::MemberRole::Unreachable => Ok(Self::Unreachable),
+            v1::MemberRole::Unspecified => Err(FsError::invalid("a NameNode's role is missing")),
+        }
     }
 }
 
-/// Reads a member's role.
-pub fn member_role(role: v1::MemberRole) -> FsResult<MemberRole> {
-    match role {
-        v1::MemberRole::Leader => Ok(MemberRole::Leader),
-        v1::MemberRole::Follower => Ok(MemberRole::Follower),
-        v1::MemberRole::Learner => Ok(MemberRole::Learner),
-        v1::MemberRole::Candidate => Ok(MemberRole::Candidate),
-        v1::MemberRole::Unreachable => Ok(MemberRole::Unreachable),
-        v1::MemberRole::Unspecified => Err(FsError::invalid("a NameNode's role is missing")),
+impl From<MemberRole> for v1::MemberRole {
+    fn from(role: MemberRole) -> Self {
+        match role {
+            MemberRole::Leader => Self::Leader,
+            MemberRole::Follower => Self::Follower,
+            MemberRole::Learner => Self::Learner,
+            MemberRole::Candidate => Self::Candidate,
+            MemberRole::Unreachable => Self::Unreachable,
+        }
+    }
+}
+
+impl TryFrom<v1::NamenodeMember> for NamenodeMember {
+    type Error = FsError;
+
+    fn try_from(member: v1::NamenodeMember) -> FsResult<Self> {
+        let role = member.role().try_into()?;
+        let v1::NamenodeMember { id, address, pid, role: _, term, applied, lag, note, level, release } =
+            member;
+        let (note, release) = (empty_as_none(note), empty_as_none(release));
+        let (pid, level) = ((pid > 0).then_some(pid), (level > 0).then_some(level));
+        Ok(Self { id, address, pid, role, term, applied, lag, note, level, release })
+    }
+}
+
+impl From<NamenodeMember> for v1::NamenodeMember {
+    fn from(member: NamenodeMember) -> Self {
+        let NamenodeMember { id, address, pid, role, term, applied, lag, note, level, release } = member;
+        let (note, release) = (note.unwrap_or_default(), release.unwrap_or_default());
+        let (pid, level, role) = (pid.unwrap_or(0), level.unwrap_or(0), v1::MemberRole::from(role).into());
+        Self { id, address, pid, role, term, applied, lag, note, level, release }
+    }
+}
+
+impl TryFrom<v1::Upgrade> for Upgrade {
+    type Error = FsError;
+
+    fn try_from(upgrade: v1::Upgrade) -> FsResult<Self> {
+        let v1::Upgrade { level, highest, hindrance, members } = upgrade;
+        let members = members.into_iter().map(NamenodeMember::try_from).collect::<FsResult<_>>()?;
+        Ok(Self { level, highest, hindrance: empty_as_none(hindrance), members })
+    }
+}
+
+impl From<Upgrade> for v1::Upgrade {
+    fn from(upgrade: Upgrade) -> Self {
+        let Upgrade { level, highest, hindrance, members } = upgrade;
+        let members = members.into_iter().map(v1::NamenodeMember::from).collect();
+        Self { level, highest, hindrance: hindrance.unwrap_or_default(), members }
     }
 }
 
@@ -99,5 +144,39 @@ mod tests {
         assert_eq!(applied(&metadata), Some(u64::MAX));
         metadata.insert(APPLIED_KEY, MetadataValue::from_static("-1"));
         assert_eq!(applied(&metadata), None);
+    }
+
+    #[test]
+    fn members_come_as_they_were_sent() {
+        let member = |role| NamenodeMember {
+            id: 1,
+            address: "nn-1:9000".into(),
+            pid: Some(2),
+            role,
+            term: 3,
+            applied: 4,
+            lag: 5,
+            note: Some("its disk is full".into()),
+            level: Some(6),
+            release: Some("1.0.0".into()),
+        };
+        let unknown = NamenodeMember {
+            pid: None,
+            note: None,
+            level: None,
+            release: None,
+            ..member(MemberRole::Unreachable)
+        };
+        let roles = [MemberRole::Leader, MemberRole::Follower, MemberRole::Learner, MemberRole::Candidate];
+        let members = roles.into_iter().map(member).chain([unknown]).collect();
+        let upgrade = Upgrade { level: 1, highest: 2, hindrance: Some("one is old".into()), members };
+        for upgrade in [upgrade.clone(), Upgrade { hindrance: None, ..upgrade.clone() }] {
+            assert_eq!(Upgrade::try_from(v1::Upgrade::from(upgrade.clone())), Ok(upgrade));
+        }
+        for role in [0, 99] {
+            let bad = v1::NamenodeMember { role, ..member(MemberRole::Leader).into() };
+            let bad = v1::Upgrade { members: vec![bad], ..upgrade.clone().into() };
+            assert!(Upgrade::try_from(bad).is_err(), "{role}");
+        }
     }
 }

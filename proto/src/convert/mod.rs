@@ -14,9 +14,7 @@ mod recovery;
 mod values;
 
 pub use error::{from_detail, from_status, incomplete, to_detail, to_status};
-pub use group::{
-    applied, cluster, leader, member_role, set_applied, set_cluster, wire_member_role, with_leader,
-};
+pub use group::{applied, cluster, leader, set_applied, set_cluster, with_leader};
 pub use origin::{chunk_origin, wire_chunk_origin};
 pub use values::{
     caller, client_id, cluster_id, context, empty_as_none, file_status, known_storage, layout, node_id,
