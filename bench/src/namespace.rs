@@ -1,7 +1,9 @@
-//! A namespace of a million one-chunk files: memory, start-up and size on disk.
+//! A namespace of a million one-chunk files, or several: memory, start-up and size on disk.
 //!
 //! The edits go straight into the store, as the NameNode's own would; the DataNodes are three that only register and
 //! report, so that the chunk map holds three replicas of every chunk without three million files on this disk.
+
+mod multiply;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,6 +23,8 @@ use serde::Deserialize;
 use crate::process;
 use crate::table::Figure;
 
+/// Most files that are made by edits, as clients make them; more are copies of their rows.
+const BY_EDITS: u64 = 1_000_000;
 /// Files of one directory.
 const PER_DIRECTORY: u64 = 1_000;
 /// Proposals under way at once.
@@ -55,10 +59,18 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let mut figure = |name: String, value: f64, unit| figures.push(Figure { name, value, unit });
 
+    ensure!(
+        files <= BY_EDITS || files.is_multiple_of(BY_EDITS),
+        "--files above {BY_EDITS} must be a multiple of it"
+    );
     let start = Instant::now();
-    let edits = fill(&directory, files).await?;
+    let edits = fill(&directory, files.min(BY_EDITS)).await?;
     let seconds = start.elapsed().as_secs_f64();
     figure(format!("edits per second while filling ({PARALLEL} at once)"), edits as f64 / seconds, "/s");
+    if files > BY_EDITS {
+        let directory = directory.clone();
+        tokio::task::spawn_blocking(move || multiply::multiply(&directory, files / BY_EDITS)).await??;
+    }
     figure(format!("database with {files} files"), size(&directory)? as f64, "bytes");
 
     let start = Instant::now();
@@ -66,8 +78,11 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
     let pid = child.0.id();
     let dfs = Dfs::connect(address.clone()).await?;
     dfs.stat(&FsPath::parse("/d0/f0")?).await?;
+    let last = files - 1;
+    dfs.stat(&FsPath::parse(&format!("/d{}/f{}", last / PER_DIRECTORY, last % PER_DIRECTORY))?).await?;
     figure("start until it serves reads".to_owned(), start.elapsed().as_secs_f64(), "s");
-    figure("memory before reports".to_owned(), process::usage(pid)?.memory as f64, "bytes");
+    let before = process::usage(pid)?.memory;
+    figure("memory before reports".to_owned(), before as f64, "bytes");
 
     let report = Instant::now();
     let cluster = dfs.defaults().await?.cluster;
@@ -83,6 +98,11 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
     figure(
         format!("memory with {files} files and {} replicas", files * u64::from(NODES)),
         usage.memory as f64,
+        "bytes",
+    );
+    figure(
+        "memory of a file of one chunk and its replicas".to_owned(),
+        usage.memory as f64 / files as f64,
         "bytes",
     );
     figure("memory at its peak".to_owned(), usage.peak_memory as f64, "bytes");
