@@ -81,8 +81,7 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
     let last = files - 1;
     dfs.stat(&FsPath::parse(&format!("/d{}/f{}", last / PER_DIRECTORY, last % PER_DIRECTORY))?).await?;
     figure("start until it serves reads".to_owned(), start.elapsed().as_secs_f64(), "s");
-    let before = process::usage(pid)?.memory;
-    figure("memory before reports".to_owned(), before as f64, "bytes");
+    figure("memory before reports".to_owned(), process::usage(pid)?.memory as f64, "bytes");
 
     let report = Instant::now();
     let cluster = dfs.defaults().await?.cluster;

@@ -49,9 +49,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// A NameNode that is to be reported to from now on.
+/// What keeps one NameNode informed: how is in `reporter`.
 #[derive(Debug)]
-pub(crate) struct Joined {
+pub(crate) struct Reporter {
     /// All NameNodes, and what their reporters share.
     pub(crate) group: Arc<Group>,
     /// The NameNode.
@@ -65,7 +65,7 @@ pub(crate) struct Joined {
 }
 
 /// Reports to a NameNode until that is over.
-pub(crate) type Report = fn(Joined) -> BoxFuture<'static, ()>;
+pub(crate) type Report = fn(Reporter) -> BoxFuture<'static, ()>;
 
 /// One NameNode.
 #[derive(Debug)]
@@ -151,14 +151,14 @@ impl Group {
         }
         let (queue, gone) = (Arc::<Queue>::default(), CancellationToken::new());
         self.reports.add(Arc::clone(&queue));
-        let joined = Joined {
+        let reporter = Reporter {
             group: Arc::clone(self),
             namenode: Arc::clone(&namenode),
             fixed,
             queue: Arc::clone(&queue),
             gone: gone.clone(),
         };
-        self.tasks.spawn((self.report)(joined));
+        self.tasks.spawn((self.report)(reporter));
         let (name, informed, leads) = (String::new(), false, None);
         members.list.push(Member { address, name, fixed, informed, leads, namenode, queue, gone });
     }

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::group::{Joined, Shared};
+use crate::group::{Reporter, Shared};
 use crate::metrics::result_label;
 use crate::namenode::{Answer, Pulse, Wishes};
 
@@ -47,25 +47,21 @@ impl Backoff {
 }
 
 /// Keeps a NameNode informed until the end, or an error that ends the process.
-pub(crate) fn report(joined: Joined) -> BoxFuture<'static, ()> {
-    Box::pin(Reporter(joined).run())
+pub(crate) fn report(reporter: Reporter) -> BoxFuture<'static, ()> {
+    Box::pin(reporter.run())
 }
-
-/// What keeps one NameNode informed.
-#[derive(Debug)]
-struct Reporter(Joined);
 
 impl Reporter {
     async fn run(self) {
-        let Shared { interval, end, .. } = &self.0.group.shared;
+        let Shared { interval, end, .. } = &self.group.shared;
         let interval = AtomicU64::new(interval.unwrap_or(HEARTBEAT_INTERVAL).as_millis() as u64);
         tokio::select! {
             () = self.report(&interval) => {}
             () = self.beat(&interval) => {}
-            () = self.0.gone.cancelled() => {}
+            () = self.gone.cancelled() => {}
             () = end.cancelled() => {
                 if timeout(FAREWELL, self.farewell()).await.is_err() {
-                    warn!(namenode = %self.0.namenode, "namenode does not take the farewell in time");
+                    warn!(namenode = %self.namenode, "namenode does not take the farewell in time");
                 }
             }
         }
@@ -73,31 +69,31 @@ impl Reporter {
 
     /// Tells what is left to tell, and that this process is gone on purpose.
     async fn farewell(&self) {
-        if !self.0.queue.is_registered() {
+        if !self.queue.is_registered() {
             return;
         }
-        let (batch, _) = self.0.queue.take(REPORT_PAGE);
+        let (batch, _) = self.queue.take(REPORT_PAGE);
         if !batch.is_empty() {
-            let told = self.0.namenode.report(&batch, None).await;
+            let told = self.namenode.report(&batch, None).await;
             self.count_report("incremental", &told);
         }
-        if let Err(error) = self.0.namenode.heartbeat(&self.pulse()).await {
-            warn!(namenode = %self.0.namenode, %error, "namenode does not know of the stop");
+        if let Err(error) = self.namenode.heartbeat(&self.pulse()).await {
+            warn!(namenode = %self.namenode, %error, "namenode does not know of the stop");
         }
     }
 
     fn count_report<T>(&self, kind: &str, told: &FsResult<T>) {
-        self.0.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
+        self.group.shared.metrics.reports.with_label_values(&[kind, result_label(told)]).inc();
     }
 
     /// Notes what the NameNode wants, as it says to a heartbeat.
     fn heed(&self, wishes: Wishes) {
         let Wishes { register, report_from } = wishes;
         if let Some(from) = report_from {
-            self.0.queue.report_wanted(from);
+            self.queue.report_wanted(from);
         }
         if register {
-            self.0.queue.set_registered(false, None);
+            self.queue.set_registered(false, None);
         }
     }
 
@@ -105,41 +101,41 @@ impl Reporter {
     /// orders are taken.
     fn hear(&self, answer: Answer, births: u64) {
         let Answer { wishes, orders, leads, namenodes, level } = answer;
-        let obeyed = self.0.group.heard(self.0.namenode.address(), leads, &namenodes);
+        let obeyed = self.group.heard(self.namenode.address(), leads, &namenodes);
         self.heed(wishes);
         let Some(term) = leads.filter(|_| obeyed) else {
             if !orders.is_empty() {
-                debug!(namenode = %self.0.namenode, orders = orders.len(), "orders of a NameNode that does not lead");
+                debug!(namenode = %self.namenode, orders = orders.len(), "orders of a NameNode that does not lead");
             }
             return;
         };
-        self.0.group.shared.store.set_level(level);
+        self.group.shared.store.set_level(level);
         for order in orders {
             match order {
-                Ok(order) => self.0.group.shared.inbox.take(&self.0.namenode, term, births, order),
-                Err(error) => warn!(namenode = %self.0.namenode, %error, "an order is not understood"),
+                Ok(order) => self.group.shared.inbox.take(&self.namenode, term, births, order),
+                Err(error) => warn!(namenode = %self.namenode, %error, "an order is not understood"),
             }
         }
     }
 
     /// Notes an error. Answers whether it ends the process.
     fn is_fatal(&self, what: &'static str, error: FsError) -> bool {
-        if error.code == ErrorCode::WrongCluster && self.0.fixed {
+        if error.code == ErrorCode::WrongCluster && self.fixed {
             // A full channel means that the process is ending already.
-            let _ = self.0.group.shared.fatal.try_send(error);
+            let _ = self.group.shared.fatal.try_send(error);
             return true;
         }
         if error.code == ErrorCode::NotRegistered {
-            self.0.queue.set_registered(false, None);
+            self.queue.set_registered(false, None);
         }
-        warn!(namenode = %self.0.namenode, %error, what, "namenode not reached or not willing");
+        warn!(namenode = %self.namenode, %error, what, "namenode not reached or not willing");
         false
     }
 
     async fn report(&self, interval: &AtomicU64) {
         let mut backoff = Backoff::new();
         loop {
-            let failure = if self.0.queue.is_registered() {
+            let failure = if self.queue.is_registered() {
                 self.report_once().await
             } else {
                 self.register(interval).await
@@ -157,54 +153,54 @@ impl Reporter {
     }
 
     async fn register(&self, interval: &AtomicU64) -> Result<(), (&'static str, FsError)> {
-        let Shared { store, interval: own, .. } = &self.0.group.shared;
-        let registered = self.0.namenode.register(Some(store.cluster), &store.volume_states()).await;
+        let Shared { store, interval: own, .. } = &self.group.shared;
+        let registered = self.namenode.register(Some(store.cluster), &store.volume_states()).await;
         let welcome = registered.map_err(|error| ("registration", error))?;
-        info!(namenode = %self.0.namenode, node = %store.node, "registered");
+        info!(namenode = %self.namenode, node = %store.node, "registered");
         if own.is_none() && INTERVALS.contains(&welcome.heartbeat_interval) {
             interval.store(welcome.heartbeat_interval.as_millis() as u64, Ordering::Relaxed);
         }
-        self.0.group.registered(self.0.namenode.address(), &welcome.address, &welcome.namenodes);
-        self.0.queue.set_registered(true, welcome.report_from);
+        self.group.registered(self.namenode.address(), &welcome.address, &welcome.namenodes);
+        self.queue.set_registered(true, welcome.report_from);
         Ok(())
     }
 
     /// Sends what waits, or waits until something does.
     async fn report_once(&self) -> Result<(), (&'static str, FsError)> {
-        let Shared { store, fence, .. } = &self.0.group.shared;
+        let Shared { store, fence, .. } = &self.group.shared;
         // From before anything of this is looked at.
         let term = fence.term();
-        let (batch, slice) = match self.0.queue.wanted() {
-            Some(from) => store.slice(&self.0.queue, from, term),
-            None => (self.0.queue.take(REPORT_PAGE).0, None),
+        let (batch, slice) = match self.queue.wanted() {
+            Some(from) => store.slice(&self.queue, from, term),
+            None => (self.queue.take(REPORT_PAGE).0, None),
         };
         if batch.is_empty() && slice.is_none() {
-            self.0.queue.woken().await;
+            self.queue.woken().await;
             return Ok(());
         }
         let kind = if slice.is_some() { "slice" } else { "incremental" };
         let ends = slice.as_ref().is_some_and(|slice| slice.last == ChunkId(u64::MAX));
-        let told = self.0.namenode.report(&batch, slice).await;
+        let told = self.namenode.report(&batch, slice).await;
         match &told {
-            Ok(wishes) => self.0.queue.answered(wishes.report_from),
-            Err(_) => self.0.queue.unanswered(),
+            Ok(wishes) => self.queue.answered(wishes.report_from),
+            Err(_) => self.queue.unanswered(),
         }
         self.count_report(kind, &told);
         match told {
             Ok(Wishes { register: true, .. }) => {
-                self.0.queue.put_back(batch);
-                self.0.queue.set_registered(false, None);
+                self.queue.put_back(batch);
+                self.queue.set_registered(false, None);
                 Ok(())
             }
             Ok(Wishes { register: false, report_from }) => {
                 batch.accepted();
                 if ends && report_from.is_none() {
-                    self.0.group.informed(self.0.namenode.address());
+                    self.group.informed(self.namenode.address());
                 }
                 Ok(())
             }
             Err(error) => {
-                self.0.queue.put_back(batch);
+                self.queue.put_back(batch);
                 Err(("report", error))
             }
         }
@@ -212,18 +208,18 @@ impl Reporter {
 
     async fn beat(&self, interval: &AtomicU64) {
         let mut told_of_stop = false;
-        let mut copies = self.0.group.shared.inbox.unfinished_copies();
+        let mut copies = self.group.shared.inbox.unfinished_copies();
         let mut soon: u32 = 0;
         loop {
             let regular = Duration::from_millis(interval.load(Ordering::Relaxed));
             let next = Instant::now() + if soon > 0 { regular / SOONER } else { regular };
             soon = soon.saturating_sub(1);
-            if self.0.queue.is_registered() {
+            if self.queue.is_registered() {
                 let pulse = self.pulse();
                 told_of_stop |= pulse.stopping;
-                let births = self.0.group.shared.store.births();
-                let reply = self.0.namenode.heartbeat(&pulse).await;
-                self.0.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
+                let births = self.group.shared.store.births();
+                let reply = self.namenode.heartbeat(&pulse).await;
+                self.group.shared.metrics.heartbeats.with_label_values(&[result_label(&reply)]).inc();
                 match reply {
                     Ok(answer) => self.hear(answer, births),
                     Err(error) => {
@@ -239,8 +235,8 @@ impl Reporter {
                 // Every copy ordered is done: more may be waiting, or be planned in a moment.
                 () = none_left(&mut copies), if busy => soon = SOONER,
                 // The NameNode should know at once.
-                () = self.0.group.shared.shutdown.requested(), if !told_of_stop => {
-                    if !self.0.queue.is_registered() {
+                () = self.group.shared.shutdown.requested(), if !told_of_stop => {
+                    if !self.queue.is_registered() {
                         sleep_until(next).await;
                     }
                 }
@@ -249,7 +245,7 @@ impl Reporter {
     }
 
     fn pulse(&self) -> Pulse {
-        let Shared { store, metrics, shutdown, fence, .. } = &self.0.group.shared;
+        let Shared { store, metrics, shutdown, fence, .. } = &self.group.shared;
         let active = |kind| u32::try_from(metrics.sessions.with_label_values(&[kind]).get()).unwrap_or(0);
         // Before the volumes: what a change takes or gives back is done when it is counted.
         let as_of = store.changes();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dfs_proto::convert;
 use dfs_proto::v1;
-use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_PATH_BYTES, MAX_PIPELINE, MAX_PRINCIPAL_BYTES};
-use dfs_types::{ChunkId, Endpoint, FsError, FsResult, GenStamp, InodeId};
+use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_PATH_BYTES, MAX_PRINCIPAL_BYTES};
+use dfs_types::{ChunkId, FsError, FsResult, GenStamp, InodeId};
 
 use crate::session::{Failure, Header, Reply, Stage};
 use crate::volume::writer::Packet;
@@ -57,19 +57,11 @@ pub(crate) fn read_header(header: v1::WriteHeader) -> FsResult<Header> {
         },
         stage,
         sync: header.sync,
-        downstream: endpoints(header.downstream)?,
+        downstream: convert::pipeline(header.downstream)?,
         storage,
         holder: header.holder,
         patience,
     })
-}
-
-/// Reads nodes; there are at most as many as in a pipeline.
-pub(crate) fn endpoints(nodes: Vec<v1::Node>) -> FsResult<Vec<Endpoint>> {
-    if nodes.len() > MAX_PIPELINE {
-        return Err(FsError::invalid(format!("{} nodes are given: at most {MAX_PIPELINE}", nodes.len())));
-    }
-    nodes.into_iter().map(Endpoint::try_from).collect()
 }
 
 /// The first message of a write stream.
@@ -174,7 +166,7 @@ pub(crate) fn read_reply(reply: v1::WriteReply) -> FsResult<Reply> {
 
 #[cfg(test)]
 mod tests {
-    use dfs_types::{Address, ClusterId, ErrorCode, NodeId, StorageType};
+    use dfs_types::{Address, ClusterId, Endpoint, ErrorCode, NodeId, StorageType};
 
     use super::*;
 

@@ -199,7 +199,7 @@ impl Service {
             generation: GenStamp(request.generation),
             new_generation: GenStamp(request.new_generation),
             stage: Stage::Transfer,
-            targets: wire::endpoints(request.to)?,
+            targets: convert::pipeline(request.to)?,
             bytes_per_second: 0,
         };
         let length = sending::send(&self.context, sending).await?;

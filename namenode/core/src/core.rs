@@ -8,7 +8,7 @@ use dfs_types::{
     NodeId, NodeReport, QuarantinedChunk, SafeModeStatus,
 };
 
-use crate::cluster::{Cluster, Heard, Registered};
+use crate::cluster::{Cluster, Registered};
 use crate::event::{Effect, Event, NodeRecord, NodeStats, Target};
 use crate::namespace::Namespace;
 use crate::view::{ChunkView, Totals};
@@ -145,8 +145,7 @@ impl Core {
         if heard.was != NodeState::Live {
             effects.push(Effect::NodeChanged { node: id, state: NodeState::Live });
         }
-        let Heard { index, was, moved } = heard;
-        self.namespace.heard(&self.cluster, (index, was, moved), fence, as_of);
+        self.namespace.heard(&self.cluster, &heard, fence, as_of);
     }
 
     /// A node's disks are gone.

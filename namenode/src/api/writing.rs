@@ -143,13 +143,12 @@ impl Namenode {
             storage: Vec::new(),
         };
         let needed = self.needed_replicas(replication).min(MAX_PIPELINE);
-        let Placement { targets, ticket } =
-            self.engine.with(move |turn| choose(turn.core, &wish, needed, turn.now)).await??;
+        let placement = self.engine.with(move |turn| choose(turn.core, &wish, needed, turn.now)).await??;
+        let pipeline = self.recorded(&placement.nodes());
+        let Placement { targets, ticket } = placement;
 
         let OpenedBy { inode, holder } = file;
         let next = self.store.counts().next_chunk;
-        let nodes: Vec<NodeId> = targets.iter().map(|target| target.node).collect();
-        let pipeline = self.recorded(&nodes);
         let added = match self.propose(origin, Edit::AddChunk { inode, holder, previous, pipeline }).await {
             Ok(Outcome::ChunkAdded { chunk, generation, index, offset }) => {
                 Ok((chunk, generation, index, offset))
@@ -304,11 +303,10 @@ impl Namenode {
         let (finalized, nodes) = self
             .engine
             .with(move |turn| {
-                let cluster = &*turn.core;
-                let known = cluster.locate(first.chunk, None, turn.now);
+                let known = turn.core.locate(first.chunk, None, turn.now);
                 let hosts: Vec<String> =
                     resolve(turn.core, known).into_iter().map(|node| node.at.host).collect();
-                (cluster.finalized(first.chunk, first.generation), hosts.join(", "))
+                (turn.core.finalized(first.chunk, first.generation), hosts.join(", "))
             })
             .await?;
         let place = if nodes.is_empty() { "no node".to_owned() } else { nodes };

@@ -1,20 +1,10 @@
 //! Orders to DataNodes.
 
-use dfs_types::limits::MAX_PIPELINE;
 use dfs_types::{ChunkId, Command, Endpoint, FsError, FsResult, GenStamp};
 
+use super::values::pipeline;
 use crate::v1;
 use crate::v1::command::Kind;
-
-fn endpoints(nodes: Vec<v1::Node>) -> FsResult<Vec<Endpoint>> {
-    if nodes.len() > MAX_PIPELINE {
-        return Err(FsError::invalid(format!(
-            "a command names {} nodes: at most {MAX_PIPELINE}",
-            nodes.len()
-        )));
-    }
-    nodes.into_iter().map(Endpoint::try_from).collect()
-}
 
 impl TryFrom<v1::Command> for Command<Endpoint> {
     type Error = FsError;
@@ -27,7 +17,7 @@ impl TryFrom<v1::Command> for Command<Endpoint> {
                     chunk: ChunkId(extent.chunk),
                     generation: GenStamp(extent.generation),
                     length: extent.length,
-                    targets: endpoints(targets)?,
+                    targets: pipeline(targets)?,
                     bytes_per_second,
                 })
             }
@@ -41,7 +31,7 @@ impl TryFrom<v1::Command> for Command<Endpoint> {
                     chunk: ChunkId(chunk),
                     new_generation: GenStamp(new_generation),
                     acknowledged,
-                    holders: endpoints(holders)?,
+                    holders: pipeline(holders)?,
                 })
             }
             None => Err(FsError::invalid("a command is empty or unknown to this version")),

@@ -18,7 +18,7 @@ pub use group::{applied, cluster, leader, set_applied, set_cluster, with_leader}
 pub use origin::{chunk_origin, wire_chunk_origin};
 pub use values::{
     caller, client_id, cluster_id, context, empty_as_none, file_status, known_storage, layout, node_id,
-    node_state, path, replica_record, report_volumes, request_id, volume, volume_file_system, volume_health,
-    volume_id, wire_file_status, wire_file_system, wire_layout, wire_node_state, wire_replica_alone,
-    wire_replica_record, wire_volume, wire_volume_health,
+    node_state, path, pipeline, replica_record, report_volumes, request_id, volume, volume_file_system,
+    volume_health, volume_id, wire_file_status, wire_file_system, wire_layout, wire_node_state,
+    wire_replica_alone, wire_replica_record, wire_volume, wire_volume_health,
 };

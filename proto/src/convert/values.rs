@@ -1,6 +1,6 @@
 //! Messages of `values.proto`.
 
-use dfs_types::limits::MAX_LOCATION_BYTES;
+use dfs_types::limits::{MAX_LOCATION_BYTES, MAX_PIPELINE};
 use dfs_types::{
     Address, CallId, Caller, ChunkId, ClientId, ClusterId, Endpoint, Extent, FileKind, FileStatus,
     FileSystemId, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, LocatedChunk, Millis, Mode, NodeId,
@@ -336,6 +336,14 @@ impl TryFrom<v1::Node> for Endpoint {
         let at = Address { host: node.host, data_port, http_port, location: node.location };
         Ok(Self { id: node_id(&node.id)?, at, storage })
     }
+}
+
+/// Reads the nodes of a pipeline; more than one may have are refused.
+pub fn pipeline(nodes: Vec<v1::Node>) -> FsResult<Vec<Endpoint>> {
+    if nodes.len() > MAX_PIPELINE {
+        return Err(FsError::invalid(format!("{} nodes are given: at most {MAX_PIPELINE}", nodes.len())));
+    }
+    nodes.into_iter().map(Endpoint::try_from).collect()
 }
 
 impl From<Endpoint> for v1::Node {

@@ -13,7 +13,7 @@ use super::chunk_map::{Chunk, Urgency};
 use super::node_work::Allowance;
 use super::tally::Class;
 use crate::Config;
-use crate::cluster::{Cluster, NodeIndex, Place, spread};
+use crate::cluster::{Cluster, NodeIndex, spread};
 
 /// Chunks looked at in each ring per tick: bounds the time a tick takes.
 const LOOKED_AT: usize = 4_096;
@@ -219,12 +219,12 @@ impl Namespace {
     /// Whether the places of these replicas and one more at `target`, without the one missed least, are better than
     /// those they have.
     fn would_spread(cluster: &Cluster, good: &[NodeIndex], target: NodeIndex) -> bool {
-        let places = |nodes: &[NodeIndex]| -> Vec<Place> { cluster.places(nodes) };
+        let spread_of = |nodes: &[NodeIndex]| spread(cluster.places(nodes).into_iter());
         let mut more = good.to_vec();
         more.push(target);
         Self::most_dispensable(cluster, &more, None, Millis::default()).is_some_and(|goes| {
             more.retain(|index| *index != goes);
-            spread(places(&more).into_iter()) > spread(places(good).into_iter())
+            spread_of(&more) > spread_of(good)
         })
     }
 

@@ -69,9 +69,8 @@ impl Namespace {
             return;
         }
         let concerned: Vec<NodeIndex> = cluster.leaving().collect();
+        let nothing_lost = self.nothing_lost();
         for index in concerned {
-            let counts = self.map.counts();
-            let nothing_lost = counts.missing + counts.corrupt == 0;
             let (Some(node), Some(work)) = (cluster.get(index), self.work.get_mut(index)) else {
                 continue;
             };

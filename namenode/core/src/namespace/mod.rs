@@ -53,7 +53,7 @@ use self::review::{Reviews, Why};
 use self::ring::Ring;
 use self::safemode::{SafeMode, needed};
 use self::targets::Terrain;
-use crate::cluster::{Cluster, Found, NodeIndex};
+use crate::cluster::{Cluster, Found, Heard, NodeIndex};
 use crate::hash::{IdMap, IdSet};
 use crate::{Balancing, Config, Effect, NodeState};
 
@@ -168,14 +168,9 @@ impl Namespace {
         }
     }
 
-    /// A node was heard of, which was in that state before and, if it has `moved`, elsewhere.
-    pub(crate) fn heard(
-        &mut self,
-        cluster: &Cluster,
-        (index, was, moved): (NodeIndex, NodeState, bool),
-        fence: u64,
-        as_of: u64,
-    ) {
+    /// A node was heard of, and says which leaders it obeys and up to which change it tells its free space.
+    pub(crate) fn heard(&mut self, cluster: &Cluster, heard: &Heard, fence: u64, as_of: u64) {
+        let Heard { index, was, moved } = *heard;
         if let Some(work) = self.work.get_mut(index) {
             work.fence = work.fence.max(fence);
         }

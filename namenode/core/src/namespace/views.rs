@@ -101,7 +101,7 @@ impl Namespace {
     }
 
     /// Whether every committed chunk has a good replica.
-    fn nothing_lost(&self) -> bool {
+    pub(super) fn nothing_lost(&self) -> bool {
         let counts = self.map.counts();
         counts.missing + counts.corrupt == 0
     }
