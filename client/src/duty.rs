@@ -1,41 +1,11 @@
 //! What DataNodes are used for, how evenly they are filled, and what is kept on them without being known.
 
-use std::time::Duration;
-
 use dfs_proto::v1;
-use dfs_types::{BalancerStatus, ChunkId, DutyReport, FsResult, NodeId, QuarantinedChunk};
+use dfs_types::{
+    BalancerAction, BalancerStatus, ChunkId, Duty, DutyReport, FsResult, NodeId, QuarantinedChunk,
+};
 
 use crate::handle::Dfs;
-
-/// What a DataNode shall be used for from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Duty {
-    /// For everything.
-    InService,
-    /// For nothing, for good: what it holds is copied elsewhere first.
-    Decommission,
-    /// For nothing, for a while: its silence costs no copying.
-    Maintenance {
-        /// How long.
-        lasts: Duration,
-    },
-}
-
-/// What to do about the balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BalancerAction {
-    /// Only tell.
-    Status,
-    /// Start it, or let it go on with other settings.
-    Start {
-        /// How far a node's used share may lie from the average, in thousandths; `None`: the NameNode's default.
-        threshold_permille: Option<u32>,
-        /// Most bytes a second that a node sends or receives for it; `None`: the NameNode's default.
-        bytes_per_second: Option<u64>,
-    },
-    /// Stop it.
-    Stop,
-}
 
 fn ids(nodes: &[NodeId]) -> Vec<Vec<u8>> {
     nodes.iter().map(|node| node.as_bytes().to_vec()).collect()
@@ -44,17 +14,7 @@ fn ids(nodes: &[NodeId]) -> Vec<Vec<u8>> {
 impl Dfs {
     /// Sets what DataNodes are used for: of all that are named, or of none.
     pub async fn set_node_duty(&self, nodes: &[NodeId], duty: Duty) -> FsResult<DutyReport> {
-        let (duty, lasts) = match duty {
-            Duty::InService => (v1::NodeDuty::InService, Duration::ZERO),
-            Duty::Decommission => (v1::NodeDuty::Decommission, Duration::ZERO),
-            Duty::Maintenance { lasts } => (v1::NodeDuty::Maintenance, lasts),
-        };
-        let request = v1::SetNodeDutyRequest {
-            context: None,
-            nodes: ids(nodes),
-            duty: duty.into(),
-            maintenance_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
-        };
+        let request = v1::SetNodeDutyRequest { nodes: ids(nodes), ..duty.into() };
         let reply = self
             .inner
             .namenode
@@ -94,23 +54,12 @@ impl Dfs {
 
     /// Tells about the balancer after doing as `action` says.
     pub async fn balancer(&self, action: BalancerAction) -> FsResult<BalancerStatus> {
-        let (action, threshold, rate) = match action {
-            BalancerAction::Status => (v1::BalancerAction::Status, None, None),
-            BalancerAction::Start { threshold_permille, bytes_per_second } => {
-                (v1::BalancerAction::Start, threshold_permille, bytes_per_second)
-            }
-            BalancerAction::Stop => (v1::BalancerAction::Stop, None, None),
-        };
+        let request = v1::BalancerRequest::from(action);
         let status = self
             .inner
             .namenode
             .admin(self.inner.settings.call(), |mut client, context| {
-                let request = v1::BalancerRequest {
-                    context: Some(context),
-                    action: action.into(),
-                    threshold_permille: threshold.unwrap_or_default(),
-                    bytes_per_second: rate.unwrap_or_default(),
-                };
+                let request = v1::BalancerRequest { context: Some(context), ..request.clone() };
                 async move { client.balancer(request).await }
             })
             .await?;

@@ -50,22 +50,21 @@ mod stream;
 mod write;
 mod write_target;
 
-pub use admin::{ClusterReport, SafeModeAction};
 pub use backup::BackupSummary;
 pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerStatus, Defaults, DutyReport, DutyState, Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile,
-    FsckSummary, LeaseRecovery, LocatedChunk, MemberRole, NamenodeMember, NodeReport, NodeState, Publication,
-    QuarantinedChunk, RecoveryWait, SafeModeStatus, Upgrade, Volume, WaitingChunk,
+    BalancerAction, BalancerStatus, ClusterReport, ContentSummary, Defaults, Duty, DutyReport, DutyState,
+    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LocatedChunk, MemberRole,
+    NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeAction,
+    SafeModeStatus, Upgrade, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
-pub use duty::{BalancerAction, Duty};
 pub use group::NamenodeGroup;
 pub use handle::Dfs;
 pub use locate::Locations;
-pub use namespace::{ContentSummary, DirectoryEntry};
+pub use namespace::DirectoryEntry;
 pub use read::FileReader;
 pub use stream::FileStream;
 pub use write::{CreateOptions, Durability, FileWriter};

@@ -2,7 +2,9 @@
 
 use dfs_proto::convert::{file_status, incomplete};
 use dfs_proto::v1;
-use dfs_types::{Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, Millis, Mode};
+use dfs_types::{
+    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, Millis, Mode,
+};
 use futures_util::stream::{self, Stream};
 
 use crate::handle::Dfs;
@@ -16,19 +18,6 @@ pub struct DirectoryEntry {
     pub name: String,
     /// Its attributes.
     pub status: FileStatus,
-}
-
-/// Sums over a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContentSummary {
-    /// Bytes of all files.
-    pub length: u64,
-    /// Number of files.
-    pub files: u64,
-    /// Number of directories, the path itself included.
-    pub directories: u64,
-    /// Bytes of all files times their replication.
-    pub space: u64,
 }
 
 pub(crate) fn status(status: Option<v1::FileStatus>) -> FsResult<FileStatus> {
@@ -245,9 +234,9 @@ impl Dfs {
 
     /// Sums over a tree.
     pub async fn content_summary(&self, path: &FsPath) -> FsResult<ContentSummary> {
-        let v1::ContentSummaryReply { length, files, directories, space } =
+        let reply =
             ask!(looking self, content_summary, ContentSummaryRequest { path: path.to_string() }).await?;
-        Ok(ContentSummary { length, files, directories, space })
+        Ok(reply.into())
     }
 
     /// Space and health of the whole file system.

@@ -26,3 +26,19 @@ pub struct BalancerStatus {
     /// Whether every node in service is within the threshold.
     pub balanced: bool,
 }
+
+/// What to do about the balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BalancerAction {
+    /// Only tell.
+    Status,
+    /// Start it, or let it go on with other settings.
+    Start {
+        /// How far a node's used share may lie from the average, in thousandths; `None`: the NameNode's default.
+        threshold_permille: Option<u32>,
+        /// Most bytes a second that a node sends or receives for it; `None`: the NameNode's default.
+        bytes_per_second: Option<u64>,
+    },
+    /// Stop it.
+    Stop,
+}

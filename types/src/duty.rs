@@ -1,5 +1,7 @@
 //! What a DataNode is used for.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Millis;
@@ -17,6 +19,20 @@ pub enum NodeDuty {
         /// When it is in service again by itself, in the clock of whoever uses this value: Unix time in edits, the
         /// decisions' monotonic time in events.
         until: Millis,
+    },
+}
+
+/// What an administrator asks a DataNode to be used for, from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// For everything.
+    InService,
+    /// For nothing, for good: what it holds is copied elsewhere first.
+    Decommission,
+    /// For nothing, for a while: its silence costs no copying.
+    Maintenance {
+        /// How long, in whole milliseconds.
+        lasts: Duration,
     },
 }
 

@@ -12,3 +12,14 @@ pub struct SafeModeStatus {
     /// Committed chunks that must have one before it ends by itself.
     pub needed: u64,
 }
+
+/// What to do about safe mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SafeModeAction {
+    /// Only tell.
+    Get,
+    /// Switch it on.
+    Enter,
+    /// Switch it off.
+    Leave,
+}

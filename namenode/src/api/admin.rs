@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dfs_namenode_core::{Core, Totals};
 use dfs_types::{
-    BalancerStatus, Caller, ClusterId, DutyState, FsPath, FsResult, FsStats, FsckChunk, FsckEntry, FsckFile,
-    FsckSummary, NodeReport, SafeModeStatus,
+    BalancerStatus, Caller, ClusterId, ClusterReport, ContentSummary, DutyState, FsPath, FsResult, FsStats,
+    FsckChunk, FsckEntry, FsckFile, FsckSummary, NodeReport, SafeModeAction, SafeModeStatus, WaitingChunk,
 };
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use tracing::info;
@@ -14,7 +14,7 @@ use tracing::info;
 use super::recovery::recovery_wait;
 use super::{Namenode, Origin, in_unix_time, resolve};
 use crate::store::edit::Edit;
-use crate::store::{ChunkRow, Counts, Summary, WalkedFile};
+use crate::store::{ChunkRow, Counts, WalkedFile};
 
 /// Most chunks of a file in one entry of a check; a larger file has several entries.
 const FSCK_CHUNKS: usize = 1_000;
@@ -38,15 +38,34 @@ pub struct Report {
     pub balancer: BalancerStatus,
 }
 
-/// What to do about safe mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SafeModeAction {
-    /// Only tell.
-    Get,
-    /// Switch it on.
-    Enter,
-    /// Switch it off.
-    Leave,
+impl Report {
+    /// What clients are told, with recoveries that wait.
+    pub fn for_clients(self, waiting: Vec<WaitingChunk>) -> ClusterReport {
+        let Self { cluster, safe_mode, nodes, totals, counts, balancer } = self;
+        ClusterReport {
+            cluster,
+            safe_mode,
+            nodes,
+            files: counts.files,
+            directories: counts.directories,
+            chunks: totals.chunks,
+            under_replicated: totals.under_replicated,
+            healable: totals.healable,
+            over_replicated: totals.over_replicated,
+            missing: totals.missing,
+            corrupt: totals.corrupt,
+            pending_copies: totals.pending_copies,
+            pending_deletions: totals.pending_deletions,
+            open_files: counts.open_files,
+            only_one_copy: totals.only_one_copy,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            misplaced: totals.misplaced,
+            quarantined: totals.quarantined,
+            balancer,
+            waiting_recoveries: totals.waiting_recoveries,
+            waiting,
+        }
+    }
 }
 
 impl Namenode {
@@ -108,7 +127,7 @@ impl Namenode {
     }
 
     /// Bytes, files and directories at and below a path.
-    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<Summary> {
+    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<ContentSummary> {
         self.store.content_summary(caller, path).await
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dfs_namenode_core::{Balancing, Core, Event, NodeState, Volume};
 use dfs_types::{
-    BalancerStatus, Caller, DutyReport, DutyState, ErrorCode, FsError, FsResult, NodeDuty, NodeId,
-    NodeReport, Space,
+    BalancerAction, BalancerStatus, Caller, Duty, DutyReport, DutyState, ErrorCode, FsError, FsResult,
+    NodeDuty, NodeId, NodeReport, Space,
 };
 use tracing::info;
 
@@ -22,31 +22,6 @@ const MAX_MAINTENANCE: Duration = Duration::from_hours(90 * 24);
 const MAX_THRESHOLD: u32 = 1_000;
 /// Slowest pace of the balancer, in bytes a second: below it a chunk takes hours.
 const MIN_BALANCING: u64 = 64 << 10;
-
-/// What a DataNode shall be used for from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duty {
-    /// For everything.
-    InService,
-    /// For nothing, for good.
-    Decommission,
-    /// For nothing, for a while.
-    Maintenance {
-        /// How long.
-        lasts: Duration,
-    },
-}
-
-/// What to do about the balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BalancerAction {
-    /// Only tell.
-    Status,
-    /// Start it, or let it go on with other settings.
-    Start(Balancing),
-    /// Stop it.
-    Stop,
-}
 
 impl Namenode {
     /// Sets what DataNodes are used for, of all that are named or of none. For superusers.
@@ -102,7 +77,14 @@ impl Namenode {
     pub async fn balancer(&self, origin: Origin, action: BalancerAction) -> FsResult<BalancerStatus> {
         let settings = match action {
             BalancerAction::Status => None,
-            BalancerAction::Start(balancing) => Some(Some(checked(balancing)?)),
+            BalancerAction::Start { threshold_permille, bytes_per_second } => {
+                let usual = Balancing::default();
+                let wished = Balancing {
+                    threshold_permille: threshold_permille.unwrap_or(usual.threshold_permille),
+                    bytes_per_second: bytes_per_second.unwrap_or(usual.bytes_per_second),
+                };
+                Some(Some(checked(wished)?))
+            }
             BalancerAction::Stop => Some(None),
         };
         if let Some(settings) = settings {

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use dfs_proto::convert::{path, to_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
-use dfs_types::{ChunkId, FsError, FsResult};
+use dfs_types::{BalancerAction, ChunkId, Duty, FsResult, SafeModeAction};
 use futures_util::stream::{BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::duty::{balancer_action, duty};
 use super::wire::{admitted, node_ids, origin, reader, unary};
-use crate::api::admin::{Report, SafeModeAction};
-use crate::api::duty::BalancerAction;
 use crate::api::{Namenode, Origin};
 
 /// Most waiting recoveries that a report names.
@@ -52,20 +49,11 @@ impl Service {
     async fn report(&self, request: v1::ReportRequest, _: Peer) -> FsResult<v1::ClusterReport> {
         let caller = reader(&self.0, request.context).await?;
         let waiting = self.0.waiting_chunks(&caller, WAITING_LISTED).await?;
-        let report = self.0.report().await?;
-        Ok(v1::ClusterReport {
-            waiting: waiting.into_iter().map(v1::WaitingChunk::from).collect(),
-            ..wire_report(report)
-        })
+        Ok(self.0.report().await?.for_clients(waiting).into())
     }
 
     async fn set_safe_mode(&self, request: v1::SetSafeModeRequest, _: Peer) -> FsResult<v1::SafeModeStatus> {
-        let action = match request.action() {
-            v1::SafeModeAction::Get => SafeModeAction::Get,
-            v1::SafeModeAction::Enter => SafeModeAction::Enter,
-            v1::SafeModeAction::Leave => SafeModeAction::Leave,
-            v1::SafeModeAction::Unspecified => return Err(FsError::invalid("the request lacks 'action'")),
-        };
+        let action = SafeModeAction::try_from(request.action())?;
         let origin = self.origin(request.context, action != SafeModeAction::Get).await?;
         Ok(self.0.safe_mode(origin, action).await?.into())
     }
@@ -75,13 +63,13 @@ impl Service {
         request: v1::SetNodeDutyRequest,
         _: Peer,
     ) -> FsResult<v1::SetNodeDutyReply> {
-        let (nodes, duty) = (node_ids(&request.nodes)?, duty(&request)?);
+        let (nodes, duty) = (node_ids(&request.nodes)?, Duty::try_from(&request)?);
         let origin = self.origin(request.context, true).await?;
         Ok(self.0.set_node_duty(origin, nodes, duty).await?.into())
     }
 
     async fn balancer(&self, request: v1::BalancerRequest, _: Peer) -> FsResult<v1::BalancerStatus> {
-        let action = balancer_action(&request)?;
+        let action = BalancerAction::try_from(&request)?;
         let origin = self.origin(request.context, action != BalancerAction::Status).await?;
         Ok(self.0.balancer(origin, action).await?.into())
     }
@@ -131,32 +119,5 @@ impl Service {
         let caller =
             reader(&self.0, context.map(|context| v1::Context { follower_read_at: None, ..context }));
         Ok(Origin { request: None, caller: caller.await? })
-    }
-}
-
-fn wire_report(report: Report) -> v1::ClusterReport {
-    let Report { cluster, safe_mode, nodes, totals, counts, balancer } = report;
-    v1::ClusterReport {
-        cluster: cluster.as_bytes().to_vec(),
-        safe_mode: Some(safe_mode.into()),
-        nodes: nodes.into_iter().map(v1::NodeReport::from).collect(),
-        files: counts.files,
-        directories: counts.directories,
-        chunks: totals.chunks,
-        under_replicated: totals.under_replicated,
-        over_replicated: totals.over_replicated,
-        missing: totals.missing,
-        corrupt: totals.corrupt,
-        pending_copies: totals.pending_copies,
-        pending_deletions: totals.pending_deletions,
-        open_files: counts.open_files,
-        only_one_copy: totals.only_one_copy,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        misplaced: totals.misplaced,
-        balancer: Some(balancer.into()),
-        quarantined: totals.quarantined,
-        healable: totals.healable,
-        waiting_recoveries: totals.waiting_recoveries,
-        waiting: Vec::new(),
     }
 }

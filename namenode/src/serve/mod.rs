@@ -2,7 +2,6 @@
 
 mod admin;
 mod cluster;
-mod duty;
 mod gate;
 pub mod http;
 mod large;

@@ -11,7 +11,6 @@ use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes};
 use crate::api::Namenode;
 use crate::api::reading::BadReplica;
 use crate::api::writing::{NewFile, OpenedBy};
-use crate::store::Summary;
 use crate::store::edit::{Extent, Publication};
 
 /// The service over the API.
@@ -105,9 +104,7 @@ impl Service {
         _: Peer,
     ) -> FsResult<v1::ContentSummaryReply> {
         let caller = reader(&self.0, request.context).await?;
-        let summary = self.0.content_summary(&caller, &path(&request.path)?).await?;
-        let Summary { length, files, directories, space } = summary;
-        Ok(v1::ContentSummaryReply { length, files, directories, space })
+        Ok(self.0.content_summary(&caller, &path(&request.path)?).await?.into())
     }
 
     async fn fs_stats(&self, request: v1::FsStatsRequest, _: Peer) -> FsResult<v1::FsStatsReply> {

@@ -51,8 +51,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ChunkOrigin, ClusterId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp,
-    InodeId, Layout, Millis, NodeDuty, NodeId,
+    Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, FileStatus, FsError, FsPath,
+    FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId,
 };
 use rusqlite::Connection;
 
@@ -218,19 +218,6 @@ pub struct WalkedFile {
     pub chunks: Vec<ChunkRow>,
     /// Since which Unix time its lease is held by who holds it now; `None` if it is closed.
     pub held_since: Option<Millis>,
-}
-
-/// What a tree holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
-    /// Bytes of all files.
-    pub length: u64,
-    /// Number of files.
-    pub files: u64,
-    /// Number of directories, the top one included.
-    pub directories: u64,
-    /// Bytes of all files times their wanted replicas.
-    pub space: u64,
 }
 
 /// Numbers of the whole namespace.
@@ -486,7 +473,7 @@ impl Store {
 
     /// What a tree holds. Needs the right to read and search every directory of it. Counted in steps: what changes
     /// meanwhile may be counted or not.
-    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<Summary> {
+    pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<ContentSummary> {
         let (first_caller, path) = (caller.clone(), path.clone());
         let readers = &self.shared.readers;
         let mut summing = readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path)).await?;

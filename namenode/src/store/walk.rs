@@ -1,13 +1,13 @@
 //! Traversals of whole trees, in steps so that none holds a reader or a state of the database for long.
 
-use dfs_types::{Caller, FileStatus, FsError, FsPath, InodeId};
+use dfs_types::{Caller, ContentSummary, FileStatus, FsError, FsPath, InodeId};
 
 use super::access::{Access, Place};
 use super::inode::Inode;
 use super::lease;
 use super::snapshot::Snapshot;
 use super::stop::Stop;
-use super::{ChunkRow, Summary, WalkedFile};
+use super::{ChunkRow, WalkedFile};
 
 /// Entries looked at in one step.
 const STEP_ENTRIES: usize = 4_096;
@@ -45,7 +45,7 @@ impl Level {
 pub(crate) struct Summing {
     levels: Vec<Level>,
     /// What was counted so far.
-    pub sum: Summary,
+    pub sum: ContentSummary,
 }
 
 impl Summing {
@@ -55,15 +55,13 @@ impl Summing {
     }
 }
 
-impl Summary {
-    fn add(&mut self, status: &FileStatus) {
-        if status.is_directory() {
-            self.directories += 1;
-        } else {
-            self.files += 1;
-            self.length += status.length;
-            self.space += status.length * u64::from(status.replication);
-        }
+fn add(sum: &mut ContentSummary, status: &FileStatus) {
+    if status.is_directory() {
+        sum.directories += 1;
+    } else {
+        sum.files += 1;
+        sum.length += status.length;
+        sum.space += status.length * u64::from(status.replication);
     }
 }
 
@@ -80,8 +78,8 @@ impl Snapshot<'_> {
     pub(crate) fn begin_summary(&self, caller: &Caller, path: &FsPath) -> Result<Summing, Stop> {
         let found = self.resolve(caller, path)?;
         let inode = found.existing()?;
-        let mut summing = Summing { levels: Vec::new(), sum: Summary::default() };
-        summing.sum.add(&inode.status());
+        let mut summing = Summing { levels: Vec::new(), sum: ContentSummary::default() };
+        add(&mut summing.sum, &inode.status());
         if inode.is_directory() {
             self.may_list(caller, inode, path)?;
             summing.levels.push(Level::at_start(inode.id, path.clone()));
@@ -101,7 +99,7 @@ impl Snapshot<'_> {
             left -= entries.len();
             let mut below = Vec::new();
             for entry in entries {
-                summing.sum.add(&entry.status());
+                add(&mut summing.sum, &entry.status());
                 if entry.is_directory() {
                     let path = level.path_of(&entry.name)?;
                     self.may_list(caller, &entry, &path)?;

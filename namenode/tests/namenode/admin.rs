@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use dfs_namenode::api::Namenode;
-use dfs_namenode::api::admin::SafeModeAction;
-use dfs_types::{ErrorCode, FsPath, FsckEntry, FsckFile, FsckSummary};
+use dfs_types::{ErrorCode, FsPath, FsckEntry, FsckFile, FsckSummary, SafeModeAction};
 use futures_util::StreamExt;
 use tempfile::tempdir;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dfs_types::{
-    BalancerStatus, DutyReport, DutyState, FsError, FsResult, Millis, NodeReport, SafeModeStatus,
+    BalancerAction, BalancerStatus, Duty, DutyReport, DutyState, FsError, FsResult, Millis, NodeReport,
+    SafeModeAction, SafeModeStatus,
 };
 
 use super::error::incomplete;
@@ -63,6 +64,96 @@ impl From<SafeModeStatus> for v1::SafeModeStatus {
     fn from(status: SafeModeStatus) -> Self {
         let SafeModeStatus { on, manual, reported, needed } = status;
         Self { on, manual, reported, needed }
+    }
+}
+
+fn lacks(field: &str) -> FsError {
+    FsError::invalid(format!("the request lacks '{field}'"))
+}
+
+/// Without who asks.
+impl From<BalancerAction> for v1::BalancerRequest {
+    fn from(action: BalancerAction) -> Self {
+        let (action, threshold, rate) = match action {
+            BalancerAction::Status => (v1::BalancerAction::Status, None, None),
+            BalancerAction::Start { threshold_permille, bytes_per_second } => {
+                (v1::BalancerAction::Start, threshold_permille, bytes_per_second)
+            }
+            BalancerAction::Stop => (v1::BalancerAction::Stop, None, None),
+        };
+        Self {
+            context: None,
+            action: action.into(),
+            threshold_permille: threshold.unwrap_or_default(),
+            bytes_per_second: rate.unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<&v1::BalancerRequest> for BalancerAction {
+    type Error = FsError;
+
+    fn try_from(request: &v1::BalancerRequest) -> FsResult<Self> {
+        match request.action() {
+            v1::BalancerAction::Status => Ok(Self::Status),
+            v1::BalancerAction::Stop => Ok(Self::Stop),
+            v1::BalancerAction::Start => Ok(Self::Start {
+                threshold_permille: (request.threshold_permille != 0).then_some(request.threshold_permille),
+                bytes_per_second: (request.bytes_per_second != 0).then_some(request.bytes_per_second),
+            }),
+            v1::BalancerAction::Unspecified => Err(lacks("action")),
+        }
+    }
+}
+
+impl From<SafeModeAction> for v1::SafeModeAction {
+    fn from(action: SafeModeAction) -> Self {
+        match action {
+            SafeModeAction::Get => Self::Get,
+            SafeModeAction::Enter => Self::Enter,
+            SafeModeAction::Leave => Self::Leave,
+        }
+    }
+}
+
+impl TryFrom<v1::SafeModeAction> for SafeModeAction {
+    type Error = FsError;
+
+    fn try_from(action: v1::SafeModeAction) -> FsResult<Self> {
+        match action {
+            v1::SafeModeAction::Get => Ok(Self::Get),
+            v1::SafeModeAction::Enter => Ok(Self::Enter),
+            v1::SafeModeAction::Leave => Ok(Self::Leave),
+            v1::SafeModeAction::Unspecified => Err(lacks("action")),
+        }
+    }
+}
+
+/// Without who asks, and for which nodes.
+impl From<Duty> for v1::SetNodeDutyRequest {
+    fn from(duty: Duty) -> Self {
+        let (duty, lasts) = match duty {
+            Duty::InService => (v1::NodeDuty::InService, Duration::ZERO),
+            Duty::Decommission => (v1::NodeDuty::Decommission, Duration::ZERO),
+            Duty::Maintenance { lasts } => (v1::NodeDuty::Maintenance, lasts),
+        };
+        let maintenance_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        Self { context: None, nodes: Vec::new(), duty: duty.into(), maintenance_ms }
+    }
+}
+
+impl TryFrom<&v1::SetNodeDutyRequest> for Duty {
+    type Error = FsError;
+
+    fn try_from(request: &v1::SetNodeDutyRequest) -> FsResult<Self> {
+        match request.duty() {
+            v1::NodeDuty::InService => Ok(Self::InService),
+            v1::NodeDuty::Decommission => Ok(Self::Decommission),
+            v1::NodeDuty::Maintenance => {
+                Ok(Self::Maintenance { lasts: Duration::from_millis(request.maintenance_ms) })
+            }
+            v1::NodeDuty::Unspecified => Err(lacks("duty")),
+        }
     }
 }
 
@@ -190,6 +281,30 @@ mod tests {
             let status = SafeModeStatus { on, manual, reported: 3, needed: 4 };
             assert_eq!(SafeModeStatus::from(v1::SafeModeStatus::from(status)), status);
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_comes_as_it_was_sent() {
+        let start = |threshold_permille, bytes_per_second| BalancerAction::Start {
+            threshold_permille,
+            bytes_per_second,
+        };
+        for action in
+            [BalancerAction::Status, BalancerAction::Stop, start(None, None), start(Some(1), Some(2))]
+        {
+            assert_eq!(BalancerAction::try_from(&v1::BalancerRequest::from(action)), Ok(action));
+        }
+        assert!(BalancerAction::try_from(&v1::BalancerRequest::default()).is_err());
+        for action in [SafeModeAction::Get, SafeModeAction::Enter, SafeModeAction::Leave] {
+            assert_eq!(SafeModeAction::try_from(v1::SafeModeAction::from(action)), Ok(action));
+        }
+        assert!(SafeModeAction::try_from(v1::SafeModeAction::Unspecified).is_err());
+        for duty in
+            [Duty::InService, Duty::Decommission, Duty::Maintenance { lasts: Duration::from_millis(1) }]
+        {
+            assert_eq!(Duty::try_from(&v1::SetNodeDutyRequest::from(duty)), Ok(duty));
+        }
+        assert!(Duty::try_from(&v1::SetNodeDutyRequest::default()).is_err());
     }
 
     #[test]

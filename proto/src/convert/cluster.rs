@@ -1,7 +1,10 @@
 //! What clients are told of the whole cluster.
 
-use dfs_types::{Defaults, FsError, FsResult, FsStats};
+use dfs_types::{
+    ClusterReport, ContentSummary, Defaults, FsError, FsResult, FsStats, NodeReport, WaitingChunk,
+};
 
+use super::error::incomplete;
 use super::values::cluster_id;
 use crate::v1;
 
@@ -42,9 +45,91 @@ impl From<FsStats> for v1::FsStatsReply {
     }
 }
 
+impl From<v1::ContentSummaryReply> for ContentSummary {
+    fn from(reply: v1::ContentSummaryReply) -> Self {
+        let v1::ContentSummaryReply { length, files, directories, space } = reply;
+        Self { length, files, directories, space }
+    }
+}
+
+impl From<ContentSummary> for v1::ContentSummaryReply {
+    fn from(summary: ContentSummary) -> Self {
+        let ContentSummary { length, files, directories, space } = summary;
+        Self { length, files, directories, space }
+    }
+}
+
+impl TryFrom<v1::ClusterReport> for ClusterReport {
+    type Error = FsError;
+
+    fn try_from(report: v1::ClusterReport) -> FsResult<Self> {
+        let v1::ClusterReport { cluster, safe_mode, nodes, balancer, waiting, version, .. } = report;
+        let v1::ClusterReport { files, directories, open_files, chunks, .. } = report;
+        let v1::ClusterReport { under_replicated, healable, over_replicated, only_one_copy, .. } = report;
+        let v1::ClusterReport { missing, corrupt, misplaced, quarantined, .. } = report;
+        let v1::ClusterReport { pending_copies, pending_deletions, waiting_recoveries, .. } = report;
+        Ok(Self {
+            cluster: cluster_id(&cluster)?,
+            safe_mode: safe_mode.ok_or_else(|| incomplete("safe_mode"))?.into(),
+            nodes: nodes.into_iter().map(NodeReport::try_from).collect::<FsResult<_>>()?,
+            files,
+            directories,
+            chunks,
+            under_replicated,
+            healable,
+            over_replicated,
+            missing,
+            corrupt,
+            pending_copies,
+            pending_deletions,
+            open_files,
+            only_one_copy,
+            version,
+            misplaced,
+            quarantined,
+            balancer: balancer.ok_or_else(|| incomplete("balancer"))?.into(),
+            waiting_recoveries,
+            waiting: waiting.into_iter().map(WaitingChunk::try_from).collect::<FsResult<_>>()?,
+        })
+    }
+}
+
+impl From<ClusterReport> for v1::ClusterReport {
+    fn from(report: ClusterReport) -> Self {
+        let ClusterReport { cluster, safe_mode, nodes, balancer, waiting, version, .. } = report;
+        let ClusterReport { files, directories, open_files, chunks, .. } = report;
+        let ClusterReport { under_replicated, healable, over_replicated, only_one_copy, .. } = report;
+        let ClusterReport { missing, corrupt, misplaced, quarantined, .. } = report;
+        let ClusterReport { pending_copies, pending_deletions, waiting_recoveries, .. } = report;
+        Self {
+            cluster: cluster.as_bytes().to_vec(),
+            safe_mode: Some(safe_mode.into()),
+            nodes: nodes.into_iter().map(v1::NodeReport::from).collect(),
+            files,
+            directories,
+            chunks,
+            under_replicated,
+            over_replicated,
+            missing,
+            corrupt,
+            pending_copies,
+            pending_deletions,
+            open_files,
+            only_one_copy,
+            version,
+            misplaced,
+            balancer: Some(balancer.into()),
+            quarantined,
+            healable,
+            waiting_recoveries,
+            waiting: waiting.into_iter().map(v1::WaitingChunk::from).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use dfs_types::ClusterId;
+    use dfs_types::{BalancerStatus, ClusterId, SafeModeStatus};
 
     use super::*;
 
@@ -76,5 +161,43 @@ mod tests {
             dead_nodes: 9,
         };
         assert_eq!(FsStats::from(v1::FsStatsReply::from(stats)), stats);
+    }
+
+    #[test]
+    fn summaries_and_reports_come_as_they_were_sent() {
+        let summary = ContentSummary { length: 1, files: 2, directories: 3, space: 4 };
+        assert_eq!(ContentSummary::from(v1::ContentSummaryReply::from(summary)), summary);
+        let report = ClusterReport {
+            cluster: ClusterId::random(),
+            safe_mode: SafeModeStatus { on: true, manual: false, reported: 1, needed: 2 },
+            nodes: Vec::new(),
+            files: 3,
+            directories: 4,
+            chunks: 5,
+            under_replicated: 6,
+            healable: 7,
+            over_replicated: 8,
+            missing: 9,
+            corrupt: 10,
+            pending_copies: 11,
+            pending_deletions: 12,
+            open_files: 13,
+            only_one_copy: 14,
+            version: "15".into(),
+            misplaced: 16,
+            quarantined: 17,
+            balancer: BalancerStatus { moved_chunks: 18, ..BalancerStatus::default() },
+            waiting_recoveries: 19,
+            waiting: Vec::new(),
+        };
+        let wire = || v1::ClusterReport::from(report.clone());
+        assert_eq!(ClusterReport::try_from(wire()), Ok(report.clone()));
+        for bad in [
+            v1::ClusterReport { safe_mode: None, ..wire() },
+            v1::ClusterReport { balancer: None, ..wire() },
+            v1::ClusterReport { cluster: vec![1], ..wire() },
+        ] {
+            assert!(ClusterReport::try_from(bad).is_err());
+        }
     }
 }

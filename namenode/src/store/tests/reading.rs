@@ -1,9 +1,8 @@
 //! Listings, ranges of chunks, traversals.
 
-use dfs_types::{ErrorCode, FsPath};
+use dfs_types::{ContentSummary, ErrorCode, FsPath};
 
 use super::{Fixture, mkdir, path, root};
-use crate::store::Summary;
 use crate::store::edit::{Edit, Extent, Outcome};
 
 /// Writes a file of these chunk lengths; leaves it open with another chunk of 3 readable bytes if `open`.
@@ -153,7 +152,10 @@ fn summaries_count_more_than_one_step_holds() {
     write(&fixture, "/many/d3/f", &[1_000, 24], false);
     write(&fixture, "/many/g", &[], false);
     let summary = |at| fixture.wait(fixture.store().content_summary(&root(), &path(at))).unwrap();
-    assert_eq!(summary("/many"), Summary { length: 1_024, files: 2, directories: 5_011, space: 3_072 });
-    assert_eq!(summary("/many/g"), Summary { length: 0, files: 1, directories: 0, space: 0 });
-    assert_eq!(summary("/"), Summary { length: 1_024, files: 2, directories: 5_012, space: 3_072 });
+    assert_eq!(
+        summary("/many"),
+        ContentSummary { length: 1_024, files: 2, directories: 5_011, space: 3_072 }
+    );
+    assert_eq!(summary("/many/g"), ContentSummary { length: 0, files: 1, directories: 0, space: 0 });
+    assert_eq!(summary("/"), ContentSummary { length: 1_024, files: 2, directories: 5_012, space: 3_072 });
 }
