@@ -40,6 +40,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dfs_daemon::Memory;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::counters::Counters;
@@ -378,6 +379,9 @@ fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // One plan for all values. Otherwise SQLite looks at the values that are bound, to choose by them what there is no choice
+    // of here, and so parses each statement with a LIMIT anew whenever it is used.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
@@ -414,4 +418,31 @@ pub(crate) fn migrate(connection: &Connection, from: u16, to: u16) -> rusqlite::
         connection.execute_batch(change)?;
     }
     connection.pragma_update(None, "user_version", database_version(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_parsed_once_whatever_is_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("namespace.db");
+        create(&path, ClusterId::random(), Some(1)).unwrap();
+        let writer = open_writer(&path).unwrap();
+        let reader = open_reader(&path).unwrap();
+        let page = "SELECT name FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
+        for connection in [&writer, &reader] {
+            for limit in 1..=5 {
+                let mut statement = connection.prepare_cached(page).unwrap();
+                let names = statement.query_map((limit, "", limit), |row| row.get::<_, String>(0)).unwrap();
+                assert_eq!(names.count(), 0);
+            }
+            let statement = connection.prepare_cached(page).unwrap();
+            assert_eq!(statement.get_status(StatementStatus::Run), 5, "it was kept");
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
 }
