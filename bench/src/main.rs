@@ -6,6 +6,7 @@
     reason = "only for tests and measurements: it may end where nobody takes what it says"
 )]
 
+mod compare;
 mod degraded;
 mod failover;
 mod limits;
@@ -19,12 +20,14 @@ mod table;
 mod transfer;
 mod yardsticks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
+use crate::compare::Comparison;
 use crate::results::Results;
 use crate::rig::Rig;
 
@@ -57,6 +60,13 @@ struct Arguments {
     /// Folder for clusters and files; it should lie on the disk that is to be measured.
     #[arg(long, default_value = "data")]
     data: PathBuf,
+    /// Folder of other programs, such as those of an earlier release: instead of all else, metadata operations of both are
+    /// measured in turns.
+    #[arg(long, value_name = "FOLDER")]
+    compare: Option<PathBuf>,
+    /// How many pairs of turns each kind of work is given by `--compare`.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pairs: u16,
     /// Answers the yardsticks' echoes instead of measuring anything.
     #[arg(long, hide = true)]
     serve_echo: bool,
@@ -89,6 +99,9 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.serve_echo {
         return yardsticks::serve().await;
+    }
+    if let Some(others) = &arguments.compare {
+        return compared(&arguments, others).await;
     }
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     std::fs::create_dir_all(&arguments.data)?;
@@ -156,13 +169,27 @@ async fn main() -> Result<()> {
     }
 
     println!("{}", results.markdown());
-    if let Some(folder) = arguments.json.parent() {
+    keep(&arguments.json, &results)?;
+    ensure!(errors.is_empty(), "clients saw errors when the leader was killed:\n{}", errors.join("\n"));
+    Ok(())
+}
+
+async fn compared(arguments: &Arguments, others: &Path) -> Result<()> {
+    std::fs::create_dir_all(&arguments.data)?;
+    let compared = compare::operations(&arguments.data, others, usize::from(arguments.pairs)).await?;
+    let cells = compared.iter().map(Comparison::cells).collect();
+    println!("{}", table::grid(&Comparison::TITLES, cells));
+    keep(&arguments.json, &compared)
+}
+
+/// Writes results as JSON.
+fn keep(json: &Path, results: &impl Serialize) -> Result<()> {
+    if let Some(folder) = json.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::write(&arguments.json, serde_json::to_vec_pretty(&results)?)
-        .with_context(|| format!("writing {}", arguments.json.display()))?;
-    eprintln!("kept as {}", arguments.json.display());
-    ensure!(errors.is_empty(), "clients saw errors when the leader was killed:\n{}", errors.join("\n"));
+    std::fs::write(json, serde_json::to_vec_pretty(results)?)
+        .with_context(|| format!("writing {}", json.display()))?;
+    eprintln!("kept as {}", json.display());
     Ok(())
 }
 

@@ -18,11 +18,11 @@ pub(crate) const CLIENTS: [usize; 3] = [1, 8, 32];
 /// Entries of the directory that is listed.
 const LISTED: usize = 10_000;
 /// Seconds that each kind of operation is given.
-const SECONDS: f64 = 3.0;
+const TIME: Duration = Duration::from_secs(3);
 
 /// One kind of operation; the number tells its paths apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+pub(crate) enum Work {
     Mkdir,
     Create,
     Stat,
@@ -31,7 +31,7 @@ enum Work {
 }
 
 impl Work {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Mkdir => "mkdir",
             Self::Create => "create + close",
@@ -77,17 +77,17 @@ async fn perform(
 }
 
 /// Runs one kind of operation with every client, `counts` each or until the time is up; `files` exist already.
-/// Returns operations of each
-/// client, time, and latencies in microseconds.
-async fn measure(
+/// Returns operations of each client, time, and latencies in microseconds.
+pub(crate) async fn measure(
     clients: &[Dfs],
     work: Work,
     counts: &[usize],
     files: &[usize],
     round: &str,
+    time: Duration,
 ) -> Result<(Vec<usize>, Duration, Histogram<u64>)> {
     let start = Instant::now();
-    let deadline = start + Duration::from_secs_f64(SECONDS);
+    let deadline = start + time;
     let mut tasks = Vec::new();
     for (client, ((dfs, count), files)) in clients.iter().zip(counts).zip(files).enumerate() {
         let (dfs, count, files, round) = (dfs.clone(), *count, *files, round.to_owned());
@@ -171,7 +171,7 @@ pub(crate) async fn operations(
             (Work::Delete, true),
         ] {
             let counts = if bounded { &files } else { &unbounded };
-            let (done, time, latencies) = measure(&clients, work, counts, &files, &round).await?;
+            let (done, time, latencies) = measure(&clients, work, counts, &files, &round, TIME).await?;
             let limit = limit(work, count, limits, yardsticks);
             rows.push(Row { limit, ..row(work.name(), count, done.iter().sum(), time, &latencies) });
             if matches!(work, Work::Create | Work::Rename) {
@@ -210,7 +210,7 @@ async fn list(rig: &Rig, setup: &Dfs) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for count in CLIENTS {
         let start = Instant::now();
-        let deadline = start + Duration::from_secs_f64(SECONDS);
+        let deadline = start + TIME;
         let mut tasks = Vec::new();
         for _ in 0..count {
             let (dfs, directory) = (rig.client().await?, directory.clone());

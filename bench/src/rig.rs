@@ -25,14 +25,29 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts the cluster, with so many NameNodes and DataNodes, below `root`.
     pub(crate) async fn start(root: &Path, namenodes: u16, datanodes: u16) -> Result<Self> {
+        Self::start_of(root, namenodes, datanodes, None).await
+    }
+
+    /// The same, of the programs in a folder; `None`: those beside this one.
+    pub(crate) async fn start_of(
+        root: &Path,
+        namenodes: u16,
+        datanodes: u16,
+        programs: Option<&Path>,
+    ) -> Result<Self> {
         let root = tempfile::tempdir_in(root)?;
         let disk = root.path().join("files");
         std::fs::create_dir(&disk)?;
         let shared_memory = Path::new("/dev/shm");
         let memory =
             if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory)? } else { tempfile::tempdir()? };
-        let options =
-            Options { namenodes, datanodes, ready_within: Duration::from_mins(1), ..Options::default() };
+        let options = Options {
+            namenodes,
+            datanodes,
+            ready_within: Duration::from_mins(1),
+            bin_dir: programs.map(Path::to_owned),
+            ..Options::default()
+        };
         let cluster = LocalCluster::new(&root.path().join("cluster"), &options)?;
         cluster.up(&options).await?;
         Ok(Self { cluster, disk, memory, _root: root })
