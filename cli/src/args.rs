@@ -60,6 +60,12 @@ pub(crate) enum Command {
     Stat(cmd::stat::Args),
     /// Shows the end of a file.
     Tail(cmd::tail::Args),
+    /// Writes local files to the end of a file.
+    Append(cmd::append::Args),
+    /// Shortens files.
+    Truncate(cmd::truncate::Args),
+    /// Moves the contents of files to the end of another.
+    Concat(cmd::concat::Args),
     /// Makes empty files or sets times to now.
     Touch(cmd::touch::Args),
     /// Sets how many replicas each chunk shall have.
@@ -107,6 +113,9 @@ impl Command {
             Self::Df(_) => "df",
             Self::Stat(_) => "stat",
             Self::Tail(_) => "tail",
+            Self::Append(_) => "append",
+            Self::Truncate(_) => "truncate",
+            Self::Concat(_) => "concat",
             Self::Touch(_) => "touch",
             Self::Setrep(_) => "setrep",
             Self::Chmod(_) => "chmod",
@@ -132,6 +141,7 @@ impl Command {
             Self::Get(args) => args.run(context).await,
             Self::Cp(args) => args.run(context).await,
             Self::Touch(args) => args.run(context).await,
+            Self::Append(args) => args.run(context).await,
             Self::Local(args) => args.run(context).await,
             Self::Ls(args) => context.until_stop(args.run(context)).await,
             Self::Info(args) => context.until_stop(args.run(context)).await,
@@ -143,6 +153,8 @@ impl Command {
             Self::Df(args) => context.until_stop(args.run(context)).await,
             Self::Stat(args) => context.until_stop(args.run(context)).await,
             Self::Tail(args) => context.until_stop(args.run(context)).await,
+            Self::Truncate(args) => context.until_stop(args.run(context)).await,
+            Self::Concat(args) => context.until_stop(args.run(context)).await,
             Self::Setrep(args) => context.until_stop(args.run(context)).await,
             Self::Chmod(args) => context.until_stop(args.run(context)).await,
             Self::Chown(args) => context.until_stop(args.run(context)).await,
@@ -206,6 +218,9 @@ mod tests {
             "stat /a",
             "tail -c 10KiB -f /a",
             "touch /a",
+            "append a - /b",
+            "truncate 64MiB /a /b",
+            "concat /a /b /c",
             "setrep -w 2 /a",
             "chmod -R u+x,go-w /a",
             "chmod 644 /a",

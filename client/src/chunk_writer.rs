@@ -209,7 +209,7 @@ impl ChunkWriter {
     async fn allocate(&mut self, exclude: &[dfs_types::NodeId]) -> FsResult<LocatedChunk> {
         let file = Arc::clone(&self.file);
         let chunk = match &mut self.previous {
-            None => add_chunk(&file, None, self.expected_length, exclude).await?,
+            None => add_chunk(&file, file.inherited.1, self.expected_length, exclude).await?,
             // A length is committed only when every byte of it is acknowledged; syncing and finalizing the previous
             // chunk go on while this one is written.
             Some(Previous { progress, length }) => loop {

@@ -67,4 +67,4 @@ pub use locate::Locations;
 pub use namespace::DirectoryEntry;
 pub use read::FileReader;
 pub use stream::FileStream;
-pub use write::{CreateOptions, Durability, FileWriter};
+pub use write::{AppendOptions, CreateOptions, Durability, FileWriter};

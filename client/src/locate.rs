@@ -46,7 +46,20 @@ impl Dfs {
     /// # }
     /// ```
     pub async fn locate(&self, path: &FsPath, range: Range<u64>) -> FsResult<Locations> {
-        locate(&self.inner, self.inner.settings.call(), Freshness::Seen, path, range).await
+        let patience = self.inner.settings.call();
+        let mut all = locate(&self.inner, patience, Freshness::Seen, path, range.clone()).await?;
+        // One answer has room for so many.
+        while let Some(last) = all.chunks.last()
+            && let end = last.offset + last.length
+            && end < range.end.min(all.status.length)
+        {
+            let more = locate(&self.inner, patience, Freshness::Seen, path, end..range.end).await?;
+            if more.status.inode != all.status.inode || more.chunks.is_empty() {
+                break;
+            }
+            all.chunks.extend(more.chunks);
+        }
+        Ok(all)
     }
 }
 

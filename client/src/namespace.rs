@@ -232,6 +232,21 @@ impl Dfs {
         ask!(self, touch, TouchRequest { path: path.to_string() }).await.map(|v1::Empty {}| ())
     }
 
+    /// Takes everything after the first `length` bytes from a closed file; more than it has are refused.
+    pub async fn truncate(&self, path: &FsPath, length: u64) -> FsResult<()> {
+        let request = ask!(self, truncate, TruncateRequest { path: path.to_string(), length: length });
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Moves the contents of closed files to the end of another one in the same directory, in order, without copying a byte;
+    /// the files that had them are gone then.
+    pub async fn concat(&self, target: &FsPath, sources: &[FsPath]) -> FsResult<()> {
+        let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        let request =
+            ask!(self, concat, ConcatRequest { target: target.to_string(), sources: sources.clone() });
+        request.await.map(|v1::Empty {}| ())
+    }
+
     /// Sums over a tree.
     pub async fn content_summary(&self, path: &FsPath) -> FsResult<ContentSummary> {
         let reply =

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, Publication, checksum};
+use dfs_types::{
+    ErrorCode, Extent, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, Publication, checksum,
+};
 use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -20,7 +22,7 @@ use tracing::warn;
 
 use crate::chunk_writer::{ChunkWriter, Previous};
 use crate::error::to_io;
-use crate::handle::Dfs;
+use crate::handle::{Dfs, Inner};
 use crate::lease::LeaseGuard;
 use crate::memory::{Memory, Reserved, units};
 use crate::namespace::status;
@@ -80,6 +82,15 @@ impl Default for CreateOptions {
     }
 }
 
+/// How [`Dfs::append`] opens a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AppendOptions {
+    /// What closing the file promises of what was appended.
+    pub durability: Durability,
+    /// Bytes that will be appended, if that is known: room is looked for and promised for no more. More or fewer are fine.
+    pub expected_length: Option<u64>,
+}
+
 /// A chunk that has a task.
 #[derive(Debug)]
 struct ChunkHandle {
@@ -102,6 +113,15 @@ enum Seal {
     Sync,
     /// Nothing follows in this file.
     Last,
+}
+
+/// What becomes of the file if its writer gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    /// This writer made it: it goes, unless something of it was flushed and it is not temporary.
+    Made { temporary: bool },
+    /// It was there before: it is closed as it is.
+    Was,
 }
 
 /// A file being written, by this writer only. [`FileWriter::close`] (or `shutdown` of [`AsyncWrite`]) must be called:
@@ -134,7 +154,7 @@ pub struct FileWriter {
     closed: Option<FileStatus>,
     /// Nothing is to be removed when this is dropped.
     keep: bool,
-    temporary: bool,
+    existing: Existing,
     lease: Arc<LeaseGuard>,
 }
 
@@ -194,27 +214,77 @@ impl Dfs {
         if created.chunk_size == 0 {
             return Err(FsError::internal("the NameNode made a file with a chunk size of 0"));
         }
+        let opened = Opened { path, status: created, inherited: (0, None), lease };
+        FileWriter::new(inner, opened, durability, expected_length, Existing::Made { temporary })
+    }
+
+    /// Opens a closed file for writing at its end; `NotFound` if there is none. What is written goes into new chunks.
+    ///
+    /// A writer dropped without [`FileWriter::close`] leaves the file with what was flushed, and perhaps with more of what it
+    /// wrote.
+    pub async fn append(&self, path: &FsPath, options: AppendOptions) -> FsResult<FileWriter> {
+        let AppendOptions { durability, expected_length } = options;
+        let inner = &self.inner;
+        let lease = Arc::new(LeaseGuard::new(Arc::clone(&inner.leases)));
+        let reply = inner
+            .namenode
+            .namespace(inner.settings.call(), |mut client, context| {
+                let request = v1::AppendRequest {
+                    context: Some(context),
+                    path: path.to_string(),
+                    holder: inner.leases.holder().to_owned(),
+                };
+                async move { client.append(request).await }
+            })
+            .await?;
+        let inherited = (reply.chunks, reply.last.map(Extent::from));
+        let opened = Opened { path, status: status(reply.status)?, inherited, lease };
+        FileWriter::new(inner, opened, durability, expected_length, Existing::Was)
+    }
+}
+
+/// A file that was opened for writing.
+struct Opened<'a> {
+    path: &'a FsPath,
+    status: FileStatus,
+    inherited: (u64, Option<Extent>),
+    lease: Arc<LeaseGuard>,
+}
+
+impl FileWriter {
+    fn new(
+        dfs: &Arc<Inner>,
+        opened: Opened<'_>,
+        durability: Durability,
+        expected_length: Option<u64>,
+        existing: Existing,
+    ) -> FsResult<Self> {
+        let Opened { path, status, inherited, lease } = opened;
+        if status.chunk_size == 0 {
+            return Err(FsError::internal("the NameNode opened a file with a chunk size of 0"));
+        }
         let file = WriteTarget {
-            dfs: Arc::clone(inner),
+            dfs: Arc::clone(dfs),
             path: path.clone(),
-            inode: created.inode,
-            chunk_size: created.chunk_size,
-            replication: created.replication,
+            inode: status.inode,
+            chunk_size: status.chunk_size,
+            inherited,
+            replication: status.replication,
             sync: durability == Durability::Fsync,
             expected_length,
             failed: OnceLock::new(),
         };
-        Ok(FileWriter {
+        Ok(Self {
             file: Arc::new(file),
             chunks: VecDeque::new(),
             boundary: true,
-            next_index: 0,
+            next_index: inherited.0,
             buffer: BytesMut::new(),
             buffer_offset: 0,
             flushed_tail: 0,
-            window: PollSemaphore::new(inner.memory.writer_window()),
+            window: PollSemaphore::new(dfs.memory.writer_window()),
             own: PollSemaphore::new(Memory::writers_own()),
-            shared: PollSemaphore::new(inner.memory.writers()),
+            shared: PollSemaphore::new(dfs.memory.writers()),
             slots: PollSemaphore::new(Arc::new(Semaphore::new(CHUNKS_IN_FLIGHT))),
             held_window: None,
             held_bytes: None,
@@ -222,13 +292,11 @@ impl Dfs {
             closing: None,
             closed: None,
             keep: false,
-            temporary,
+            existing,
             lease,
         })
     }
-}
 
-impl FileWriter {
     /// The file's path.
     pub fn path(&self) -> &FsPath {
         &self.file.path
@@ -278,12 +346,13 @@ impl FileWriter {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
-    /// Stops writing and removes the unfinished file, wherever it is by now.
+    /// Stops writing. A file that this writer made is removed, wherever it is by now; one that was appended to is closed,
+    /// with what was flushed and perhaps more.
     pub async fn abort(mut self) -> FsResult<()> {
         self.keep = true;
         self.chunks.clear();
         self.closing = None;
-        discard(&self.file).await
+        give_up(&self.file, self.existing).await
     }
 
     async fn flush_with(&mut self, seal: Seal) -> FsResult<()> {
@@ -321,7 +390,7 @@ impl FileWriter {
                 other => break other.map(|v1::Empty {}| ())?,
             }
         }
-        self.keep = !self.temporary;
+        self.keep = matches!(self.existing, Existing::Made { temporary: false });
         Ok(())
     }
 
@@ -508,6 +577,7 @@ async fn complete(
     chunks: Vec<watch::Receiver<Progress>>,
     publish: Option<Publication>,
 ) -> FsResult<FileStatus> {
+    // None of this writer's own: it ends where it did.
     let mut last = None;
     for mut progress in chunks {
         last = file.wait(&mut progress, |progress| progress.phase == Phase::Finished).await?.extent;
@@ -539,6 +609,29 @@ async fn complete(
     }
 }
 
+async fn give_up(file: &WriteTarget, existing: Existing) -> FsResult<()> {
+    match existing {
+        Existing::Made { .. } => discard(file).await,
+        Existing::Was => release(file).await,
+    }
+}
+
+/// Lets the NameNode close the file if this writer still has it open.
+async fn release(file: &WriteTarget) -> FsResult<()> {
+    file.dfs
+        .namenode
+        .namespace(Patience::steady(ABORT_PATIENCE), |mut client, context| {
+            let request = v1::ReleaseLeaseRequest {
+                context: Some(context),
+                inode: file.inode.0,
+                holder: file.dfs.leases.holder().to_owned(),
+            };
+            async move { client.release_lease(request).await }
+        })
+        .await
+        .map(drop)
+}
+
 /// Removes the file if this writer still has it open.
 async fn discard(file: &WriteTarget) -> FsResult<()> {
     let discarded = file
@@ -567,11 +660,11 @@ impl Drop for FileWriter {
         }
         self.chunks.clear();
         let file = Arc::clone(&self.file);
-        let lease = Arc::clone(&self.lease);
+        let (lease, existing) = (Arc::clone(&self.lease), self.existing);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = discard(&file).await {
-                    warn!(path = %file.path, %error, "an unfinished file was not removed");
+                if let Err(error) = give_up(&file, existing).await {
+                    warn!(path = %file.path, %error, "an unfinished file was neither removed nor closed");
                 }
                 drop(lease);
             });

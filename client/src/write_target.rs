@@ -15,7 +15,9 @@ pub(crate) struct WriteTarget {
     pub(crate) path: FsPath,
     pub(crate) inode: InodeId,
     pub(crate) chunk_size: u64,
-    /// What the file's creator means to write, if that is known.
+    /// Chunks that the file had when it was opened, and the last of them.
+    pub(crate) inherited: (u64, Option<Extent>),
+    /// What its writer means to write, if that is known.
     pub(crate) expected_length: Option<u64>,
     pub(crate) replication: u32,
     /// Whether chunks are synced when finalized.
@@ -62,7 +64,7 @@ impl WriteTarget {
     /// Bytes that a chunk of the file will most likely have: as many as fit, if nobody knows, or if there are more than
     /// was said.
     pub(crate) fn expected_length_of(&self, index: u64) -> u64 {
-        let before = index.saturating_mul(self.chunk_size);
+        let before = index.saturating_sub(self.inherited.0).saturating_mul(self.chunk_size);
         let left = self.expected_length.and_then(|length| length.checked_sub(before));
         left.filter(|left| *left > 0).unwrap_or(u64::MAX).min(self.chunk_size)
     }

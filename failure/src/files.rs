@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use dfs_client::{CreateOptions, Dfs};
+use dfs_client::{AppendOptions, CreateOptions, Dfs};
 use dfs_e2e::content;
-use dfs_types::{FsPath, FsResult};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 /// Bytes of a chunk, so that small files have several.
@@ -51,6 +51,13 @@ pub fn options() -> CreateOptions {
     CreateOptions { chunk_size: Some(CHUNK), parents: true, ..CreateOptions::default() }
 }
 
+async fn write(dfs: &Dfs, path: &FsPath, content: Bytes, options: CreateOptions) -> FsResult<()> {
+    let mut writer = dfs.create(path, options).await?;
+    writer.write_bytes(content).await?;
+    writer.close().await?;
+    Ok(())
+}
+
 impl Files {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<FsPath, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,9 +70,36 @@ impl Files {
 
     /// Writes a file; from when it is acknowledged on it must be there.
     pub async fn put(&self, dfs: &Dfs, path: &FsPath, kept: Kept, options: CreateOptions) -> FsResult<()> {
-        let mut writer = dfs.create(path, options).await?;
-        writer.write_bytes(kept.content()).await?;
+        write(dfs, path, kept.content(), options).await?;
+        self.keep(path.clone(), kept);
+        Ok(())
+    }
+
+    /// The same, in all ways in which a file gets its end: it is appended to, truncated, and gets the contents of another.
+    /// While the cluster's level does not have them, it is written at once.
+    pub async fn put_in_parts(
+        &self,
+        dfs: &Dfs,
+        path: &FsPath,
+        kept: Kept,
+        options: CreateOptions,
+    ) -> FsResult<()> {
+        let content = kept.content();
+        let third = content.len() / 3;
+        write(dfs, path, content.slice(..third), options.clone()).await?;
+        let mut writer = match dfs.append(path, AppendOptions::default()).await {
+            Err(error) if error.code == ErrorCode::Unsupported => {
+                return self.put(dfs, path, kept, CreateOptions { overwrite: true, ..options }).await;
+            }
+            opened => opened?,
+        };
+        writer.write_bytes(content.slice(third..)).await?;
         writer.close().await?;
+        dfs.truncate(path, 2 * third as u64).await?;
+        let rest =
+            FsPath::parse(&format!("{path}.rest")).map_err(|error| FsError::invalid(error.to_string()))?;
+        write(dfs, &rest, content.slice(2 * third..), options).await?;
+        dfs.concat(path, &[rest]).await?;
         self.keep(path.clone(), kept);
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::stage::{Played, Stage, done, told};
 const LENGTH: usize = 300 << 10;
 /// Seeds of these files begin here, above those of the stage's own.
 const SEEDS: u64 = 1 << 32;
+/// Of so many files one is appended to, truncated and put together.
+const IN_PARTS: u64 = 3;
 /// Most errors whose text is kept.
 const MAX_ERRORS: usize = 20;
 /// Pause between two operations of one client.
@@ -87,7 +89,11 @@ impl Traffic {
                     let path = root.join(&number.to_string())?;
                     let kept = Kept { seed: SEEDS * (writer + 1) + number, length: LENGTH };
                     let began = Instant::now();
-                    let written = files.put(&dfs, &path, kept, options()).await;
+                    let written = if number % IN_PARTS == 0 {
+                        files.put_in_parts(&dfs, &path, kept, options()).await
+                    } else {
+                        files.put(&dfs, &path, kept, options()).await
+                    };
                     note(
                         &mut tally,
                         began,

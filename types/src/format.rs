@@ -24,7 +24,7 @@ pub struct Format {
 /// The feature levels, and what each brought to what is replicated. A cluster is at one of them; what a later one brought
 /// is only written when all NameNodes know it and an administrator has finalized it (`dfs admin upgrade finalize`). Until
 /// then the programs of the release before can go on with the same directories.
-pub const LEVELS: [(u16, &str); 2] = [
+pub const LEVELS: [(u16, &str); 3] = [
     (1, "edits, outcomes and members as protobuf in envelopes"),
     (
         2,
@@ -32,6 +32,7 @@ pub const LEVELS: [(u16, &str); 2] = [
          DataNodes and their volumes are remembered until an administrator forgets them; on DataNodes, version 2 of the \
          headers of replicas, with what a rebuild of the namespace needs",
     ),
+    (3, "files are appended to, truncated and concatenated"),
 ];
 /// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.
 pub const ORIGINS: u16 = 2;

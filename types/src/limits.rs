@@ -35,6 +35,8 @@ pub const MAX_LOCATION_BYTES: usize = 255;
 pub const MAX_GROUPS: usize = 1_024;
 /// Most chunks of one file: bounds every answer that lists them (1 Mi × 64 MiB = 64 TiB).
 pub const MAX_CHUNKS_PER_FILE: u64 = 1 << 20;
+/// Most files whose chunks one call hands over to another file.
+pub const MAX_CONCATENATED: usize = 1_024;
 
 /// Entries in one page of a directory listing (as HDFS's `dfs.ls.limit`).
 pub const LIST_PAGE: usize = 1_000;

@@ -1,6 +1,7 @@
 //! The commands, one module each: `Args` says how it is typed, `Args::run` does it.
 
 pub(crate) mod admin;
+pub(crate) mod append;
 pub(crate) mod balancer;
 pub(crate) mod cat;
 pub(crate) mod checksum;
@@ -8,6 +9,7 @@ pub(crate) mod chmod;
 pub(crate) mod chown;
 pub(crate) mod cluster;
 pub(crate) mod completions;
+pub(crate) mod concat;
 pub(crate) mod cp;
 pub(crate) mod df;
 pub(crate) mod du;
@@ -30,4 +32,5 @@ pub(crate) mod setrep;
 pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod touch;
+pub(crate) mod truncate;
 pub(crate) mod upgrade;

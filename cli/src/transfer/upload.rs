@@ -156,13 +156,9 @@ impl Upload {
                 // Whatever is wrong with it is found out when it is read.
                 let regular = tokio::fs::metadata(&path).await.ok().filter(Metadata::is_file);
                 let length = regular.map(|regular| regular.len());
-                (read_in_background(path, |path| File::open(path)), length)
+                (file_bytes(path), length)
             }
-            Source::Stdin => {
-                let input = PathBuf::from("standard input");
-                let open = |_: &Path| streams::check_input().map(|()| io::stdin().lock());
-                (read_in_background(input, open), None)
-            }
+            Source::Stdin => (stdin_bytes(), None),
             Source::Remote(path) => {
                 let reader = self.dfs.open(&path).await?;
                 let pieces = reader.stream(0..reader.len());
@@ -171,6 +167,17 @@ impl Upload {
             }
         })
     }
+}
+
+/// What a local file has, piece by piece.
+pub(crate) fn file_bytes(path: PathBuf) -> BoxStream<'static, Outcome<Bytes>> {
+    read_in_background(path, |path| File::open(path))
+}
+
+/// What comes from standard input, piece by piece.
+pub(crate) fn stdin_bytes() -> BoxStream<'static, Outcome<Bytes>> {
+    let open = |_: &Path| streams::check_input().map(|()| io::stdin().lock());
+    read_in_background(PathBuf::from("standard input"), open)
 }
 
 /// Reads on a thread of its own, a few pieces ahead of whoever takes them.

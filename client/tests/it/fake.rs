@@ -645,6 +645,10 @@ impl v1::namespace_server::Namespace for NameNode {
         set_owner: SetOwnerRequest -> Empty,
         set_times: SetTimesRequest -> Empty,
         touch: TouchRequest -> Empty,
+        append: AppendRequest -> AppendReply,
+        truncate: TruncateRequest -> Empty,
+        concat: ConcatRequest -> Empty,
+        release_lease: ReleaseLeaseRequest -> ReleaseLeaseReply,
         recover_lease: RecoverLeaseRequest -> RecoverLeaseReply,
     }
 }

@@ -10,6 +10,7 @@ mod command_line;
 mod crash;
 mod crowds;
 mod duty;
+mod ends;
 mod failover;
 mod faults;
 mod faults_pipeline;

@@ -21,10 +21,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::writing::OpenedBy;
 use super::{Namenode, resolve, reused_request};
 use crate::engine::FollowUp;
 use crate::store::OpenOwner;
-use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
+use crate::store::edit::{APPENDS, Edit, Extent, Outcome, RECOVERY_HOLDER};
 
 /// Follow-ups of the engine under way at the same time: they share commits.
 const CONCURRENT_FOLLOW_UPS: usize = 32;
@@ -67,7 +68,7 @@ impl Namenode {
             return Ok(LeaseRecovery { closed: true, waiting: Vec::new() });
         }
         info!(%path, holder, "lease recovery asked for");
-        let closed = self.begin_recovery(status.inode, Some(caller.clone())).await?;
+        let closed = self.begin_recovery(status.inode, Some(caller.clone()), None).await?;
         if closed {
             return Ok(LeaseRecovery { closed, waiting: Vec::new() });
         }
@@ -130,13 +131,31 @@ impl Namenode {
         self.waits_of(chunks).await
     }
 
+    /// A writer gives a file up that was there before he appended to it: it is closed with what was acknowledged at least.
+    /// Nothing happens if it is another's by now. Answers whether it is closed.
+    pub async fn release_lease(&self, file: OpenedBy) -> FsResult<bool> {
+        let OpenedBy { inode, holder } = file;
+        match self.begin_recovery(inode, None, Some(holder)).await {
+            Err(error) if is_over(&error) && error.code != ErrorCode::NotLeader => Ok(true),
+            begun => begun,
+        }
+    }
+
     /// Starts the recovery of an open file unless it is under way already. Answers whether the file is
-    /// closed. `caller` must be allowed to write the file; `None` is the NameNode itself.
-    pub(super) async fn begin_recovery(&self, inode: InodeId, caller: Option<Caller>) -> FsResult<bool> {
+    /// closed. `caller` must be allowed to write the file; `None` is the NameNode itself. With `holder` only while it is he
+    /// who has the lease, as far as the cluster's level knows that.
+    pub(super) async fn begin_recovery(
+        &self,
+        inode: InodeId,
+        caller: Option<Caller>,
+        holder: Option<String>,
+    ) -> FsResult<bool> {
         if !self.engine.claim_recovery(inode).await? {
             return Ok(false);
         }
-        let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode }).await;
+        // Recoveries are nobody's in particular: one that is begun anew takes the place of the one before.
+        let holder = holder.filter(|holder| self.store.level() >= APPENDS && holder != RECOVERY_HOLDER);
+        let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode, holder }).await;
         let begun = match begun {
             Ok(Outcome::Recovery { closed: false, chunks }) => {
                 self.with_pipelines(inode, chunks).await.map(|chunks| (false, chunks))
@@ -152,6 +171,10 @@ impl Namenode {
                     let acknowledged = if crate::seeded::forgets_synced() { 0 } else { acknowledged };
                     let wanted = Event::RecoveryWanted { chunk, new_generation, acknowledged, pipeline };
                     self.engine.tell(wanted).await?;
+                }
+                if closed {
+                    // It may have been closed before, and then nothing else tells the engine.
+                    self.engine.drop_recovery(inode).await?;
                 }
                 Ok(closed)
             }
@@ -231,7 +254,8 @@ impl Namenode {
         while !interrupted.is_empty() {
             let tried = iter(interrupted).map(|inode| async move {
                 info!(%inode, "going on with the recovery of a file");
-                let error = self.begin_recovery(inode, None).await.err().filter(|error| !is_over(error))?;
+                let error =
+                    self.begin_recovery(inode, None, None).await.err().filter(|error| !is_over(error))?;
                 warn!(%inode, %error, "going on with a recovery failed, it is tried again");
                 Some(inode)
             });
@@ -262,7 +286,7 @@ impl Namenode {
         let result = match &follow_up {
             FollowUp::Expired { inode, holder } => {
                 info!(%inode, holder, "lease expired, closing the file");
-                self.begin_recovery(*inode, None).await.map(|_closed| ())
+                self.begin_recovery(*inode, None, Some(holder.clone())).await.map(|_closed| ())
             }
             FollowUp::NothingLeft { chunk, generation } => {
                 warn!(%chunk, "a chunk being written has no replica left, dropping it");
@@ -321,8 +345,9 @@ pub(super) fn recovery_wait(core: &Core, waiting: WaitingRecovery, since: Millis
     RecoveryWait { since, expected: acknowledged, best, missing, loss_accepted }
 }
 
-/// Whether a recovery that could not be proposed is none any more: the file was closed or deleted, another recovery began, or
-/// another NameNode leads, meanwhile.
+/// Whether a recovery that could not be proposed is none any more: the file was closed, deleted or opened by another writer,
+/// another recovery began, or another NameNode leads, meanwhile.
 fn is_over(error: &FsError) -> bool {
-    matches!(error.code, ErrorCode::NotFound | ErrorCode::StaleChunk | ErrorCode::NotLeader)
+    let over = [ErrorCode::NotFound, ErrorCode::StaleChunk, ErrorCode::LeaseConflict, ErrorCode::NotLeader];
+    over.contains(&error.code)
 }

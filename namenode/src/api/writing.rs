@@ -48,6 +48,17 @@ pub struct NewFile {
     pub temporary: bool,
 }
 
+/// A file that was opened to be appended to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its attributes.
+    pub status: FileStatus,
+    /// Its last chunk, which the first new one follows.
+    pub last: Option<Extent>,
+    /// How many it has.
+    pub chunks: u64,
+}
+
 /// An open file and the writer that says it has its lease.
 #[derive(Debug, Clone)]
 pub struct OpenedBy {
@@ -87,34 +98,74 @@ impl Namenode {
             parents,
             temporary,
         };
+        self.open(origin, path, edit, overwrite).await
+    }
+
+    /// Opens a closed file for writing at its end. One whose writer is silent is closed first, as by [`Namenode::create`].
+    pub async fn append(&self, origin: Origin, path: FsPath, holder: String) -> FsResult<Appended> {
+        check_principal("lease holder", &holder)?;
+        let edit = Edit::Append { path: path.clone(), holder };
+        let status = self.open(origin, path, edit, false).await?;
+        let end = self.store.end_of(status.inode).await?;
+        let (last, chunks) = end.map_or((None, 0), |(last, chunks)| (Some(last), chunks));
+        Ok(Appended { status, last, chunks })
+    }
+
+    /// Takes everything after a place from a closed file.
+    pub async fn truncate(&self, origin: Origin, path: FsPath, length: u64) -> FsResult<()> {
+        match self.change_closed(origin, &path, Edit::Truncate { path: path.clone(), length }, false).await? {
+            Outcome::Done => Ok(()),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Moves the contents of closed files to the end of another in their directory.
+    pub async fn concat(&self, origin: Origin, target: FsPath, sources: Vec<FsPath>) -> FsResult<()> {
+        self.propose_done(origin, Edit::Concat { target, sources }).await
+    }
+
+    async fn open(&self, origin: Origin, path: FsPath, edit: Edit, gives_way: bool) -> FsResult<FileStatus> {
+        match self.change_closed(origin, &path, edit, gives_way).await? {
+            Outcome::Status(status) => Ok(status),
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Does what an open file is in the way of. If it is open, its writer silent for longer than the soft limit, and it does
+    /// not give way, its recovery is started and the error is `RecoveryInProgress`: try again.
+    async fn change_closed(
+        &self,
+        origin: Origin,
+        path: &FsPath,
+        edit: Edit,
+        gives_way: bool,
+    ) -> FsResult<Outcome> {
         let caller = origin.caller.clone();
         let error = match self.propose(origin.clone(), edit.clone()).await {
-            Ok(Outcome::Status(status)) => return Ok(status),
-            Ok(other) => return Err(reused_request(&other)),
             Err(error) => error,
+            done => return done,
         };
         let occupied = matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::LeaseConflict);
-        if overwrite || !occupied {
+        if gives_way || !occupied {
             return Err(error);
         }
         // What is in the way may be gone by now, and with it what there was to recover: the answer stays what it was.
-        let Ok(status) = self.store.stat(&caller, &path).await else { return Err(error) };
+        let Ok(status) = self.store.stat(&caller, path).await else { return Err(error) };
         let inode = status.inode;
+        // Looked up before his silence is judged: who comes after him is not silent.
+        let holder = self.store.holder(inode).await?;
         let abandoned = status.open
             && self.engine.with(move |turn| turn.core.lease_expired_soft(inode, turn.now)).await?;
         if !abandoned {
             return Err(error);
         }
-        match self.begin_recovery(inode, None).await {
+        match self.begin_recovery(inode, None, holder).await {
             Ok(false) => Err(FsError::new(
                 ErrorCode::RecoveryInProgress,
                 format!("{path} is being closed because its writer is gone: try again shortly"),
             )),
-            // A temporary file has made room; one that was closed is still in the way.
-            Ok(true) => match self.propose(origin, edit).await? {
-                Outcome::Status(status) => Ok(status),
-                other => Err(reused_request(&other)),
-            },
+            // A temporary file has made room; one that was closed is still in the way of a new one.
+            Ok(true) => self.propose(origin, edit).await,
             Err(_) => Err(error),
         }
     }

@@ -10,7 +10,7 @@ use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
 use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes};
 use crate::api::Namenode;
 use crate::api::reading::BadReplica;
-use crate::api::writing::{NewFile, OpenedBy};
+use crate::api::writing::{Appended, NewFile, OpenedBy};
 use crate::store::edit::{Extent, Publication};
 
 /// The service over the API.
@@ -36,6 +36,10 @@ unary! {
         set_times: SetTimesRequest -> Empty,
         touch: TouchRequest -> Empty,
         create: CreateRequest -> StatusReply,
+        append: AppendRequest -> AppendReply,
+        truncate: TruncateRequest -> Empty,
+        concat: ConcatRequest -> Empty,
+        release_lease: ReleaseLeaseRequest -> ReleaseLeaseReply,
         add_chunk: AddChunkRequest -> LocatedChunk,
         abandon_chunk: AbandonChunkRequest -> Empty,
         commit_length: CommitLengthRequest -> Empty,
@@ -178,6 +182,35 @@ impl Service {
             temporary: request.temporary,
         };
         self.0.create(origin(&self.0, request.context).await?, file).await.map(status_reply)
+    }
+
+    async fn append(&self, request: v1::AppendRequest, _: Peer) -> FsResult<v1::AppendReply> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        let Appended { status, last, chunks } = self.0.append(origin, path, request.holder).await?;
+        Ok(v1::AppendReply { status: Some(wire_file_status(status)), last: last.map(Into::into), chunks })
+    }
+
+    async fn truncate(&self, request: v1::TruncateRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        self.0.truncate(origin, path, request.length).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn concat(&self, request: v1::ConcatRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, target) = (origin(&self.0, request.context).await?, path(&request.target)?);
+        let sources = request.sources.iter().map(|source| path(source)).collect::<FsResult<_>>()?;
+        self.0.concat(origin, target, sources).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn release_lease(
+        &self,
+        request: v1::ReleaseLeaseRequest,
+        _: Peer,
+    ) -> FsResult<v1::ReleaseLeaseReply> {
+        let file = opened(request.inode, request.holder)?;
+        origin(&self.0, request.context).await?;
+        Ok(v1::ReleaseLeaseReply { closed: self.0.release_lease(file).await? })
     }
 
     async fn add_chunk(&self, request: v1::AddChunkRequest, peer: Peer) -> FsResult<v1::LocatedChunk> {

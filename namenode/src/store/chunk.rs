@@ -23,6 +23,8 @@ pub(crate) struct Chunk {
     pub length: Option<u64>,
     /// Bytes of it that readers may count on; the length once that is known.
     pub readable: u64,
+    /// Bytes of the whole chunk, of which the extent may show a part; `None` while it is being written.
+    pub whole: Option<u64>,
     /// The stamp the chunk's recovery runs under, if one does.
     pub recovery: Option<GenStamp>,
     /// How the chunk's bytes lie.
@@ -33,7 +35,7 @@ pub(crate) struct Chunk {
 macro_rules! chunk_columns {
     () => {
         "e.idx, c.id, c.generation, e.start, e.at, coalesce(e.length, c.length - e.at), \
-         coalesce(e.length, c.readable - e.at), c.recovery, c.layout, c.replicas \
+         coalesce(e.length, c.readable - e.at), c.recovery, c.layout, c.replicas, c.length \
          FROM extent e CROSS JOIN chunk c ON c.id = e.chunk"
     };
 }
@@ -52,6 +54,7 @@ impl Chunk {
             readable: number(row, 6)?,
             recovery: row.get::<_, Option<i64>>(7)?.map(|stamp| GenStamp(stamp as u64)),
             layout: layout(row, 8)?,
+            whole: row.get::<_, Option<i64>>(10)?.map(|length| length as u64),
         })
     }
 
@@ -84,6 +87,14 @@ impl Chunk {
         connection
             .prepare_cached(concat!("SELECT ", chunk_columns!(), " WHERE e.inode = ?1 AND e.idx = ?2"))?
             .query_row((inode.0 as i64, index as i64), Self::from_row)
+            .optional()
+    }
+
+    /// What a file shows of a chunk.
+    pub(crate) fn of(connection: &Connection, inode: InodeId, id: ChunkId) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached(concat!("SELECT ", chunk_columns!(), " WHERE e.inode = ?1 AND e.chunk = ?2"))?
+            .query_row((inode.0 as i64, id.0 as i64), Self::from_row)
             .optional()
     }
 

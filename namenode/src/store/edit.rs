@@ -61,6 +61,29 @@ pub enum Edit {
         /// The file goes away, instead of being closed, if its writer does before it is closed.
         temporary: bool,
     },
+    /// Opens a closed file for writing at its end. The chunks that it has stay as they are: what is written goes into new
+    /// ones.
+    Append {
+        /// The file.
+        path: FsPath,
+        /// Who writes it: the name of the lease's holder.
+        holder: String,
+    },
+    /// Takes everything after a place from a closed file.
+    Truncate {
+        /// The file.
+        path: FsPath,
+        /// The bytes that stay; more than there are is refused.
+        length: u64,
+    },
+    /// Moves the chunks of files to the end of another in the same directory; the files that had them go away. All of them
+    /// are closed.
+    Concat {
+        /// The file that gets them.
+        target: FsPath,
+        /// The others, in order.
+        sources: Vec<FsPath>,
+    },
     /// Commits the previous chunk's length and adds the next chunk.
     AddChunk {
         /// The file.
@@ -199,6 +222,8 @@ pub enum Edit {
     BeginRecovery {
         /// The file.
         inode: InodeId,
+        /// Only while it is he who has the lease; `None`, as below level [`APPENDS`]: whoever has it.
+        holder: Option<String>,
     },
     /// Ends the recovery of a chunk; length 0 drops the chunk. The last one closes the file.
     CommitRecovery {
@@ -263,6 +288,9 @@ pub const PIPELINES: u16 = 2;
 /// The feature level from which on the namespace remembers DataNodes and their volumes.
 pub const REGISTRY: u16 = 2;
 
+/// The feature level from which on closed files are appended to, truncated and concatenated.
+pub const APPENDS: u16 = 3;
+
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {
@@ -320,6 +348,14 @@ impl Edit {
         match self {
             Self::RaiseLevel { to } => *to,
             Self::RecordNodes { .. } | Self::ForgetNodes { .. } => REGISTRY,
+            Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } => APPENDS,
+            Self::BeginRecovery { holder, .. } => {
+                if holder.is_some() {
+                    APPENDS
+                } else {
+                    FIRST_LEVEL
+                }
+            }
             Self::AddChunk { pipeline, .. } | Self::UpdatePipeline { pipeline, .. } => {
                 if pipeline.is_empty() { FIRST_LEVEL } else { PIPELINES }
             }
@@ -339,7 +375,6 @@ impl Edit {
             | Self::SetOwner { .. }
             | Self::SetTimes { .. }
             | Self::Touch { .. }
-            | Self::BeginRecovery { .. }
             | Self::CommitRecovery { .. }
             | Self::Reap { .. }
             | Self::PurgeOutcomes { .. }
@@ -354,13 +389,15 @@ impl Edit {
     /// or removes something is always taken.
     pub fn grows(&self) -> bool {
         match self {
-            Self::Mkdir { .. } | Self::Create { .. } | Self::AddChunk { .. } => true,
+            Self::Mkdir { .. } | Self::Create { .. } | Self::Append { .. } | Self::AddChunk { .. } => true,
             Self::AbandonChunk { .. }
             | Self::CommitLength { .. }
             | Self::CommitChunk { .. }
             | Self::Complete { .. }
             | Self::NewGeneration { .. }
             | Self::UpdatePipeline { .. }
+            | Self::Truncate { .. }
+            | Self::Concat { .. }
             | Self::Rename { .. }
             | Self::Discard { .. }
             | Self::Delete { .. }

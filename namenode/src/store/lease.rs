@@ -31,6 +31,16 @@ pub(crate) fn is_temporary(connection: &Connection, inode: InodeId) -> rusqlite:
     Ok(temporary.unwrap_or(false))
 }
 
+/// The extents that an open file had when its writer began to append to it; `None` if he made it. Only at a level that
+/// has appends.
+pub(crate) fn inherited(connection: &Connection, inode: InodeId) -> rusqlite::Result<Option<u64>> {
+    let inherited: Option<Option<i64>> = connection
+        .prepare_cached("SELECT inherited FROM lease WHERE inode = ?1")?
+        .query_row([inode.0 as i64], |row| row.get(0))
+        .optional()?;
+    Ok(inherited.flatten().map(|count| count as u64))
+}
+
 /// Every lease, by inode.
 pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<(InodeId, String)>> {
     connection

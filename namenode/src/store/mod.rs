@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, FileStatus, FsError, FsPath,
+    Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, Extent, FileStatus, FsError, FsPath,
     FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId,
 };
 use rusqlite::Connection;
@@ -192,7 +192,7 @@ pub struct ChunkRow {
 pub struct OpenFile {
     /// Its attributes.
     pub status: FileStatus,
-    /// All its chunks, in order.
+    /// Its chunks in order, without those that it had before its writer began to append.
     pub chunks: Vec<ChunkRow>,
 }
 
@@ -434,6 +434,16 @@ impl Store {
     /// The last chunks of a file, at most two: those that its recovery concerns.
     pub async fn recent_chunks(&self, inode: InodeId) -> FsResult<Vec<ChunkId>> {
         self.shared.readers.run(move |snapshot| snapshot.recent_chunks(inode)).await
+    }
+
+    /// Who has a file's lease.
+    pub async fn holder(&self, inode: InodeId) -> FsResult<Option<String>> {
+        self.shared.readers.run(move |snapshot| snapshot.holder(inode)).await
+    }
+
+    /// The last chunk of a file, and how many it has.
+    pub async fn end_of(&self, inode: InodeId) -> FsResult<Option<(Extent, u64)>> {
+        self.shared.readers.run(move |snapshot| snapshot.end_of(inode)).await
     }
 
     /// A file that is open, or waits to be closed, and was written to one of these nodes, as far as that is known.

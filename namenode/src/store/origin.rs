@@ -55,7 +55,7 @@ fn origin(file: &Inode, path: &FsPath, chunk: &Chunk) -> Option<ChunkOrigin> {
     Some(ChunkOrigin {
         chunk: chunk.id,
         generation: chunk.generation,
-        length: chunk.length?,
+        length: chunk.whole?,
         inode: file.id,
         index: chunk.index,
         origin,

@@ -12,7 +12,8 @@
 //!          stamp of a recovery under way, `refs` how many extents are of it: it goes with the last one. `layout` and
 //!          `replicas` say how its bytes lie; `replicas` is the most that a file it belongs to wants.
 //! lease    one row a file being written: who holds it, and since which Unix time; `temporary` if the file goes away with
-//!          its writer instead of being closed.
+//!          its writer instead of being closed. `inherited`, since level 3: the extents that a file had when it was opened to
+//!          be appended to, which are no business of its writer; NULL if he made it.
 //! retry    outcomes of requests, for retries: appended in order; most go when their client has asked for something
 //!          else, so that a batch of edits changes few pages of it. `floor`: earlier calls of the client without an
 //!          outcome are refused. The writer knows by heart which row is whose: see `apply::retry`.
@@ -174,9 +175,10 @@ CREATE TABLE counter (
 
 /// What brings the tables from one level to the next: the level reached, and the change. All of them run in the
 /// transaction that raises the level, at the same entry of the log on every member.
-const STEPS: [(u16, &str); 1] = [(
-    2,
-    "CREATE TABLE pipeline (
+const STEPS: [(u16, &str); 2] = [
+    (
+        2,
+        "CREATE TABLE pipeline (
         inode INTEGER NOT NULL,
         chunk INTEGER NOT NULL,
         nodes BLOB NOT NULL,
@@ -203,7 +205,9 @@ const STEPS: [(u16, &str); 1] = [(
         first_seen INTEGER NOT NULL,
         PRIMARY KEY (node, id)
     ) WITHOUT ROWID;",
-)];
+    ),
+    (3, "ALTER TABLE lease ADD COLUMN inherited INTEGER;"),
+];
 
 /// Why a database can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,16 +4,17 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, FileStatus, FsPath, InodeId, NodeId};
+use dfs_types::{Caller, ChunkId, Extent, FileStatus, FsPath, InodeId, NodeId};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority};
 use super::chunk::{Chunk, chunk_columns};
+use super::edit::APPENDS;
 use super::inode::{Inode, entries, is_attached, path_of};
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{ChunkRow, OpenFile, OpenOwner};
-use super::{lease, pipeline};
+use super::{lease, pipeline, schema};
 
 /// A read transaction, and the inodes met in it.
 pub(crate) struct Snapshot<'a> {
@@ -106,15 +107,31 @@ impl<'a> Snapshot<'a> {
         Ok(file)
     }
 
-    /// The file that `holder` writes, with all its chunks.
+    /// The file that `holder` writes, with the chunks that are his.
     pub(crate) fn open_file(&self, id: InodeId, holder: &str) -> Result<OpenFile, Stop> {
         let file = self.held(id, holder)?;
-        Ok(OpenFile { status: file.status(), chunks: self.chunks(id)? })
+        let appends = schema::level(self.connection)? >= APPENDS;
+        let inherited = if appends { lease::inherited(self.connection, id)? } else { None };
+        let chunks = self.chunks_from(id, inherited.unwrap_or(0), u64::MAX)?;
+        Ok(OpenFile { status: file.status(), chunks })
     }
 
     /// The last chunks of a file, at most two.
     pub(crate) fn recent_chunks(&self, id: InodeId) -> Result<Vec<ChunkId>, Stop> {
         Ok(Chunk::last_two(self.connection, id)?.into_iter().map(|chunk| chunk.id).collect())
+    }
+
+    /// Who writes a file; see [`super::Store::holder`].
+    pub(crate) fn holder(&self, id: InodeId) -> Result<Option<String>, Stop> {
+        Ok(lease::holder(self.connection, id)?)
+    }
+
+    /// The last chunk of a file and how many it has; see [`super::Store::end_of`].
+    pub(crate) fn end_of(&self, id: InodeId) -> Result<Option<(Extent, u64)>, Stop> {
+        let last = Chunk::last(self.connection, id)?;
+        Ok(last.map(|Chunk { id: chunk, generation, index, length, readable, .. }| {
+            (Extent { chunk, generation, length: length.unwrap_or(readable) }, index + 1)
+        }))
     }
 
     /// The nodes that a file's last chunks are written to, see [`super::Store::pipelines`].

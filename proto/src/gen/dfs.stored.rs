@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -155,6 +155,15 @@ pub mod proposal {
         /// since level 2
         #[prost(message, tag = "43")]
         ForgetNodes(super::ForgetNodes),
+        /// since level 3
+        #[prost(message, tag = "44")]
+        Append(super::Append),
+        /// since level 3
+        #[prost(message, tag = "45")]
+        Truncate(super::Truncate),
+        /// since level 3
+        #[prost(message, tag = "46")]
+        Concat(super::Concat),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -184,6 +193,27 @@ pub struct Create {
     pub parents: bool,
     #[prost(bool, tag = "8")]
     pub temporary: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Append {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub holder: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Truncate {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub length: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Concat {
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddChunk {
@@ -311,10 +341,13 @@ pub struct Touch {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BeginRecovery {
     #[prost(uint64, tag = "1")]
     pub inode: u64,
+    /// since level 3: only while he has the lease
+    #[prost(string, optional, tag = "2")]
+    pub holder: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitRecovery {

@@ -64,6 +64,7 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
     .await?;
     chunks(ops, run).await?;
     copies(ops, run).await?;
+    ends(ops, run).await?;
     run.check("get refuses an existing file, -f replaces it", async {
         ops.write("there", b"mine").await?;
         ops.fails_saying(1, "get {}/small @/there", "add -f").await?;
@@ -103,6 +104,33 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
     .await?;
     run.check("an interrupted put leaves nothing behind", interrupted_put(ops)).await?;
     run.check("a closed pipe ends cat quietly", closed_pipe(ops)).await
+}
+
+async fn ends(ops: &Ops, run: &mut Run) -> Outcome {
+    run.check("append writes to the end of a file, and makes it", async {
+        ops.write("first", b"one,").await?;
+        ops.ok("append @/first {}/end").await?;
+        ops.ok_with("append @/first - {}/end", b"two").await?;
+        same_bytes(&ops.bytes("cat {}/end", b"").await?, b"one,one,two")?;
+        ops.fails(3, "append @/first {}/none/end").await?;
+        ops.fails(1, "append @/none {}/end").await.map(drop)
+    })
+    .await?;
+    run.check("truncate shortens a file, and only that", async {
+        ops.ok("truncate 5 {}/end").await?;
+        same_bytes(&ops.bytes("cat {}/end", b"").await?, b"one,o")?;
+        ops.fails_saying(1, "truncate 6 {}/end", "only shortens").await?;
+        ops.fails(3, "truncate 0 {}/none").await.map(drop)
+    })
+    .await?;
+    run.check("concat moves contents to the end of a file", async {
+        ops.ok("put @/first {}/second").await?;
+        ops.ok("concat {}/end {}/second").await?;
+        same_bytes(&ops.bytes("cat {}/end", b"").await?, b"one,oone,")?;
+        ops.fails(3, "stat {}/second").await?;
+        ops.fails(1, "concat {}/end {}/end").await.map(drop)
+    })
+    .await
 }
 
 async fn chunks(ops: &Ops, run: &mut Run) -> Outcome {

@@ -6,7 +6,7 @@ use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Layout
 
 use super::Step;
 use crate::store::chunk::Chunk;
-use crate::store::edit::{Extent, Outcome, PIPELINES, Publication};
+use crate::store::edit::{APPENDS, Extent, Outcome, PIPELINES, Publication};
 use crate::store::inode::{Inode, is_attached, path_of};
 use crate::store::stop::Stop;
 use crate::store::{lease, pipeline};
@@ -81,10 +81,23 @@ impl Step<'_, '_> {
         Ok(inode)
     }
 
-    /// One of the file's last two chunks: the one being written and the one whose replicas may still be being
-    /// finished. The others are settled.
+    /// The extents of an open file that were there before its writer came: `None` if he made it.
+    pub(super) fn inherited(&self, file: InodeId) -> Result<Option<u64>, Stop> {
+        if *self.level < APPENDS { Ok(None) } else { Ok(lease::inherited(self.connection, file)?) }
+    }
+
+    /// The last two chunks of an open file, the last one first, as far as they are its writer's: the one being written and
+    /// the one whose replicas may still be being finished.
+    pub(super) fn own_last_two(&self, file: InodeId) -> Result<Vec<Chunk>, Stop> {
+        let first = self.inherited(file)?.unwrap_or(0);
+        let mut recent = Chunk::last_two(self.connection, file)?;
+        recent.retain(|chunk| chunk.index >= first);
+        Ok(recent)
+    }
+
+    /// One of the file's last two chunks, unless it is inherited.
     fn recent(&self, file: &Inode, chunk: ChunkId) -> Result<Chunk, Stop> {
-        let recent = Chunk::last_two(self.connection, file.id)?;
+        let recent = self.own_last_two(file.id)?;
         recent.into_iter().find(|candidate| candidate.id == chunk).ok_or_else(|| {
             stale(format!("chunk {chunk} is not one of the last two chunks of file {}", file.id)).into()
         })
@@ -293,12 +306,24 @@ impl Step<'_, '_> {
     ) -> Result<Outcome, Stop> {
         let file = self.attached(id)?;
         let last = Chunk::last(self.connection, id)?;
+        let inherited = self.inherited(id)?;
+        if publish.is_none() && self.is_old_close(&file, inherited, extent)? {
+            return Ok(Outcome::Status(file.status()));
+        }
         if publish.is_none() && !file.open && !file.is_directory() && is_final(last.as_ref(), extent) {
             return Ok(Outcome::Status(file.status()));
         }
         lease::check(id, holder, self.holder(id)?.as_deref())?;
-        let last = finished(&file, last, extent)?;
-        let length = last.as_ref().map_or(0, |(last, extent)| last.start + extent.length);
+        // Nothing was written behind what was there.
+        let unchanged = last.as_ref().filter(|last| inherited.is_some_and(|count| last.index < count));
+        let (last, length) = match (unchanged, extent) {
+            (Some(unchanged), None) => (None, unchanged.end()),
+            _ => {
+                let last = finished(&file, last, extent)?;
+                let length = last.as_ref().map_or(0, |(last, extent)| last.start + extent.length);
+                (last, length)
+            }
+        };
         let Some(publication) = publish else {
             self.finish_file(&file, last, length)?;
             return Ok(Outcome::Status(self.status(id)?));
@@ -318,6 +343,15 @@ impl Step<'_, '_> {
         Ok(Outcome::Status(self.status(id)?))
     }
 
+    /// Whether a writer closes what he, or a recovery, has closed already: his last chunk has the length that he says, and
+    /// the file was appended to since. Before there were appends, only a closed file's last chunk could be meant.
+    fn is_old_close(&self, file: &Inode, inherited: Option<u64>, said: Option<Extent>) -> Result<bool, Stop> {
+        let Some(said) = said.filter(|_| *self.level >= APPENDS) else { return Ok(false) };
+        let first_own = if file.open { inherited.unwrap_or(0) } else { u64::MAX };
+        let chunk = Chunk::of(self.connection, file.id, said.chunk)?.filter(|chunk| chunk.index < first_own);
+        Ok(chunk.is_some_and(|chunk| chunk.generation == said.generation && chunk.whole == Some(said.length)))
+    }
+
     /// Fixes the length of the last chunk and closes the file.
     fn finish_file(&mut self, file: &Inode, last: Option<(Chunk, Extent)>, length: u64) -> Result<(), Stop> {
         if let Some((last, extent)) = last {
@@ -328,6 +362,12 @@ impl Step<'_, '_> {
 
     pub(super) fn discard(&mut self, id: InodeId, holder: &str) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
+        if self.inherited(id)?.is_some() {
+            return Err(FsError::invalid(format!(
+                "file {id} was there before it was appended to: close it, or delete it by its path"
+            ))
+            .into());
+        }
         self.remove_open(&file)?;
         Ok(Outcome::Done)
     }

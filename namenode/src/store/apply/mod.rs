@@ -8,6 +8,7 @@
 //! **Deterministic.** Nothing here reads a clock or a random generator, and nothing depends on how proposals are
 //! cut into batches.
 
+mod append;
 mod chunks;
 mod namespace;
 mod reach;
@@ -437,6 +438,9 @@ impl Step<'_, '_> {
                 };
                 self.create(path, &file, *overwrite, *parents)
             }
+            Edit::Append { path, holder } => self.append(path, holder),
+            Edit::Truncate { path, length } => self.truncate(path, *length),
+            Edit::Concat { target, sources } => self.concat(target, sources),
             Edit::AddChunk { inode, holder, previous, pipeline } => {
                 self.add_chunk(*inode, holder, *previous, pipeline)
             }
@@ -458,7 +462,7 @@ impl Step<'_, '_> {
             Edit::SetOwner { path, owner, group } => self.set_owner(path, owner.as_deref(), group.as_deref()),
             Edit::SetTimes { path, mtime, atime } => self.set_times(path, *mtime, *atime),
             Edit::Touch { path } => self.touch(path),
-            Edit::BeginRecovery { inode } => self.begin_recovery(*inode),
+            Edit::BeginRecovery { inode, holder } => self.begin_recovery(*inode, holder.as_deref()),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::Reap { limit } => self.reap(*limit),
             Edit::SetNodeDuty { nodes, duty } => self.set_node_duty(nodes, *duty),

@@ -27,12 +27,7 @@ pub(super) struct NewFile<'a> {
 
 impl NewFile<'_> {
     fn check(&self) -> FsResult<()> {
-        check_principal("lease holder", self.holder)?;
-        if self.holder == RECOVERY_HOLDER {
-            return Err(FsError::invalid(format!(
-                "the lease holder name {RECOVERY_HOLDER:?} is the NameNode's own: choose another"
-            )));
-        }
+        check_holder(self.holder)?;
         check_replication(self.replication)?;
         check_chunk_size(self.chunk_size)
     }
@@ -55,6 +50,17 @@ pub(super) struct Move<'p> {
     below: u64,
 }
 
+/// Whether a client may call itself that.
+pub(super) fn check_holder(holder: &str) -> FsResult<()> {
+    check_principal("lease holder", holder)?;
+    if holder == RECOVERY_HOLDER {
+        return Err(FsError::invalid(format!(
+            "the lease holder name {RECOVERY_HOLDER:?} is the NameNode's own: choose another"
+        )));
+    }
+    Ok(())
+}
+
 fn exists(path: &FsPath, hint: &str) -> FsError {
     FsError::new(ErrorCode::AlreadyExists, format!("{path} exists already{hint}"))
 }
@@ -66,7 +72,7 @@ impl Step<'_, '_> {
     }
 
     /// Whether the caller may take `target` out of its directory.
-    fn check_removing(&self, found: &Resolved<'_>, target: &Inode) -> FsResult<()> {
+    pub(super) fn check_removing(&self, found: &Resolved<'_>, target: &Inode) -> FsResult<()> {
         let directory = found.existing_parent()?;
         self.authority.check(directory, Access::Write, found.parent_place())?;
         self.authority.check_sticky(directory, target, found.place())
@@ -285,8 +291,14 @@ impl Step<'_, '_> {
             "UPDATE inode SET replication = ?3 WHERE parent = ?1 AND name = ?2",
             (file.parent.0 as i64, &file.name, replication),
         )?;
+        self.replicate_chunks(file.id, replication)?;
+        Ok(Outcome::Done)
+    }
+
+    /// The file's chunks are to have so many replicas, or more where they are other files' too that want more.
+    pub(super) fn replicate_chunks(&mut self, file: InodeId, replication: u32) -> Result<(), Stop> {
         // Of most files all chunks are theirs alone: one statement for all of them.
-        let (inode, chunks) = (file.id.0 as i64, self.chunks_by_sharing(file.id)?);
+        let (inode, chunks) = (file.0 as i64, self.chunks_by_sharing(file)?);
         self.write(
             "UPDATE chunk SET replicas = ?2 WHERE refs = 1 AND id IN (SELECT chunk FROM extent WHERE inode = ?1)",
             (inode, replication),
@@ -301,7 +313,7 @@ impl Step<'_, '_> {
                 });
             }
         }
-        Ok(Outcome::Done)
+        Ok(())
     }
 
     pub(super) fn set_mode(&mut self, path: &FsPath, mode: Mode) -> Result<Outcome, Stop> {

@@ -13,9 +13,12 @@ use crate::store::lease;
 use crate::store::stop::Stop;
 
 impl Step<'_, '_> {
-    pub(super) fn begin_recovery(&mut self, id: InodeId) -> Result<Outcome, Stop> {
+    pub(super) fn begin_recovery(&mut self, id: InodeId, holder: Option<&str>) -> Result<Outcome, Stop> {
         let file = self.attached(id)?;
         self.check_writing(&file)?;
+        if let Some(holder) = holder.filter(|_| file.open) {
+            lease::check(id, holder, self.holder(id)?.as_deref())?;
+        }
         if !file.open {
             return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
         }
@@ -25,10 +28,11 @@ impl Step<'_, '_> {
             return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
         }
         // A writer goes on to the next chunk before the nodes have finalized the one before, but no further.
-        let mut recent = Chunk::last_two(self.connection, id)?;
+        let mut recent = self.own_last_two(id)?;
         recent.reverse();
         if recent.is_empty() {
-            self.close(&file, 0)?;
+            let length = Chunk::last(self.connection, id)?.map_or(0, |last| last.end());
+            self.close(&file, length)?;
             return Ok(Outcome::Recovery { closed: true, chunks: Vec::new() });
         }
         let mut chunks = Vec::with_capacity(recent.len());

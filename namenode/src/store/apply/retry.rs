@@ -224,6 +224,9 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Touch { .. }
         | Edit::Discard { .. }
         | Edit::Complete { publish: Some(_), .. }
+        | Edit::Append { .. }
+        | Edit::Truncate { .. }
+        | Edit::Concat { .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
         | Edit::SetSafeMode { .. } => true,

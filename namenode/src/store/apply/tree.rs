@@ -12,7 +12,7 @@ use crate::store::stop::Stop;
 
 /// Most chunks of a file removed together with it; a larger file waits to be reaped, so that one edit never makes
 /// all others wait for long.
-const CHUNKS_AT_ONCE: u64 = 256;
+pub(super) const CHUNKS_AT_ONCE: u64 = 256;
 
 impl Step<'_, '_> {
     /// The row of a new inode that only lacks what is special to its kind.

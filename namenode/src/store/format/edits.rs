@@ -262,6 +262,16 @@ impl From<&Edit> for Stored {
                     temporary: *temporary,
                 })
             }
+            Edit::Append { path, holder } => {
+                Self::Append(stored::Append { path: path.to_string(), holder: holder.clone() })
+            }
+            Edit::Truncate { path, length } => {
+                Self::Truncate(stored::Truncate { path: path.to_string(), length: *length })
+            }
+            Edit::Concat { target, sources } => Self::Concat(stored::Concat {
+                target: target.to_string(),
+                sources: sources.iter().map(ToString::to_string).collect(),
+            }),
             Edit::AddChunk { inode, holder, previous, pipeline } => Self::AddChunk(stored::AddChunk {
                 inode: inode.0,
                 holder: holder.clone(),
@@ -325,7 +335,9 @@ impl From<&Edit> for Stored {
                 atime_ms: atime.map(|time| time.0),
             }),
             Edit::Touch { path } => Self::Touch(stored::Touch { path: path.to_string() }),
-            Edit::BeginRecovery { inode } => Self::BeginRecovery(stored::BeginRecovery { inode: inode.0 }),
+            Edit::BeginRecovery { inode, holder } => {
+                Self::BeginRecovery(stored::BeginRecovery { inode: inode.0, holder: holder.clone() })
+            }
             Edit::CommitRecovery { extent, lossy } => {
                 Self::CommitRecovery(stored::CommitRecovery { extent: Some((*extent).into()), lossy: *lossy })
             }
@@ -368,6 +380,14 @@ impl TryFrom<Stored> for Edit {
                 overwrite: create.overwrite,
                 parents: create.parents,
                 temporary: create.temporary,
+            },
+            Stored::Append(stored::Append { path: of, holder }) => Self::Append { path: path(&of)?, holder },
+            Stored::Truncate(stored::Truncate { path: of, length }) => {
+                Self::Truncate { path: path(&of)?, length }
+            }
+            Stored::Concat(stored::Concat { target, sources }) => Self::Concat {
+                target: path(&target)?,
+                sources: sources.iter().map(|source| path(source)).collect::<Result<_, Why>>()?,
             },
             Stored::AddChunk(stored::AddChunk { inode, holder, previous, pipeline }) => Self::AddChunk {
                 inode: InodeId(inode),
@@ -421,8 +441,8 @@ impl TryFrom<Stored> for Edit {
                 Self::SetTimes { path: path(&of)?, mtime: mtime_ms.map(Millis), atime: atime_ms.map(Millis) }
             }
             Stored::Touch(stored::Touch { path: of }) => Self::Touch { path: path(&of)? },
-            Stored::BeginRecovery(stored::BeginRecovery { inode }) => {
-                Self::BeginRecovery { inode: InodeId(inode) }
+            Stored::BeginRecovery(stored::BeginRecovery { inode, holder }) => {
+                Self::BeginRecovery { inode: InodeId(inode), holder }
             }
             Stored::CommitRecovery(stored::CommitRecovery { extent: of, lossy }) => {
                 Self::CommitRecovery { extent: extent(of)?, lossy }

@@ -19,8 +19,11 @@ use super::envelope::{Kind, seal};
 
 /// What was encoded by the first program of each level, one value a line: its name and its bytes. Lines are only added, and
 /// only for values that need the latest level.
-const GOLDEN: [(u16, &str); LEVEL as usize] =
-    [(1, include_str!("golden/level-1.txt")), (2, include_str!("golden/level-2.txt"))];
+const GOLDEN: [(u16, &str); LEVEL as usize] = [
+    (1, include_str!("golden/level-1.txt")),
+    (2, include_str!("golden/level-2.txt")),
+    (3, include_str!("golden/level-3.txt")),
+];
 
 fn path(text: &str) -> FsPath {
     FsPath::parse(text).unwrap()
@@ -62,6 +65,9 @@ fn name(edit: &Edit) -> &'static str {
     match edit {
         Edit::Mkdir { .. } => "mkdir",
         Edit::Create { .. } => "create",
+        Edit::Append { .. } => "append",
+        Edit::Truncate { .. } => "truncate",
+        Edit::Concat { .. } => "concat",
         Edit::AddChunk { .. } => "add-chunk",
         Edit::AbandonChunk { .. } => "abandon-chunk",
         Edit::CommitLength { .. } => "commit-length",
@@ -107,6 +113,9 @@ fn edits() -> Vec<Edit> {
             parents: true,
             temporary: true,
         },
+        Edit::Append { path: path("/a/ü"), holder: holder.clone() },
+        Edit::Truncate { path: path("/a/ü"), length: 67_108_865 },
+        Edit::Concat { target: path("/a/ü"), sources: vec![path("/a/b"), path("/a/c")] },
         Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)), pipeline: vec![] },
         Edit::AddChunk { inode, holder: holder.clone(), previous: None, pipeline: vec![] },
         Edit::AbandonChunk { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
@@ -137,7 +146,8 @@ fn edits() -> Vec<Edit> {
         Edit::SetTimes { path: path("/b"), mtime: Some(Millis(u64::MAX)), atime: None },
         Edit::SetTimes { path: path("/b"), mtime: None, atime: Some(Millis(0)) },
         Edit::Touch { path: path("/b") },
-        Edit::BeginRecovery { inode },
+        Edit::BeginRecovery { inode, holder: None },
+        Edit::BeginRecovery { inode, holder: Some("client-1".into()) },
         Edit::CommitRecovery { extent: extent(5), lossy: true },
         Edit::Reap { limit: 1_000 },
         Edit::SetNodeDuty { nodes: vec![node(1), node(2)], duty: NodeDuty::Decommission },

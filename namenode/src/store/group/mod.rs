@@ -343,7 +343,13 @@ impl Group {
         if needed <= level || matches!(proposal.edit, Edit::RaiseLevel { .. }) {
             return Ok(());
         }
-        Err(FsError::internal(format!("a change of feature level {needed} in a cluster of level {level}")))
+        Err(FsError::new(
+            ErrorCode::Unsupported,
+            format!(
+                "this needs feature level {needed}, and the cluster is at level {level}: when all NameNodes are of this \
+                 release, use `dfs admin upgrade finalize`"
+            ),
+        ))
     }
 
     /// Waits until this member surely leads, so that what it reads now is the latest; fails with `NotLeader` if it does

@@ -93,7 +93,7 @@ fn what_a_release_left_is_read_and_brought_to_the_present_level() {
         check(&fixture);
         let open = fixture.stat("/kept/open").unwrap().inode;
         assert!(matches!(
-            fixture.ok(Edit::BeginRecovery { inode: open }),
+            fixture.ok(Edit::BeginRecovery { inode: open, holder: None }),
             Outcome::Recovery { closed: false, .. }
         ));
         fixture.ok(mkdir("/later"));

@@ -27,7 +27,7 @@ fn a_namespace_of_an_earlier_level_stays_there_until_it_is_raised() {
     let file = fixture.new_file("/f", "w");
     let add = |pipeline| Edit::AddChunk { inode: file, holder: "w".into(), previous: None, pipeline };
     let nodes = vec![NodeId::from_bytes(&[1; 16]).unwrap(), NodeId::from_bytes(&[2; 16]).unwrap()];
-    assert_eq!(fixture.code(add(nodes.clone())), ErrorCode::Internal, "no such edit gets into the log");
+    assert_eq!(fixture.code(add(nodes.clone())), ErrorCode::Unsupported, "no such edit gets into the log");
     fixture.ok(mkdir("/a"));
     let own = by(Some(user("ann", &[])), Edit::RaiseLevel { to: LEVEL });
     assert_eq!(fixture.propose(own).unwrap_err().code, ErrorCode::PermissionDenied);

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole; what they share.
 
+mod append;
 mod directory;
 mod durability;
 mod golden;

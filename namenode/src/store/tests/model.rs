@@ -14,7 +14,8 @@ use proptest::prelude::*;
 
 use super::{Fixture, NOW, SUPERUSER, by, path, root};
 use crate::store::edit::{
-    Balancing, Edit, Extent, NodeSeen, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER, REGISTRY,
+    APPENDS, Balancing, Edit, Extent, NodeSeen, Outcome, PIPELINES, Proposal, Publication, RECOVERY_HOLDER,
+    REGISTRY,
 };
 use crate::store::{ChunkRow, KnownNode};
 
@@ -33,6 +34,9 @@ pub(super) enum Op {
     SetReplication { path: FsPath, replication: u32 },
     SetTimes { path: FsPath, mtime: u64 },
     Touch(FsPath),
+    Append { path: FsPath, holder: bool },
+    Truncate { path: FsPath, length: u64 },
+    Concat { target: FsPath, sources: Vec<FsPath> },
     AddChunk(Target),
     AbandonChunk(Target),
     CommitLength(Target),
@@ -95,6 +99,10 @@ pub(super) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => (any_path(), 0..4_u32).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
         1 => (any_path(), any::<u64>()).prop_map(|(path, mtime)| Op::SetTimes { path, mtime }),
         1 => any_path().prop_map(Op::Touch),
+        4 => (any_path(), any_bool()).prop_map(|(path, holder)| Op::Append { path, holder }),
+        3 => (any_path(), 0..2_200_u64).prop_map(|(path, length)| Op::Truncate { path, length }),
+        3 => (any_path(), proptest::collection::vec(any_path(), 0..4))
+            .prop_map(|(target, sources)| Op::Concat { target, sources }),
         6 => target().prop_map(Op::AddChunk),
         1 => target().prop_map(Op::AbandonChunk),
         2 => target().prop_map(Op::CommitLength),
@@ -154,6 +162,16 @@ impl Op {
                 Edit::SetTimes { path: path.clone(), mtime: Some(Millis(*mtime)), atime: None }
             }
             Self::Touch(path) => Edit::Touch { path: path.clone() },
+            Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } if model.level < APPENDS => {
+                Edit::PurgeOutcomes { limit: 1 }
+            }
+            Self::Append { path, holder } => {
+                Edit::Append { path: path.clone(), holder: if *holder { "alice" } else { "bob" }.to_owned() }
+            }
+            Self::Truncate { path, length } => Edit::Truncate { path: path.clone(), length: *length },
+            Self::Concat { target, sources } => {
+                Edit::Concat { target: target.clone(), sources: sources.clone() }
+            }
             Self::AddChunk(target) => {
                 let (inode, holder, previous) = said(target);
                 Edit::AddChunk { inode, holder, previous, pipeline: model.nodes_for(target) }
@@ -200,7 +218,11 @@ impl Op {
                     pipeline: model.nodes_for(target),
                 }
             }
-            Self::BeginRecovery(target) => Edit::BeginRecovery { inode: said(target).0 },
+            Self::BeginRecovery(target) => {
+                let (inode, holder, _) = said(target);
+                let holder = Some(holder).filter(|_| model.level >= APPENDS && target.lie % 2 == 0);
+                Edit::BeginRecovery { inode, holder }
+            }
             Self::CommitRecovery(target) => {
                 let (inode, _, extent) = said(target);
                 let chunks = model.node_by_id(inode).map_or(&[][..], |node| &node.chunks[..]);
@@ -272,6 +294,8 @@ struct ModelChunk {
     generation: GenStamp,
     length: Option<u64>,
     readable: u64,
+    /// The chunk's own length, if the file shows less of it.
+    cut_from: Option<u64>,
     recovery: Option<GenStamp>,
     pipeline: Vec<NodeId>,
 }
@@ -286,6 +310,8 @@ struct Node {
     holder: Option<String>,
     /// While it is open.
     temporary: bool,
+    /// While it is open: the chunks that it had when its writer began to append.
+    inherited: Option<usize>,
     chunks: Vec<ModelChunk>,
 }
 
@@ -344,6 +370,7 @@ impl Model {
             replication: 0,
             holder: None,
             temporary: false,
+            inherited: None,
             chunks: Vec::new(),
         };
         self.next_inode += 1;
@@ -488,7 +515,8 @@ impl Model {
 
     fn recent(&mut self, inode: InodeId, holder: &str, chunk: ChunkId) -> ModelResult<&mut ModelChunk> {
         let node = self.held(inode, holder)?;
-        node.chunks.iter_mut().rev().take(2).find(|known| known.id == chunk).ok_or(StaleChunk)
+        let inherited = node.inherited.unwrap_or(0);
+        node.chunks.iter_mut().skip(inherited).rev().take(2).find(|known| known.id == chunk).ok_or(StaleChunk)
     }
 
     fn take_generation(&mut self) -> GenStamp {
@@ -610,7 +638,10 @@ impl Model {
                 Ok(Some(Outcome::Done))
             }
             Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
-            Edit::AddChunk { .. }
+            Edit::Append { .. }
+            | Edit::Truncate { .. }
+            | Edit::Concat { .. }
+            | Edit::AddChunk { .. }
             | Edit::AbandonChunk { .. }
             | Edit::CommitLength { .. }
             | Edit::CommitChunk { .. }

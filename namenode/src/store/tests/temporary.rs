@@ -42,7 +42,7 @@ fn a_temporary_file_whose_writer_is_gone_is_removed_and_not_closed() {
     let inode = half_written(&fixture, "/d/.x");
     fixture.ok(rename("/d", "/e", false));
     fixture.take_events();
-    let recovered = fixture.ok(Edit::BeginRecovery { inode });
+    let recovered = fixture.ok(Edit::BeginRecovery { inode, holder: None });
     assert_eq!(recovered, Outcome::Recovery { closed: true, chunks: Vec::new() });
     assert_eq!(
         fixture.take_events(),
@@ -50,12 +50,12 @@ fn a_temporary_file_whose_writer_is_gone_is_removed_and_not_closed() {
     );
     assert!(fixture.names("/e").is_empty());
     assert_eq!(fixture.stat("/e").unwrap().children, 0);
-    assert_eq!(fixture.code(Edit::BeginRecovery { inode }), NotFound);
+    assert_eq!(fixture.code(Edit::BeginRecovery { inode, holder: None }), NotFound);
     fixture.check_invariants();
 
     // Another one is closed, as ever.
     let inode = fixture.new_file("/e/y", "w");
-    fixture.ok(Edit::BeginRecovery { inode });
+    fixture.ok(Edit::BeginRecovery { inode, holder: None });
     assert!(!fixture.stat("/e/y").unwrap().open);
     fixture.check_invariants();
 }
@@ -86,7 +86,7 @@ fn what_is_published_is_closed_and_named_at_once() {
     assert_eq!(fixture.code(publish(inode, Some(LAST), publication("/d/new", false))), LeaseConflict);
     // It is a file like others now.
     assert_eq!(
-        fixture.ok(Edit::BeginRecovery { inode }),
+        fixture.ok(Edit::BeginRecovery { inode, holder: None }),
         Outcome::Recovery { closed: true, chunks: Vec::new() }
     );
     assert!(fixture.stat("/elsewhere").is_ok());
@@ -140,7 +140,7 @@ fn a_large_temporary_file_goes_in_parts() {
         let (chunk, generation) = (ChunkId(ChunkId::FIRST.0 + index), GenStamp(GenStamp::FIRST.0 + index));
         previous = Some(Extent { chunk, generation, length: 1_024 });
     }
-    fixture.ok(Edit::BeginRecovery { inode });
+    fixture.ok(Edit::BeginRecovery { inode, holder: None });
     assert!(fixture.names("/").is_empty());
     while fixture.ok(Edit::Reap { limit: 3 }) != (Outcome::Reaped { inodes: 0, more: false }) {}
     assert_eq!(fixture.store().counts().files, 0);

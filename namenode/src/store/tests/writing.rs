@@ -180,7 +180,7 @@ fn recovery_takes_the_file_from_its_writer() {
     fixture.ok(add(inode, None));
     fixture.ok(commit_length(inode, extent(FIRST, 0, 50)));
     fixture.take_events();
-    let begin = || Edit::BeginRecovery { inode };
+    let begin = || Edit::BeginRecovery { inode, holder: None };
     let wanted =
         |generation: u64| Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, generation, 50)] };
     assert_eq!(fixture.code(Edit::CommitRecovery { extent: extent(FIRST, 0, 50), lossy: false }), StaleChunk);
@@ -221,7 +221,7 @@ fn recovery_without_replicas_drops_the_chunk() {
     fixture.ok(add(inode, None));
     fixture.ok(add(inode, Some(extent(FIRST, 0, 9))));
     let begun = Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 9), extent(SECOND, 3, 0)] };
-    assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode, holder: None }), begun);
     fixture.take_events();
     fixture.ok(Edit::CommitRecovery { extent: extent(SECOND, 3, 0), lossy: false });
     assert_eq!(fixture.take_events(), [Event::ChunkRemoved { chunk: SECOND }]);
@@ -236,7 +236,7 @@ fn recovery_without_replicas_drops_the_chunk() {
     let empty = fixture.new_file("/empty", "w");
     fixture.take_events();
     let closed = Outcome::Recovery { closed: true, chunks: Vec::new() };
-    assert_eq!(fixture.ok(Edit::BeginRecovery { inode: empty }), closed);
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode: empty, holder: None }), closed);
     assert_eq!(fixture.take_events(), [Event::LeaseReleased { inode: empty }]);
     fixture.check_invariants();
 }
@@ -250,7 +250,7 @@ fn recovery_of_a_committed_chunk_ends_with_exactly_its_length() {
     fixture.ok(commit_length(inode, extent(SECOND, 1, 7)));
     let begun =
         Outcome::Recovery { closed: false, chunks: vec![extent(FIRST, 2, 1_000), extent(SECOND, 3, 7)] };
-    assert_eq!(fixture.ok(Edit::BeginRecovery { inode }), begun);
+    assert_eq!(fixture.ok(Edit::BeginRecovery { inode, holder: None }), begun);
     fixture.take_events();
     let commit = |chunk, generation, length| Edit::CommitRecovery {
         extent: extent(chunk, generation, length),
@@ -278,7 +278,7 @@ fn a_chunk_that_lost_its_end_ends_the_file() {
     fixture.ok(add(inode, None));
     fixture.ok(add(inode, Some(extent(FIRST, 0, 1_000))));
     fixture.ok(commit_length(inode, extent(SECOND, 1, 7)));
-    fixture.ok(Edit::BeginRecovery { inode });
+    fixture.ok(Edit::BeginRecovery { inode, holder: None });
     fixture.take_events();
     let commit = |length, lossy| Edit::CommitRecovery { extent: extent(FIRST, 2, length), lossy };
     assert_eq!(fixture.code(commit(600, false)), StaleChunk);
@@ -305,7 +305,7 @@ fn writing_goes_on_after_a_rename_and_ends_with_a_delete() {
     for edit in [
         add(inode, Some(extent(FIRST, 0, 1))),
         complete(inode, Some(extent(FIRST, 0, 1))),
-        Edit::BeginRecovery { inode },
+        Edit::BeginRecovery { inode, holder: None },
     ] {
         assert_eq!(fixture.code(edit), NotFound);
     }

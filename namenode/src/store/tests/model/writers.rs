@@ -1,25 +1,53 @@
 //! The edits of writers and of recovery.
 
-use dfs_types::{ChunkId, ErrorCode, Millis};
+use dfs_types::{ChunkId, ErrorCode, FileKind, FsPath, Millis};
 
 use super::{Model, ModelChunk, ModelResult, Node};
-use crate::store::edit::{Edit, Extent, Outcome, RECOVERY_HOLDER};
+use crate::store::edit::{APPENDS, Edit, Extent, Outcome, RECOVERY_HOLDER};
 
-use ErrorCode::{InvalidArgument, NotFound, StaleChunk};
+use ErrorCode::{InvalidArgument, IsADirectory, LeaseConflict, NotFound, StaleChunk};
 
 impl Model {
     /// What such an edit does.
     pub(super) fn write(&mut self, edit: &Edit, now: Millis) -> ModelResult<Option<Outcome>> {
         match edit {
+            Edit::Append { path, holder } => {
+                let node = self.closed(path)?;
+                node.chunks.iter_mut().for_each(|chunk| chunk.pipeline.clear());
+                (node.holder, node.inherited) = (Some(holder.clone()), Some(node.chunks.len()));
+                Ok(Some(Outcome::Status(self.status(path.as_str()))))
+            }
+            Edit::Truncate { path, length } => {
+                let node = self.closed(path)?;
+                if *length > node.length() {
+                    return Err(InvalidArgument);
+                }
+                if *length < node.length() {
+                    cut(node, *length);
+                    node.mtime = now;
+                }
+                Ok(Some(Outcome::Done))
+            }
+            Edit::Concat { target, sources } => self.concat(target, sources, now),
             Edit::AddChunk { inode, holder, previous, pipeline } => {
                 let node = self.held(*inode, holder)?;
+                if previous.is_none() && !node.chunks.is_empty() {
+                    return Err(StaleChunk);
+                }
                 fix_last(node, *previous)?;
                 let (index, offset) = (node.chunks.len() as u64, node.length());
                 let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
                 self.next_chunk += 1;
                 let pipeline = pipeline.clone();
-                let added =
-                    ModelChunk { id: chunk, generation, length: None, readable: 0, recovery: None, pipeline };
+                let added = ModelChunk {
+                    id: chunk,
+                    generation,
+                    length: None,
+                    readable: 0,
+                    cut_from: None,
+                    recovery: None,
+                    pipeline,
+                };
                 let chunks = &mut self.file_of(*inode)?.chunks;
                 // Who wrote a settled chunk is forgotten, also if it is among the last two again later.
                 chunks.iter_mut().rev().skip(1).for_each(|settled| settled.pipeline.clear());
@@ -61,17 +89,32 @@ impl Model {
                 self.rename(&from, &publish.to, publish.overwrite, now)?;
                 let node = self.file_of(*inode)?;
                 let mtime = publish.mtime.unwrap_or(now);
-                *node = Node { holder: None, temporary: false, mtime, ..finished };
+                *node = Node { holder: None, temporary: false, inherited: None, mtime, ..finished };
                 Ok(Some(Outcome::Status(self.status(publish.to.as_str()))))
             }
             Edit::Discard { inode, holder } => {
-                self.held(*inode, holder)?;
+                if self.held(*inode, holder)?.inherited.is_some() {
+                    return Err(InvalidArgument);
+                }
                 let at = self.place_of(*inode);
                 self.remove(&at, now);
                 Ok(Some(Outcome::Done))
             }
             Edit::Complete { inode, holder, last, publish: None } => {
+                let appends = self.level >= APPENDS;
                 let node = self.file_of(*inode)?;
+                let others = if node.holder.is_some() { node.inherited.unwrap_or(0) } else { usize::MAX };
+                let is_old = |said: Extent| {
+                    node.chunks.iter().take(others).any(|chunk| {
+                        let whole = chunk.cut_from.or(chunk.length);
+                        (chunk.id, chunk.generation, whole)
+                            == (said.chunk, said.generation, Some(said.length))
+                    })
+                };
+                if appends && last.is_some_and(is_old) {
+                    let at = self.place_of(*inode);
+                    return Ok(Some(Outcome::Status(self.status(at.as_str()))));
+                }
                 let end = node.chunks.last().and_then(|chunk| {
                     chunk.length.map(|length| Extent {
                         chunk: chunk.id,
@@ -82,7 +125,7 @@ impl Model {
                 if node.holder.is_some() || end != *last {
                     let node = self.held(*inode, holder)?;
                     fix_last(node, *last)?;
-                    (node.holder, node.mtime) = (None, now);
+                    close(node, now);
                 }
                 let id = *inode;
                 let at =
@@ -117,23 +160,27 @@ impl Model {
                 }
                 Ok(Some(Outcome::Done))
             }
-            Edit::BeginRecovery { inode } => {
+            Edit::BeginRecovery { inode, holder } => {
                 let node = self.file_of(*inode)?;
                 if node.holder.is_none() {
                     return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
                 }
+                if let Some(holder) = holder {
+                    self.held(*inode, holder)?;
+                }
+                let node = self.file_of(*inode)?;
                 if node.temporary {
                     let at = self.place_of(*inode);
                     self.remove(&at, now);
                     return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
                 }
-                if node.chunks.is_empty() {
-                    (node.holder, node.mtime) = (None, now);
+                let (inherited, all) = (node.inherited.unwrap_or(0), node.chunks.len());
+                if inherited == all {
+                    close(node, now);
                     return Ok(Some(Outcome::Recovery { closed: true, chunks: Vec::new() }));
                 }
-                let all = node.chunks.len();
                 let mut chunks = Vec::new();
-                for index in all.saturating_sub(2)..all {
+                for index in all.saturating_sub(2).max(inherited)..all {
                     let stamp = self.take_generation();
                     let chunk = &mut self.file_of(*inode)?.chunks[index];
                     chunk.recovery = Some(stamp);
@@ -180,15 +227,69 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The file at a path, which nobody writes.
+    fn closed(&mut self, at: &FsPath) -> ModelResult<&mut Node> {
+        if self.get(at)?.kind == FileKind::Directory {
+            return Err(IsADirectory);
+        }
+        let node = self.nodes.get_mut(at.as_str()).unwrap();
+        if node.holder.is_some() { Err(LeaseConflict) } else { Ok(node) }
+    }
+
+    fn concat(&mut self, target: &FsPath, sources: &[FsPath], now: Millis) -> ModelResult<Option<Outcome>> {
+        if sources.is_empty() {
+            return Err(InvalidArgument);
+        }
+        self.closed(target)?;
+        for (number, source) in sources.iter().enumerate() {
+            let is_empty = self.closed(source)?.length() == 0;
+            let is_strange = source == target || source.parent() != target.parent();
+            if is_empty || is_strange || sources[..number].contains(source) {
+                return Err(InvalidArgument);
+            }
+        }
+        for source in sources {
+            let chunks = self.nodes.remove(source.as_str()).unwrap().chunks;
+            self.nodes.get_mut(target.as_str()).unwrap().chunks.extend(chunks);
+        }
+        self.nodes.get_mut(target.as_str()).unwrap().mtime = now;
+        self.touch_parent(target, now);
+        Ok(Some(Outcome::Done))
+    }
+}
+
+/// Lets a file end at `length`.
+fn cut(node: &mut Node, length: u64) {
+    let mut start = 0;
+    node.chunks.retain_mut(|chunk| {
+        let left = length.saturating_sub(start);
+        start += chunk.readable;
+        if chunk.readable > left {
+            chunk.cut_from = chunk.cut_from.or(chunk.length);
+            (chunk.length, chunk.readable) = (Some(left), left);
+        }
+        left > 0
+    });
+}
+
+fn close(node: &mut Node, now: Millis) {
+    (node.holder, node.temporary, node.inherited, node.mtime) = (None, false, None, now);
+}
+
 /// Closes a file of which no chunk is being recovered any more.
 fn close_recovered(node: &mut Node, now: Millis) {
     if node.chunks.iter().all(|chunk| chunk.recovery.is_none()) {
-        (node.holder, node.mtime) = (None, now);
+        close(node, now);
     }
 }
 
 /// Gives a file's last chunk the length the writer says.
 fn fix_last(node: &mut Node, said: Option<Extent>) -> ModelResult<()> {
+    // Nothing was written behind what was there.
+    if said.is_none() && node.inherited.is_some_and(|count| count == node.chunks.len()) {
+        return Ok(());
+    }
     let (chunk, said) = match (node.chunks.last_mut(), said) {
         (None, None) => return Ok(()),
         (Some(chunk), Some(said)) if chunk.id == said.chunk => (chunk, said),
