@@ -316,13 +316,12 @@ impl Step<'_, '_> {
         lease::check(id, holder, self.holder(id)?.as_deref())?;
         // Nothing was written behind what was there.
         let unchanged = last.as_ref().filter(|last| inherited.is_some_and(|count| last.index < count));
-        let (last, length) = match (unchanged, extent) {
-            (Some(unchanged), None) => (None, unchanged.end()),
-            _ => {
-                let last = finished(&file, last, extent)?;
-                let length = last.as_ref().map_or(0, |(last, extent)| last.start + extent.length);
-                (last, length)
-            }
+        let (last, length) = if let (Some(unchanged), None) = (unchanged, extent) {
+            (None, unchanged.end())
+        } else {
+            let last = finished(&file, last, extent)?;
+            let length = last.as_ref().map_or(0, |(last, extent)| last.start + extent.length);
+            (last, length)
         };
         let Some(publication) = publish else {
             self.finish_file(&file, last, length)?;

@@ -189,3 +189,45 @@ fn who_may_not_write_neither_appends_nor_truncates_nor_concatenates() {
         assert_eq!(refused.code, ErrorCode::PermissionDenied, "{edit:?}");
     }
 }
+
+#[test]
+fn a_close_whose_answer_was_lost_is_answered_again_and_closes_nothing_else() {
+    let fixture = Fixture::new();
+    let inode = write(&fixture, made("/f", 3), &[1_000]);
+    let (last, _) = fixture.wait(fixture.store().end_of(inode)).unwrap().unwrap();
+    let again = || Edit::Complete { inode, holder: "w".into(), last: Some(last), publish: None };
+    fixture.ok(Edit::Append { path: path("/f"), holder: "v".into() });
+    assert!(matches!(fixture.ok(again()), Outcome::Status(_)));
+    assert!(fixture.stat("/f").unwrap().open, "the next writer has it open");
+    fixture.ok(Edit::Complete { inode, holder: "v".into(), last: None, publish: None });
+    fixture.ok(truncated("/f", 10));
+    assert!(matches!(fixture.ok(again()), Outcome::Status(status) if status.length == 10));
+    let other = Extent { length: 10, ..last };
+    fixture.ok(Edit::Append { path: path("/f"), holder: "v".into() });
+    let lie = Edit::Complete { inode, holder: "w".into(), last: Some(other), publish: None };
+    assert_eq!(fixture.code(lie), ErrorCode::LeaseConflict);
+}
+
+#[test]
+fn who_gives_a_file_up_does_not_take_it_from_the_next_writer() {
+    let fixture = Fixture::new();
+    let inode = write(&fixture, made("/f", 3), &[1_000]);
+    fixture.ok(appended("/f"));
+    let given_up = |holder: &str| Edit::BeginRecovery { inode, holder: Some(holder.into()) };
+    assert_eq!(fixture.code(given_up("v")), ErrorCode::LeaseConflict);
+    assert!(fixture.stat("/f").unwrap().open);
+    let closed = Outcome::Recovery { closed: true, chunks: Vec::new() };
+    assert_eq!(fixture.ok(given_up("w")), closed);
+    assert_eq!(fixture.ok(given_up("v")), closed, "nobody has it");
+}
+
+#[test]
+fn the_origin_of_a_truncated_chunk_has_the_chunk_s_own_length() {
+    let fixture = Fixture::new();
+    let inode = write(&fixture, made("/f", 3), &[1_000]);
+    fixture.ok(truncated("/f", 10));
+    let (last, _) = fixture.wait(fixture.store().end_of(inode)).unwrap().unwrap();
+    assert_eq!(last.length, 10);
+    let [told] = &fixture.wait(fixture.store().origins(vec![last.chunk])).unwrap()[..] else { panic!("one") };
+    assert_eq!((told.length, told.origin.file_length, told.origin.offset), (1_000, 10, 0));
+}
