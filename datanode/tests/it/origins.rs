@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dfs_proto::v1;
+use dfs_types::format::LEVEL;
 use serde_json::Value;
 
 use crate::cluster::{FakeNamenode, Node, until};
@@ -75,10 +76,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The volume that a DataNode of the release before left, and its cluster.
-fn golden(at: &Path) -> dfs_types::ClusterId {
+/// The volume that a DataNode of a release left, by the feature level of that release, and its cluster.
+fn golden(level: u16, at: &Path) -> dfs_types::ClusterId {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
-    copy(&Path::new(&here).join("tests/golden/level-1"), at);
+    copy(&Path::new(&here).join(format!("tests/golden/level-{level}")), at);
     // Directories without files are not kept in a repository.
     for directory in (0..=255).map(|number| format!("current/{number:02x}")).chain(["tmp".to_owned()]) {
         fs::create_dir_all(at.join("dfs").join(directory)).unwrap();
@@ -92,7 +93,7 @@ fn golden(at: &Path) -> dfs_types::ClusterId {
 async fn a_scrub_migrates_the_headers_of_the_release_before_once_the_level_is_raised() {
     let dir = tempfile::tempdir().unwrap();
     let volume = dir.path().join("v0");
-    let namenode = FakeNamenode::start_in(golden(&volume)).await;
+    let namenode = FakeNamenode::start_in(golden(1, &volume)).await;
     let (chunk, length) = NUMBERS;
     let origins = [
         origin(chunk, 1_001, length, "/kept/numbers"),
@@ -142,6 +143,25 @@ async fn a_scrub_migrates_the_headers_of_the_release_before_once_the_level_is_ra
     node.stop().await;
 }
 
+#[tokio::test]
+async fn the_volume_of_every_release_is_served() {
+    let numbers: String = (1..=2_000).map(|number| format!("{number}\n")).collect();
+    for level in 1..LEVEL {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("v0");
+        let namenode = FakeNamenode::start_in(golden(level, &volume)).await;
+        assert_eq!(headers(std::slice::from_ref(&volume)).len(), 4, "level {level}");
+        let mut node = Node::start_on(&namenode, vec![volume], &[], Some(dir)).await;
+        // Its generation is the one that tests write with.
+        assert_eq!(read(namenode.cluster, &node, NUMBERS.0).await.unwrap(), numbers.as_bytes());
+        for chunk in NUMBERS.0..NUMBERS.0 + 3 {
+            let (_, _, state) = namenode.replica(&node, chunk).unwrap();
+            assert_eq!(state, dfs_types::ReplicaState::Finalized, "level {level}, chunk {chunk}");
+        }
+        node.stop().await;
+    }
+}
+
 /// Waits until the scrubber has read so many bytes.
 async fn scrubbed(node: &Node, bytes: u64) {
     let read = || {
@@ -181,7 +201,7 @@ async fn a_replica_is_asked_for_until_its_file_is_closed() {
 #[tokio::test]
 async fn what_cannot_be_read_is_told_and_the_others_are_printed() {
     let dir = tempfile::tempdir().unwrap();
-    golden(dir.path());
+    golden(1, dir.path());
     let damaged = dir.path().join("dfs/current/02/1073741826_1002.crc");
     fs::write(&damaged, vec![0xff; 5_000]).unwrap();
     fs::write(damaged.with_file_name("1_2.crc"), []).unwrap();
