@@ -145,7 +145,8 @@ async fn a_scrub_migrates_the_headers_of_the_release_before_once_the_level_is_ra
 
 #[tokio::test]
 async fn the_volume_of_every_release_is_served() {
-    let numbers: String = (1..=2_000).map(|number| format!("{number}\n")).collect();
+    let numbers: Vec<_> = (1..=2_000).map(|number| format!("{number}\n")).collect();
+    let numbers = numbers.concat();
     for level in 1..LEVEL {
         let dir = tempfile::tempdir().unwrap();
         let volume = dir.path().join("v0");
