@@ -54,7 +54,8 @@ impl Dfs {
             && end < range.end.min(all.status.length)
         {
             let more = locate(&self.inner, patience, Freshness::Seen, path, end..range.end).await?;
-            if more.status.inode != all.status.inode || more.chunks.is_empty() {
+            let goes_on = more.chunks.last().is_some_and(|chunk| chunk.offset + chunk.length > end);
+            if more.status.inode != all.status.inode || !goes_on {
                 break;
             }
             all.chunks.extend(more.chunks);

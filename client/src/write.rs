@@ -117,11 +117,11 @@ enum Seal {
 
 /// What becomes of the file if its writer gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Existing {
+enum Opening {
     /// This writer made it: it goes, unless something of it was flushed and it is not temporary.
-    Made { temporary: bool },
+    Created { temporary: bool },
     /// It was there before: it is closed as it is.
-    Was,
+    Appended,
 }
 
 /// A file being written, by this writer only. [`FileWriter::close`] (or `shutdown` of [`AsyncWrite`]) must be called:
@@ -154,7 +154,7 @@ pub struct FileWriter {
     closed: Option<FileStatus>,
     /// Nothing is to be removed when this is dropped.
     keep: bool,
-    existing: Existing,
+    opening: Opening,
     lease: Arc<LeaseGuard>,
 }
 
@@ -215,7 +215,7 @@ impl Dfs {
             return Err(FsError::internal("the NameNode made a file with a chunk size of 0"));
         }
         let opened = Opened { path, status: created, inherited: (0, None), lease };
-        FileWriter::new(inner, opened, durability, expected_length, Existing::Made { temporary })
+        FileWriter::new(inner, opened, durability, expected_length, Opening::Created { temporary })
     }
 
     /// Opens a closed file for writing at its end; `NotFound` if there is none. What is written goes into new chunks.
@@ -239,7 +239,7 @@ impl Dfs {
             .await?;
         let inherited = (reply.chunks, reply.last.map(Extent::from));
         let opened = Opened { path, status: status(reply.status)?, inherited, lease };
-        FileWriter::new(inner, opened, durability, expected_length, Existing::Was)
+        FileWriter::new(inner, opened, durability, expected_length, Opening::Appended)
     }
 }
 
@@ -257,7 +257,7 @@ impl FileWriter {
         opened: Opened<'_>,
         durability: Durability,
         expected_length: Option<u64>,
-        existing: Existing,
+        opening: Opening,
     ) -> FsResult<Self> {
         let Opened { path, status, inherited, lease } = opened;
         if status.chunk_size == 0 {
@@ -292,7 +292,7 @@ impl FileWriter {
             closing: None,
             closed: None,
             keep: false,
-            existing,
+            opening,
             lease,
         })
     }
@@ -352,7 +352,7 @@ impl FileWriter {
         self.keep = true;
         self.chunks.clear();
         self.closing = None;
-        give_up(&self.file, self.existing).await
+        give_up(&self.file, self.opening).await
     }
 
     async fn flush_with(&mut self, seal: Seal) -> FsResult<()> {
@@ -390,7 +390,7 @@ impl FileWriter {
                 other => break other.map(|v1::Empty {}| ())?,
             }
         }
-        self.keep = matches!(self.existing, Existing::Made { temporary: false });
+        self.keep = matches!(self.opening, Opening::Created { temporary: false });
         Ok(())
     }
 
@@ -609,10 +609,10 @@ async fn complete(
     }
 }
 
-async fn give_up(file: &WriteTarget, existing: Existing) -> FsResult<()> {
-    match existing {
-        Existing::Made { .. } => discard(file).await,
-        Existing::Was => release(file).await,
+async fn give_up(file: &WriteTarget, opening: Opening) -> FsResult<()> {
+    match opening {
+        Opening::Created { .. } => discard(file).await,
+        Opening::Appended => release(file).await,
     }
 }
 
@@ -629,7 +629,7 @@ async fn release(file: &WriteTarget) -> FsResult<()> {
             async move { client.release_lease(request).await }
         })
         .await
-        .map(drop)
+        .map(|v1::Empty {}| ())
 }
 
 /// Removes the file if this writer still has it open.
@@ -660,10 +660,10 @@ impl Drop for FileWriter {
         }
         self.chunks.clear();
         let file = Arc::clone(&self.file);
-        let (lease, existing) = (Arc::clone(&self.lease), self.existing);
+        let (lease, opening) = (Arc::clone(&self.lease), self.opening);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = give_up(&file, existing).await {
+                if let Err(error) = give_up(&file, opening).await {
                     warn!(path = %file.path, %error, "an unfinished file was neither removed nor closed");
                 }
                 drop(lease);

@@ -66,6 +66,8 @@ pub(crate) struct Names {
     pub(crate) renewals: u64,
     /// Locations that `locate` leaves out the next so many times.
     pub(crate) hide_locations: u32,
+    /// Most chunks in one answer; 0: all.
+    pub(crate) located_at_once: usize,
 }
 
 #[derive(Clone)]
@@ -459,6 +461,7 @@ impl v1::namespace_server::Namespace for NameNode {
             .filter(|(_, chunk)| {
                 chunk.offset < end && chunk.length.is_none_or(|length| chunk.offset + length > request.offset)
             })
+            .take(if names.located_at_once == 0 { usize::MAX } else { names.located_at_once })
             .map(|(index, chunk)| self.located(index, chunk))
             .map(|chunk| if hide { v1::LocatedChunk { nodes: vec![], ..chunk } } else { chunk })
             .collect();
@@ -648,7 +651,7 @@ impl v1::namespace_server::Namespace for NameNode {
         append: AppendRequest -> AppendReply,
         truncate: TruncateRequest -> Empty,
         concat: ConcatRequest -> Empty,
-        release_lease: ReleaseLeaseRequest -> ReleaseLeaseReply,
+        release_lease: ReleaseLeaseRequest -> Empty,
         recover_lease: RecoverLeaseRequest -> RecoverLeaseReply,
     }
 }

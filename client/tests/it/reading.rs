@@ -185,6 +185,17 @@ async fn locations_are_refreshed_when_none_is_good() {
 }
 
 #[tokio::test]
+async fn all_chunks_are_located_however_few_one_answer_has() {
+    let (cluster, dfs, _) = stored(3).await;
+    let all = dfs.locate(&path("/a"), 0..u64::MAX).await.unwrap().chunks;
+    assert!(all.len() > 2, "{}", all.len());
+    cluster.names.lock().unwrap().located_at_once = 1;
+    assert_eq!(dfs.locate(&path("/a"), 0..u64::MAX).await.unwrap().chunks, all);
+    let end = all[1].offset + 1;
+    assert_eq!(dfs.locate(&path("/a"), 0..end).await.unwrap().chunks, all[..2]);
+}
+
+#[tokio::test]
 async fn the_final_error_names_chunk_nodes_and_reasons() {
     let (cluster, dfs, _) = stored(3).await;
     for node in 0..3 {

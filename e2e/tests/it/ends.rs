@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use dfs_client::{AppendOptions, CreateOptions, Dfs, FsckEntry};
+use anyhow::{Context, Result, ensure};
+use dfs_client::{AppendOptions, CreateOptions, Dfs};
 use dfs_e2e::{content, wait};
 use dfs_local::{Daemon, Options, TestCluster};
 use dfs_types::{ErrorCode, FsPath, checksum};
@@ -14,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::AsyncWriteExt;
 
 use crate::faults::{get, path, put, quick};
+use crate::writers::healthy;
 
 /// Recovery is quick here because nodes are declared dead quickly; the rest is margin for slow machines.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -36,13 +37,6 @@ async fn check(dfs: &Dfs, file: &FsPath, expected: &[u8]) -> Result<()> {
     ensure!(dfs.stat(file).await?.length == expected.len() as u64, "{file} has another length");
     let sum = dfs.checksum(file).await?;
     ensure!(sum.crc32c == checksum::crc32c(expected), "{file} has another checksum");
-    Ok(())
-}
-
-async fn healthy(dfs: &Dfs) -> Result<()> {
-    let last = dfs.fsck(&FsPath::root()).await?.try_fold(None, async |_, entry| Ok(Some(entry))).await?;
-    let Some(FsckEntry::Summary(summary)) = last else { bail!("fsck ended without a summary") };
-    ensure!(summary.healthy && summary.under_replicated == 0 && summary.corrupt == 0, "{summary:?}");
     Ok(())
 }
 

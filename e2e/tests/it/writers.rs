@@ -98,7 +98,7 @@ async fn check_content(dfs: &Dfs, file: &FsPath, seed: u64, synced: usize, writt
     Ok(data.len())
 }
 
-async fn healthy(dfs: &Dfs) -> Result<()> {
+pub(crate) async fn healthy(dfs: &Dfs) -> Result<()> {
     let last = dfs.fsck(&FsPath::root()).await?.try_fold(None, async |_, entry| Ok(Some(entry))).await?;
     let Some(FsckEntry::Summary(summary)) = last else { bail!("fsck ended without a summary") };
     ensure!(summary.healthy && summary.under_replicated == 0 && summary.corrupt == 0, "{summary:?}");

@@ -132,18 +132,24 @@ impl Namenode {
     }
 
     /// A writer gives a file up that was there before he appended to it: it is closed with what was acknowledged at least.
-    /// Nothing happens if it is another's by now. Answers whether it is closed.
-    pub async fn release_lease(&self, file: OpenedBy) -> FsResult<bool> {
+    /// Nothing happens if it is not his any more.
+    pub async fn release_lease(&self, file: OpenedBy) -> FsResult<()> {
         let OpenedBy { inode, holder } = file;
         match self.begin_recovery(inode, None, Some(holder)).await {
-            Err(error) if is_over(&error) && error.code != ErrorCode::NotLeader => Ok(true),
-            begun => begun,
+            Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::LeaseConflict) => Ok(()),
+            begun => begun.map(|_closed| ()),
         }
+    }
+
+    /// The holder whose lease alone the NameNode's own recovery is to take, as far as the cluster's level knows that.
+    /// Recoveries are nobody's in particular: one that is begun anew takes the place of the one before.
+    pub(super) fn alone(&self, holder: String) -> Option<String> {
+        (self.store.level() >= APPENDS && holder != RECOVERY_HOLDER).then_some(holder)
     }
 
     /// Starts the recovery of an open file unless it is under way already. Answers whether the file is
     /// closed. `caller` must be allowed to write the file; `None` is the NameNode itself. With `holder` only while it is he
-    /// who has the lease, as far as the cluster's level knows that.
+    /// who has the lease.
     pub(super) async fn begin_recovery(
         &self,
         inode: InodeId,
@@ -153,8 +159,6 @@ impl Namenode {
         if !self.engine.claim_recovery(inode).await? {
             return Ok(false);
         }
-        // Recoveries are nobody's in particular: one that is begun anew takes the place of the one before.
-        let holder = holder.filter(|holder| self.store.level() >= APPENDS && holder != RECOVERY_HOLDER);
         let begun = self.propose_as(None, caller, Edit::BeginRecovery { inode, holder }).await;
         let begun = match begun {
             Ok(Outcome::Recovery { closed: false, chunks }) => {
@@ -286,7 +290,7 @@ impl Namenode {
         let result = match &follow_up {
             FollowUp::Expired { inode, holder } => {
                 info!(%inode, holder, "lease expired, closing the file");
-                self.begin_recovery(*inode, None, Some(holder.clone())).await.map(|_closed| ())
+                self.begin_recovery(*inode, None, self.alone(holder.clone())).await.map(|_closed| ())
             }
             FollowUp::NothingLeft { chunk, generation } => {
                 warn!(%chunk, "a chunk being written has no replica left, dropping it");

@@ -159,7 +159,7 @@ impl Namenode {
         if !abandoned {
             return Err(error);
         }
-        match self.begin_recovery(inode, None, holder).await {
+        match self.begin_recovery(inode, None, holder.and_then(|holder| self.alone(holder))).await {
             Ok(false) => Err(FsError::new(
                 ErrorCode::RecoveryInProgress,
                 format!("{path} is being closed because its writer is gone: try again shortly"),

@@ -39,7 +39,7 @@ unary! {
         append: AppendRequest -> AppendReply,
         truncate: TruncateRequest -> Empty,
         concat: ConcatRequest -> Empty,
-        release_lease: ReleaseLeaseRequest -> ReleaseLeaseReply,
+        release_lease: ReleaseLeaseRequest -> Empty,
         add_chunk: AddChunkRequest -> LocatedChunk,
         abandon_chunk: AbandonChunkRequest -> Empty,
         commit_length: CommitLengthRequest -> Empty,
@@ -203,14 +203,11 @@ impl Service {
         Ok(v1::Empty {})
     }
 
-    async fn release_lease(
-        &self,
-        request: v1::ReleaseLeaseRequest,
-        _: Peer,
-    ) -> FsResult<v1::ReleaseLeaseReply> {
+    async fn release_lease(&self, request: v1::ReleaseLeaseRequest, _: Peer) -> FsResult<v1::Empty> {
         let file = opened(request.inode, request.holder)?;
         origin(&self.0, request.context).await?;
-        Ok(v1::ReleaseLeaseReply { closed: self.0.release_lease(file).await? })
+        self.0.release_lease(file).await?;
+        Ok(v1::Empty {})
     }
 
     async fn add_chunk(&self, request: v1::AddChunkRequest, peer: Peer) -> FsResult<v1::LocatedChunk> {

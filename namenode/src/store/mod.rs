@@ -63,7 +63,7 @@ use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
 pub use disk::{Disk, DiskState};
-use edit::{Balancing, Change, Outcome, Proposal};
+use edit::{APPENDS, Balancing, Change, Outcome, Proposal};
 pub(crate) use format::known_level;
 use group::Group;
 use inode::number;
@@ -422,7 +422,9 @@ impl Store {
     /// The file that `holder` writes; the errors of a writer's call otherwise.
     pub async fn open_file(&self, inode: InodeId, holder: &str) -> FsResult<OpenFile> {
         let holder = holder.to_owned();
-        self.shared.readers.run(move |snapshot| snapshot.open_file(inode, &holder)).await
+        // As of the last commit, or an earlier one: nothing was appended before that.
+        let appends = self.level() >= APPENDS;
+        self.shared.readers.run(move |snapshot| snapshot.open_file(inode, &holder, appends)).await
     }
 
     /// The status of the file that `holder` writes, without reading its chunks; errors as of [`Store::open_file`].

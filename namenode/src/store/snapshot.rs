@@ -9,12 +9,11 @@ use rusqlite::Connection;
 
 use super::access::{Access, Authority};
 use super::chunk::{Chunk, chunk_columns};
-use super::edit::APPENDS;
 use super::inode::{Inode, entries, is_attached, path_of};
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{ChunkRow, OpenFile, OpenOwner};
-use super::{lease, pipeline, schema};
+use super::{lease, pipeline};
 
 /// A read transaction, and the inodes met in it.
 pub(crate) struct Snapshot<'a> {
@@ -107,10 +106,9 @@ impl<'a> Snapshot<'a> {
         Ok(file)
     }
 
-    /// The file that `holder` writes, with the chunks that are his.
-    pub(crate) fn open_file(&self, id: InodeId, holder: &str) -> Result<OpenFile, Stop> {
+    /// The file that `holder` writes, with the chunks that are his. `appends`: the cluster's level has them.
+    pub(crate) fn open_file(&self, id: InodeId, holder: &str, appends: bool) -> Result<OpenFile, Stop> {
         let file = self.held(id, holder)?;
-        let appends = schema::level(self.connection)? >= APPENDS;
         let inherited = if appends { lease::inherited(self.connection, id)? } else { None };
         let chunks = self.chunks_from(id, inherited.unwrap_or(0), u64::MAX)?;
         Ok(OpenFile { status: file.status(), chunks })

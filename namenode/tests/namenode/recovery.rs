@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dfs_namenode::api::Namenode;
 use dfs_namenode::api::writing::{NewFile, OpenedBy};
 use dfs_namenode::run::Running;
+use dfs_namenode::store::edit::RECOVERY_HOLDER;
 use dfs_namenode_core::Command;
 use dfs_types::{
     ErrorCode, FsPath, FsckEntry, FsckSummary, GenStamp, LeaseRecovery, LocatedChunk, Mode, ReplicaState,
@@ -89,6 +90,24 @@ async fn a_file_is_recovered_on_demand() {
     obey(namenode, &mut datanodes, &chunk, 500).await;
     assert!(recover(namenode, "/half").await.closed);
     assert_eq!(closed(namenode, "/half").await, 500);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_writer_gives_a_file_up() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let namenode = running.namenode();
+    let Writer { file: OpenedBy { inode, holder }, .. } = Writer::create(namenode, "/empty").await;
+    // Nobody else, and not by the name that the NameNode's own recoveries have.
+    for other in ["other", RECOVERY_HOLDER] {
+        namenode.release_lease(OpenedBy { inode, holder: other.to_owned() }).await.unwrap();
+        assert!(namenode.stat(&caller("root"), &path("/empty")).await.unwrap().open, "{other}");
+    }
+    for _ in 0..2 {
+        namenode.release_lease(OpenedBy { inode, holder: holder.clone() }).await.unwrap();
+        assert!(!namenode.stat(&caller("root"), &path("/empty")).await.unwrap().open);
+    }
     running.stop().await.unwrap();
 }
 

@@ -535,11 +535,6 @@ pub struct ReleaseLeaseRequest {
     #[prost(string, tag = "3")]
     pub holder: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseLeaseReply {
-    #[prost(bool, tag = "1")]
-    pub closed: bool,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConcatRequest {
     #[prost(message, optional, tag = "1")]
@@ -1190,10 +1185,7 @@ pub mod namespace_client {
         pub async fn release_lease(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseLeaseRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReleaseLeaseReply>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
             self.inner
                 .ready()
                 .await
@@ -1573,10 +1565,7 @@ pub mod namespace_server {
         async fn release_lease(
             &self,
             request: tonic::Request<super::ReleaseLeaseRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReleaseLeaseReply>,
-            tonic::Status,
-        >;
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// Moves the contents of closed files to the end of another in the same directory; the files go away.
         async fn concat(
             &self,
@@ -2472,7 +2461,7 @@ pub mod namespace_server {
                         T: Namespace,
                     > tonic::server::UnaryService<super::ReleaseLeaseRequest>
                     for ReleaseLeaseSvc<T> {
-                        type Response = super::ReleaseLeaseReply;
+                        type Response = super::Empty;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

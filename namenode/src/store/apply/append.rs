@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dfs_namenode_core::Event;
 use dfs_types::limits::{MAX_CHUNKS_PER_FILE, MAX_CONCATENATED};
-use dfs_types::{ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId};
 
 use super::Step;
 use super::namespace::check_holder;
@@ -77,14 +77,17 @@ impl Step<'_, '_> {
     /// Takes the chunks that begin at `length` or later from a file. Many of them wait to be reaped, as those of a large
     /// file that is deleted do.
     fn cut_chunks(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
-        let first: Option<i64> = self
+        // Looked for from the end: it costs what is cut off, and not what stays.
+        let kept: Option<i64> = self
             .connection
-            .prepare_cached("SELECT min(idx) FROM extent WHERE inode = ?1 AND start >= ?2")?
+            .prepare_cached("SELECT max(idx) FROM extent WHERE inode = ?1 AND start < ?2")?
             .query_row((file.id.0 as i64, length as i64), |row| row.get(0))?;
-        let Some(first) = first else { return Ok(()) };
-        let gone = self.extents(file.id)? - first as u64;
+        let first = kept.map_or(0, |last| last + 1);
+        let gone = self.extents(file.id)?.saturating_sub(first as u64);
         if gone <= CHUNKS_AT_ONCE {
-            self.remove_chunks(file.id, gone)?;
+            if gone > 0 {
+                self.remove_chunks(file.id, gone)?;
+            }
             return Ok(());
         }
         let id = self.take_inode();
@@ -173,7 +176,6 @@ impl Step<'_, '_> {
 
     /// A closed file now ends at `length`.
     fn end_at(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
-        debug_assert_eq!(file.kind, FileKind::File);
         self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3, mtime = ?4 WHERE parent = ?1 AND name = ?2",

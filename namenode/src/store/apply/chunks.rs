@@ -307,10 +307,7 @@ impl Step<'_, '_> {
         let file = self.attached(id)?;
         let last = Chunk::last(self.connection, id)?;
         let inherited = self.inherited(id)?;
-        if publish.is_none() && self.is_old_close(&file, inherited, extent)? {
-            return Ok(Outcome::Status(file.status()));
-        }
-        if publish.is_none() && !file.open && !file.is_directory() && is_final(last.as_ref(), extent) {
+        if publish.is_none() && self.is_closed_already(&file, last.as_ref(), inherited, extent)? {
             return Ok(Outcome::Status(file.status()));
         }
         lease::check(id, holder, self.holder(id)?.as_deref())?;
@@ -342,11 +339,21 @@ impl Step<'_, '_> {
         Ok(Outcome::Status(self.status(id)?))
     }
 
-    /// Whether a writer closes what he, or a recovery, has closed already: his last chunk has the length that he says, and
-    /// the file was appended to since. Before there were appends, only a closed file's last chunk could be meant.
-    fn is_old_close(&self, file: &Inode, inherited: Option<u64>, said: Option<Extent>) -> Result<bool, Stop> {
-        let Some(said) = said.filter(|_| *self.level >= APPENDS) else { return Ok(false) };
+    /// Whether a writer closes what he, or a recovery, has closed already: the file ends as he says, or did so before it was
+    /// appended to.
+    fn is_closed_already(
+        &self,
+        file: &Inode,
+        last: Option<&Chunk>,
+        inherited: Option<u64>,
+        said: Option<Extent>,
+    ) -> Result<bool, Stop> {
+        if !file.open && !file.is_directory() && is_final(last, said) {
+            return Ok(true);
+        }
+        // Before there were appends, only a closed file's last chunk could be meant.
         let first_own = if file.open { inherited.unwrap_or(0) } else { u64::MAX };
+        let Some(said) = said.filter(|_| *self.level >= APPENDS && first_own > 0) else { return Ok(false) };
         let chunk = Chunk::of(self.connection, file.id, said.chunk)?.filter(|chunk| chunk.index < first_own);
         Ok(chunk.is_some_and(|chunk| chunk.generation == said.generation && chunk.whole == Some(said.length)))
     }
