@@ -55,7 +55,9 @@ const NOT_HERE: [(&str, &str); 18] = [
 ];
 
 /// What an example needs beside the prepared tree.
-const BEFORE: [(&str, &str); 8] = [
+const BEFORE: [(&str, &str); 10] = [
+    ("dfs append today.log /logs/all.log", "echo x > today.log"),
+    ("dfs truncate 64MiB /data/a.bin", "head -c 65M /dev/zero | dfs put - /data/a.bin"),
     ("dfs mkdir /data", "dfs rm -r /data"),
     ("dfs mv /a.txt /b.txt /docs", "dfs touch /b.txt"),
     ("dfs put report.pdf /docs/", "dfs rm /docs/report.pdf"),
@@ -71,13 +73,14 @@ const AFTER: [(&str, &str); 2] =
     [("dfs admin node", "dfs admin node recommission dn-4:9001"), ("dfs local up", "dfs local down")];
 
 /// Files of the prepared tree.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "/a.bin",
     "/a.txt",
     "/current",
     "/data/2025/x",
     "/docs/report.pdf",
     "/home/ann/letter",
+    "/logs/all.log",
     "/logs/2025-01/app.log",
     "/logs/2025-02/app.log",
     "/logs/today",
