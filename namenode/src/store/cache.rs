@@ -131,7 +131,7 @@ impl Drop for Fence<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::inode::{ABOVE_ROOT, Inode};
+    use crate::store::inode::{ABOVE_ROOT, Extras, Inode};
     use dfs_types::{FileKind, Millis, Mode};
 
     fn root() -> Vec<Arc<Inode>> {
@@ -151,6 +151,7 @@ mod tests {
             children: 0,
             open: false,
             below: 0,
+            extras: Extras::default(),
         })]
     }
 

@@ -47,16 +47,37 @@ pub(crate) struct Inode {
     pub open: bool,
     /// Bytes by which a path below it may be longer than its own: at least what is there; 0 for files.
     pub below: u64,
+    /// What else there is of it; nothing below the level that has such things.
+    pub extras: Extras,
 }
 
-/// The columns of `inode` in the order of [`Inode::from_row`], so that every statement agrees with it.
-macro_rules! inode_columns {
-    () => {
-        "parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, children, open, \
-         below"
-    };
+/// Number of columns of `inode` at the first level. Rows are read with all columns that there are, in the order in which the levels
+/// added them: so one statement is for every level.
+const FIRST_COLUMNS: usize = 15;
+
+/// What else there is of an inode, so that most edits need not look for it: bits of the column `extras`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extras(u32);
+
+impl Extras {
+    /// It has a row in `quota`.
+    pub(crate) const QUOTA: Self = Self(1);
+
+    /// Whether it has all of these.
+    pub(crate) fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// With these, or without them.
+    pub(crate) fn with(self, others: Self, set: bool) -> Self {
+        if set { Self(self.0 | others.0) } else { Self(self.0 & !others.0) }
+    }
+
+    /// How the database stores it.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
 }
-pub(crate) use inode_columns;
 
 /// `kind` of a file in the database.
 const FILE: i64 = 0;
@@ -77,7 +98,7 @@ pub(crate) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 impl Inode {
-    /// Reads a row of [`inode_columns`].
+    /// Reads a row with all columns.
     pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let kind = match row.get(3)? {
             FILE => FileKind::File,
@@ -102,6 +123,11 @@ impl Inode {
             children: number(row, 12)?,
             open: row.get(13)?,
             below: number(row, 14)?,
+            extras: if row.as_ref().column_count() > FIRST_COLUMNS {
+                Extras(row.get(FIRST_COLUMNS)?)
+            } else {
+                Extras::default()
+            },
         })
     }
 
@@ -112,11 +138,7 @@ impl Inode {
         name: &str,
     ) -> rusqlite::Result<Option<Self>> {
         connection
-            .prepare_cached(concat!(
-                "SELECT ",
-                inode_columns!(),
-                " FROM inode WHERE parent = ?1 AND name = ?2"
-            ))?
+            .prepare_cached("SELECT * FROM inode WHERE parent = ?1 AND name = ?2")?
             .query_row((parent.0 as i64, name), Self::from_row)
             .optional()
     }
@@ -124,7 +146,7 @@ impl Inode {
     /// The inode of an id, deleted trees included.
     pub(crate) fn by_id(connection: &Connection, id: InodeId) -> rusqlite::Result<Option<Self>> {
         connection
-            .prepare_cached(concat!("SELECT ", inode_columns!(), " FROM inode WHERE id = ?1"))?
+            .prepare_cached("SELECT * FROM inode WHERE id = ?1")?
             .query_row([id.0 as i64], Self::from_row)
             .optional()
     }
@@ -161,11 +183,7 @@ pub(crate) fn entries(
     limit: usize,
 ) -> rusqlite::Result<Vec<Inode>> {
     connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            inode_columns!(),
-            " FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name"
-        ))?
+        .prepare_cached("SELECT * FROM inode WHERE parent = ?1 AND name > ?2 ORDER BY name")?
         .query_map((directory.0 as i64, after), Inode::from_row)?
         .take(limit)
         .collect()

@@ -10,7 +10,7 @@ use dfs_types::{Caller, FsPath, InodeId};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority, Place};
-use super::inode::{Inode, entries, inode_columns};
+use super::inode::{Inode, entries};
 use super::snapshot::Snapshot;
 use super::stop::Stop;
 
@@ -113,11 +113,10 @@ fn directories(
     limit: usize,
 ) -> rusqlite::Result<Vec<Inode>> {
     connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            inode_columns!(),
-            " FROM inode INDEXED BY inode_directory WHERE parent = ?1 AND kind = 1 AND name > ?2 ORDER BY name"
-        ))?
+        .prepare_cached(
+            "SELECT * FROM inode INDEXED BY inode_directory \
+             WHERE parent = ?1 AND kind = 1 AND name > ?2 ORDER BY name",
+        )?
         .query_map((parent.0 as i64, after), Inode::from_row)?
         .take(limit)
         .collect()

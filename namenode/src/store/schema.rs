@@ -5,6 +5,7 @@
 //!          An index has the directories by themselves, to find those of a tree without its files.
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
 //!          `below` is how much longer than a directory's own path one below it may be: see `apply::reach`.
+//!          `extras`, since level 3: what else there is of it in other tables, see `inode::Extras`. `acl`, since level 3.
 //! extent   one row a piece of a file, clustered by (inode, idx): which `chunk` has its bytes, where it begins in the file
 //!          (`start`) and in the chunk (`at`), and its `length`, NULL if it goes on to the chunk's end. Several extents can
 //!          be of one chunk; an index finds those of a chunk.
@@ -206,7 +207,19 @@ const STEPS: [(u16, &str); 2] = [
         PRIMARY KEY (node, id)
     ) WITHOUT ROWID;",
     ),
-    (3, "ALTER TABLE lease ADD COLUMN inherited INTEGER;"),
+    (
+        3,
+        "ALTER TABLE lease ADD COLUMN inherited INTEGER;
+    ALTER TABLE inode ADD COLUMN extras INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE inode ADD COLUMN acl BLOB;
+    CREATE TABLE xattr (
+        inode INTEGER NOT NULL,
+        space INTEGER NOT NULL,
+        name TEXT NOT NULL COLLATE BINARY,
+        value BLOB NOT NULL,
+        PRIMARY KEY (inode, space, name)
+    ) WITHOUT ROWID;",
+    ),
 ];
 
 /// Why a database can't be used.
@@ -281,7 +294,8 @@ pub(crate) fn create_at(
     migrate(&transaction, FIRST_LEVEL, level)?;
     // The owner of the root is the superuser, whom the first leader names: see `adopt_root`.
     transaction.execute(
-        "INSERT INTO inode VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO inode (parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, \
+         children, open, below) VALUES (?1, '', ?2, ?3, '', ?4, ?5, 0, 0, 0, 0, 0, 0, 0, 0)",
         (
             ABOVE_ROOT.0 as i64,
             InodeId::ROOT.0 as i64,

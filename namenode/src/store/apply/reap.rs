@@ -4,7 +4,7 @@ use dfs_types::{FileKind, InodeId};
 
 use super::Step;
 use crate::store::edit::Outcome;
-use crate::store::inode::{GARBAGE, Inode, inode_columns};
+use crate::store::inode::{GARBAGE, Inode};
 use crate::store::stop::Stop;
 
 /// Most chunks one edit frees; a larger file is freed by several.
@@ -78,11 +78,7 @@ impl Step<'_, '_> {
     fn first_below(&self, parent: InodeId, limit: u32) -> Result<Vec<Inode>, Stop> {
         let rows = self
             .connection
-            .prepare_cached(concat!(
-                "SELECT ",
-                inode_columns!(),
-                " FROM inode WHERE parent = ?1 ORDER BY name"
-            ))?
+            .prepare_cached("SELECT * FROM inode WHERE parent = ?1 ORDER BY name")?
             .query_map([parent.0 as i64], Inode::from_row)?
             .take(limit as usize)
             .collect::<rusqlite::Result<_>>()?;

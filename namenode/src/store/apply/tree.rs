@@ -7,7 +7,7 @@ use dfs_types::{ChunkId, FileKind, InodeId, Layout, Millis, Mode};
 
 use super::{Step, reach};
 use crate::store::edit::{Change, PIPELINES};
-use crate::store::inode::{GARBAGE, Inode, inode_columns, kind_number, number};
+use crate::store::inode::{Extras, GARBAGE, Inode, kind_number, number};
 use crate::store::stop::Stop;
 
 /// Most chunks of a file removed together with it; a larger file waits to be reaped, so that one edit never makes
@@ -33,6 +33,7 @@ impl Step<'_, '_> {
             children: 0,
             open: false,
             below: 0,
+            extras: Extras::default(),
         }
     }
 
@@ -53,13 +54,12 @@ impl Step<'_, '_> {
             children,
             open,
             below,
+            // Nothing new has any.
+            extras: _,
         } = inode;
         self.write(
-            concat!(
-                "INSERT INTO inode (",
-                inode_columns!(),
-                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
-            ),
+            "INSERT INTO inode (parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, \
+             children, open, below) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             (
                 parent.0 as i64,
                 name,
