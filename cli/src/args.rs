@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Touch(cmd::touch::Args),
     /// Sets how many replicas each chunk shall have.
     Setrep(cmd::setrep::Args),
+    /// Limits how much directories may take.
+    Quota(cmd::quota::Args),
     /// Changes permission bits.
     Chmod(cmd::chmod::Args),
     /// Changes owner and group.
@@ -118,6 +120,7 @@ impl Command {
             Self::Concat(_) => "concat",
             Self::Touch(_) => "touch",
             Self::Setrep(_) => "setrep",
+            Self::Quota(_) => "quota",
             Self::Chmod(_) => "chmod",
             Self::Chown(_) => "chown",
             Self::Checksum(_) => "checksum",
@@ -156,6 +159,7 @@ impl Command {
             Self::Truncate(args) => context.until_stop(args.run(context)).await,
             Self::Concat(args) => context.until_stop(args.run(context)).await,
             Self::Setrep(args) => context.until_stop(args.run(context)).await,
+            Self::Quota(args) => context.until_stop(args.run(context)).await,
             Self::Chmod(args) => context.until_stop(args.run(context)).await,
             Self::Chown(args) => context.until_stop(args.run(context)).await,
             Self::Checksum(args) => context.until_stop(args.run(context)).await,
@@ -222,6 +226,9 @@ mod tests {
             "truncate 64MiB /a /b",
             "concat /a /b /c",
             "setrep -w 2 /a",
+            "quota set --names 10 --space 1GiB /a /b",
+            "quota clear --names /a",
+            "quota show -h /a",
             "chmod -R u+x,go-w /a",
             "chmod 644 /a",
             "chown -R ann:staff /a",

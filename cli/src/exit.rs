@@ -113,7 +113,8 @@ fn status_of(code: ErrorCode) -> u8 {
         | ErrorCode::Busy
         | ErrorCode::Io
         | ErrorCode::Unsupported
-        | ErrorCode::Internal => 1,
+        | ErrorCode::Internal
+        | ErrorCode::QuotaExceeded => 1,
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn to_io(error: FsError) -> io::Error {
         ErrorCode::PermissionDenied => io::ErrorKind::PermissionDenied,
         ErrorCode::InvalidArgument => io::ErrorKind::InvalidInput,
         ErrorCode::NoSpace | ErrorCode::NotEnoughNodes => io::ErrorKind::StorageFull,
+        ErrorCode::QuotaExceeded => io::ErrorKind::QuotaExceeded,
         ErrorCode::Corrupt => io::ErrorKind::InvalidData,
         ErrorCode::TimedOut => io::ErrorKind::TimedOut,
         ErrorCode::Unsupported => io::ErrorKind::Unsupported,

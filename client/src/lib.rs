@@ -56,7 +56,7 @@ pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
     BalancerAction, BalancerStatus, ClusterReport, ContentSummary, Defaults, Duty, DutyReport, DutyState,
-    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LocatedChunk, MemberRole,
+    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LimitChange, LocatedChunk, MemberRole,
     NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeAction,
     SafeModeStatus, Upgrade, Volume, WaitingChunk,
 };

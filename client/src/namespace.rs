@@ -1,9 +1,9 @@
 //! Files and directories: everything but their content.
 
-use dfs_proto::convert::{file_status, incomplete};
+use dfs_proto::convert::{file_status, incomplete, wire_limit_change};
 use dfs_proto::v1;
 use dfs_types::{
-    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, Millis, Mode,
+    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, LimitChange, Millis, Mode,
 };
 use futures_util::stream::{self, Stream};
 
@@ -247,7 +247,21 @@ impl Dfs {
         request.await.map(|v1::Empty {}| ())
     }
 
-    /// Sums over a tree.
+    /// Limits what the tree at a directory may take; for superusers. What is there already stays, even if it is more.
+    pub async fn set_quota(&self, path: &FsPath, names: LimitChange, space: LimitChange) -> FsResult<()> {
+        let request = ask!(
+            self,
+            set_quota,
+            SetQuotaRequest {
+                path: path.to_string(),
+                names: wire_limit_change(names),
+                space: wire_limit_change(space),
+            }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Sums over a tree, and the quota of its top.
     pub async fn content_summary(&self, path: &FsPath) -> FsResult<ContentSummary> {
         let reply =
             ask!(looking self, content_summary, ContentSummaryRequest { path: path.to_string() }).await?;

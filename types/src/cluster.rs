@@ -1,6 +1,6 @@
 //! What clients are told of the whole cluster.
 
-use crate::{BalancerStatus, ClusterId, NodeReport, SafeModeStatus, WaitingChunk};
+use crate::{BalancerStatus, ClusterId, NodeReport, Quota, SafeModeStatus, WaitingChunk};
 
 /// What the cluster is, and what it uses where a request does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub struct ContentSummary {
     pub files: u64,
     /// Number of directories, the top one included.
     pub directories: u64,
-    /// Bytes of all files times their wanted replicas.
+    /// Bytes of all files times their wanted replicas; a chunk that is being written counts as a full one.
     pub space: u64,
+    /// What the directory at the path may take at most.
+    pub quota: Quota,
 }

@@ -54,11 +54,13 @@ pub enum ErrorCode {
     Unsupported = 22,
     /// A bug or damaged state in the server.
     Internal = 23,
+    /// A directory would take more than its quota lets it.
+    QuotaExceeded = 24,
 }
 
 impl ErrorCode {
     /// Every code, in the order of its number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotFound,
         Self::AlreadyExists,
         Self::NotADirectory,
@@ -82,6 +84,7 @@ impl ErrorCode {
         Self::Io,
         Self::Unsupported,
         Self::Internal,
+        Self::QuotaExceeded,
     ];
 
     /// The number that stands for this code on the wire.
@@ -120,6 +123,7 @@ impl ErrorCode {
             Self::Io => "io",
             Self::Unsupported => "unsupported",
             Self::Internal => "internal",
+            Self::QuotaExceeded => "quota_exceeded",
         }
     }
 

@@ -9,7 +9,7 @@ use crate::remote_path::RemotePath;
 #[command(after_help = "\
 Nothing is copied, and the files whose contents are moved are gone then. All are in one directory.
 
-Example:
+Examples:
   dfs concat /data/all /data/part-1 /data/part-2")]
 pub(crate) struct Args {
     /// The file that gets the contents of the others at its end.

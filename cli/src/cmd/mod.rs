@@ -26,6 +26,7 @@ pub(crate) mod put;
 pub(crate) mod quarantine;
 pub(crate) mod recover_lease;
 pub(crate) mod report;
+pub(crate) mod quota;
 pub(crate) mod rm;
 pub(crate) mod safemode;
 pub(crate) mod setrep;

@@ -643,6 +643,7 @@ impl v1::namespace_server::Namespace for NameNode {
         fs_stats: FsStatsRequest -> FsStatsReply,
         mkdir: MkdirRequest -> StatusReply,
         rename: RenameRequest -> Empty,
+        set_quota: SetQuotaRequest -> Empty,
         set_replication: SetReplicationRequest -> Empty,
         set_mode: SetModeRequest -> Empty,
         set_owner: SetOwnerRequest -> Empty,

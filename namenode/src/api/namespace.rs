@@ -1,7 +1,7 @@
 //! Directories, names and attributes.
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, Millis, Mode};
+use dfs_types::{Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, LimitChange, Millis, Mode};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
@@ -145,6 +145,17 @@ impl Namenode {
     async fn present_path(&self, path: FsPath, inode: InodeId) -> FsResult<FsPath> {
         let now = self.store.path_of(inode).await?;
         Ok(now.filter(|now| now.name() == path.name()).unwrap_or(path))
+    }
+
+    /// Limits what the tree at a directory may take; for superusers.
+    pub async fn set_quota(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        names: LimitChange,
+        space: LimitChange,
+    ) -> FsResult<()> {
+        self.propose_done(origin, Edit::SetQuota { path, names, space }).await
     }
 
     /// Sets how many replicas the file's chunks shall have.

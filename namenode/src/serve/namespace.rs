@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::{empty_as_none, node_id, path, wire_file_status};
+use dfs_proto::convert::{empty_as_none, limit_change, node_id, path, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
 use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
@@ -30,6 +30,7 @@ unary! {
         mkdir: MkdirRequest -> StatusReply,
         rename: RenameRequest -> Empty,
         delete: DeleteRequest -> DeleteReply,
+        set_quota: SetQuotaRequest -> Empty,
         set_replication: SetReplicationRequest -> Empty,
         set_mode: SetModeRequest -> Empty,
         set_owner: SetOwnerRequest -> Empty,
@@ -135,6 +136,12 @@ impl Service {
         let expected = (request.expected_inode != 0).then_some(InodeId(request.expected_inode));
         let existed = self.0.delete(origin, path, request.recursive, expected).await?;
         Ok(v1::DeleteReply { existed })
+    }
+
+    async fn set_quota(&self, request: v1::SetQuotaRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        self.0.set_quota(origin, path, limit_change(request.names)?, limit_change(request.space)?).await?;
+        Ok(v1::Empty {})
     }
 
     async fn set_replication(&self, request: v1::SetReplicationRequest, _: Peer) -> FsResult<v1::Empty> {

@@ -9,7 +9,7 @@ use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty,
     NodeId, RequestId,
 };
 pub use dfs_types::{Extent, Publication};
@@ -180,6 +180,15 @@ pub enum Edit {
         /// Deletes only this inode: another one at the path counts as nothing.
         expected: Option<InodeId>,
     },
+    /// Limits what the tree at a directory may take.
+    SetQuota {
+        /// The directory.
+        path: FsPath,
+        /// Its limit of files and directories, itself among them; 0 is refused.
+        names: LimitChange,
+        /// Its limit of bytes with all replicas.
+        space: LimitChange,
+    },
     /// Sets the replicas wanted of a file's chunks.
     SetReplication {
         /// The file.
@@ -291,6 +300,9 @@ pub const REGISTRY: u16 = 2;
 /// The feature level from which on closed files are appended to, truncated and concatenated.
 pub const APPENDS: u16 = 3;
 
+/// The feature level from which on it is counted what the tree below each directory takes, and directories have quotas.
+pub const QUOTAS: u16 = 3;
+
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {
@@ -349,6 +361,7 @@ impl Edit {
             Self::RaiseLevel { to } => *to,
             Self::RecordNodes { .. } | Self::ForgetNodes { .. } => REGISTRY,
             Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } => APPENDS,
+            Self::SetQuota { .. } => QUOTAS,
             Self::BeginRecovery { holder, .. } => {
                 if holder.is_some() {
                     APPENDS
@@ -401,6 +414,7 @@ impl Edit {
             | Self::Rename { .. }
             | Self::Discard { .. }
             | Self::Delete { .. }
+            | Self::SetQuota { .. }
             | Self::SetReplication { .. }
             | Self::SetMode { .. }
             | Self::SetOwner { .. }

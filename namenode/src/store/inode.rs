@@ -73,6 +73,11 @@ impl Extras {
         if set { Self(self.0 | others.0) } else { Self(self.0 & !others.0) }
     }
 
+    /// As the database stores it.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// How the database stores it.
     pub(crate) fn bits(self) -> u32 {
         self.0
@@ -124,7 +129,7 @@ impl Inode {
             open: row.get(13)?,
             below: number(row, 14)?,
             extras: if row.as_ref().column_count() > FIRST_COLUMNS {
-                Extras(row.get(FIRST_COLUMNS)?)
+                Extras::from_bits(row.get(FIRST_COLUMNS)?)
             } else {
                 Extras::default()
             },

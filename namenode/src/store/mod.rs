@@ -40,6 +40,7 @@ mod space;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod walk;
 mod writer;
 
@@ -63,7 +64,7 @@ use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
 pub use disk::{Disk, DiskState};
-use edit::{APPENDS, Balancing, Change, Outcome, Proposal};
+use edit::{APPENDS, Balancing, Change, Outcome, Proposal, QUOTAS};
 pub(crate) use format::known_level;
 use group::Group;
 use inode::number;
@@ -483,12 +484,12 @@ impl Store {
         self.shared.readers.run(move |snapshot| snapshot.path_of(inode)).await
     }
 
-    /// What a tree holds. Needs the right to read and search every directory of it. Counted in steps: what changes
-    /// meanwhile may be counted or not.
+    /// What a tree holds, for who may list the directory at its top. Below the level that has its sums ready, it is counted in
+    /// steps, which needs the right to read and search every directory of it; what changes meanwhile may be counted or not.
     pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<ContentSummary> {
         let (first_caller, path) = (caller.clone(), path.clone());
-        let readers = &self.shared.readers;
-        let mut summing = readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path)).await?;
+        let (readers, counted) = (&self.shared.readers, self.level() >= QUOTAS);
+        let mut summing = readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path, counted)).await?;
         while !summing.is_done() {
             let caller = caller.clone();
             summing = readers.run(move |snapshot| snapshot.go_on_summing(&caller, summing)).await?;

@@ -72,6 +72,11 @@ impl<'a> Resolved<'a> {
         })
     }
 
+    /// What exists of the path, from the root down.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &Arc<Inode>> {
+        self.chain.iter()
+    }
+
     /// The deepest inode that exists.
     pub(crate) fn deepest(&self) -> &Arc<Inode> {
         self.chain.last().expect("the chain starts with the root")
@@ -108,6 +113,13 @@ impl<'a> Resolved<'a> {
         if inode.is_directory() {
             return Err(is_a_directory(self.path));
         }
+        Ok(inode)
+    }
+
+    /// The directory at the path.
+    pub(crate) fn existing_directory(&self) -> FsResult<&Arc<Inode>> {
+        let inode = self.existing()?;
+        check_directory(inode, self.place())?;
         Ok(inode)
     }
 

@@ -27,6 +27,10 @@
 //! node     since level 2: one row a DataNode that ever registered, with what was last known of it; `seen` is when it was
 //!          heard of last, as of the last change. One that was forgotten for good keeps a row that only says so.
 //! volume   since level 2: one row a volume of those DataNodes.
+//! usage    since level 3: one row a directory, with what is below it: files, directories, their bytes (`length`), and bytes
+//!          times replicas (`space`, where a chunk being written counts as a full one). Those of deleted trees say nothing.
+//! quota    since level 3: one row a directory that has limits: names (itself among them) and space; NULL is no limit.
+//! xattr    since level 3: extended attributes of files and directories.
 //! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
 //! setting  what else administrators decided: see `settings`. What is not there is not set.
 //! position how far the replicated log is applied, and the members of the group as of then; one row.
@@ -49,6 +53,7 @@ use super::counters::Counters;
 use super::format::known_level;
 use super::inode::{ABOVE_ROOT, kind_number};
 use super::position::Position;
+use super::usage;
 use dfs_types::format::{FIRST_LEVEL, database_version, level_of_database};
 use dfs_types::{ClusterId, FileKind, InodeId, Mode};
 
@@ -174,9 +179,12 @@ CREATE TABLE counter (
 );
 ";
 
+/// What fills new tables from those that were there.
+type Fill = fn(&Connection) -> rusqlite::Result<()>;
+
 /// What brings the tables from one level to the next: the level reached, and the change. All of them run in the
 /// transaction that raises the level, at the same entry of the log on every member.
-const STEPS: [(u16, &str); 2] = [
+const STEPS: [(u16, &str, Fill); 2] = [
     (
         2,
         "CREATE TABLE pipeline (
@@ -206,6 +214,7 @@ const STEPS: [(u16, &str); 2] = [
         first_seen INTEGER NOT NULL,
         PRIMARY KEY (node, id)
     ) WITHOUT ROWID;",
+        |_| Ok(()),
     ),
     (
         3,
@@ -218,7 +227,20 @@ const STEPS: [(u16, &str); 2] = [
         name TEXT NOT NULL COLLATE BINARY,
         value BLOB NOT NULL,
         PRIMARY KEY (inode, space, name)
-    ) WITHOUT ROWID;",
+    ) WITHOUT ROWID;
+    CREATE TABLE usage (
+        inode INTEGER PRIMARY KEY,
+        files INTEGER NOT NULL,
+        directories INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        space INTEGER NOT NULL
+    );
+    CREATE TABLE quota (
+        inode INTEGER PRIMARY KEY,
+        names INTEGER,
+        space INTEGER
+    );",
+        usage::count_all,
     ),
 ];
 
@@ -291,7 +313,6 @@ pub(crate) fn create_at(
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
-    migrate(&transaction, FIRST_LEVEL, level)?;
     // The owner of the root is the superuser, whom the first leader names: see `adopt_root`.
     transaction.execute(
         "INSERT INTO inode (parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, \
@@ -304,6 +325,7 @@ pub(crate) fn create_at(
             Mode::DIRECTORY.bits(),
         ),
     )?;
+    migrate(&transaction, FIRST_LEVEL, level)?;
     Counters::default().save(&transaction)?;
     transaction.execute("INSERT INTO cluster VALUES (1, ?1)", [cluster.as_bytes()])?;
     let position = alone.map_or_else(Position::default, Position::of_new_group);
@@ -432,8 +454,9 @@ pub(crate) fn check_version(connection: &Connection) -> Result<(), Error> {
 
 /// Brings the tables of one level to a later one, within the transaction that is open.
 pub(crate) fn migrate(connection: &Connection, from: u16, to: u16) -> rusqlite::Result<()> {
-    for (_, change) in STEPS.iter().filter(|(level, _)| (from + 1..=to).contains(level)) {
+    for (_, change, fill) in STEPS.iter().filter(|(level, ..)| (from + 1..=to).contains(level)) {
         connection.execute_batch(change)?;
+        fill(connection)?;
     }
     connection.pragma_update(None, "user_version", database_version(to))
 }

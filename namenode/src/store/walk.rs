@@ -1,12 +1,13 @@
 //! Traversals of whole trees, in steps so that none holds a reader or a state of the database for long.
 
-use dfs_types::{Caller, ContentSummary, FileStatus, FsError, FsPath, InodeId};
+use dfs_types::{Caller, ContentSummary, FileStatus, FsError, FsPath, InodeId, Quota};
 
 use super::access::{Access, Place};
-use super::inode::Inode;
+use super::inode::{Extras, Inode};
 use super::lease;
 use super::snapshot::Snapshot;
 use super::stop::Stop;
+use super::usage::{self, Usage};
 use super::{ChunkRow, WalkedFile};
 
 /// Entries looked at in one step.
@@ -74,10 +75,21 @@ impl Snapshot<'_> {
         Ok(self.authority(caller).check(inode, Access::ReadExecute, place)?)
     }
 
-    /// Begins a summary.
-    pub(crate) fn begin_summary(&self, caller: &Caller, path: &FsPath) -> Result<Summing, Stop> {
+    /// Begins a summary. `counted`: the cluster's level has the sums of all directories, and it is done.
+    pub(crate) fn begin_summary(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        counted: bool,
+    ) -> Result<Summing, Stop> {
         let found = self.resolve(caller, path)?;
         let inode = found.existing()?;
+        if counted {
+            if inode.is_directory() {
+                self.may_list(caller, inode, path)?;
+            }
+            return Ok(Summing { levels: Vec::new(), sum: self.counted(inode)? });
+        }
         let mut summing = Summing { levels: Vec::new(), sum: ContentSummary::default() };
         add(&mut summing.sum, &inode.status());
         if inode.is_directory() {
@@ -85,6 +97,23 @@ impl Snapshot<'_> {
             summing.levels.push(Level::at_start(inode.id, path.clone()));
         }
         Ok(summing)
+    }
+
+    /// What a file or the tree at a directory takes, as it is counted.
+    fn counted(&self, inode: &Inode) -> Result<ContentSummary, Stop> {
+        let usage = if inode.is_directory() {
+            usage::of(self.connection, inode.id)?.plus(Usage::DIRECTORY)
+        } else {
+            usage::of_file(self.connection, inode)?
+        };
+        let Usage { files, directories, length, space } = usage;
+        let [files, directories, length, space] = [files, directories, length, space].map(|sum| sum as u64);
+        let quota = if inode.extras.has(Extras::QUOTA) {
+            usage::quota(self.connection, inode.id)?
+        } else {
+            Quota::default()
+        };
+        Ok(ContentSummary { files, directories, length, space, quota })
     }
 
     /// Goes on with a summary for one step.

@@ -1,7 +1,7 @@
 //! What clients are told of the whole cluster.
 
 use dfs_types::{
-    ClusterReport, ContentSummary, Defaults, FsError, FsResult, FsStats, NodeReport, WaitingChunk,
+    ClusterReport, ContentSummary, Defaults, FsError, FsResult, FsStats, NodeReport, Quota, WaitingChunk,
 };
 
 use super::error::incomplete;
@@ -47,15 +47,17 @@ impl From<FsStats> for v1::FsStatsReply {
 
 impl From<v1::ContentSummaryReply> for ContentSummary {
     fn from(reply: v1::ContentSummaryReply) -> Self {
-        let v1::ContentSummaryReply { length, files, directories, space } = reply;
-        Self { length, files, directories, space }
+        let v1::ContentSummaryReply { length, files, directories, space, names_quota, space_quota } = reply;
+        let quota = Quota { names: names_quota, space: space_quota };
+        Self { length, files, directories, space, quota }
     }
 }
 
 impl From<ContentSummary> for v1::ContentSummaryReply {
     fn from(summary: ContentSummary) -> Self {
-        let ContentSummary { length, files, directories, space } = summary;
-        Self { length, files, directories, space }
+        let ContentSummary { length, files, directories, space, quota } = summary;
+        let Quota { names: names_quota, space: space_quota } = quota;
+        Self { length, files, directories, space, names_quota, space_quota }
     }
 }
 
@@ -165,7 +167,13 @@ mod tests {
 
     #[test]
     fn summaries_and_reports_come_as_they_were_sent() {
-        let summary = ContentSummary { length: 1, files: 2, directories: 3, space: 4 };
+        let summary = ContentSummary {
+            length: 1,
+            files: 2,
+            directories: 3,
+            space: 4,
+            quota: Quota { names: Some(5), space: None },
+        };
         assert_eq!(ContentSummary::from(v1::ContentSummaryReply::from(summary)), summary);
         let report = ClusterReport {
             cluster: ClusterId::random(),

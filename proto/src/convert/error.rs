@@ -26,7 +26,9 @@ fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::NotRegistered
         | ErrorCode::NotLeader => Code::FailedPrecondition,
         ErrorCode::RecoveryInProgress | ErrorCode::SafeMode | ErrorCode::Unavailable => Code::Unavailable,
-        ErrorCode::NotEnoughNodes | ErrorCode::NoSpace | ErrorCode::Busy => Code::ResourceExhausted,
+        ErrorCode::NotEnoughNodes | ErrorCode::NoSpace | ErrorCode::Busy | ErrorCode::QuotaExceeded => {
+            Code::ResourceExhausted
+        }
         ErrorCode::Corrupt => Code::DataLoss,
         ErrorCode::TimedOut => Code::DeadlineExceeded,
         ErrorCode::Unsupported => Code::Unimplemented,

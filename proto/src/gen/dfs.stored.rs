@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -164,6 +164,9 @@ pub mod proposal {
         /// since level 3
         #[prost(message, tag = "46")]
         Concat(super::Concat),
+        /// since level 3
+        #[prost(message, tag = "47")]
+        SetQuota(super::SetQuota),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -214,6 +217,31 @@ pub struct Concat {
     pub target: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "2")]
     pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetQuota {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub names: ::core::option::Option<LimitChange>,
+    #[prost(message, optional, tag = "3")]
+    pub space: ::core::option::Option<LimitChange>,
+}
+/// Missing: the limit stays.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitChange {
+    #[prost(oneof = "limit_change::Change", tags = "1, 2")]
+    pub change: ::core::option::Option<limit_change::Change>,
+}
+/// Nested message and enum types in `LimitChange`.
+pub mod limit_change {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(bool, tag = "1")]
+        Clear(bool),
+        #[prost(uint64, tag = "2")]
+        Set(u64),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddChunk {

@@ -356,9 +356,14 @@ pub struct ContentSummaryReply {
     /// the path itself included
     #[prost(uint64, tag = "3")]
     pub directories: u64,
-    /// length times replication
+    /// length times replication; a chunk being written counts as a full one
     #[prost(uint64, tag = "4")]
     pub space: u64,
+    /// of the directory: files and directories, itself among them; absent: none
+    #[prost(uint64, optional, tag = "5")]
+    pub names_quota: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub space_quota: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FsStatsRequest {
@@ -425,6 +430,33 @@ pub struct DeleteRequest {
 pub struct DeleteReply {
     #[prost(bool, tag = "1")]
     pub existed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetQuotaRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub names: ::core::option::Option<LimitChange>,
+    #[prost(message, optional, tag = "4")]
+    pub space: ::core::option::Option<LimitChange>,
+}
+/// Missing: the limit stays.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitChange {
+    #[prost(oneof = "limit_change::Change", tags = "1, 2")]
+    pub change: ::core::option::Option<limit_change::Change>,
+}
+/// Nested message and enum types in `LimitChange`.
+pub mod limit_change {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(bool, tag = "1")]
+        Clear(bool),
+        #[prost(uint64, tag = "2")]
+        Set(u64),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetReplicationRequest {
@@ -1022,6 +1054,27 @@ pub mod namespace_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "Delete"));
             self.inner.unary(req, path, codec).await
         }
+        /// Limits what the tree at a directory may take; for superusers.
+        pub async fn set_quota(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetQuotaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namespace/SetQuota",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "SetQuota"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn set_replication(
             &mut self,
             request: impl tonic::IntoRequest<super::SetReplicationRequest>,
@@ -1523,6 +1576,11 @@ pub mod namespace_server {
             &self,
             request: tonic::Request<super::DeleteRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteReply>, tonic::Status>;
+        /// Limits what the tree at a directory may take; for superusers.
+        async fn set_quota(
+            &self,
+            request: tonic::Request<super::SetQuotaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         async fn set_replication(
             &self,
             request: tonic::Request<super::SetReplicationRequest>,
@@ -2087,6 +2145,51 @@ pub mod namespace_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/SetQuota" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetQuotaSvc<T: Namespace>(pub Arc<T>);
+                    impl<
+                        T: Namespace,
+                    > tonic::server::UnaryService<super::SetQuotaRequest>
+                    for SetQuotaSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetQuotaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::set_quota(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetQuotaSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -16,6 +16,7 @@ use crate::store::chunk::Chunk;
 use crate::store::edit::{Change, Outcome};
 use crate::store::inode::{GARBAGE, Inode};
 use crate::store::stop::Stop;
+use crate::store::usage::Usage;
 
 /// A file whose chunks are to be handed over.
 struct Source {
@@ -122,6 +123,11 @@ impl Step<'_, '_> {
             ))
             .into());
         }
+        let dearer = sources.iter().fold(0_i64, |space, Source { file: source, .. }| {
+            let more = i64::from(file.replication) - i64::from(source.replication);
+            space.wrapping_add((source.length as i64).wrapping_mul(more))
+        });
+        self.check_quota(file.parent, Usage { space: dearer, ..Usage::default() })?;
 
         for Source { file: source, extents } in &sources {
             self.write(
@@ -132,6 +138,10 @@ impl Step<'_, '_> {
             self.remove_row(source)?;
             index += extents;
             start += source.length;
+        }
+        for Source { file: source, .. } in &sources {
+            let weight = self.weight(source)?;
+            self.charge(file.parent, weight.negative())?;
         }
         if sources.iter().any(|source| source.file.replication != file.replication) {
             self.replicate_chunks(file.id, file.replication)?;
@@ -176,6 +186,8 @@ impl Step<'_, '_> {
 
     /// A closed file now ends at `length`.
     fn end_at(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
+        let change = length as i64 - file.length as i64;
+        self.charge_bytes(file, change, change)?;
         self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3, mtime = ?4 WHERE parent = ?1 AND name = ?2",

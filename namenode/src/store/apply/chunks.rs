@@ -5,10 +5,12 @@ use dfs_types::limits::MAX_CHUNKS_PER_FILE;
 use dfs_types::{ChunkId, ErrorCode, FsError, FsResult, GenStamp, InodeId, Layout, NodeId};
 
 use super::Step;
+use super::usage::charged_of;
 use crate::store::chunk::Chunk;
 use crate::store::edit::{APPENDS, Extent, Outcome, PIPELINES, Publication};
 use crate::store::inode::{Inode, is_attached, path_of};
 use crate::store::stop::Stop;
+use crate::store::usage::Usage;
 use crate::store::{lease, pipeline};
 
 /// Most nodes noted of one chunk.
@@ -104,10 +106,11 @@ impl Step<'_, '_> {
     }
 
     /// Fixes the length of the file's last chunk, which was checked with [`check_final`].
-    pub(super) fn fix_length(&mut self, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
+    pub(super) fn fix_length(&mut self, file: &Inode, chunk: &Chunk, extent: Extent) -> Result<(), Stop> {
         if chunk.length.is_some() && chunk.generation == extent.generation {
             return Ok(());
         }
+        self.charge_bytes(file, 0, extent.length as i64 - charged_of(file, chunk) as i64)?;
         self.write(
             "UPDATE chunk SET generation = ?2, length = ?3, readable = ?3, recovery = NULL WHERE id = ?1",
             (chunk.id.0 as i64, extent.generation.0 as i64, extent.length as i64),
@@ -124,6 +127,7 @@ impl Step<'_, '_> {
         if length == file.length {
             return Ok(());
         }
+        self.charge_bytes(file, length as i64 - file.length as i64, 0)?;
         self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3 WHERE parent = ?1 AND name = ?2",
@@ -134,6 +138,7 @@ impl Step<'_, '_> {
 
     /// Ends the lease and fixes the file's length.
     pub(super) fn close(&mut self, file: &Inode, length: u64) -> Result<(), Stop> {
+        self.charge_bytes(file, length as i64 - file.length as i64, 0)?;
         self.view.forget(file);
         self.write(
             "UPDATE inode SET length = ?3, mtime = ?4, open = 0 WHERE parent = ?1 AND name = ?2",
@@ -159,12 +164,16 @@ impl Step<'_, '_> {
             ))
             .into());
         }
+        let fixed = last.as_ref().map_or(0, |(last, said)| said.length as i64 - charged_of(&file, last) as i64);
+        let space = fixed.wrapping_add(file.chunk_size as i64).wrapping_mul(i64::from(file.replication));
+        self.check_quota(file.parent, Usage { space, ..Usage::default() })?;
 
         if let Some((last, previous)) = last {
-            self.fix_length(&last, previous)?;
+            self.fix_length(&file, &last, previous)?;
             self.forget_pipelines_before(id, last.id)?;
         }
         self.set_length(&file, start)?;
+        self.charge_bytes(&file, 0, file.chunk_size as i64)?;
         let (chunk, generation) = (self.take_chunk(), self.take_generation());
         let layout = Layout::Replicated { replicas: file.replication };
         let (number, replicas) = layout.to_stored();
@@ -205,6 +214,7 @@ impl Step<'_, '_> {
 
     /// Removes a file's last chunk.
     pub(super) fn remove_last(&mut self, file: &Inode, last: &Chunk) -> Result<(), Stop> {
+        self.charge_bytes(file, 0, -(charged_of(file, last) as i64))?;
         self.write(
             "DELETE FROM extent WHERE inode = ?1 AND idx = ?2",
             (file.id.0 as i64, last.index as i64),
@@ -291,7 +301,7 @@ impl Step<'_, '_> {
     ) -> Result<Outcome, Stop> {
         let file = self.held(id, holder)?;
         if let Some((last, extent)) = finished(&file, Chunk::last(self.connection, id)?, Some(extent))? {
-            self.fix_length(&last, extent)?;
+            self.fix_length(&file, &last, extent)?;
             self.set_length(&file, last.start + extent.length)?;
         }
         Ok(Outcome::Done)
@@ -361,7 +371,7 @@ impl Step<'_, '_> {
     /// Fixes the length of the last chunk and closes the file.
     fn finish_file(&mut self, file: &Inode, last: Option<(Chunk, Extent)>, length: u64) -> Result<(), Stop> {
         if let Some((last, extent)) = last {
-            self.fix_length(&last, extent)?;
+            self.fix_length(file, &last, extent)?;
         }
         self.close(file, length)
     }

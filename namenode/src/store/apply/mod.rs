@@ -18,6 +18,7 @@ mod registry;
 mod retry;
 mod settings;
 mod tree;
+mod usage;
 mod view;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{backup, schema};
 use retry::Kept;
+use usage::Ledger;
 use view::View;
 
 /// Entries that change nothing after which it is tried to note how far it went on a disk with little room, too: the log
@@ -268,6 +270,7 @@ fn apply_with(
     let Some(last) = entries.last() else { return Ok(Vec::new()) };
     let (mut counters, mut level) = (state.counters, state.level);
     let mut view = View::new(cache);
+    let mut ledger = Ledger::default();
     let mut applied = Vec::new();
     let mut expected = state.position.applied;
     let mut members = None;
@@ -308,6 +311,7 @@ fn apply_with(
                         level: &mut level,
                         kept: &mut state.kept,
                         view: &mut view,
+                        ledger: &mut ledger,
                         authority: Authority {
                             caller: proposal.caller.as_ref(),
                             superuser: &batch.superuser,
@@ -322,11 +326,13 @@ fn apply_with(
                             (counters, level) = (so_far, level_so_far);
                             state.kept = Kept::load(&transaction)?;
                             view.doubt();
+                            ledger.doubt();
                             Err(refused(entry.index, proposal, &broken))
                         }
                         done => done?,
                     };
                     if way == Way::BackFromEach {
+                        ledger.store(&transaction)?;
                         transaction.execute_batch("RELEASE edit")?;
                     }
                     applied.push(done);
@@ -334,6 +340,7 @@ fn apply_with(
             }
         }
     }
+    ledger.store(&transaction)?;
     let is_quiet = transaction.total_changes() == before
         && Counters { clock: state.counters.clock, ..counters } == state.counters;
     let stores = !(state.spares && is_quiet);
@@ -378,6 +385,7 @@ struct Step<'a, 'c> {
     level: &'a mut u16,
     kept: &'a mut Kept,
     view: &'a mut View<'c>,
+    ledger: &'a mut Ledger,
     authority: Authority<'a>,
     now: Millis,
     /// Whether something was written already.
@@ -464,6 +472,7 @@ impl Step<'_, '_> {
             Edit::Touch { path } => self.touch(path),
             Edit::BeginRecovery { inode, holder } => self.begin_recovery(*inode, holder.as_deref()),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
+            Edit::SetQuota { path, names, space } => self.set_quota(path, *names, *space),
             Edit::Reap { limit } => self.reap(*limit),
             Edit::SetNodeDuty { nodes, duty } => self.set_node_duty(nodes, *duty),
             Edit::SetBalancer { settings } => self.set_balancer(*settings),

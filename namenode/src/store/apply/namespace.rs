@@ -11,6 +11,7 @@ use crate::store::inode::{Inode, number};
 use crate::store::removal::{MOST_IN_ONE_EDIT, Removal};
 use crate::store::resolve::{Resolved, is_a_directory};
 use crate::store::stop::Stop;
+use crate::store::usage::Usage;
 
 /// What an owner needs on a directory made on the way to something of his.
 const OWNER_USES: u32 = 0o300;
@@ -91,6 +92,8 @@ impl Step<'_, '_> {
         }
         self.check_adding(&found)?;
         let missing: Vec<&str> = found.missing().collect();
+        let made = Usage { directories: missing.len() as i64, ..Usage::default() };
+        self.check_quota(found.deepest().id, made)?;
         let (above, last) = missing.split_at(missing.len() - 1);
         let between = Mode::truncate(mode.bits() & 0o777 | OWNER_USES);
         self.reach_down(&found, 0)?;
@@ -118,6 +121,8 @@ impl Step<'_, '_> {
                 found.existing_parent()?;
             }
             self.check_adding(&found)?;
+            let made = Usage { files: 1, directories: found.missing().count() as i64 - 1, ..Usage::default() };
+            self.check_quota(found.deepest().id, made)?;
         }
 
         self.reach_down(&found, 0)?;
@@ -187,7 +192,7 @@ impl Step<'_, '_> {
 
     /// Checks a move; `None` if there is nothing to move, because both paths are the same.
     pub(super) fn plan_move<'p>(
-        &self,
+        &mut self,
         from: &'p FsPath,
         to: &'p FsPath,
         overwrite: bool,
@@ -211,6 +216,7 @@ impl Step<'_, '_> {
             check_replacing(moved, replaced, to, overwrite)?;
             self.authority.check_sticky(new_directory, replaced, target.place())?;
         }
+        self.check_quota_of_move(moved, &target, &source)?;
         let below = self.reach_when_moved(moved, from, to)?;
         Ok(Some(Move { source, target, name, below }))
     }
@@ -224,6 +230,8 @@ impl Step<'_, '_> {
             self.remove_entry(replaced)?;
             self.count_entries(new_directory, -1)?;
         }
+        let weight = self.weight(moved)?;
+        self.charge(moved.parent, weight.negative())?;
         let there =
             Inode { parent: new_directory.id, name: (*name).to_owned(), below: *below, ..moved.clone() };
         self.view.forget(moved);
@@ -232,6 +240,8 @@ impl Step<'_, '_> {
             "UPDATE inode SET parent = ?3, name = ?4, below = ?5 WHERE parent = ?1 AND name = ?2",
             (moved.parent.0 as i64, &moved.name, new_directory.id.0 as i64, name, *below as i64),
         )?;
+        self.note_parent(&there, new_directory.id);
+        self.charge(new_directory.id, weight)?;
         self.count_entries(old_directory, -1)?;
         self.count_entries(new_directory, 1)?;
         Ok(there)
@@ -286,6 +296,10 @@ impl Step<'_, '_> {
         if file.replication == replication {
             return Ok(Outcome::Done);
         }
+        let weight = self.weight(&Inode { replication, ..file.as_ref().clone() })?;
+        let change = weight.plus(self.weight(file)?.negative());
+        self.check_quota(file.parent, change)?;
+        self.charge(file.parent, change)?;
         self.view.forget(file);
         self.write(
             "UPDATE inode SET replication = ?3 WHERE parent = ?1 AND name = ?2",

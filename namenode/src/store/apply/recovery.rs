@@ -111,7 +111,7 @@ impl Step<'_, '_> {
         if extent.length == 0 {
             self.remove_last(&file, &chunk)?;
         } else {
-            self.fix_length(&chunk, extent)?;
+            self.fix_length(&file, &chunk, extent)?;
         }
         self.close_recovered(&file)?;
         Ok(Outcome::Done)

@@ -227,6 +227,7 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Append { .. }
         | Edit::Truncate { .. }
         | Edit::Concat { .. }
+        | Edit::SetQuota { .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
         | Edit::SetSafeMode { .. } => true,

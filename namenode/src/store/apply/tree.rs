@@ -9,6 +9,7 @@ use super::{Step, reach};
 use crate::store::edit::{Change, PIPELINES};
 use crate::store::inode::{Extras, GARBAGE, Inode, kind_number, number};
 use crate::store::stop::Stop;
+use crate::store::usage::Usage;
 
 /// Most chunks of a file removed together with it; a larger file waits to be reaped, so that one edit never makes
 /// all others wait for long.
@@ -79,8 +80,15 @@ impl Step<'_, '_> {
             ),
         )?;
         match kind {
-            FileKind::File => self.counters.files += 1,
-            FileKind::Directory => self.counters.directories += 1,
+            FileKind::File => {
+                self.counters.files += 1;
+                self.charge(inode.parent, Usage { files: 1, ..Usage::default() })?;
+            }
+            FileKind::Directory => {
+                self.counters.directories += 1;
+                self.begin_usage(inode);
+                self.charge(inode.parent, Usage::DIRECTORY)?;
+            }
         }
         self.view.put(inode.clone());
         Ok(())
@@ -125,6 +133,8 @@ impl Step<'_, '_> {
     /// once; a directory with entries and a file with many chunks wait to be reaped.
     pub(super) fn remove_entry(&mut self, inode: &Inode) -> Result<(), Stop> {
         self.view.forget(inode);
+        let weight = self.weight(inode)?;
+        self.charge(inode.parent, weight.negative())?;
         let at_once = match inode.kind {
             FileKind::Directory => inode.children == 0,
             FileKind::File => {
@@ -154,6 +164,7 @@ impl Step<'_, '_> {
             "UPDATE inode SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2",
             (inode.parent.0 as i64, &inode.name, GARBAGE.0 as i64, inode.id.to_string()),
         )?;
+        self.note_parent(inode, GARBAGE);
         self.counters.garbage += 1;
         Ok(())
     }
@@ -166,7 +177,10 @@ impl Step<'_, '_> {
         )?;
         match inode.kind {
             FileKind::File => self.counters.files -= 1,
-            FileKind::Directory => self.counters.directories -= 1,
+            FileKind::Directory => {
+                self.counters.directories -= 1;
+                self.end_usage(inode)?;
+            }
         }
         if inode.parent == GARBAGE {
             self.counters.garbage -= 1;

@@ -4,7 +4,7 @@ use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, Millis, Mode, NodeDuty, NodeId, RequestId, VolumeId,
+    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, VolumeId,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Proposal, Publication};
@@ -85,6 +85,23 @@ impl From<stored::Members> for Members {
 
 fn extent(extent: Option<stored::Extent>) -> Result<Extent, Why> {
     Ok(extent.ok_or_else(missing("the extent"))?.into())
+}
+
+fn stored_limit(change: LimitChange) -> Option<stored::LimitChange> {
+    let change = match change {
+        LimitChange::Keep => return None,
+        LimitChange::Clear => stored::limit_change::Change::Clear(true),
+        LimitChange::Set(limit) => stored::limit_change::Change::Set(limit),
+    };
+    Some(stored::LimitChange { change: Some(change) })
+}
+
+fn limit(change: Option<stored::LimitChange>) -> Result<LimitChange, Why> {
+    let Some(change) = change else { return Ok(LimitChange::Keep) };
+    Ok(match change.change.ok_or_else(missing("what becomes of the limit"))? {
+        stored::limit_change::Change::Clear(_) => LimitChange::Clear,
+        stored::limit_change::Change::Set(limit) => LimitChange::Set(limit),
+    })
 }
 
 impl From<&NodeSeen> for stored::NodeRecord {
@@ -272,6 +289,11 @@ impl From<&Edit> for Stored {
                 target: target.to_string(),
                 sources: sources.iter().map(ToString::to_string).collect(),
             }),
+            Edit::SetQuota { path, names, space } => Self::SetQuota(stored::SetQuota {
+                path: path.to_string(),
+                names: stored_limit(*names),
+                space: stored_limit(*space),
+            }),
             Edit::AddChunk { inode, holder, previous, pipeline } => Self::AddChunk(stored::AddChunk {
                 inode: inode.0,
                 holder: holder.clone(),
@@ -389,6 +411,9 @@ impl TryFrom<Stored> for Edit {
                 target: path(&target)?,
                 sources: sources.iter().map(|source| path(source)).collect::<Result<_, Why>>()?,
             },
+            Stored::SetQuota(stored::SetQuota { path: of, names, space }) => {
+                Self::SetQuota { path: path(&of)?, names: limit(names)?, space: limit(space)? }
+            }
             Stored::AddChunk(stored::AddChunk { inode, holder, previous, pipeline }) => Self::AddChunk {
                 inode: InodeId(inode),
                 holder,

@@ -7,7 +7,7 @@ use std::path::Path;
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, Millis, Mode,
+    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, LimitChange, Millis, Mode,
     NodeDuty, NodeId, RequestId, StorageType, VolumeId,
 };
 
@@ -68,6 +68,7 @@ fn name(edit: &Edit) -> &'static str {
         Edit::Append { .. } => "append",
         Edit::Truncate { .. } => "truncate",
         Edit::Concat { .. } => "concat",
+        Edit::SetQuota { .. } => "set-quota",
         Edit::AddChunk { .. } => "add-chunk",
         Edit::AbandonChunk { .. } => "abandon-chunk",
         Edit::CommitLength { .. } => "commit-length",
@@ -116,6 +117,8 @@ fn edits() -> Vec<Edit> {
         Edit::Append { path: path("/a/ü"), holder: holder.clone() },
         Edit::Truncate { path: path("/a/ü"), length: 67_108_865 },
         Edit::Concat { target: path("/a/ü"), sources: vec![path("/a/b"), path("/a/c")] },
+        Edit::SetQuota { path: path("/a"), names: LimitChange::Set(3), space: LimitChange::Clear },
+        Edit::SetQuota { path: path("/a"), names: LimitChange::Keep, space: LimitChange::Set(0) },
         Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)), pipeline: vec![] },
         Edit::AddChunk { inode, holder: holder.clone(), previous: None, pipeline: vec![] },
         Edit::AbandonChunk { inode, holder: holder.clone(), chunk: ChunkId(1_073_741_825) },
