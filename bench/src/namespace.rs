@@ -33,6 +33,8 @@ const PARALLEL: usize = 256;
 const NODES: u8 = 3;
 /// Bytes of each file.
 const LENGTH: u64 = 4_096;
+/// Content summaries whose median is told.
+const SUMMARIES: usize = 101;
 /// Time within which a NameNode with a million files must answer; far more than it takes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -82,6 +84,16 @@ pub(crate) async fn measure(root: &Path, files: u64) -> Result<Vec<Figure>> {
     dfs.stat(&FsPath::parse(&format!("/d{}/f{}", last / PER_DIRECTORY, last % PER_DIRECTORY))?).await?;
     figure("start until it serves reads".to_owned(), start.elapsed().as_secs_f64(), "s");
     figure("memory before reports".to_owned(), process::usage(pid)?.memory as f64, "bytes");
+
+    let mut looks = Vec::with_capacity(SUMMARIES);
+    for _ in 0..SUMMARIES {
+        let look = Instant::now();
+        let sum = dfs.content_summary(&FsPath::root()).await?;
+        looks.push(look.elapsed());
+        ensure!(sum.files == files, "the summary has {} files", sum.files);
+    }
+    looks.sort();
+    figure(format!("content summary of {files} files"), looks[SUMMARIES / 2].as_secs_f64() * 1e6, "us");
 
     let report = Instant::now();
     let cluster = dfs.defaults().await?.cluster;

@@ -154,7 +154,7 @@ pub(crate) async fn large(
         memory.push(Memory { process: format!("{daemon} after the large file"), usage });
     }
     fs::remove_file(source)?;
-    run(rig, &["rm", "/bench-large"]).await?;
+    run(rig, &["rm", "--skip-trash", "/bench-large"]).await?;
     Ok((rows, memory))
 }
 
@@ -181,9 +181,9 @@ pub(crate) async fn small(rig: &Rig, limits: &Limits) -> Result<Vec<Row>> {
         let name = format!("f{index:04}");
         ensure!(same(&source.join(&name), &copy.join(&name))?, "{name} came back different");
     }
-    run(rig, &["rm", "-r", "/bench-small"]).await?;
+    run(rig, &["rm", "-r", "--skip-trash", "/bench-small"]).await?;
     let put = run(rig, &["put", "-r", "-j", "8", "--no-sync", source_name, "/bench-small"]).await?;
     rows.push(row(&name("put, no fsync,"), files, Unit::PerSecond, &put, None));
-    run(rig, &["rm", "-r", "/bench-small"]).await?;
+    run(rig, &["rm", "-r", "--skip-trash", "/bench-small"]).await?;
     Ok(rows)
 }

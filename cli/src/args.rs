@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Setrep(cmd::setrep::Args),
     /// Limits how much directories may take.
     Quota(cmd::quota::Args),
+    /// Brings back what was removed.
+    Undelete(cmd::undelete::Args),
+    /// Shows and empties the trash, and says how long it keeps what was removed.
+    Trash(cmd::trash::Args),
     /// Changes permission bits.
     Chmod(cmd::chmod::Args),
     /// Changes owner and group.
@@ -121,6 +125,8 @@ impl Command {
             Self::Touch(_) => "touch",
             Self::Setrep(_) => "setrep",
             Self::Quota(_) => "quota",
+            Self::Undelete(_) => "undelete",
+            Self::Trash(_) => "trash",
             Self::Chmod(_) => "chmod",
             Self::Chown(_) => "chown",
             Self::Checksum(_) => "checksum",
@@ -159,6 +165,8 @@ impl Command {
             Self::Truncate(args) => context.until_stop(args.run(context)).await,
             Self::Concat(args) => context.until_stop(args.run(context)).await,
             Self::Setrep(args) => context.until_stop(args.run(context)).await,
+            Self::Undelete(args) => context.until_stop(args.run(context)).await,
+            Self::Trash(args) => context.until_stop(args.run(context)).await,
             Self::Quota(args) => context.until_stop(args.run(context)).await,
             Self::Chmod(args) => context.until_stop(args.run(context)).await,
             Self::Chown(args) => context.until_stop(args.run(context)).await,
@@ -229,6 +237,13 @@ mod tests {
             "quota set --names 10 --space 1GiB /a /b",
             "quota clear --names /a",
             "quota show -h /a",
+            "rm --skip-trash /a",
+            "undelete /a /b",
+            "trash list --files --all -h",
+            "trash empty --all --yes",
+            "trash keep /a 7d",
+            "trash keep / default",
+            "trash show /a",
             "chmod -R u+x,go-w /a",
             "chmod 644 /a",
             "chown -R ann:staff /a",

@@ -47,6 +47,7 @@ mod replica_stream;
 mod retry;
 mod session;
 mod stream;
+mod trash;
 mod write;
 mod write_target;
 
@@ -56,9 +57,9 @@ pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
     BalancerAction, BalancerStatus, ClusterReport, ContentSummary, Defaults, Duty, DutyReport, DutyState,
-    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LimitChange, LocatedChunk, MemberRole,
-    NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeAction,
-    SafeModeStatus, Upgrade, Volume, WaitingChunk,
+    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LimitChange, LocatedChunk,
+    MemberRole, NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, Removed,
+    SafeModeAction, SafeModeStatus, Trash, TrashContent, Upgrade, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use group::NamenodeGroup;

@@ -3,7 +3,8 @@
 use dfs_proto::convert::{file_status, incomplete, wire_limit_change};
 use dfs_proto::v1;
 use dfs_types::{
-    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, LimitChange, Millis, Mode,
+    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, LimitChange, Millis,
+    Mode,
 };
 use futures_util::stream::{self, Stream};
 
@@ -55,6 +56,7 @@ macro_rules! ask {
         })
     };
 }
+pub(crate) use ask;
 
 impl Dfs {
     /// What the cluster is and uses by default.

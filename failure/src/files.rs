@@ -75,8 +75,8 @@ impl Files {
         Ok(())
     }
 
-    /// The same, in all ways in which a file gets its end: it is appended to, truncated, and gets the contents of another.
-    /// While the cluster's level does not have them, it is written at once.
+    /// The same, in all ways in which a file gets its end: it is appended to, truncated, and gets the contents of another; and
+    /// it is removed and comes back from the trash. While the cluster's level does not have them, it is written at once.
     pub async fn put_in_parts(
         &self,
         dfs: &Dfs,
@@ -100,6 +100,8 @@ impl Files {
             FsPath::parse(&format!("{path}.rest")).map_err(|error| FsError::invalid(error.to_string()))?;
         write(dfs, &rest, content.slice(2 * third..), options).await?;
         dfs.concat(path, &[rest]).await?;
+        dfs.move_to_trash(path).await?;
+        dfs.undelete(path).await?;
         self.keep(path.clone(), kept);
         Ok(())
     }

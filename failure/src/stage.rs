@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use dfs_client::Dfs;
 use dfs_e2e::wait;
-use dfs_types::FsPath;
+use dfs_types::{ErrorCode, FsPath};
 
 use crate::cluster::{Cluster, Daemon};
 use crate::files::{Files, Kept, options};
@@ -241,6 +241,15 @@ impl Stage {
     /// Removes what the scenario made, so that the next one finds an empty cluster.
     pub(crate) async fn clear(&self) -> Result<()> {
         self.dfs.delete(&self.root, true).await?;
+        // What was removed while something failed need not have come back.
+        match self.dfs.trash_contents(false).await {
+            Err(error) if error.code == ErrorCode::Unsupported => {}
+            contents => {
+                for content in contents? {
+                    self.dfs.delete(&content.path, true).await?;
+                }
+            }
+        }
         wait::until("the scenario's chunks are deleted", patience(), || async {
             let report = self.dfs.report().await?;
             let left = report.chunks + report.pending_deletions + report.pending_copies;

@@ -31,6 +31,7 @@ pub mod recovery;
 pub mod replica;
 pub mod safe_mode;
 pub mod time;
+pub mod trash;
 pub mod volume;
 
 pub use attributes::{Caller, FileKind, FileStatus, Mode};
@@ -58,4 +59,5 @@ pub use recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use safe_mode::{SafeModeAction, SafeModeStatus};
 pub use time::Millis;
+pub use trash::{Removed, Trash, TrashContent};
 pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};

@@ -41,13 +41,18 @@ impl Part {
         let end = self.first_inode + self.inodes;
         database.execute(
             "INSERT INTO inode SELECT ?1, 'd' || (CAST(substr(name, 2) AS INTEGER) + ?2), id + ?3, kind, owner, grp, mode, \
-             mtime, atime, replication, chunk_size, length, children, open, below FROM inode \
+             mtime, atime, replication, chunk_size, length, children, open, below, extras, acl FROM inode \
              WHERE parent = ?1 AND id < ?4",
             params![self.root, nth * self.directories, inodes, end],
         )?;
         database.execute(
             "INSERT INTO inode SELECT parent + ?1, name, id + ?1, kind, owner, grp, mode, mtime, atime, replication, \
-             chunk_size, length, children, open, below FROM inode WHERE parent >= ?2 AND parent < ?3",
+             chunk_size, length, children, open, below, extras, acl FROM inode WHERE parent >= ?2 AND parent < ?3",
+            params![inodes, self.first_inode, end],
+        )?;
+        database.execute(
+            "INSERT INTO usage SELECT inode + ?1, files, directories, length, space FROM usage \
+             WHERE inode >= ?2 AND inode < ?3",
             params![inodes, self.first_inode, end],
         )?;
         database.execute(
@@ -74,6 +79,11 @@ impl Part {
         database.execute(
             "UPDATE inode SET children = children + ?1 * ?2 WHERE id = ?3",
             params![more, self.directories, self.root],
+        )?;
+        database.execute(
+            "UPDATE usage SET files = files * ?1, directories = directories * ?1, length = length * ?1, \
+             space = space * ?1 WHERE inode = ?2",
+            params![times, self.root],
         )?;
         Ok(())
     }

@@ -47,6 +47,7 @@ enum Command {
         of: Paths,
     },
     /// Shows what is used, and the limits.
+    #[command(disable_help_flag = true)]
     Show {
         /// Sizes with units.
         #[arg(short, long)]

@@ -10,6 +10,9 @@ use crate::glob::{Expansion, Reading};
 /// How `dfs rm` is typed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+What is removed goes to the trash and is kept there for a day, unless an administrator said otherwise: 'dfs undelete' brings
+it back, 'dfs trash' shows what is there.
+
 Examples:
   dfs rm /tmp/a.txt '/tmp/*.log'
   dfs rm -r /tmp/old           a directory and everything in it
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// What does not exist is no error.
     #[arg(short, long)]
     force: bool,
+    /// Remove for good, without keeping anything in the trash.
+    #[arg(long, alias = "skipTrash")]
+    skip_trash: bool,
     #[command(flatten)]
     reading: Reading,
 }
@@ -64,6 +70,13 @@ impl Args {
         if status.is_directory() && !self.recursive {
             let message = format!("{path} is a directory: add -r to remove it and everything in it");
             return Err(FsError::new(ErrorCode::IsADirectory, message).into());
+        }
+        if !self.skip_trash {
+            match dfs.move_to_trash(path).await {
+                // A cluster of the release before, or not finalized since, keeps nothing.
+                Err(error) if error.code == ErrorCode::Unsupported => {}
+                removed => return removed.map(drop).map_err(Failure::from),
+            }
         }
         dfs.delete(path, self.recursive).await?;
         Ok(())

@@ -3,7 +3,7 @@
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
 //! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
-//! [`recovery`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
+//! [`recovery`], [`trash`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
 
 pub mod admin;
 pub mod cluster;
@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod reading;
 pub mod recovery;
 mod registry;
+pub mod trash;
 pub mod upgrade;
 pub mod writing;
 
@@ -57,6 +58,8 @@ pub struct Namenode {
     left_out: group::LeftOut,
     /// A DataNode has registered.
     registered: Notify,
+    /// Something was moved into the trash, or is kept for another time.
+    trashed: Notify,
 }
 
 impl fmt::Debug for Namenode {
@@ -76,7 +79,7 @@ impl Namenode {
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
         let (descriptions, left_out) = (Semaphore::new(1), group::LeftOut::default());
-        let registered = Notify::new();
+        let (registered, trashed) = (Notify::new(), Notify::new());
         Self {
             cluster,
             settings,
@@ -88,6 +91,7 @@ impl Namenode {
             descriptions,
             left_out,
             registered,
+            trashed,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Directories, names and attributes.
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, LimitChange, Millis, Mode};
+use dfs_types::{
+    Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, LimitChange, Millis, Mode,
+};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
@@ -89,7 +91,7 @@ impl Namenode {
 
     /// Removes the tree that begins with `expected`, or with what is at `path` now. Only the directories that were looked
     /// at are removed, and not what took their places since.
-    async fn delete_in_parts(
+    pub(super) async fn delete_in_parts(
         &self,
         caller: &Caller,
         path: FsPath,

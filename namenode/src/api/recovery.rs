@@ -16,6 +16,7 @@ use dfs_types::{
     RecoveryWait, WaitingChunk,
 };
 use futures_util::StreamExt;
+use futures_util::future::join;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -249,7 +250,8 @@ impl Namenode {
             },
         );
         let resume = self.resume_recoveries(interrupted);
-        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes(), self.keep_registry());
+        let keep = join(self.keep_registry(), self.keep_trash());
+        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes(), keep);
     }
 
     /// Goes on with the recoveries of these files, which an earlier leader began, until all are under way again or over. The

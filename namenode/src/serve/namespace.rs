@@ -30,6 +30,10 @@ unary! {
         mkdir: MkdirRequest -> StatusReply,
         rename: RenameRequest -> Empty,
         delete: DeleteRequest -> DeleteReply,
+        move_to_trash: MoveToTrashRequest -> MoveToTrashReply,
+        get_trash: GetTrashRequest -> GetTrashReply,
+        list_trash: ListTrashRequest -> ListTrashReply,
+        set_trash: SetTrashRequest -> Empty,
         set_quota: SetQuotaRequest -> Empty,
         set_replication: SetReplicationRequest -> Empty,
         set_mode: SetModeRequest -> Empty,
@@ -171,6 +175,35 @@ impl Service {
     async fn touch(&self, request: v1::TouchRequest, _: Peer) -> FsResult<v1::Empty> {
         let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
         self.0.touch(origin, path).await?;
+        Ok(v1::Empty {})
+    }
+}
+
+/// The trash.
+impl Service {
+    async fn move_to_trash(
+        &self,
+        request: v1::MoveToTrashRequest,
+        _: Peer,
+    ) -> FsResult<v1::MoveToTrashReply> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        Ok(self.0.move_to_trash(origin, path).await?.into())
+    }
+
+    async fn get_trash(&self, request: v1::GetTrashRequest, _: Peer) -> FsResult<v1::GetTrashReply> {
+        let caller = reader(&self.0, request.context).await?;
+        Ok(self.0.trash_of(&caller, &path(&request.path)?).await?.into())
+    }
+
+    async fn list_trash(&self, request: v1::ListTrashRequest, _: Peer) -> FsResult<v1::ListTrashReply> {
+        let caller = reader(&self.0, request.context).await?;
+        let contents = self.0.trash_contents(&caller, request.all).await?;
+        Ok(v1::ListTrashReply { contents: contents.into_iter().map(Into::into).collect() })
+    }
+
+    async fn set_trash(&self, request: v1::SetTrashRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        self.0.set_trash(origin, path, limit_change(request.keep_ms)?).await?;
         Ok(v1::Empty {})
     }
 }

@@ -9,8 +9,8 @@ use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty,
-    NodeId, RequestId,
+    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, LimitChange, Millis, Mode,
+    NodeDuty, NodeId, RequestId,
 };
 pub use dfs_types::{Extent, Publication};
 
@@ -180,6 +180,26 @@ pub enum Edit {
         /// Deletes only this inode: another one at the path counts as nothing.
         expected: Option<InodeId>,
     },
+    /// Moves a file or directory into its user's trash, or removes it if there is none or it is there already.
+    Trash {
+        /// What to remove.
+        path: FsPath,
+    },
+    /// Says how long what is removed below a directory is kept in the trash.
+    SetTrash {
+        /// The directory.
+        path: FsPath,
+        /// How long, in milliseconds; 0: nothing is kept.
+        keep: LimitChange,
+    },
+    /// Does what is due in a user's trash by the group's clock: what was removed last becomes a checkpoint, and what was kept
+    /// long enough goes.
+    TendTrash {
+        /// The user's trash.
+        root: FsPath,
+        /// What a checkpoint is to be called.
+        checkpoint: String,
+    },
     /// Limits what the tree at a directory may take.
     SetQuota {
         /// The directory.
@@ -303,6 +323,9 @@ pub const APPENDS: u16 = 3;
 /// The feature level from which on it is counted what the tree below each directory takes, and directories have quotas.
 pub const QUOTAS: u16 = 3;
 
+/// The feature level from which on removed files are kept in the trash.
+pub const TRASHES: u16 = 3;
+
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {
@@ -336,6 +359,8 @@ pub enum Outcome {
     Generation(GenStamp),
     /// Whether there was something to delete.
     Deleted(bool),
+    /// It was moved into the trash, and there to this path.
+    Trashed(FsPath),
     /// Nothing was deleted: to see whether the caller may, too many directories would have to be looked at in one edit.
     DeleteInParts,
     /// Recovery: closed already, or which chunks must be recovered with which stamps.
@@ -354,6 +379,23 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The feature level that a program must know to read it.
+    pub fn level(&self) -> u16 {
+        match self {
+            Self::Trashed(_) => TRASHES,
+            Self::Done
+            | Self::Status(_)
+            | Self::ChunkAdded { .. }
+            | Self::Generation(_)
+            | Self::Deleted(_)
+            | Self::DeleteInParts
+            | Self::Recovery { .. }
+            | Self::Reaped { .. } => FIRST_LEVEL,
+        }
+    }
+}
+
 impl Edit {
     /// The feature level that a cluster must have for this edit, and a program must know to apply it.
     pub fn level(&self) -> u16 {
@@ -362,6 +404,7 @@ impl Edit {
             Self::RecordNodes { .. } | Self::ForgetNodes { .. } => REGISTRY,
             Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } => APPENDS,
             Self::SetQuota { .. } => QUOTAS,
+            Self::Trash { .. } | Self::SetTrash { .. } | Self::TendTrash { .. } => TRASHES,
             Self::BeginRecovery { holder, .. } => {
                 if holder.is_some() {
                     APPENDS
@@ -414,6 +457,9 @@ impl Edit {
             | Self::Rename { .. }
             | Self::Discard { .. }
             | Self::Delete { .. }
+            | Self::Trash { .. }
+            | Self::SetTrash { .. }
+            | Self::TendTrash { .. }
             | Self::SetQuota { .. }
             | Self::SetReplication { .. }
             | Self::SetMode { .. }

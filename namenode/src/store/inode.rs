@@ -62,6 +62,10 @@ pub(crate) struct Extras(u32);
 impl Extras {
     /// It has a row in `quota`.
     pub(crate) const QUOTA: Self = Self(1);
+    /// It has a row in `trash`.
+    pub(crate) const TRASH: Self = Self(2);
+    /// It has a row in `checkpoint`.
+    pub(crate) const CHECKPOINT: Self = Self(8);
 
     /// Whether it has all of these.
     pub(crate) fn has(self, others: Self) -> bool {

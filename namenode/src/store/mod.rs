@@ -40,6 +40,7 @@ mod space;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod usage;
 mod walk;
 mod writer;
@@ -53,7 +54,7 @@ use std::time::Duration;
 
 use dfs_types::{
     Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, Extent, FileStatus, FsError, FsPath,
-    FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId,
+    FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash,
 };
 use rusqlite::Connection;
 
@@ -64,7 +65,7 @@ use cache::Cache;
 use dfs_namenode_raft::FileLog;
 use directory::Directory;
 pub use disk::{Disk, DiskState};
-use edit::{APPENDS, Balancing, Change, Outcome, Proposal, QUOTAS};
+use edit::{APPENDS, Balancing, Change, Outcome, Proposal, QUOTAS, TRASHES};
 pub(crate) use format::known_level;
 use group::Group;
 use inode::number;
@@ -76,6 +77,7 @@ use resolve::resolve;
 pub use space::Space;
 use space::{Lookout, Room};
 use stop::Stop;
+pub use trash::TrashReport;
 use writer::Writer;
 
 /// Takes what edits did, in order, before their proposers are answered. Runs on the writer's thread, so everything
@@ -489,12 +491,36 @@ impl Store {
     pub async fn content_summary(&self, caller: &Caller, path: &FsPath) -> FsResult<ContentSummary> {
         let (first_caller, path) = (caller.clone(), path.clone());
         let (readers, counted) = (&self.shared.readers, self.level() >= QUOTAS);
-        let mut summing = readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path, counted)).await?;
+        let mut summing =
+            readers.run(move |snapshot| snapshot.begin_summary(&first_caller, &path, counted)).await?;
         while !summing.is_done() {
             let caller = caller.clone();
             summing = readers.run(move |snapshot| snapshot.go_on_summing(&caller, summing)).await?;
         }
         Ok(summing.sum)
+    }
+
+    /// Where what a user removes at a path goes, and how long it is kept there.
+    pub async fn trash_of(&self, caller: &Caller, path: &FsPath) -> FsResult<Trash> {
+        self.group().check_has(TRASHES)?;
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.trash_of(&caller, &path)).await
+    }
+
+    /// What is in the trash of all users and what is due there at a time of the group's clock, looked for in steps.
+    pub async fn trash(&self, clock: Millis) -> FsResult<TrashReport> {
+        self.group().check_has(TRASHES)?;
+        let readers = &self.shared.readers;
+        let mut search = readers.run(move |snapshot| snapshot.begin_trash(clock.0)).await?;
+        while !search.is_done() {
+            search = readers.run(move |snapshot| snapshot.go_on_with_trash(search)).await?;
+        }
+        Ok(search.report)
+    }
+
+    /// The group's clock: the time that it has had a leader; only at the leader.
+    pub fn clock(&self) -> Millis {
+        self.shared.writer.progress().clock()
     }
 
     /// Whether the caller may remove the tree at a path, wherever it is now; answers the directory that it begins with, if

@@ -72,6 +72,16 @@ impl<'a> Resolved<'a> {
         })
     }
 
+    /// The path.
+    pub(crate) fn path(&self) -> &'a FsPath {
+        self.path
+    }
+
+    /// How many parts it has.
+    pub(crate) fn depth(&self) -> usize {
+        self.parts
+    }
+
     /// What exists of the path, from the root down.
     pub(crate) fn chain(&self) -> impl Iterator<Item = &Arc<Inode>> {
         self.chain.iter()

@@ -30,6 +30,8 @@
 //! usage    since level 3: one row a directory, with what is below it: files, directories, their bytes (`length`), and bytes
 //!          times replicas (`space`, where a chunk being written counts as a full one). Those of deleted trees say nothing.
 //! quota    since level 3: one row a directory that has limits: names (itself among them) and space; NULL is no limit.
+//! trash    since level 3: one row a directory of which it was said how long what is removed below it is kept, in ms.
+//! checkpoint since level 3: one row a directory in a trash whose time is counted: since when, by the group's clock.
 //! xattr    since level 3: extended attributes of files and directories.
 //! duty     one row a DataNode that is not simply in service: 1 decommission, 2 maintenance until a Unix time.
 //! setting  what else administrators decided: see `settings`. What is not there is not set.
@@ -239,6 +241,14 @@ const STEPS: [(u16, &str, Fill); 2] = [
         inode INTEGER PRIMARY KEY,
         names INTEGER,
         space INTEGER
+    );
+    CREATE TABLE trash (
+        inode INTEGER PRIMARY KEY,
+        keep INTEGER NOT NULL
+    );
+    CREATE TABLE checkpoint (
+        inode INTEGER PRIMARY KEY,
+        since INTEGER NOT NULL
     );",
         usage::count_all,
     ),

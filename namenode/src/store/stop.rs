@@ -1,6 +1,7 @@
 //! Why an edit or a query ended early.
 
 use dfs_types::FsError;
+use dfs_types::path::PathError;
 
 use super::schema;
 
@@ -28,5 +29,11 @@ impl Stop {
                 "reading the namespace database failed ({error}): look at the NameNode's log and disk"
             )),
         }
+    }
+}
+
+impl From<PathError> for Stop {
+    fn from(error: PathError) -> Self {
+        Self::Refused(error.into())
     }
 }

@@ -100,9 +100,8 @@ pub(crate) fn quota(connection: &Connection, directory: InodeId) -> rusqlite::Re
 /// length, which counts as a full one.
 pub(crate) fn count_all(connection: &Connection) -> rusqlite::Result<()> {
     let mut tree = Tree::default();
-    let mut statement = connection.prepare(
-        "SELECT parent, id, kind, length, replication, open, chunk_size FROM inode",
-    )?;
+    let mut statement =
+        connection.prepare("SELECT parent, id, kind, length, replication, open, chunk_size FROM inode")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (parent, id) = (InodeId(number(row, 0)?), InodeId(number(row, 1)?));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dfs_types::{ErrorCode, FsError, FsResult};
+use dfs_types::{ErrorCode, FsError, FsResult, Millis};
 use tokio::sync::{oneshot, watch};
 
 use super::apply::{BatchError, State, apply_entries};
@@ -126,6 +126,12 @@ impl Progress {
         let (oldest, since) = *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let age = self.counters().clock.saturating_sub(oldest?);
         Some(Duration::from_millis(age) + since.elapsed())
+    }
+
+    /// The group's clock, in a group that has had a leader since the last commit.
+    pub(crate) fn clock(&self) -> Millis {
+        let (_, since) = *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        Millis(self.counters().clock).plus(since.elapsed())
     }
 
     /// The members and where they are, as of the last commit.

@@ -12,12 +12,14 @@ mod origin;
 mod quarantine;
 mod quota;
 mod recovery;
+mod trash;
 mod values;
 
 pub use error::{from_detail, from_status, incomplete, to_detail, to_status};
 pub use group::{applied, cluster, leader, set_applied, set_cluster, with_leader};
 pub use origin::{chunk_origin, wire_chunk_origin};
 pub use quota::{limit_change, wire_limit_change};
+pub use trash::{removed, trash, trash_content};
 pub use values::{
     caller, client_id, cluster_id, context, empty_as_none, file_status, known_storage, layout, node_id,
     node_state, path, pipeline, replica_record, report_volumes, request_id, volume, volume_file_system,

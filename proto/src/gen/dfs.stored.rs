@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -167,6 +167,15 @@ pub mod proposal {
         /// since level 3
         #[prost(message, tag = "47")]
         SetQuota(super::SetQuota),
+        /// since level 3
+        #[prost(message, tag = "48")]
+        Trash(super::Trash),
+        /// since level 3
+        #[prost(message, tag = "49")]
+        SetTrash(super::SetTrash),
+        /// since level 3
+        #[prost(message, tag = "50")]
+        TendTrash(super::TendTrash),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -217,6 +226,25 @@ pub struct Concat {
     pub target: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "2")]
     pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trash {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetTrash {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub keep_ms: ::core::option::Option<LimitChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TendTrash {
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub checkpoint: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetQuota {
@@ -487,7 +515,7 @@ pub struct ForgetNodes {
 /// What a successful edit answered, kept for retries.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcome {
-    #[prost(oneof = "outcome::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "outcome::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: ::core::option::Option<outcome::Kind>,
 }
 /// Nested message and enum types in `Outcome`.
@@ -510,6 +538,9 @@ pub mod outcome {
         Recovery(super::Recovery),
         #[prost(message, tag = "8")]
         Reaped(super::Reaped),
+        /// since level 3: where it is now
+        #[prost(string, tag = "9")]
+        Trashed(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -4,6 +4,7 @@
 mod admin;
 mod files;
 mod namespace;
+mod removal;
 mod trees;
 
 use std::io;
@@ -33,10 +34,14 @@ pub(crate) async fn run(connection: Vec<String>, user: Option<String>) -> Outcom
     namespace::checks(&ops, &mut run).await?;
     files::checks(&ops, &mut run).await?;
     trees::checks(&ops, &mut run).await?;
+    removal::checks(&ops, &mut run).await?;
     admin::checks(&ops, &mut run).await?;
     run.check("rm -r removes everything that was made here", async {
-        ops.ok("rm -r {}").await?;
-        ops.fails(3, "ls {}").await.map(drop)
+        let trash = ops.json("trash show {}").await?;
+        let root = trash["root"].as_str().ok_or("the trash is nowhere")?.to_owned();
+        ops.ok("rm -r --skip-trash {}").await?;
+        ops.fails(3, "ls {}").await?;
+        ops.ok(&format!("rm -rf {root}/Current{{}}")).await.map(drop)
     })
     .await?;
     run.finish()

@@ -169,7 +169,9 @@ async fn first_life(stage: &Stage) -> Played {
         })
         .await?;
     stage
-        .step("the file is removed", async { done(dfs(cluster(stage)?, &["rm", "/large"]).await.map(drop)?) })
+        .step("the file is removed", async {
+            done(dfs(cluster(stage)?, &["rm", "--skip-trash", "/large"]).await.map(drop)?)
+        })
         .await
 }
 

@@ -55,8 +55,12 @@ const NOT_HERE: [(&str, &str); 18] = [
 ];
 
 /// What an example needs beside the prepared tree.
-const BEFORE: [(&str, &str); 11] = [
-    ("dfs concat /data/all /data/part-1 /data/part-2", "for part in all part-1 part-2; do dfs put file /data/$part; done"),
+const BEFORE: [(&str, &str); 12] = [
+    ("dfs undelete /docs/report.pdf", "dfs rm /docs/report.pdf"),
+    (
+        "dfs concat /data/all /data/part-1 /data/part-2",
+        "for part in all part-1 part-2; do dfs put file /data/$part; done",
+    ),
     ("dfs append today.log /logs/all.log", "echo x > today.log"),
     ("dfs truncate 64MiB /data/a.bin", "head -c 65M /dev/zero | dfs put - /data/a.bin"),
     ("dfs mkdir /data", "dfs rm -r /data"),

@@ -8,6 +8,7 @@ mod names;
 mod paths;
 mod shell;
 mod surroundings;
+mod trash;
 
 use anyhow::{Context, Result};
 
@@ -145,4 +146,19 @@ async fn a_cluster_is_started_by_several_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_works_on_ipv6() -> Result<()> {
     surroundings::version_six(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_comes_back() -> Result<()> {
+    trash::comes_back(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_is_its_users_business() -> Result<()> {
+    trash::is_private(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_goes_in_time() -> Result<()> {
+    trash::goes_in_time(&Shell::start().await?).await
 }

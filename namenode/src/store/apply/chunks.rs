@@ -164,7 +164,8 @@ impl Step<'_, '_> {
             ))
             .into());
         }
-        let fixed = last.as_ref().map_or(0, |(last, said)| said.length as i64 - charged_of(&file, last) as i64);
+        let fixed =
+            last.as_ref().map_or(0, |(last, said)| said.length as i64 - charged_of(&file, last) as i64);
         let space = fixed.wrapping_add(file.chunk_size as i64).wrapping_mul(i64::from(file.replication));
         self.check_quota(file.parent, Usage { space, ..Usage::default() })?;
 

@@ -17,6 +17,7 @@ mod recovery;
 mod registry;
 mod retry;
 mod settings;
+mod trash;
 mod tree;
 mod usage;
 mod view;
@@ -473,6 +474,9 @@ impl Step<'_, '_> {
             Edit::BeginRecovery { inode, holder } => self.begin_recovery(*inode, holder.as_deref()),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::SetQuota { path, names, space } => self.set_quota(path, *names, *space),
+            Edit::Trash { path } => self.trash(path),
+            Edit::SetTrash { path, keep } => self.set_trash(path, *keep),
+            Edit::TendTrash { root, checkpoint } => self.tend_trash(root, checkpoint),
             Edit::Reap { limit } => self.reap(*limit),
             Edit::SetNodeDuty { nodes, duty } => self.set_node_duty(nodes, *duty),
             Edit::SetBalancer { settings } => self.set_balancer(*settings),

@@ -44,11 +44,11 @@ impl NewFile<'_> {
 /// A move that was checked.
 pub(super) struct Move<'p> {
     pub(super) source: Resolved<'p>,
-    target: Resolved<'p>,
+    pub(super) target: Resolved<'p>,
     /// Its last part in the target.
-    name: &'p str,
+    pub(super) name: &'p str,
     /// How far what is below it reaches.
-    below: u64,
+    pub(super) below: u64,
 }
 
 /// Whether a client may call itself that.
@@ -121,7 +121,8 @@ impl Step<'_, '_> {
                 found.existing_parent()?;
             }
             self.check_adding(&found)?;
-            let made = Usage { files: 1, directories: found.missing().count() as i64 - 1, ..Usage::default() };
+            let made =
+                Usage { files: 1, directories: found.missing().count() as i64 - 1, ..Usage::default() };
             self.check_quota(found.deepest().id, made)?;
         }
 

@@ -228,6 +228,8 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Truncate { .. }
         | Edit::Concat { .. }
         | Edit::SetQuota { .. }
+        | Edit::Trash { .. }
+        | Edit::SetTrash { .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
         | Edit::SetSafeMode { .. } => true,
@@ -236,6 +238,7 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Complete { publish: None, .. }
         | Edit::BeginRecovery { .. }
         | Edit::CommitRecovery { .. }
+        | Edit::TendTrash { .. }
         | Edit::Reap { .. }
         | Edit::EndBalancer { .. }
         | Edit::PurgeOutcomes { .. }

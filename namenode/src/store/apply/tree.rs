@@ -175,6 +175,7 @@ impl Step<'_, '_> {
             "DELETE FROM inode WHERE parent = ?1 AND name = ?2",
             (inode.parent.0 as i64, &inode.name),
         )?;
+        self.remove_extras(inode)?;
         match inode.kind {
             FileKind::File => self.counters.files -= 1,
             FileKind::Directory => {

@@ -139,8 +139,18 @@ impl Step<'_, '_> {
         self.ledger.usages.remove(&directory.id);
         self.ledger.above.remove(&directory.id);
         self.write("DELETE FROM usage WHERE inode = ?1", [directory.id.0 as i64])?;
-        if directory.extras.has(Extras::QUOTA) {
-            self.write("DELETE FROM quota WHERE inode = ?1", [directory.id.0 as i64])?;
+        Ok(())
+    }
+
+    /// An inode goes, and with it what else there is of it.
+    pub(super) fn remove_extras(&mut self, inode: &Inode) -> Result<(), Stop> {
+        let tables = [
+            (Extras::QUOTA, "DELETE FROM quota WHERE inode = ?1"),
+            (Extras::TRASH, "DELETE FROM trash WHERE inode = ?1"),
+            (Extras::CHECKPOINT, "DELETE FROM checkpoint WHERE inode = ?1"),
+        ];
+        for (_, statement) in tables.into_iter().filter(|(extra, _)| inode.extras.has(*extra)) {
+            self.write(statement, [inode.id.0 as i64])?;
         }
         Ok(())
     }

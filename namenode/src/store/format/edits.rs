@@ -4,7 +4,8 @@ use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, VolumeId,
+    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId,
+    RequestId, VolumeId,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Proposal, Publication};
@@ -294,6 +295,13 @@ impl From<&Edit> for Stored {
                 names: stored_limit(*names),
                 space: stored_limit(*space),
             }),
+            Edit::Trash { path } => Self::Trash(stored::Trash { path: path.to_string() }),
+            Edit::SetTrash { path, keep } => {
+                Self::SetTrash(stored::SetTrash { path: path.to_string(), keep_ms: stored_limit(*keep) })
+            }
+            Edit::TendTrash { root, checkpoint } => {
+                Self::TendTrash(stored::TendTrash { root: root.to_string(), checkpoint: checkpoint.clone() })
+            }
             Edit::AddChunk { inode, holder, previous, pipeline } => Self::AddChunk(stored::AddChunk {
                 inode: inode.0,
                 holder: holder.clone(),
@@ -413,6 +421,13 @@ impl TryFrom<Stored> for Edit {
             },
             Stored::SetQuota(stored::SetQuota { path: of, names, space }) => {
                 Self::SetQuota { path: path(&of)?, names: limit(names)?, space: limit(space)? }
+            }
+            Stored::Trash(stored::Trash { path: of }) => Self::Trash { path: path(&of)? },
+            Stored::SetTrash(stored::SetTrash { path: of, keep_ms }) => {
+                Self::SetTrash { path: path(&of)?, keep: limit(keep_ms)? }
+            }
+            Stored::TendTrash(stored::TendTrash { root, checkpoint }) => {
+                Self::TendTrash { root: path(&root)?, checkpoint }
             }
             Stored::AddChunk(stored::AddChunk { inode, holder, previous, pipeline }) => Self::AddChunk {
                 inode: InodeId(inode),

@@ -67,7 +67,7 @@ impl Residence {
 impl Outcome {
     /// As it is kept for retries.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, FormatError> {
-        seal(Kind::Outcome, FIRST_LEVEL, &stored::Outcome::from(self))
+        seal(Kind::Outcome, self.level(), &stored::Outcome::from(self))
     }
 
     /// Reads a kept one.

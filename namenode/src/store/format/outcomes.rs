@@ -5,7 +5,7 @@ use dfs_proto::stored::outcome::Kind as Stored;
 use dfs_types::{ChunkId, FileKind, FileStatus, GenStamp, InodeId, Millis};
 
 use super::super::edit::Outcome;
-use super::edits::{Why, mode};
+use super::edits::{Why, mode, path};
 
 fn stored_status(status: &FileStatus) -> stored::Status {
     let FileStatus {
@@ -79,6 +79,7 @@ impl From<&Outcome> for stored::Outcome {
             }
             Outcome::Generation(generation) => Stored::Generation(generation.0),
             Outcome::Deleted(deleted) => Stored::Deleted(*deleted),
+            Outcome::Trashed(to) => Stored::Trashed(to.to_string()),
             Outcome::DeleteInParts => Stored::DeleteInParts(stored::Nothing {}),
             Outcome::Recovery { closed, chunks } => Stored::Recovery(stored::Recovery {
                 closed: *closed,
@@ -104,6 +105,7 @@ impl TryFrom<stored::Outcome> for Outcome {
             }
             Stored::Generation(generation) => Self::Generation(GenStamp(generation)),
             Stored::Deleted(deleted) => Self::Deleted(deleted),
+            Stored::Trashed(to) => Self::Trashed(path(&to)?),
             Stored::DeleteInParts(_) => Self::DeleteInParts,
             Stored::Recovery(stored::Recovery { closed, chunks }) => {
                 Self::Recovery { closed, chunks: chunks.into_iter().map(Into::into).collect() }

@@ -7,8 +7,8 @@ use std::path::Path;
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, LimitChange, Millis, Mode,
-    NodeDuty, NodeId, RequestId, StorageType, VolumeId,
+    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, LimitChange, Millis,
+    Mode, NodeDuty, NodeId, RequestId, StorageType, VolumeId,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
@@ -69,6 +69,9 @@ fn name(edit: &Edit) -> &'static str {
         Edit::Truncate { .. } => "truncate",
         Edit::Concat { .. } => "concat",
         Edit::SetQuota { .. } => "set-quota",
+        Edit::Trash { .. } => "trash",
+        Edit::SetTrash { .. } => "set-trash",
+        Edit::TendTrash { .. } => "tend-trash",
         Edit::AddChunk { .. } => "add-chunk",
         Edit::AbandonChunk { .. } => "abandon-chunk",
         Edit::CommitLength { .. } => "commit-length",
@@ -117,6 +120,9 @@ fn edits() -> Vec<Edit> {
         Edit::Append { path: path("/a/ü"), holder: holder.clone() },
         Edit::Truncate { path: path("/a/ü"), length: 67_108_865 },
         Edit::Concat { target: path("/a/ü"), sources: vec![path("/a/b"), path("/a/c")] },
+        Edit::Trash { path: path("/a/ü") },
+        Edit::SetTrash { path: path("/a"), keep: LimitChange::Set(86_400_000) },
+        Edit::TendTrash { root: path("/user/ann/.Trash"), checkpoint: "251201144039".into() },
         Edit::SetQuota { path: path("/a"), names: LimitChange::Set(3), space: LimitChange::Clear },
         Edit::SetQuota { path: path("/a"), names: LimitChange::Keep, space: LimitChange::Set(0) },
         Edit::AddChunk { inode, holder: holder.clone(), previous: Some(extent(0)), pipeline: vec![] },
@@ -202,6 +208,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         },
         Outcome::Generation(GenStamp(1_002)),
         Outcome::Deleted(true),
+        Outcome::Trashed(path("/user/ann/.Trash/Current/ü")),
         Outcome::Deleted(false),
         Outcome::DeleteInParts,
         Outcome::Recovery { closed: false, chunks: vec![extent(1), extent(2)] },
@@ -214,6 +221,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         Outcome::ChunkAdded { .. } => "chunk-added",
         Outcome::Generation(_) => "generation",
         Outcome::Deleted(_) => "deleted",
+        Outcome::Trashed(_) => "trashed",
         Outcome::DeleteInParts => "delete-in-parts",
         Outcome::Recovery { .. } => "recovery",
         Outcome::Reaped { .. } => "reaped",
@@ -346,7 +354,7 @@ fn what_was_stored_is_read() {
         assert_eq!(Record::decode(&bytes).unwrap(), record);
     }
     for (name, outcome) in outcomes() {
-        assert_eq!(Outcome::decode(&take(1, &format!("outcome {name}"))).unwrap(), outcome);
+        assert_eq!(Outcome::decode(&take(outcome.level(), &format!("outcome {name}"))).unwrap(), outcome);
     }
     assert_eq!(Members::decode(&take(1, "members all")).unwrap(), members());
     assert_eq!(Residence::decode(&take(1, "residence all")).unwrap(), residence());

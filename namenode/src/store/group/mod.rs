@@ -339,8 +339,16 @@ impl Group {
 
     /// An edit of a later level than the cluster's must not get into the log: a member may not know it.
     fn check_level(&self, proposal: &Proposal) -> FsResult<()> {
-        let (needed, level) = (proposal.edit.level(), self.progress.level());
-        if needed <= level || matches!(proposal.edit, Edit::RaiseLevel { .. }) {
+        if matches!(proposal.edit, Edit::RaiseLevel { .. }) {
+            return Ok(());
+        }
+        self.check_has(proposal.edit.level())
+    }
+
+    /// Refuses what needs a later level than the cluster's.
+    pub(crate) fn check_has(&self, needed: u16) -> FsResult<()> {
+        let level = self.progress.level();
+        if needed <= level {
             return Ok(());
         }
         Err(FsError::new(

@@ -13,6 +13,8 @@ mod poison;
 mod reading;
 mod shared;
 mod temporary;
+mod trash;
+mod usage;
 mod writing;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ use tokio::runtime::Runtime;
 
 use super::counters::FIRST_MEMBER;
 use super::directory::Directory;
-use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal};
+use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal, QUOTAS};
 use super::{Options, Store, schema};
 
 const SUPERUSER: &str = "hdfs";
@@ -279,6 +281,21 @@ impl Fixture {
                           JOIN lease l ON l.inode = e.inode WHERE e.inode = p.inode AND e.chunk = p.chunk)";
             assert_eq!(self.number(strays), 0, "only open files have pipelines");
         }
+        if self.store().level() >= QUOTAS {
+            assert_eq!(self.number(MISCOUNTED), 0, "what directories take is as counted anew");
+            for (table, bit) in [("quota", 1), ("trash", 2), ("checkpoint", 8)] {
+                let said = format!(
+                    "SELECT (SELECT count(*) FROM {table}) - (SELECT count(*) FROM inode i JOIN {table} t \
+                     ON t.inode = i.id WHERE extras & {bit}) + (SELECT count(*) FROM inode i WHERE extras & {bit} \
+                     AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.inode = i.id))"
+                );
+                assert_eq!(
+                    self.number(&said),
+                    0,
+                    "who has a row in {table} says so, and nobody else has one"
+                );
+            }
+        }
         let counts = self.store().counts();
         assert_eq!(counts.files as i64, self.number("SELECT count(*) FROM inode WHERE kind = 0"));
         assert_eq!(counts.directories as i64, self.number("SELECT count(*) FROM inode WHERE kind = 1"));
@@ -286,6 +303,28 @@ impl Fixture {
         assert_eq!(counts.garbage, self.number("SELECT count(*) FROM inode WHERE parent = 1") > 0);
     }
 }
+
+/// Directories of which the usage that is noted is not what a count finds.
+const MISCOUNTED: &str = "
+WITH RECURSIVE
+tree(id) AS (
+    SELECT id FROM inode WHERE parent = 0
+    UNION ALL SELECT i.id FROM tree JOIN inode i ON i.parent = tree.id WHERE i.kind = 1),
+below(top, id) AS (
+    SELECT id, id FROM tree
+    UNION ALL SELECT top, i.id FROM below JOIN inode i ON i.parent = below.id WHERE i.kind = 1),
+weight AS (
+    SELECT parent, kind = 0 AS files, kind = 1 AS directories, length, replication * CASE
+        WHEN open THEN coalesce((
+            SELECT e.start + coalesce(e.length, c.length - e.at, f.chunk_size)
+            FROM extent e JOIN chunk c ON c.id = e.chunk WHERE e.inode = f.id ORDER BY e.idx DESC LIMIT 1), 0)
+        ELSE length END AS space
+    FROM inode f)
+SELECT count(*) FROM tree LEFT JOIN usage u ON u.inode = tree.id
+WHERE u.inode IS NULL OR (u.files, u.directories, u.length, u.space) IS NOT (
+    SELECT coalesce(sum(w.files), 0), coalesce(sum(w.directories), 0), coalesce(sum(w.length), 0),
+        coalesce(sum(w.space), 0)
+    FROM below b JOIN weight w ON w.parent = b.id WHERE b.top = tree.id)";
 
 /// A bug on purpose.
 #[derive(Debug, Clone, Copy)]
@@ -320,6 +359,9 @@ fn dump(database: &Path) -> Vec<String> {
     let mut tables = vec!["inode", "extent", "chunk", "lease", "retry", "counter", "duty", "setting"];
     if schema::level(&connection).unwrap() >= PIPELINES {
         tables.extend(["pipeline", "node", "volume"]);
+    }
+    if schema::level(&connection).unwrap() >= QUOTAS {
+        tables.extend(["usage", "quota", "trash", "checkpoint", "xattr"]);
     }
     for table in tables {
         // The group's clock goes on even if everything is refused.

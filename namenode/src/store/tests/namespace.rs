@@ -333,8 +333,10 @@ fn permissions_of_reads_and_the_message() {
         "{}",
         error.message
     );
+    // Sums are of what is below, whoever may look at it.
+    assert_eq!(fixture.wait(store.content_summary(&stranger, &path("/"))).unwrap().files, 3);
     assert_eq!(
-        fixture.wait(store.content_summary(&stranger, &path("/"))).unwrap_err().code,
+        fixture.wait(store.content_summary(&stranger, &path("/alice"))).unwrap_err().code,
         PermissionDenied
     );
     assert_eq!(

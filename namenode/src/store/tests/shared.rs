@@ -26,6 +26,8 @@ fn shared() -> Fixture {
     database.execute("INSERT INTO extent VALUES (?1, 0, ?2, 0, 2, 4)", (inode, CHUNK.0 as i64)).unwrap();
     database.execute("UPDATE chunk SET refs = 2", []).unwrap();
     database.execute("UPDATE inode SET length = 4 WHERE id = ?1", [inode]).unwrap();
+    let counted = "UPDATE usage SET length = length + 4, space = space + 4 * 3 WHERE inode = ?1";
+    database.execute(counted, [InodeId::ROOT.0 as i64]).unwrap();
     drop(database);
     fixture.open();
     fixture.check_invariants();

@@ -2,7 +2,7 @@
 
 use dfs_types::{ChunkId, ErrorCode, FileKind, FsPath, Millis};
 
-use super::{Model, ModelChunk, ModelResult, Node};
+use super::{CHUNK, Model, ModelChunk, ModelResult, Node};
 use crate::store::edit::{APPENDS, Edit, Extent, Outcome, RECOVERY_HOLDER};
 
 use ErrorCode::{InvalidArgument, IsADirectory, LeaseConflict, NotFound, StaleChunk};
@@ -34,7 +34,14 @@ impl Model {
                 if previous.is_none() && !node.chunks.is_empty() {
                     return Err(StaleChunk);
                 }
-                fix_last(node, *previous)?;
+                let before = node.space() as i64;
+                let mut finished = node.clone();
+                fix_last(&mut finished, *previous)?;
+                let after = finished.space() + CHUNK * u64::from(node.replication);
+                let at = self.place_of(*inode);
+                self.check_quota(&at, 0, after as i64 - before, None)?;
+                let node = self.file_of(*inode)?;
+                *node = finished;
                 let (index, offset) = (node.chunks.len() as u64, node.length());
                 let (chunk, generation) = (ChunkId(self.next_chunk), self.take_generation());
                 self.next_chunk += 1;
@@ -249,6 +256,12 @@ impl Model {
                 return Err(InvalidArgument);
             }
         }
+        let replication = self.nodes[target.as_str()].replication;
+        let dearer = sources.iter().map(|source| {
+            let node = &self.nodes[source.as_str()];
+            node.length() as i64 * (i64::from(replication) - i64::from(node.replication))
+        });
+        self.check_quota(target, 0, dearer.sum(), None)?;
         for source in sources {
             let chunks = self.nodes.remove(source.as_str()).unwrap().chunks;
             self.nodes.get_mut(target.as_str()).unwrap().chunks.extend(chunks);

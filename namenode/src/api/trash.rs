@@ -1,0 +1,138 @@
+//! The trash: what is removed is kept for a while, and then goes by itself.
+
+use std::time::{Duration, SystemTime};
+
+use dfs_types::{Caller, FsPath, FsResult, LimitChange, Millis, Removed, Trash, TrashContent};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{Namenode, Origin, reused_request};
+use crate::store::TrashReport;
+use crate::store::edit::{Edit, Outcome, TRASHES};
+
+/// How often all trash is looked at, at least and at most.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Free share of the DataNodes' space below which trash is emptied before its time, in per cent.
+const FULL_PERCENT: u64 = 5;
+/// How long it is waited for the space of what was emptied.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
+
+impl Namenode {
+    /// Moves a file or directory, with all below it, into the caller's trash; removes it if nothing is kept there, or if it
+    /// is in a trash already.
+    pub async fn move_to_trash(&self, origin: Origin, path: FsPath) -> FsResult<Removed> {
+        let caller = origin.caller.clone();
+        match self.propose(origin, Edit::Trash { path: path.clone() }).await? {
+            Outcome::Trashed(to) => {
+                self.trashed.notify_one();
+                Ok(Removed::Trashed(to))
+            }
+            Outcome::Deleted(true) => Ok(Removed::Deleted),
+            Outcome::Deleted(false) => Ok(Removed::Nothing),
+            Outcome::DeleteInParts => {
+                self.delete_in_parts(&caller, path, None).await.map(|()| Removed::Deleted)
+            }
+            other => Err(reused_request(&other)),
+        }
+    }
+
+    /// Where what the caller removes at a path goes, and how long it is kept.
+    pub async fn trash_of(&self, caller: &Caller, path: &FsPath) -> FsResult<Trash> {
+        self.store.trash_of(caller, path).await
+    }
+
+    /// What is in the caller's trash, or for a superuser in that of `all` users, the newest first.
+    pub async fn trash_contents(&self, caller: &Caller, all: bool) -> FsResult<Vec<TrashContent>> {
+        if all {
+            self.check_superuser(caller)?;
+        }
+        let TrashReport { mut contents, .. } = self.store.trash(self.store.clock()).await?;
+        contents.retain(|content| all || content.owner == caller.user);
+        contents.sort_by_key(|content| content.age);
+        Ok(contents)
+    }
+
+    /// Says how long what is removed below a directory is kept; for superusers.
+    pub async fn set_trash(&self, origin: Origin, path: FsPath, keep: LimitChange) -> FsResult<()> {
+        info!(%path, ?keep, user = origin.caller.user, "trash set");
+        self.propose_done(origin, Edit::SetTrash { path, keep }).await?;
+        self.trashed.notify_one();
+        Ok(())
+    }
+
+    /// Makes checkpoints of what was removed, and lets go what was kept long enough. Never ends.
+    ///
+    /// Time is the group's: that it has had a leader, which no wrong clock changes. What is due is found here and decided by
+    /// the edit.
+    pub(super) async fn keep_trash(&self) {
+        loop {
+            let pause = match self.tend_trash(self.store.clock()).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    warn!(%error, "tending the trash failed, it is tried again");
+                    LOOKS.1
+                }
+            };
+            // Whatever is removed meanwhile.
+            sleep(LOOKS.0).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.trashed.notified() => {}
+            }
+        }
+    }
+
+    /// Does what is due; answers when something may be again.
+    async fn tend_trash(&self, now: Millis) -> FsResult<Duration> {
+        if self.store.level() < TRASHES || self.store.group().is_out_of_room() || self.engine.safe_mode() {
+            return Ok(LOOKS.1);
+        }
+        let TrashReport { due, contents, next } = self.store.trash(now).await?;
+        let more = !due.is_empty();
+        for root in due {
+            let edit = Edit::TendTrash { root, checkpoint: checkpoint_name(SystemTime::now()) };
+            self.propose_own(edit).await?;
+        }
+        let oldest = contents.into_iter().max_by_key(|content| content.age);
+        if let Some(oldest) = oldest
+            && self.is_nearly_full().await?
+        {
+            info!(path = %oldest.path, "the DataNodes are nearly full: trash is emptied before its time");
+            let edit = Edit::Delete { path: oldest.path, recursive: true, expected: Some(oldest.inode) };
+            self.propose_own(edit).await?;
+            return Ok(FULL_PAUSE);
+        }
+        if more {
+            // What was done has a time from now on, or there is more than one edit does.
+            return Ok(Duration::ZERO);
+        }
+        let wait = next.map_or(LOOKS.1, |next| Duration::from_millis(next.0.saturating_sub(now.0)));
+        Ok(wait.min(LOOKS.1))
+    }
+
+    /// Whether the live DataNodes say that they have hardly any room left.
+    async fn is_nearly_full(&self) -> FsResult<bool> {
+        let stats = self.fs_stats().await?;
+        Ok(stats.capacity > 0 && stats.remaining < stats.capacity / 100 * FULL_PERCENT)
+    }
+}
+
+/// What a checkpoint is called that is made now: `yyMMddHHmmss` in UTC, as Hadoop's trash calls it.
+fn checkpoint_name(now: SystemTime) -> String {
+    let time = humantime::format_rfc3339_seconds(now).to_string();
+    time.chars().filter(char::is_ascii_digit).skip(2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_named_as_hadoop_names_them() {
+        for (seconds, name) in [(0, "700101000000"), (1_764_600_039, "251201144039")] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(checkpoint_name(time), name);
+            assert!(dfs_types::trash::is_checkpoint(name));
+        }
+    }
+}

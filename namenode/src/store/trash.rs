@@ -1,0 +1,263 @@
+//! Where deleted files and directories are kept for a while, and for how long.
+//!
+//! A directory with a time of its own in the table `trash` has the trash of everything below it: `DIR/.Trash/USER`. What is
+//! below none has its trash where Hadoop's clients look for it: `/user/USER/.Trash`. There `Current` has what was deleted
+//! last, under the path that it had; from time to time it is renamed to a checkpoint, which goes when its time is over. When
+//! those times began is noted in the table `checkpoint`, by the group's clock, which no wrong clock can change.
+
+use dfs_types::trash::{CURRENT, HOMES, TRASH, is_checkpoint};
+use dfs_types::{Caller, FsError, FsPath, FsResult, InodeId, Millis, Trash, TrashContent};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::access::Place;
+use super::inode::{Extras, Inode, number};
+use super::resolve::Resolved;
+use super::snapshot::Snapshot;
+use super::stop::Stop;
+
+/// How long deleted files are kept where nobody said otherwise.
+pub(crate) const USUAL_KEEP: Millis = Millis(24 * 60 * 60 * 1_000);
+/// Parts of the time that files are kept, after each of which there is a checkpoint.
+const CHECKPOINTS: u64 = 24;
+/// Longest time between two checkpoints.
+const LONGEST_PERIOD: Millis = Millis(60 * 60 * 1_000);
+/// Most entries of a user's trash that are looked at in one edit.
+pub(crate) const MOST_TENDED: usize = 256;
+/// Directories that are looked at in one step of a search.
+const STEP_DIRECTORIES: usize = 1_024;
+
+/// How long what is deleted in a directory and below it is kept, if that was said of it.
+pub(crate) fn own_keep(connection: &Connection, directory: InodeId) -> rusqlite::Result<Option<Millis>> {
+    connection
+        .prepare_cached("SELECT keep FROM trash WHERE inode = ?1")?
+        .query_row([directory.0 as i64], |row| number(row, 0).map(Millis))
+        .optional()
+}
+
+/// Since when, by the group's clock, `Current` or a checkpoint has been what it is.
+pub(crate) fn since(connection: &Connection, directory: InodeId) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT since FROM checkpoint WHERE inode = ?1")?
+        .query_row([directory.0 as i64], |row| number(row, 0))
+        .optional()
+}
+
+/// The trash of what a user deletes at a path.
+pub(crate) fn of(connection: &Connection, found: &Resolved<'_>, user: &str) -> Result<Trash, Stop> {
+    let above: Vec<_> = found.chain().take(found.depth()).collect();
+    for (depth, directory) in above.iter().enumerate().rev() {
+        if !directory.extras.has(Extras::TRASH) {
+            continue;
+        }
+        let keep = own_keep(connection, directory.id)?.unwrap_or(USUAL_KEEP);
+        if depth == 0 {
+            return Ok(Trash { root: home(user)?, keep });
+        }
+        let base = FsPath::parse(&Place { path: found.path(), depth }.text())?;
+        return Ok(Trash { root: base.join(TRASH)?.join(&as_name(user)?)?, keep });
+    }
+    Ok(Trash { root: home(user)?, keep: USUAL_KEEP })
+}
+
+/// The trash of a user for what has none nearer.
+fn home(user: &str) -> FsResult<FsPath> {
+    Ok(FsPath::root().join(HOMES)?.join(&as_name(user)?)?.join(TRASH)?)
+}
+
+fn as_name(user: &str) -> FsResult<String> {
+    FsPath::root().join(user).map(|_| user.to_owned()).map_err(|_| {
+        FsError::invalid(format!(
+            "the user name {user:?} can't be that of a directory, so there is no trash: delete for good with --skip-trash"
+        ))
+    })
+}
+
+/// After which time `Current` becomes a checkpoint.
+pub(crate) fn period(keep: Millis) -> u64 {
+    (keep.0 / CHECKPOINTS).clamp(1, LONGEST_PERIOD.0)
+}
+
+/// What is to be done about an entry of a user's trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Its time begins.
+    Begin,
+    /// `Current` becomes a checkpoint.
+    Checkpoint,
+    /// Its time is over.
+    Expire,
+}
+
+/// Whether an entry of a user's trash is `Current` or a checkpoint.
+fn holds_removed(entry: &Inode) -> bool {
+    entry.is_directory() && (entry.name == CURRENT || is_checkpoint(&entry.name))
+}
+
+/// What is to be done about an entry at a time of the group's clock, and if nothing, at which time there will be.
+pub(crate) fn due(
+    connection: &Connection,
+    entry: &Inode,
+    keep: Millis,
+    clock: u64,
+) -> rusqlite::Result<Result<Due, Option<u64>>> {
+    if !holds_removed(entry) || keep.0 == 0 {
+        return Ok(Err(None));
+    }
+    let is_current = entry.name == CURRENT;
+    let since = if entry.extras.has(Extras::CHECKPOINT) { since(connection, entry.id)? } else { None };
+    let Some(since) = since else {
+        return Ok(if is_current && entry.children == 0 { Err(None) } else { Ok(Due::Begin) });
+    };
+    let (what, lasts) = if is_current { (Due::Checkpoint, period(keep)) } else { (Due::Expire, keep.0) };
+    let then = since.saturating_add(lasts);
+    Ok(if clock >= then { Ok(what) } else { Err(Some(then)) })
+}
+
+/// What is in the trash of all users.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrashReport {
+    /// Users' trash in which something is due.
+    pub due: Vec<FsPath>,
+    /// What there is.
+    pub contents: Vec<TrashContent>,
+    /// When the next thing is due, by the group's clock.
+    pub next: Option<Millis>,
+}
+
+/// A search for all that is in the trash.
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// Directories with a trash of their own that were not looked at, and how long that keeps.
+    bases: Vec<(FsPath, Millis)>,
+    /// Homes are looked at after this name; `None`: all were.
+    homes_after: Option<String>,
+    keep_of_homes: Millis,
+    clock: u64,
+    /// What was found so far.
+    pub report: TrashReport,
+}
+
+impl Search {
+    /// Whether everything was looked at.
+    pub(crate) fn is_done(&self) -> bool {
+        self.bases.is_empty() && self.homes_after.is_none()
+    }
+}
+
+impl Snapshot<'_> {
+    /// Where what a user removes at a path goes.
+    pub(crate) fn trash_of(&self, caller: &Caller, path: &FsPath) -> Result<Trash, Stop> {
+        of(self.connection, &self.resolve(caller, path)?, &caller.user)
+    }
+
+    /// Begins to look at all trash, at a time of the group's clock.
+    pub(crate) fn begin_trash(&self, clock: u64) -> Result<Search, Stop> {
+        let mut statement = self.connection.prepare_cached("SELECT inode, keep FROM trash ORDER BY inode")?;
+        let rows = statement
+            .query_map([], |row| Ok((InodeId(number(row, 0)?), Millis(number(row, 1)?))))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let (mut bases, mut keep_of_homes) = (Vec::new(), USUAL_KEEP);
+        for (inode, keep) in rows {
+            if inode == InodeId::ROOT {
+                keep_of_homes = keep;
+            } else if let Some(path) = self.path_of(inode)? {
+                bases.push((path, keep));
+            }
+        }
+        let report = TrashReport::default();
+        Ok(Search { bases, homes_after: Some(String::new()), keep_of_homes, clock, report })
+    }
+
+    /// Goes on with a search for one step.
+    pub(crate) fn go_on_with_trash(&self, mut search: Search) -> Result<Search, Stop> {
+        if let Some((base, keep)) = search.bases.pop() {
+            let base = base.join(TRASH)?;
+            if let Some(directory) = self.directory_at(&base)? {
+                for user in self.entries(directory.id, "", STEP_DIRECTORIES)? {
+                    self.look_at_trash(&mut search, &base.join(&user.name)?, &user, keep)?;
+                }
+            }
+            return Ok(search);
+        }
+        let homes = FsPath::root().join(HOMES)?;
+        let after = search.homes_after.take();
+        let (Some(directory), Some(after)) = (self.directory_at(&homes)?, after) else { return Ok(search) };
+        let usual = self.keep_in(&directory, search.keep_of_homes)?;
+        let users = self.entries(directory.id, &after, STEP_DIRECTORIES)?;
+        if users.len() == STEP_DIRECTORIES {
+            search.homes_after = users.last().map(|last| last.name.clone());
+        }
+        for user in users.iter().filter(|user| user.is_directory()) {
+            if let Some(trash) = Inode::by_name(self.connection, user.id, TRASH)? {
+                let root = homes.join(&user.name)?.join(TRASH)?;
+                let keep = self.keep_in(user, usual)?;
+                self.look_at_trash(&mut search, &root, &trash, keep)?;
+            }
+        }
+        Ok(search)
+    }
+
+    /// How long a trash in a directory keeps, where above it this is usual.
+    fn keep_in(&self, directory: &Inode, usual: Millis) -> Result<Millis, Stop> {
+        if !directory.extras.has(Extras::TRASH) {
+            return Ok(usual);
+        }
+        Ok(own_keep(self.connection, directory.id)?.unwrap_or(usual))
+    }
+
+    fn look_at_trash(
+        &self,
+        search: &mut Search,
+        root: &FsPath,
+        trash: &Inode,
+        keep: Millis,
+    ) -> Result<(), Stop> {
+        if !trash.is_directory() {
+            return Ok(());
+        }
+        let mut is_due = false;
+        for entry in self.entries(trash.id, "", MOST_TENDED)? {
+            match due(self.connection, &entry, keep, search.clock)? {
+                Ok(_) => is_due = true,
+                Err(then) => {
+                    let next = [search.report.next, then.map(Millis)].into_iter().flatten().min();
+                    search.report.next = next;
+                }
+            }
+            if holds_removed(&entry) && entry.children > 0 {
+                let content = self.content(root, &entry, keep, search.clock)?;
+                search.report.contents.push(content);
+            }
+        }
+        if is_due {
+            search.report.due.push(root.clone());
+        }
+        Ok(())
+    }
+
+    fn content(&self, root: &FsPath, entry: &Inode, keep: Millis, clock: u64) -> Result<TrashContent, Stop> {
+        let since =
+            if entry.extras.has(Extras::CHECKPOINT) { since(self.connection, entry.id)? } else { None };
+        // What is in `Current` is kept from the next checkpoint on, so longer than this.
+        let then = since.unwrap_or(clock).saturating_add(keep.0);
+        let left = (keep.0 > 0).then(|| Millis(then.saturating_sub(clock)));
+        let age = since.map(|since| Millis(clock.saturating_sub(since)));
+        Ok(TrashContent {
+            path: root.join(&entry.name)?,
+            inode: entry.id,
+            owner: entry.owner.clone(),
+            age,
+            left,
+        })
+    }
+
+    /// The directory at a path, for the NameNode itself; nothing if there is none.
+    fn directory_at(&self, path: &FsPath) -> Result<Option<Inode>, Stop> {
+        let mut found = Inode::by_id(self.connection, InodeId::ROOT)?;
+        for part in path.parts() {
+            let Some(directory) = found.filter(Inode::is_directory) else { return Ok(None) };
+            found = Inode::by_name(self.connection, directory.id, part)?;
+        }
+        Ok(found.filter(Inode::is_directory))
+    }
+}
