@@ -32,7 +32,7 @@ pub const LEVELS: [(u16, &str); 3] = [
          DataNodes and their volumes are remembered until an administrator forgets them; on DataNodes, version 2 of the \
          headers of replicas, with what a rebuild of the namespace needs",
     ),
-    (3, "files are appended to, truncated and concatenated"),
+    (3, "files are appended to, truncated and concatenated; ACLs and extended attributes"),
 ];
 /// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.
 pub const ORIGINS: u16 = 2;
@@ -90,8 +90,8 @@ pub const REPLICATED_LOG: Format = Format {
 /// Values in envelopes.
 pub const STORED_VALUE: Format = Format {
     name: "stored value",
-    place: "data of log entries; table retry, column outcome; table position, column members",
-    holds: "edits, outcomes, members (proto/stored.proto), each with the feature level that it needs",
+    place: "data of log entries; table retry, column outcome; table position, column members; table inode, column acl",
+    holds: "edits, outcomes, members, ACLs (proto/stored.proto), each with the feature level that it needs",
     owner: "NameNode",
     version: 1,
     oldest: 1,

@@ -3,6 +3,7 @@
 //! This crate does no I/O, reads no clock and spawns nothing: it can be used from the pure decision code of the
 //! NameNode as well as from the command line.
 
+pub mod acl;
 pub mod address;
 pub mod attributes;
 pub mod backup;
@@ -31,8 +32,10 @@ pub mod replica;
 pub mod safe_mode;
 pub mod time;
 pub mod volume;
+pub mod xattr;
 
-pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use acl::{Acl, AclChange, AclEntry, AclKey, AclKind, AclScope, AclStatus, Perm};
+pub use attributes::{Caller, CreateMode, FileKind, FileStatus, Mode};
 pub use balancer::{BalancerAction, BalancerStatus};
 pub use cluster::{ClusterReport, ContentSummary, Defaults, FsStats};
 pub use command::Command;
@@ -57,3 +60,4 @@ pub use replica::{ReplicaRecord, ReplicaState};
 pub use safe_mode::{SafeModeAction, SafeModeStatus};
 pub use time::Millis;
 pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};
+pub use xattr::{Xattr, XattrName, XattrSetFlag, XattrSpace};

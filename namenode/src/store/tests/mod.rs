@@ -1,5 +1,6 @@
 //! Tests of the store as a whole; what they share.
 
+mod acl;
 mod append;
 mod directory;
 mod durability;
@@ -14,6 +15,7 @@ mod reading;
 mod shared;
 mod temporary;
 mod writing;
+mod xattr;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -29,7 +31,7 @@ use tokio::runtime::Runtime;
 
 use super::counters::FIRST_MEMBER;
 use super::directory::Directory;
-use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal};
+use super::edit::{ATTRIBUTES, Change, Edit, Outcome, PIPELINES, Proposal};
 use super::{Options, Store, schema};
 
 const SUPERUSER: &str = "hdfs";
@@ -60,14 +62,14 @@ fn root() -> Caller {
 }
 
 fn mkdir(at: &str) -> Edit {
-    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY, parents: true }
+    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY.into(), parents: true }
 }
 
 fn create(at: &str, holder: &str) -> Edit {
     Edit::Create {
         path: path(at),
         holder: holder.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication: 3,
         chunk_size: 1_024,
         overwrite: false,
@@ -279,6 +281,14 @@ impl Fixture {
                           JOIN lease l ON l.inode = e.inode WHERE e.inode = p.inode AND e.chunk = p.chunk)";
             assert_eq!(self.number(strays), 0, "only open files have pipelines");
         }
+        if self.store().level() >= ATTRIBUTES {
+            let strays =
+                "SELECT count(*) FROM xattr x WHERE NOT EXISTS (SELECT 1 FROM inode f WHERE f.id = x.inode)";
+            assert_eq!(self.number(strays), 0, "every extended attribute has a file or directory");
+            let wrong = "SELECT count(*) FROM inode f WHERE (extras & 4 != 0) != \
+                         EXISTS (SELECT 1 FROM xattr x WHERE x.inode = f.id)";
+            assert_eq!(self.number(wrong), 0, "a row says whether there are extended attributes");
+        }
         let counts = self.store().counts();
         assert_eq!(counts.files as i64, self.number("SELECT count(*) FROM inode WHERE kind = 0"));
         assert_eq!(counts.directories as i64, self.number("SELECT count(*) FROM inode WHERE kind = 1"));
@@ -320,6 +330,9 @@ fn dump(database: &Path) -> Vec<String> {
     let mut tables = vec!["inode", "extent", "chunk", "lease", "retry", "counter", "duty", "setting"];
     if schema::level(&connection).unwrap() >= PIPELINES {
         tables.extend(["pipeline", "node", "volume"]);
+    }
+    if schema::level(&connection).unwrap() >= ATTRIBUTES {
+        tables.push("xattr");
     }
     for table in tables {
         // The group's clock goes on even if everything is refused.

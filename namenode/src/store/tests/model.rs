@@ -135,12 +135,12 @@ impl Op {
         let said = |target: &Target| model.said(target);
         match self {
             Self::Mkdir { path, parents } => {
-                Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY, parents: *parents }
+                Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY.into(), parents: *parents }
             }
             Self::Create { path, holder, overwrite, parents, temporary } => Edit::Create {
                 path: path.clone(),
                 holder: if *holder { "alice" } else { "bob" }.to_owned(),
-                mode: Mode::FILE,
+                mode: Mode::FILE.into(),
                 replication: 3,
                 chunk_size: 1_024,
                 overwrite: *overwrite,
@@ -478,6 +478,7 @@ impl Model {
             chunk_size: if file { 1_024 } else { 0 },
             children: self.entries(at).count() as u64,
             open: node.holder.is_some(),
+            has_acl: false,
         }
     }
 
@@ -637,7 +638,11 @@ impl Model {
                 self.level = self.level.max(*to);
                 Ok(Some(Outcome::Done))
             }
-            Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
+            Edit::SetMode { .. }
+            | Edit::SetOwner { .. }
+            | Edit::ChangeAcl { .. }
+            | Edit::SetXattr { .. }
+            | Edit::RemoveXattr { .. } => panic!("no script has {edit:?}"),
             Edit::Append { .. }
             | Edit::Truncate { .. }
             | Edit::Concat { .. }
