@@ -127,14 +127,14 @@ fn proposal(edit: Edit) -> Proposal {
 /// Makes one directory with its files; returns the number of edits.
 async fn fill_directory(store: Store, number: u64, files: u64) -> Result<u64> {
     let directory = FsPath::parse(&format!("/d{number}"))?;
-    let mkdir = Edit::Mkdir { path: directory.clone(), mode: Mode::DIRECTORY, parents: false };
+    let mkdir = Edit::Mkdir { path: directory.clone(), mode: Mode::DIRECTORY.into(), parents: false };
     store.propose(proposal(mkdir)).await?;
     for file in 0..files {
         let holder = format!("bench-{number}");
         let create = Edit::Create {
             path: directory.join(&format!("f{file}"))?,
             holder: holder.clone(),
-            mode: Mode::FILE,
+            mode: Mode::FILE.into(),
             replication: NODES.into(),
             chunk_size: DEFAULT_CHUNK_SIZE,
             overwrite: false,

@@ -413,6 +413,7 @@ mod tests {
             chunk_size: 1,
             children: 0,
             open: false,
+            has_acl: false,
         }
     }
 

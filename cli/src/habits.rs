@@ -2,7 +2,7 @@
 //!
 //! `find`'s own conditions have one dash, which would be read as a row of short options: `-name x` as the namespace `ame`.
 //! In `dfs find` they are taken as `find` takes them; everywhere a namespace is not stuck to its `-n`, so that no word
-//! becomes one by accident.
+//! becomes one by accident. `getfattr` and `setfattr` have `-n` for a name, and `-v` for a value.
 
 use std::ffi::OsString;
 
@@ -40,6 +40,9 @@ pub(crate) fn understood(command: &Command, words: Vec<OsString>) -> Result<Vec<
                 Condition::Always => false,
                 Condition::Missing => return Err(missing(command, text)),
             }
+        } else if let Some(long) = of_attributes(at, text) {
+            read.push(long.into());
+            true
         } else if let Some(letters) = text.strip_prefix('-') {
             let value_follows = short_options(command, at, text, letters)?;
             read.push(word);
@@ -89,6 +92,15 @@ impl Condition {
             | "-samefile" => Self::Missing,
             _ => return None,
         })
+    }
+}
+
+/// The option, which has a value, that `getfattr` and `setfattr` have instead of one of all commands.
+fn of_attributes(at: &Command, word: &str) -> Option<&'static str> {
+    match (at.get_name(), word) {
+        ("getfattr" | "setfattr", "-n") => Some("--name"),
+        ("setfattr", "-v") => Some("--value"),
+        _ => None,
     }
 }
 
@@ -178,6 +190,8 @@ mod tests {
             ("dfs --namenode find:1 find / -name x", "dfs --namenode find:1 find / --name x"),
             ("dfs find / --name -type", "dfs find / --name -type"),
             ("dfs find / -o json", "dfs find / -o json"),
+            ("dfs -n prod getfattr -n user.a /", "dfs -n prod getfattr --name user.a /"),
+            ("dfs setfattr -n user.a -v -v /", "dfs setfattr --name user.a --value -v /"),
         ] {
             assert_eq!(read(line).unwrap_or_else(|error| panic!("{line}: {error}")), meant);
         }

@@ -16,6 +16,7 @@ mod remote;
 mod remote_path;
 mod size;
 mod transfer;
+mod xattr_value;
 
 use std::io::{self, IsTerminal};
 use std::path::Path;

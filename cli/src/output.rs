@@ -214,13 +214,19 @@ pub(crate) fn now() -> Millis {
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// `drwxr-xr-x`.
+/// `rwxr-xr-x`, with `+` behind it if an ACL says more.
+pub(crate) fn mode(status: &FileStatus) -> String {
+    let more = if status.has_acl { "+" } else { "" };
+    format!("{}{more}", status.mode)
+}
+
+/// The same behind the kind: `drwxr-xr-x`.
 pub(crate) fn kind_and_mode(status: &FileStatus) -> String {
     let kind = match status.kind {
         FileKind::File => '-',
         FileKind::Directory => 'd',
     };
-    format!("{kind}{}", status.mode)
+    format!("{kind}{}", mode(status))
 }
 
 /// A path with what is known of it, as JSON output shows it.

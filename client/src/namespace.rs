@@ -3,8 +3,8 @@
 use dfs_proto::convert::{file_status, incomplete, wire_limit_change};
 use dfs_proto::v1;
 use dfs_types::{
-    ContentSummary, Defaults, ErrorCode, FileStatus, FsPath, FsResult, FsStats, InodeId, LimitChange, Millis,
-    Mode,
+    AclChange, AclStatus, ContentSummary, CreateMode, Defaults, ErrorCode, FileStatus, FsPath, FsResult,
+    FsStats, InodeId, LimitChange, Millis, Mode, Xattr, XattrName, XattrSetFlag,
 };
 use futures_util::stream::{self, Stream};
 
@@ -135,18 +135,26 @@ impl Dfs {
     }
 
     /// Makes one directory; its parent must exist and it must not.
-    pub async fn mkdir(&self, path: &FsPath, mode: Mode) -> FsResult<FileStatus> {
-        self.make_directory(path, mode, false).await
+    pub async fn mkdir(&self, path: &FsPath, mode: impl Into<CreateMode>) -> FsResult<FileStatus> {
+        self.make_directory(path, mode.into(), false).await
     }
 
     /// Makes a directory and those above it that are missing; an existing one is fine.
-    pub async fn mkdir_all(&self, path: &FsPath, mode: Mode) -> FsResult<FileStatus> {
-        self.make_directory(path, mode, true).await
+    pub async fn mkdir_all(&self, path: &FsPath, mode: impl Into<CreateMode>) -> FsResult<FileStatus> {
+        self.make_directory(path, mode.into(), true).await
     }
 
-    async fn make_directory(&self, path: &FsPath, mode: Mode, parents: bool) -> FsResult<FileStatus> {
-        let request =
-            ask!(self, mkdir, MkdirRequest { path: path.to_string(), mode: mode.bits(), parents: parents });
+    async fn make_directory(&self, path: &FsPath, mode: CreateMode, parents: bool) -> FsResult<FileStatus> {
+        let request = ask!(
+            self,
+            mkdir,
+            MkdirRequest {
+                path: path.to_string(),
+                mode: mode.mode.bits(),
+                parents: parents,
+                unmasked: mode.unmasked.map(Mode::bits)
+            }
+        );
         status(request.await?.status)
     }
 
@@ -232,6 +240,63 @@ impl Dfs {
     /// Sets the times of modification and access to the NameNode's present time; a directory has only the former.
     pub async fn touch(&self, path: &FsPath) -> FsResult<()> {
         ask!(self, touch, TouchRequest { path: path.to_string() }).await.map(|v1::Empty {}| ())
+    }
+
+    /// The ACL of a file or directory.
+    pub async fn acl(&self, path: &FsPath) -> FsResult<AclStatus> {
+        ask!(looking self, get_acl, GetAclRequest { path: path.to_string() }).await?.try_into()
+    }
+
+    /// Changes the ACL of a file or directory, which only the owner may.
+    ///
+    /// ```no_run
+    /// # async fn example(dfs: dfs_client::Dfs) -> dfs_types::FsResult<()> {
+    /// use dfs_types::{AclChange, AclEntry};
+    /// let entries = AclEntry::parse_list("user:bob:r-x,default:user:bob:r-x")?;
+    /// dfs.change_acl(&dfs_types::FsPath::parse("/shared")?, AclChange::Modify(entries)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn change_acl(&self, path: &FsPath, change: AclChange) -> FsResult<()> {
+        let request = ask!(
+            self,
+            change_acl,
+            ChangeAclRequest { path: path.to_string(), change: Some(change.clone().into()) }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Extended attributes of a file or directory, in the order of their names: those of `names`, all of which must be there,
+    /// or if there are none all that the user may see.
+    pub async fn xattrs(&self, path: &FsPath, names: &[XattrName]) -> FsResult<Vec<Xattr>> {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let request = ask!(
+            looking self,
+            get_xattrs,
+            GetXattrsRequest { path: path.to_string(), names: names.clone() }
+        );
+        request.await?.xattrs.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// Sets an extended attribute of a file or directory.
+    pub async fn set_xattr(&self, path: &FsPath, xattr: Xattr, flag: XattrSetFlag) -> FsResult<()> {
+        let request = ask!(
+            self,
+            set_xattr,
+            SetXattrRequest {
+                path: path.to_string(),
+                xattr: Some(xattr.clone().into()),
+                flag: v1::XattrSetFlag::from(flag).into()
+            }
+        );
+        request.await.map(|v1::Empty {}| ())
+    }
+
+    /// Removes an extended attribute, which must be there.
+    pub async fn remove_xattr(&self, path: &FsPath, name: &XattrName) -> FsResult<()> {
+        let request =
+            ask!(self, remove_xattr, RemoveXattrRequest { path: path.to_string(), name: name.to_string() });
+        request.await.map(|v1::Empty {}| ())
     }
 
     /// Takes everything after the first `length` bytes from a closed file; more than it has are refused.

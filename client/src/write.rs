@@ -11,7 +11,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use dfs_proto::v1;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, PACKET_BYTES};
 use dfs_types::{
-    ErrorCode, Extent, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, Publication, checksum,
+    CreateMode, ErrorCode, Extent, FileStatus, FsError, FsPath, FsResult, InodeId, Mode, Publication,
+    checksum,
 };
 use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
 use tokio::io::AsyncWrite;
@@ -53,7 +54,7 @@ pub struct CreateOptions {
     /// Make missing directories above it.
     pub parents: bool,
     /// Permission bits.
-    pub mode: Mode,
+    pub mode: CreateMode,
     /// Replicas of each chunk; `None`: the cluster's default.
     pub replication: Option<u32>,
     /// Bytes of a full chunk, a multiple of 512; `None`: the cluster's default.
@@ -72,7 +73,7 @@ impl Default for CreateOptions {
         Self {
             overwrite: false,
             parents: false,
-            mode: Mode::FILE,
+            mode: Mode::FILE.into(),
             replication: None,
             chunk_size: None,
             durability: Durability::Fsync,
@@ -200,12 +201,13 @@ impl Dfs {
                     context: Some(context),
                     path: path.to_string(),
                     holder: inner.leases.holder().to_owned(),
-                    mode: mode.bits(),
+                    mode: mode.mode.bits(),
                     replication,
                     chunk_size,
                     overwrite,
                     parents,
                     temporary,
+                    unmasked: mode.unmasked.map(Mode::bits),
                 };
                 async move { client.create(request).await }
             })

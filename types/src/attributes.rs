@@ -64,6 +64,28 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Permission bits of something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreateMode {
+    /// The bits, less its creator's umask.
+    pub mode: Mode,
+    /// The bits before the umask: what counts if the directory has a default ACL. `None`: the same.
+    pub unmasked: Option<Mode>,
+}
+
+impl CreateMode {
+    /// The bits that a default ACL limits.
+    pub fn unmasked(self) -> Mode {
+        self.unmasked.unwrap_or(self.mode)
+    }
+}
+
+impl From<Mode> for CreateMode {
+    fn from(mode: Mode) -> Self {
+        Self { mode, unmasked: None }
+    }
+}
+
 /// What an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +124,8 @@ pub struct FileStatus {
     pub children: u64,
     /// Whether a writer has the file open.
     pub open: bool,
+    /// Whether it has an ACL that says more than the permission bits.
+    pub has_acl: bool,
 }
 
 impl FileStatus {

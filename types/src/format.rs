@@ -35,7 +35,7 @@ pub const LEVELS: [(u16, &str); 3] = [
     (
         3,
         "files are appended to, truncated and concatenated; what the tree below each directory takes is counted, and limited \
-         by quotas",
+         by quotas; what is removed is kept in the trash; ACLs and extended attributes",
     ),
 ];
 /// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.
@@ -94,8 +94,8 @@ pub const REPLICATED_LOG: Format = Format {
 /// Values in envelopes.
 pub const STORED_VALUE: Format = Format {
     name: "stored value",
-    place: "data of log entries; table retry, column outcome; table position, column members",
-    holds: "edits, outcomes, members (proto/stored.proto), each with the feature level that it needs",
+    place: "data of log entries; table retry, column outcome; table position, column members; table inode, column acl",
+    holds: "edits, outcomes, members, ACLs (proto/stored.proto), each with the feature level that it needs",
     owner: "NameNode",
     version: 1,
     oldest: 1,

@@ -3,6 +3,7 @@
 //! This crate does no I/O, reads no clock and spawns nothing: it can be used from the pure decision code of the
 //! NameNode as well as from the command line.
 
+pub mod acl;
 pub mod address;
 pub mod attributes;
 pub mod backup;
@@ -33,8 +34,10 @@ pub mod safe_mode;
 pub mod time;
 pub mod trash;
 pub mod volume;
+pub mod xattr;
 
-pub use attributes::{Caller, FileKind, FileStatus, Mode};
+pub use acl::{Acl, AclChange, AclEntry, AclKey, AclKind, AclScope, AclStatus, Perm};
+pub use attributes::{Caller, CreateMode, FileKind, FileStatus, Mode};
 pub use balancer::{BalancerAction, BalancerStatus};
 pub use cluster::{ClusterReport, ContentSummary, Defaults, FsStats};
 pub use command::Command;
@@ -61,3 +64,4 @@ pub use safe_mode::{SafeModeAction, SafeModeStatus};
 pub use time::Millis;
 pub use trash::{Removed, Trash, TrashContent};
 pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};
+pub use xattr::{Xattr, XattrName, XattrSetFlag, XattrSpace};

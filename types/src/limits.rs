@@ -38,6 +38,13 @@ pub const MAX_CHUNKS_PER_FILE: u64 = 1 << 20;
 /// Most files whose chunks one call hands over to another file.
 pub const MAX_CONCATENATED: usize = 1_024;
 
+/// Most entries of one scope, access or default, of an ACL (as in HDFS).
+pub const MAX_ACL_ENTRIES: usize = 32;
+/// Most extended attributes of one file or directory; HDFS's `dfs.namenode.fs-limits.max-xattrs-per-inode`.
+pub const MAX_XATTRS: usize = 32;
+/// Most bytes of an extended attribute's name and value together; HDFS's `dfs.namenode.fs-limits.max-xattr-size`.
+pub const MAX_XATTR_BYTES: usize = 16 << 10;
+
 /// Entries in one page of a directory listing (as HDFS's `dfs.ls.limit`).
 pub const LIST_PAGE: usize = 1_000;
 

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use dfs_client::{AppendOptions, CreateOptions, Dfs, Durability, FileWriter};
-use dfs_types::{ErrorCode, FsError, FsPath, Mode};
+use dfs_types::{ErrorCode, FsError, FsPath};
 use futures_util::StreamExt as _;
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::remote_path::RemotePath;
-use crate::transfer::attributes::less_umask;
+use crate::transfer::attributes::{NEW_FILE, less_umask};
 use crate::transfer::upload::{file_bytes, stdin_bytes};
 
 /// How `dfs append` is typed.
@@ -58,7 +58,7 @@ impl Args {
             Err(error) if error.code == ErrorCode::NotFound => {}
             opened => return Ok(opened?),
         }
-        let mode = less_umask(Mode::truncate(0o666));
+        let mode = less_umask(NEW_FILE);
         match dfs.create(path, CreateOptions { mode, durability, ..CreateOptions::default() }).await {
             // Somebody else made it meanwhile.
             Err(error) if error.code == ErrorCode::AlreadyExists => Ok(dfs.append(path, append).await?),

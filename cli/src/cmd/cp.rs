@@ -3,14 +3,14 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use dfs_types::{ErrorCode, FileStatus, FsError, FsPath, Mode};
+use dfs_types::{ErrorCode, FileStatus, FsError, FsPath};
 
 use super::put::{WriteArgs, default_parallel, twice};
 use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::glob::Reading;
 use crate::remote::{self, Walk};
-use crate::transfer::attributes::{Keep, less_umask};
+use crate::transfer::attributes::{Keep, NEW_DIRECTORY, less_umask};
 use crate::transfer::claims::{Claims, decide_by_root};
 use crate::transfer::directories::Directories;
 use crate::transfer::is_under_way;
@@ -163,7 +163,7 @@ impl Copying<'_> {
 
     async fn directory(&mut self, status: &FileStatus, to: FsPath, target: &FsPath) -> Outcome {
         let keep = self.upload.keep;
-        let above = (to == *target).then(|| less_umask(Mode::DIRECTORY));
+        let above = (to == *target).then(|| less_umask(NEW_DIRECTORY));
         self.directories.make(&self.upload.dfs, to, keep.of_remote(status), above).await
     }
 

@@ -303,6 +303,7 @@ mod tests {
             chunk_size: 1,
             children: 0,
             open: false,
+            has_acl: false,
         };
         let path = FsPath::parse("/a/b.log").unwrap();
         let none = Conditions::default;

@@ -1,12 +1,12 @@
 //! `dfs mkdir`.
 
-use dfs_types::{ErrorCode, FsError, Mode};
+use dfs_types::{ErrorCode, FsError};
 
 use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::mode::ModeChange;
 use crate::remote_path::RemotePath;
-use crate::transfer::attributes::less_umask;
+use crate::transfer::attributes::{NEW_DIRECTORY, less_umask};
 
 /// How `dfs mkdir` is typed.
 #[derive(Debug, clap::Args)]
@@ -30,8 +30,8 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let paths: Vec<_> = self.paths.iter().map(|text| RemotePath::parse(text)).collect::<Outcome<_>>()?;
         let dfs = context.dfs().await?;
-        let fresh = less_umask(Mode::DIRECTORY);
-        let mode = self.mode.map_or(fresh, |change| change.apply(fresh, true));
+        let fresh = less_umask(NEW_DIRECTORY);
+        let mode = self.mode.map_or(fresh, |change| change.apply(fresh.mode, true).into());
         let mut failures = Failures::of("mkdir");
         for RemotePath { path, .. } in paths {
             let made = if self.parents {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use dfs_client::{CreateOptions, Durability};
 use dfs_types::limits::MAX_REPLICATION;
-use dfs_types::{ErrorCode, FsError, FsPath, Mode};
+use dfs_types::{ErrorCode, FsError, FsPath};
 use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome, print_error};
 use crate::size;
 use crate::transfer::DEFAULT_PARALLEL;
-use crate::transfer::attributes::{Attributes, Keep, less_umask};
+use crate::transfer::attributes::{Attributes, Keep, NEW_DIRECTORY, NEW_FILE, less_umask};
 use crate::transfer::claims::{Claim, Claims, Place, decide_by_root};
 use crate::transfer::directories::Directories;
 use crate::transfer::jobs::Jobs;
@@ -27,8 +27,6 @@ use crate::transfer::upload::{Above, Source, Upload};
 
 /// Things found in a local tree that wait to be copied.
 const FOUND_AHEAD: usize = 256;
-/// What programs give new files that are no copies, before the umask.
-const ANY_FILE: Mode = Mode::truncate(0o666);
 
 /// How new files are written.
 #[derive(Debug, Clone, clap::Args)]
@@ -168,7 +166,7 @@ impl Copying<'_> {
         let (attributes, lost) = if metadata.is_file() {
             upload.keep.of_local(source, &metadata)
         } else {
-            (Attributes::fresh(ANY_FILE), None)
+            (Attributes::fresh(NEW_FILE), None)
         };
         upload.run(Source::File(source.to_owned()), &path, attributes, Above::Make).await?;
         claim.keep();
@@ -183,7 +181,7 @@ impl Copying<'_> {
             )))
         })?;
         self.upload.progress.expect(0);
-        self.upload.run(Source::Stdin, &path, Attributes::fresh(ANY_FILE), Above::Make).await
+        self.upload.run(Source::Stdin, &path, Attributes::fresh(NEW_FILE), Above::Make).await
     }
 
     async fn put_tree(&mut self, source: &Path, root: &FsPath, claim: Claim<FsPath, Place>) -> Outcome {
@@ -203,7 +201,7 @@ impl Copying<'_> {
                 }
                 Found::Folder { path, relative, metadata } => {
                     let (attributes, lost) = upload.keep.of_local(&path, &metadata);
-                    let above = relative.is_empty().then(|| less_umask(Mode::DIRECTORY));
+                    let above = relative.is_empty().then(|| less_umask(NEW_DIRECTORY));
                     let made = match below(root, &relative) {
                         Ok(place) => directories.make(&upload.dfs, place, attributes, above).await,
                         Err(failure) => Err(failure),

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::exit::{Failures, Outcome};
 use crate::glob::Reading;
 use crate::global::Format;
-use crate::output::{Entry, List, second};
+use crate::output::{Entry, List, mode, second};
 use crate::{remote, size};
 
 /// How `dfs stat` is typed.
@@ -37,7 +37,7 @@ impl Args {
             let mut rows = vec![
                 ("Path:", path.to_string()),
                 ("Inode:", status.inode.to_string()),
-                ("Mode:", format!("{:04o} ({})", status.mode.bits(), status.mode)),
+                ("Mode:", format!("{:04o} ({})", status.mode.bits(), mode(status))),
                 ("Owner:", format!("{}:{}", status.owner, status.group)),
                 ("Modified:", second(status.mtime)),
             ];

@@ -1,12 +1,12 @@
 //! `dfs touch`.
 
 use dfs_client::{CreateOptions, Dfs};
-use dfs_types::{ErrorCode, FsError, Mode};
+use dfs_types::{ErrorCode, FsError};
 
 use crate::context::Context;
 use crate::exit::{Failure, Failures, Outcome};
 use crate::remote_path::RemotePath;
-use crate::transfer::attributes::less_umask;
+use crate::transfer::attributes::{NEW_FILE, less_umask};
 
 /// How `dfs touch` is typed.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ impl Args {
                 Err(FsError::new(ErrorCode::NotFound, message).into())
             }
             None => {
-                let mode = less_umask(Mode::truncate(0o666));
+                let mode = less_umask(NEW_FILE);
                 let options = CreateOptions { parents: true, mode, ..CreateOptions::default() };
                 match dfs.create(&typed.path, options).await {
                     Ok(file) => file.close().await.map(drop).map_err(Failure::from),

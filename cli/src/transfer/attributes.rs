@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use dfs_types::{FileStatus, Millis, Mode};
+use dfs_types::{CreateMode, FileStatus, Millis, Mode};
 
 use crate::exit::Failure;
 
@@ -18,16 +18,21 @@ pub(crate) const DIRECTORY_BITS: u32 = 0o1777;
 /// this process's umask, which is about this machine's users.
 const CLUSTER_UMASK: u32 = 0o022;
 
-/// The bits that something new in the cluster gets.
-pub(crate) fn less_umask(mode: Mode) -> Mode {
-    Mode::truncate(mode.bits() & !CLUSTER_UMASK)
+/// Bits of a new directory before the umask.
+pub(crate) const NEW_DIRECTORY: Mode = Mode::truncate(0o777);
+/// Bits of a new file before the umask.
+pub(crate) const NEW_FILE: Mode = Mode::truncate(0o666);
+
+/// The bits that something new in the cluster gets, and those that count where there is a default ACL.
+pub(crate) fn less_umask(mode: Mode) -> CreateMode {
+    CreateMode { mode: Mode::truncate(mode.bits() & !CLUSTER_UMASK), unmasked: Some(mode) }
 }
 
 /// What a copy is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
     /// Permission bits.
-    pub(crate) mode: Mode,
+    pub(crate) mode: CreateMode,
     /// The bits are the source's, also for what is replaced; else that keeps its own.
     pub(crate) exact: bool,
     /// The source's times.
@@ -58,8 +63,9 @@ impl Attributes {
 impl Keep {
     /// Of a copy of what has this mode, of which these bits are taken over without being told to.
     fn attributes(self, mode: u32, bits: u32, times: Option<Times>) -> Attributes {
-        let mode = if self.all { mode } else { mode & bits & !CLUSTER_UMASK };
-        Attributes { mode: Mode::truncate(mode), exact: self.all, times }
+        let mode =
+            if self.all { Mode::truncate(mode).into() } else { less_umask(Mode::truncate(mode & bits)) };
+        Attributes { mode, exact: self.all, times }
     }
 
     /// Of a copy of something in the cluster.
@@ -122,11 +128,14 @@ mod tests {
     #[test]
     fn the_umask_takes_its_part_unless_everything_is_kept() {
         let keep = |all| Keep { all };
-        let mode = |all, mode, bits| keep(all).attributes(mode, bits, None).mode;
+        let mode = |all, mode, bits| keep(all).attributes(mode, bits, None).mode.mode;
         assert_eq!(mode(false, 0o105_777, FILE_BITS), Mode::truncate(0o755));
         assert_eq!(mode(false, 0o041_777, DIRECTORY_BITS), Mode::truncate(0o1755));
         assert_eq!(mode(false, 0o575, FILE_BITS), Mode::truncate(0o555));
         assert_eq!(mode(true, 0o101_777, FILE_BITS), Mode::truncate(0o1777));
-        assert_eq!(Attributes::fresh(Mode::truncate(0o666)).mode, Mode::FILE);
+        assert_eq!(
+            Attributes::fresh(NEW_FILE).mode,
+            CreateMode { mode: Mode::FILE, unmasked: Some(NEW_FILE) }
+        );
     }
 }

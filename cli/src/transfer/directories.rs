@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dfs_client::Dfs;
-use dfs_types::{ErrorCode, FsError, FsPath, Mode};
+use dfs_types::{CreateMode, ErrorCode, FsError, FsPath, Mode};
 
 use super::attributes::{Attributes, OWNER_USES, Times};
 use crate::exit::{Failure, Outcome};
@@ -21,10 +21,11 @@ impl Directories {
         dfs: &Dfs,
         path: FsPath,
         attributes: Attributes,
-        above: Option<Mode>,
+        above: Option<CreateMode>,
     ) -> Outcome {
         let Attributes { mode, exact, times } = attributes;
-        let during = Mode::truncate(mode.bits() | OWNER_USES);
+        let usable = |mode: Mode| Mode::truncate(mode.bits() | OWNER_USES);
+        let during = CreateMode { mode: usable(mode.mode), unmasked: mode.unmasked.map(usable) };
         let mut made = dfs.mkdir(&path, during).await;
         if let (Err(error), Some(above), Some(parent)) = (&made, above, path.parent())
             && error.code == ErrorCode::NotFound
@@ -44,7 +45,7 @@ impl Directories {
             Err(error) => return Err(error.into()),
         };
         if exact || (is_new && during != mode) {
-            self.0.insert(path, (mode, times));
+            self.0.insert(path, (mode.mode, times));
         }
         Ok(())
     }

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use dfs_client::{CreateOptions, Dfs, FileWriter, Publication};
 use dfs_program::streams;
-use dfs_types::{ErrorCode, FsError, FsPath, FsResult, Mode};
+use dfs_types::{AclChange, AclStatus, ErrorCode, FileStatus, FsError, FsPath, FsResult, Mode};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attributes::{Attributes, Keep, less_umask};
+use super::attributes::{Attributes, Keep, NEW_DIRECTORY, less_umask};
 use super::progress::Progress;
 use super::target::exists_already;
 use super::{PIECES, READ_BYTES, hidden_name};
@@ -69,7 +69,9 @@ impl Upload {
                 return Err(FsError::new(ErrorCode::IsADirectory, message).into());
             }
             Some(_) if !self.force => return Err(exists_already(target)),
-            Some(status) if !attributes.exact => attributes.mode = status.mode,
+            Some(status) if !attributes.exact => {
+                attributes.mode = self.own_mode(target, &status).await?.into()
+            }
             Some(_) | None => {}
         }
         let (Some(directory), Some(name)) = (target.parent(), target.name()) else {
@@ -90,6 +92,15 @@ impl Upload {
         }
         self.progress.file();
         Ok(())
+    }
+
+    /// The permission bits of a file that gives way, whose ACL goes with it: what its group may do, and not the mask.
+    async fn own_mode(&self, path: &FsPath, status: &FileStatus) -> Outcome<Mode> {
+        if !status.has_acl {
+            return Ok(status.mode);
+        }
+        let AclStatus { status, acl } = self.dfs.acl(path).await?;
+        Ok(AclChange::Remove.apply(status.mode, acl.as_ref(), status.is_directory())?.0)
     }
 
     /// Opens a hidden file in `directory`, or as near above it as there is a directory.
@@ -131,7 +142,7 @@ impl Upload {
         if let Some(directory) = target.parent()
             && hidden.parent().as_ref() != Some(&directory)
         {
-            self.dfs.mkdir_all(&directory, less_umask(Mode::DIRECTORY)).await?;
+            self.dfs.mkdir_all(&directory, less_umask(NEW_DIRECTORY)).await?;
         }
         let publication = Publication {
             to: target.clone(),

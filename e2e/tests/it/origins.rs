@@ -112,7 +112,7 @@ async fn the_disks_say_what_stat_says() -> Result<()> {
             parents: true,
             replication: Some(2),
             chunk_size: Some(CHUNK_SIZE),
-            mode: Mode::new(0o640)?,
+            mode: Mode::new(0o640)?.into(),
             ..CreateOptions::default()
         };
         put(&dfs, &path(at), &content::bytes(seed, size as usize), options).await?;

@@ -112,8 +112,13 @@ async fn malformed_requests_are_refused_in_words() -> Result<()> {
         let status = namespace.stat(request).await.expect_err("a bad user is refused");
         ensure!(status.code() == Code::InvalidArgument, "{user:?}: {status:?}");
     }
-    let request =
-        v1::MkdirRequest { context: Some(context("root")), path: "/m".into(), mode: 0o7777, parents: false };
+    let request = v1::MkdirRequest {
+        context: Some(context("root")),
+        path: "/m".into(),
+        mode: 0o7777,
+        parents: false,
+        unmasked: None,
+    };
     let status = namespace.mkdir(request).await.expect_err("setuid is refused");
     ensure!(status.code() == Code::InvalidArgument, "{status:?}");
 

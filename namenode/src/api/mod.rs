@@ -2,10 +2,11 @@
 //!
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
-//! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
-//! [`recovery`], [`trash`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
+//! member that does not lead knows may be old. They are split by topic: [`namespace`], [`attributes`], [`trash`],
+//! [`writing`], [`reading`], [`recovery`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
 
 pub mod admin;
+pub mod attributes;
 pub mod cluster;
 pub mod duty;
 pub mod group;

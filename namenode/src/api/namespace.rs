@@ -2,12 +2,12 @@
 
 use dfs_types::limits::LIST_PAGE;
 use dfs_types::{
-    Caller, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, LimitChange, Millis, Mode,
+    Caller, CreateMode, Defaults, FileStatus, FsError, FsPath, FsResult, InodeId, LimitChange, Millis, Mode,
 };
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{Namenode, Origin, reused_request};
-use crate::store::edit::{Edit, Outcome, check_replication};
+use crate::store::edit::{ATTRIBUTES, Edit, Outcome, check_replication};
 
 /// Parts of a tree that are removed before it is looked at again.
 const PARTS: usize = 1_024;
@@ -50,13 +50,20 @@ impl Namenode {
         &self,
         origin: Origin,
         path: FsPath,
-        mode: Mode,
+        mode: impl Into<CreateMode>,
         parents: bool,
     ) -> FsResult<FileStatus> {
+        let mode = self.known_mode(mode.into());
         match self.propose(origin, Edit::Mkdir { path, mode, parents }).await? {
             Outcome::Status(status) => Ok(status),
             other => Err(reused_request(&other)),
         }
+    }
+
+    /// What the cluster's level can keep of it.
+    pub(super) fn known_mode(&self, CreateMode { mode, unmasked }: CreateMode) -> CreateMode {
+        let counts = |unmasked: &Mode| *unmasked != mode && self.store.level() >= ATTRIBUTES;
+        CreateMode { mode, unmasked: unmasked.filter(counts) }
     }
 
     /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives

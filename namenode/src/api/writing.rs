@@ -8,8 +8,8 @@ use dfs_types::attributes::check_principal;
 use dfs_types::checksum::stored_bytes;
 use dfs_types::limits::MAX_PIPELINE;
 use dfs_types::{
-    ChunkId, Endpoint, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout,
-    LocatedChunk, Mode, NodeId,
+    ChunkId, CreateMode, Endpoint, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId,
+    Layout, LocatedChunk, NodeId,
 };
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ pub struct NewFile {
     /// Who writes.
     pub holder: String,
     /// Permission bits.
-    pub mode: Mode,
+    pub mode: CreateMode,
     /// Replicas of each chunk; `None`: the default.
     pub replication: Option<u32>,
     /// Bytes of a full chunk; `None`: the default.
@@ -91,7 +91,7 @@ impl Namenode {
         let edit = Edit::Create {
             path: path.clone(),
             holder,
-            mode,
+            mode: self.known_mode(mode),
             replication,
             chunk_size,
             overwrite,

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::{empty_as_none, limit_change, node_id, path, wire_file_status};
+use dfs_proto::convert::{empty_as_none, limit_change, missing, node_id, path, wire_file_status};
 use dfs_proto::v1;
 use dfs_proto::v1::namespace_server::Namespace;
-use dfs_types::{ChunkId, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode};
+use dfs_types::{
+    AclChange, ChunkId, CreateMode, FileStatus, FsResult, GenStamp, InodeId, Millis, Mode, Xattr,
+    XattrSetFlag,
+};
 
 use super::wire::{node_ids, origin, reader, required_extent, unary, wire_nodes};
 use crate::api::Namenode;
@@ -40,6 +43,11 @@ unary! {
         set_owner: SetOwnerRequest -> Empty,
         set_times: SetTimesRequest -> Empty,
         touch: TouchRequest -> Empty,
+        get_acl: GetAclRequest -> GetAclReply,
+        change_acl: ChangeAclRequest -> Empty,
+        get_xattrs: GetXattrsRequest -> GetXattrsReply,
+        set_xattr: SetXattrRequest -> Empty,
+        remove_xattr: RemoveXattrRequest -> Empty,
         create: CreateRequest -> StatusReply,
         append: AppendRequest -> AppendReply,
         truncate: TruncateRequest -> Empty,
@@ -61,6 +69,10 @@ unary! {
 
 fn status_reply(status: FileStatus) -> v1::StatusReply {
     v1::StatusReply { status: Some(wire_file_status(status)) }
+}
+
+fn create_mode(mode: u32, unmasked: Option<u32>) -> FsResult<CreateMode> {
+    Ok(CreateMode { mode: Mode::new(mode)?, unmasked: unmasked.map(Mode::new).transpose()? })
 }
 
 fn opened(inode: u64, holder: String) -> FsResult<OpenedBy> {
@@ -126,7 +138,8 @@ impl Service {
 impl Service {
     async fn mkdir(&self, request: v1::MkdirRequest, _: Peer) -> FsResult<v1::StatusReply> {
         let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
-        self.0.mkdir(origin, path, Mode::new(request.mode)?, request.parents).await.map(status_reply)
+        let mode = create_mode(request.mode, request.unmasked)?;
+        self.0.mkdir(origin, path, mode, request.parents).await.map(status_reply)
     }
 
     async fn rename(&self, request: v1::RenameRequest, _: Peer) -> FsResult<v1::Empty> {
@@ -208,13 +221,49 @@ impl Service {
     }
 }
 
+/// ACLs and extended attributes.
+impl Service {
+    async fn get_acl(&self, request: v1::GetAclRequest, _: Peer) -> FsResult<v1::GetAclReply> {
+        let caller = reader(&self.0, request.context).await?;
+        Ok(self.0.acl(&caller, &path(&request.path)?).await?.into())
+    }
+
+    async fn change_acl(&self, request: v1::ChangeAclRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        let change = request.change.ok_or_else(|| missing("change"))?;
+        self.0.change_acl(origin, path, AclChange::try_from(change)?).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn get_xattrs(&self, request: v1::GetXattrsRequest, _: Peer) -> FsResult<v1::GetXattrsReply> {
+        let caller = reader(&self.0, request.context).await?;
+        let names = request.names.iter().map(|name| name.parse()).collect::<FsResult<_>>()?;
+        let found = self.0.xattrs(&caller, &path(&request.path)?, names).await?;
+        Ok(v1::GetXattrsReply { xattrs: found.into_iter().map(Into::into).collect() })
+    }
+
+    async fn set_xattr(&self, request: v1::SetXattrRequest, _: Peer) -> FsResult<v1::Empty> {
+        let flag = XattrSetFlag::from(request.flag());
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        let xattr = Xattr::try_from(request.xattr.ok_or_else(|| missing("xattr"))?)?;
+        self.0.set_xattr(origin, path, xattr, flag).await?;
+        Ok(v1::Empty {})
+    }
+
+    async fn remove_xattr(&self, request: v1::RemoveXattrRequest, _: Peer) -> FsResult<v1::Empty> {
+        let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
+        self.0.remove_xattr(origin, path, request.name.parse()?).await?;
+        Ok(v1::Empty {})
+    }
+}
+
 /// Writing a file.
 impl Service {
     async fn create(&self, request: v1::CreateRequest, _: Peer) -> FsResult<v1::StatusReply> {
         let file = NewFile {
             path: path(&request.path)?,
             holder: request.holder,
-            mode: Mode::new(request.mode)?,
+            mode: create_mode(request.mode, request.unmasked)?,
             replication: request.replication,
             chunk_size: request.chunk_size,
             overwrite: request.overwrite,

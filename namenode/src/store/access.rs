@@ -1,7 +1,7 @@
 //! Permission checks, as POSIX and HDFS make them. Pure.
 
 use dfs_types::names::SUPERGROUP;
-use dfs_types::{Caller, ErrorCode, FsError, FsPath, FsResult};
+use dfs_types::{Acl, AclKind, Caller, ErrorCode, FsError, FsPath, FsResult, Perm, XattrName, XattrSpace};
 
 use super::inode::Inode;
 
@@ -21,14 +21,14 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    fn bits(self) -> u32 {
-        match self {
+    fn perm(self) -> Perm {
+        Perm::truncate(match self {
             Self::Read => 0o4,
             Self::Write => 0o2,
             Self::Execute => 0o1,
             Self::ReadExecute => 0o5,
             Self::All => 0o7,
-        }
+        })
     }
 
     /// HDFS's name for it, which tools know.
@@ -89,24 +89,19 @@ impl Authority<'_> {
         self.bound().is_none()
     }
 
-    /// Checks the permission bits that apply to the caller: the owner's, else the group's, else the others'.
+    /// Checks the permissions that apply to the caller: the owner's, else those of an ACL's entries, or without one the
+    /// group's, else the others'.
     pub(crate) fn check(&self, inode: &Inode, access: Access, place: Place<'_>) -> FsResult<()> {
         let Some(caller) = self.bound() else {
             return Ok(());
         };
-        let shift = if caller.user == inode.owner {
-            6
-        } else if caller.groups.contains(&inode.group) {
-            3
-        } else {
-            0
-        };
-        if (inode.mode.bits() >> shift) & access.bits() == access.bits() {
+        if may(caller, inode, access.perm()) {
             return Ok(());
         }
         let kind = if inode.is_directory() { 'd' } else { '-' };
+        let more = if inode.acl.is_some() { "+" } else { "" };
         Err(denied(format!(
-            "Permission denied: user={}, access={}, inode=\"{}\":{}:{}:{kind}{}",
+            "Permission denied: user={}, access={}, inode=\"{}\":{}:{}:{kind}{}{more}",
             caller.user,
             access.name(),
             place.text(),
@@ -185,6 +180,40 @@ impl Authority<'_> {
         }
     }
 
+    /// Whether the caller may have to do with extended attributes of this name, whatever they are of: superusers with all but
+    /// those that the file system itself sets, others with those of users.
+    pub(crate) fn check_xattr(&self, name: &XattrName) -> FsResult<()> {
+        let (may, why) = match name.space() {
+            XattrSpace::User => (true, ""),
+            XattrSpace::Trusted | XattrSpace::Raw => (self.is_super(), "it is for superusers"),
+            XattrSpace::Security | XattrSpace::System => {
+                (self.caller.is_none(), "it is for the file system itself")
+            }
+        };
+        if may {
+            return Ok(());
+        }
+        Err(denied(format!("Permission denied: user={} can't use the XAttr {name}: {why}", self.user())))
+    }
+
+    /// Whether the caller may set or remove an extended attribute that [`Authority::check_xattr`] lets him have to do with: as
+    /// he may write the inode, but in a sticky directory, which everybody may write, only as its owner.
+    pub(crate) fn check_setting_xattr(
+        &self,
+        inode: &Inode,
+        name: &XattrName,
+        place: Place<'_>,
+    ) -> FsResult<()> {
+        match name.space() {
+            XattrSpace::User if inode.is_directory() && inode.mode.is_sticky() => {
+                self.check_owner(inode, place)
+            }
+            XattrSpace::User => self.check(inode, Access::Write, place),
+            // A superuser's.
+            XattrSpace::Trusted | XattrSpace::Security | XattrSpace::System | XattrSpace::Raw => Ok(()),
+        }
+    }
+
     /// Only a superuser passes; `what` says what was tried.
     pub(crate) fn check_super(&self, what: &str) -> FsResult<()> {
         match self.bound() {
@@ -195,6 +224,40 @@ impl Authority<'_> {
             ))),
         }
     }
+}
+
+/// Whether permissions let the caller do all that is wanted.
+fn may(caller: &Caller, inode: &Inode, wanted: Perm) -> bool {
+    let class = |shift: u32| Perm::truncate(inode.mode.bits() >> shift);
+    if caller.user == inode.owner {
+        return class(6).implies(wanted);
+    }
+    if let Some(acl) = inode.acl.as_deref().filter(|acl| !acl.access().is_empty()) {
+        return by_entries(caller, inode, acl, class(3), wanted).unwrap_or(class(0).implies(wanted));
+    }
+    let shift = if caller.groups.contains(&inode.group) { 3 } else { 0 };
+    class(shift).implies(wanted)
+}
+
+/// What the entries of named users and of groups say of a caller who is not the owner; `None` if none of them is his. Of
+/// several groups one that lets him do it is enough.
+fn by_entries(caller: &Caller, inode: &Inode, acl: &Acl, mask: Perm, wanted: Perm) -> Option<bool> {
+    let mut found = None;
+    for entry in acl.access() {
+        let granted = entry.perm.and(mask).implies(wanted);
+        let name = entry.key.name.as_ref();
+        match entry.key.kind {
+            AclKind::User if name.is_some_and(|name| *name == caller.user) => return Some(granted),
+            AclKind::Group if caller.groups.contains(name.unwrap_or(&inode.group)) => {
+                if granted {
+                    return Some(true);
+                }
+                found = Some(false);
+            }
+            AclKind::User | AclKind::Group | AclKind::Mask | AclKind::Other => {}
+        }
+    }
+    found
 }
 
 fn denied(message: String) -> FsError {

@@ -152,6 +152,7 @@ mod tests {
             open: false,
             below: 0,
             extras: Extras::default(),
+            acl: None,
         })]
     }
 

@@ -9,8 +9,8 @@ use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, LimitChange, Millis, Mode,
-    NodeDuty, NodeId, RequestId,
+    AclChange, Caller, ChunkId, CreateMode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId,
+    LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, Xattr, XattrName, XattrSetFlag,
 };
 pub use dfs_types::{Extent, Publication};
 
@@ -38,7 +38,7 @@ pub enum Edit {
         /// The directory.
         path: FsPath,
         /// Its permission bits; missing parents get the same and what their owner needs to use them.
-        mode: Mode,
+        mode: CreateMode,
         /// Makes missing parents too.
         parents: bool,
     },
@@ -49,7 +49,7 @@ pub enum Edit {
         /// Who writes it: the name of the lease's holder.
         holder: String,
         /// Its permission bits.
-        mode: Mode,
+        mode: CreateMode,
         /// Replicas wanted of each chunk.
         replication: u32,
         /// Bytes of a full chunk.
@@ -246,6 +246,29 @@ pub enum Edit {
         /// The file or directory.
         path: FsPath,
     },
+    /// Changes the ACL, which only the owner may.
+    ChangeAcl {
+        /// The file or directory.
+        path: FsPath,
+        /// What becomes of it.
+        change: AclChange,
+    },
+    /// Sets an extended attribute.
+    SetXattr {
+        /// The file or directory.
+        path: FsPath,
+        /// The attribute.
+        xattr: Xattr,
+        /// Whether it may, or must, be there already.
+        flag: XattrSetFlag,
+    },
+    /// Removes an extended attribute.
+    RemoveXattr {
+        /// The file or directory.
+        path: FsPath,
+        /// The attribute.
+        name: XattrName,
+    },
     /// Takes the lease from its holder for recovery and takes new generation stamps for the last two chunks, which are
     /// those whose replicas may not be finalized. A file without chunks is closed at once, a temporary one removed.
     BeginRecovery {
@@ -326,6 +349,9 @@ pub const QUOTAS: u16 = 3;
 /// The feature level from which on removed files are kept in the trash.
 pub const TRASHES: u16 = 3;
 
+/// The feature level from which on files and directories have ACLs and extended attributes.
+pub const ATTRIBUTES: u16 = 3;
+
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {
@@ -380,10 +406,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The feature level that a program must know to read it.
+    /// The feature level that a program must know to read all of it.
     pub fn level(&self) -> u16 {
         match self {
             Self::Trashed(_) => TRASHES,
+            Self::Status(status) if status.has_acl => ATTRIBUTES,
             Self::Done
             | Self::Status(_)
             | Self::ChunkAdded { .. }
@@ -405,6 +432,14 @@ impl Edit {
             Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } => APPENDS,
             Self::SetQuota { .. } => QUOTAS,
             Self::Trash { .. } | Self::SetTrash { .. } | Self::TendTrash { .. } => TRASHES,
+            Self::ChangeAcl { .. } | Self::SetXattr { .. } | Self::RemoveXattr { .. } => ATTRIBUTES,
+            Self::Mkdir { mode, .. } | Self::Create { mode, .. } => {
+                if mode.unmasked.is_some() {
+                    ATTRIBUTES
+                } else {
+                    FIRST_LEVEL
+                }
+            }
             Self::BeginRecovery { holder, .. } => {
                 if holder.is_some() {
                     APPENDS
@@ -416,9 +451,7 @@ impl Edit {
                 if pipeline.is_empty() { FIRST_LEVEL } else { PIPELINES }
             }
             // By name, so that a new kind, which no earlier program knows, is not taken for one of the first level.
-            Self::Mkdir { .. }
-            | Self::Create { .. }
-            | Self::AbandonChunk { .. }
+            Self::AbandonChunk { .. }
             | Self::CommitLength { .. }
             | Self::CommitChunk { .. }
             | Self::Complete { .. }
@@ -445,7 +478,12 @@ impl Edit {
     /// or removes something is always taken.
     pub fn grows(&self) -> bool {
         match self {
-            Self::Mkdir { .. } | Self::Create { .. } | Self::Append { .. } | Self::AddChunk { .. } => true,
+            Self::Mkdir { .. }
+            | Self::Create { .. }
+            | Self::Append { .. }
+            | Self::AddChunk { .. }
+            | Self::SetXattr { .. } => true,
+            Self::ChangeAcl { change, .. } => change.grows(),
             Self::AbandonChunk { .. }
             | Self::CommitLength { .. }
             | Self::CommitChunk { .. }
@@ -466,6 +504,7 @@ impl Edit {
             | Self::SetOwner { .. }
             | Self::SetTimes { .. }
             | Self::Touch { .. }
+            | Self::RemoveXattr { .. }
             | Self::BeginRecovery { .. }
             | Self::CommitRecovery { .. }
             | Self::Reap { .. }

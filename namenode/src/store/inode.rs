@@ -1,8 +1,12 @@
 //! One row of the table `inode`, and how it is found.
 
-use dfs_types::{FileKind, FileStatus, FsPath, InodeId, Millis, Mode};
+use std::sync::Arc;
+
+use dfs_types::{Acl, FileKind, FileStatus, FsPath, InodeId, Millis, Mode};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::format::decode_acl;
 
 /// The parent of the root directory's row.
 pub(crate) const ABOVE_ROOT: InodeId = InodeId(0);
@@ -49,6 +53,8 @@ pub(crate) struct Inode {
     pub below: u64,
     /// What else there is of it; nothing below the level that has such things.
     pub extras: Extras,
+    /// What its ACL has beside the mode; none below that level.
+    pub acl: Option<Arc<Acl>>,
 }
 
 /// Number of columns of `inode` at the first level. Rows are read with all columns that there are, in the order in which the levels
@@ -66,6 +72,8 @@ impl Extras {
     pub(crate) const TRASH: Self = Self(2);
     /// It has a row in `checkpoint`.
     pub(crate) const CHECKPOINT: Self = Self(8);
+    /// It has rows in `xattr`.
+    pub(crate) const XATTRS: Self = Self(4);
 
     /// Whether it has all of these.
     pub(crate) fn has(self, others: Self) -> bool {
@@ -106,6 +114,13 @@ pub(crate) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)? as u64)
 }
 
+fn acl(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc<Acl>>> {
+    let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(None) };
+    let acl = decode_acl(bytes)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error)))?;
+    Ok(acl.map(Arc::new))
+}
+
 impl Inode {
     /// Reads a row with all columns.
     pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -116,6 +131,11 @@ impl Inode {
         };
         let mode = Mode::new(number(row, 6)? as u32)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(6, Type::Integer, Box::new(error)))?;
+        let (extras, acl) = if row.as_ref().column_count() > FIRST_COLUMNS {
+            (Extras::from_bits(row.get(FIRST_COLUMNS)?), acl(row, FIRST_COLUMNS + 1)?)
+        } else {
+            (Extras::default(), None)
+        };
         Ok(Self {
             parent: InodeId(number(row, 0)?),
             name: row.get(1)?,
@@ -132,11 +152,8 @@ impl Inode {
             children: number(row, 12)?,
             open: row.get(13)?,
             below: number(row, 14)?,
-            extras: if row.as_ref().column_count() > FIRST_COLUMNS {
-                Extras::from_bits(row.get(FIRST_COLUMNS)?)
-            } else {
-                Extras::default()
-            },
+            extras,
+            acl,
         })
     }
 
@@ -180,6 +197,7 @@ impl Inode {
             chunk_size: self.chunk_size,
             children: self.children,
             open: self.open,
+            has_acl: self.acl.is_some(),
         }
     }
 }

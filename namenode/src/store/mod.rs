@@ -44,6 +44,7 @@ mod trash;
 mod usage;
 mod walk;
 mod writer;
+mod xattr;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -53,8 +54,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, Extent, FileStatus, FsError, FsPath,
-    FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash,
+    AclStatus, Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, Extent, FileStatus,
+    FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash, Xattr, XattrName,
 };
 use rusqlite::Connection;
 
@@ -393,6 +394,24 @@ impl Store {
             Err(NotCached::Refused(error)) => Some(Err(error)),
             Err(NotCached::Missing) => None,
         }
+    }
+
+    /// The ACL of a file or directory. Needs the right to search the directories above it.
+    pub async fn acl(&self, caller: &Caller, path: &FsPath) -> FsResult<AclStatus> {
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.acl(&caller, &path)).await
+    }
+
+    /// Extended attributes of a file or directory, by their names: those of `names`, all of which must be there, or if there
+    /// are none all that the caller may see. Needs the right to read it.
+    pub async fn xattrs(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        names: Vec<XattrName>,
+    ) -> FsResult<Vec<Xattr>> {
+        let (caller, path) = (caller.clone(), path.clone());
+        self.shared.readers.run(move |snapshot| snapshot.xattrs(&caller, &path, &names)).await
     }
 
     /// A page of a directory's entries after `start_after` (empty: from the first), ordered by the bytes of their

@@ -5,7 +5,9 @@
 //!          An index has the directories by themselves, to find those of a tree without its files.
 //!          The root is (0, ''). Deleted trees are moved under parent 1 with their id as name, until reaped.
 //!          `below` is how much longer than a directory's own path one below it may be: see `apply::reach`.
-//!          `extras`, since level 3: what else there is of it in other tables, see `inode::Extras`. `acl`, since level 3.
+//!          `extras`, since level 3: what else there is of it in other tables, see `inode::Extras`. `acl`, since level 3:
+//!          what its ACL has beside the mode, NULL if nothing.
+//! xattr    since level 3: one row an extended attribute. `space` is the number of its prefix.
 //! extent   one row a piece of a file, clustered by (inode, idx): which `chunk` has its bytes, where it begins in the file
 //!          (`start`) and in the chunk (`at`), and its `length`, NULL if it goes on to the chunk's end. Several extents can
 //!          be of one chunk; an index finds those of a chunk.

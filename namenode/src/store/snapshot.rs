@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use dfs_types::limits::LIST_PAGE;
-use dfs_types::{Caller, ChunkId, Extent, FileStatus, FsPath, InodeId, NodeId};
+use dfs_types::{AclStatus, Caller, ChunkId, Extent, FileStatus, FsPath, InodeId, NodeId, Xattr, XattrName};
 use rusqlite::Connection;
 
 use super::access::{Access, Authority};
@@ -13,7 +13,7 @@ use super::inode::{Inode, entries, is_attached, path_of};
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
 use super::{ChunkRow, OpenFile, OpenOwner};
-use super::{lease, pipeline};
+use super::{lease, pipeline, xattr};
 
 /// A read transaction, and the inodes met in it.
 pub(crate) struct Snapshot<'a> {
@@ -48,6 +48,37 @@ impl<'a> Snapshot<'a> {
     /// One file or directory.
     pub(crate) fn stat(&self, caller: &Caller, path: &FsPath) -> Result<FileStatus, Stop> {
         Ok(self.resolve(caller, path)?.existing()?.status())
+    }
+
+    /// An ACL; see [`super::Store::acl`].
+    pub(crate) fn acl(&self, caller: &Caller, path: &FsPath) -> Result<AclStatus, Stop> {
+        let found = self.resolve(caller, path)?;
+        let inode = found.existing()?;
+        Ok(AclStatus { status: inode.status(), acl: inode.acl.as_deref().cloned() })
+    }
+
+    /// Extended attributes; see [`super::Store::xattrs`].
+    pub(crate) fn xattrs(
+        &self,
+        caller: &Caller,
+        path: &FsPath,
+        names: &[XattrName],
+    ) -> Result<Vec<Xattr>, Stop> {
+        let authority = self.authority(caller);
+        names.iter().try_for_each(|name| authority.check_xattr(name))?;
+        let found = self.resolve(caller, path)?;
+        let inode = found.existing()?;
+        authority.check(inode, Access::Read, found.place())?;
+        let mut all = xattr::all(self.connection, inode)?;
+        if names.is_empty() {
+            all.retain(|xattr| authority.check_xattr(&xattr.name).is_ok());
+            return Ok(all);
+        }
+        if let Some(absent) = names.iter().find(|name| !all.iter().any(|xattr| xattr.name == **name)) {
+            return Err(xattr::absent(path, absent).into());
+        }
+        all.retain(|xattr| names.contains(&xattr.name));
+        Ok(all)
     }
 
     /// A page of a directory; see [`super::Store::list`].

@@ -26,7 +26,13 @@ fn stat(follower_read_at: Option<u64>) -> v1::StatRequest {
 }
 
 fn mkdir(call: u64) -> v1::MkdirRequest {
-    v1::MkdirRequest { context: context(call, None), path: "/made".into(), mode: 0o755, parents: true }
+    v1::MkdirRequest {
+        context: context(call, None),
+        path: "/made".into(),
+        mode: 0o755,
+        parents: true,
+        unmasked: None,
+    }
 }
 
 /// Checks that a call was refused because another one leads, who is named.

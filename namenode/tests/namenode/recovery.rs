@@ -398,7 +398,7 @@ fn temporary(at: &str) -> NewFile {
     NewFile {
         path: path(at),
         holder: HOLDER.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication: None,
         chunk_size: None,
         overwrite: false,

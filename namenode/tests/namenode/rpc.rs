@@ -52,7 +52,13 @@ async fn the_namespace_is_served() {
     let defaults = client.get_defaults(v1::GetDefaultsRequest {}).await.unwrap().into_inner();
     assert_eq!((defaults.cluster.len(), defaults.min_replicas, defaults.safe_mode), (16, 2, false));
 
-    let mkdir = v1::MkdirRequest { context: context(1), path: "/a/b".into(), mode: 0o755, parents: true };
+    let mkdir = v1::MkdirRequest {
+        context: context(1),
+        path: "/a/b".into(),
+        mode: 0o755,
+        parents: true,
+        unmasked: None,
+    };
     let made = client.mkdir(mkdir.clone()).await.unwrap().into_inner().status.unwrap();
     assert_eq!(client.mkdir(mkdir).await.unwrap().into_inner().status.unwrap(), made, "a retry");
     let list =
@@ -94,8 +100,13 @@ async fn bad_requests_are_invalid_and_harmless() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
     let mut client = NamespaceClient::new(channel(running.addresses().rpc).await);
-    let with =
-        |context, path: &str| v1::MkdirRequest { context, path: path.into(), mode: 0o755, parents: true };
+    let with = |context, path: &str| v1::MkdirRequest {
+        context,
+        path: path.into(),
+        mode: 0o755,
+        parents: true,
+        unmasked: None,
+    };
     let nobody = Some(v1::Context { follower_read_at: None, id: context(1).unwrap().id, caller: None });
     let odd = Some(v1::Context {
         follower_read_at: None,

@@ -128,7 +128,7 @@ pub(crate) async fn create(namenode: &Namenode, at: &str, holder: &str) -> FsRes
     let file = NewFile {
         path: path(at),
         holder: holder.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication: Some(3),
         chunk_size: Some(CHUNK_SIZE),
         overwrite: false,

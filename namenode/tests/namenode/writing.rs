@@ -235,7 +235,7 @@ async fn what_a_file_can_not_be_is_refused() {
     let file = |replication, chunk_size, holder: &str| NewFile {
         path: path("/f"),
         holder: holder.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication,
         chunk_size,
         overwrite: false,

@@ -162,6 +162,7 @@ mod tests {
             chunk_size: 6,
             children: 0,
             open: true,
+            has_acl: false,
         };
         let at = Address { host: "h".into(), data_port: 1, http_port: 2, location: "/z/r".into() };
         let wait = RecoveryWait {

@@ -10,7 +10,8 @@ use dfs_types::{
 
 use crate::{stored, v1};
 
-fn missing(what: &str) -> FsError {
+/// The error that a request lacks a part.
+pub fn missing(what: &str) -> FsError {
     FsError::invalid(format!("the request lacks '{what}'"))
 }
 
@@ -177,6 +178,7 @@ pub fn wire_file_status(status: FileStatus) -> v1::FileStatus {
         chunk_size,
         children,
         open,
+        has_acl,
     } = status;
     let kind = match kind {
         FileKind::File => v1::FileKind::File,
@@ -195,6 +197,7 @@ pub fn wire_file_status(status: FileStatus) -> v1::FileStatus {
         chunk_size,
         children,
         open,
+        has_acl,
     }
 }
 
@@ -218,6 +221,7 @@ pub fn file_status(status: v1::FileStatus) -> FsResult<FileStatus> {
         chunk_size: status.chunk_size,
         children: status.children,
         open: status.open,
+        has_acl: status.has_acl,
     })
 }
 

@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -176,6 +176,15 @@ pub mod proposal {
         /// since level 3
         #[prost(message, tag = "50")]
         TendTrash(super::TendTrash),
+        /// since level 3
+        #[prost(message, tag = "51")]
+        ChangeAcl(super::ChangeAcl),
+        /// since level 3
+        #[prost(message, tag = "52")]
+        SetXattr(super::SetXattr),
+        /// since level 3
+        #[prost(message, tag = "53")]
+        RemoveXattr(super::RemoveXattr),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -186,6 +195,9 @@ pub struct Mkdir {
     pub mode: u32,
     #[prost(bool, tag = "3")]
     pub parents: bool,
+    /// since level 3: the mode before the umask
+    #[prost(uint32, optional, tag = "4")]
+    pub unmasked: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Create {
@@ -205,6 +217,9 @@ pub struct Create {
     pub parents: bool,
     #[prost(bool, tag = "8")]
     pub temporary: bool,
+    /// since level 3: as in Mkdir
+    #[prost(uint32, optional, tag = "9")]
+    pub unmasked: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Append {
@@ -270,6 +285,71 @@ pub mod limit_change {
         #[prost(uint64, tag = "2")]
         Set(u64),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangeAcl {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(oneof = "change_acl::Change", tags = "2, 3, 4, 5, 6")]
+    pub change: ::core::option::Option<change_acl::Change>,
+}
+/// Nested message and enum types in `ChangeAcl`.
+pub mod change_acl {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "2")]
+        Set(super::Acl),
+        #[prost(message, tag = "3")]
+        Modify(super::Acl),
+        /// without permissions
+        #[prost(message, tag = "4")]
+        RemoveEntries(super::Acl),
+        #[prost(message, tag = "5")]
+        Remove(super::Nothing),
+        #[prost(message, tag = "6")]
+        RemoveDefault(super::Nothing),
+    }
+}
+/// Also in the column acl of the table inode: there what the mode does not say.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Acl {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<AclEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AclEntry {
+    #[prost(enumeration = "AclScope", tag = "1")]
+    pub scope: i32,
+    #[prost(enumeration = "AclKind", tag = "2")]
+    pub kind: i32,
+    /// empty: none
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub perm: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetXattr {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(enumeration = "XattrSpace", tag = "2")]
+    pub space: i32,
+    /// without the prefix
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "XattrSetFlag", tag = "5")]
+    pub flag: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveXattr {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(enumeration = "XattrSpace", tag = "2")]
+    pub space: i32,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddChunk {
@@ -569,6 +649,9 @@ pub struct Status {
     pub children: u64,
     #[prost(bool, tag = "12")]
     pub open: bool,
+    /// since level 3
+    #[prost(bool, tag = "13")]
+    pub has_acl: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChunkAdded {
@@ -594,6 +677,138 @@ pub struct Reaped {
     pub inodes: u32,
     #[prost(bool, tag = "2")]
     pub more: bool,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclScope {
+    Unspecified = 0,
+    Access = 1,
+    Default = 2,
+}
+impl AclScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_SCOPE_UNSPECIFIED",
+            Self::Access => "ACL_SCOPE_ACCESS",
+            Self::Default => "ACL_SCOPE_DEFAULT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_SCOPE_ACCESS" => Some(Self::Access),
+            "ACL_SCOPE_DEFAULT" => Some(Self::Default),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclKind {
+    Unspecified = 0,
+    User = 1,
+    Group = 2,
+    Mask = 3,
+    Other = 4,
+}
+impl AclKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_KIND_UNSPECIFIED",
+            Self::User => "ACL_KIND_USER",
+            Self::Group => "ACL_KIND_GROUP",
+            Self::Mask => "ACL_KIND_MASK",
+            Self::Other => "ACL_KIND_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_KIND_USER" => Some(Self::User),
+            "ACL_KIND_GROUP" => Some(Self::Group),
+            "ACL_KIND_MASK" => Some(Self::Mask),
+            "ACL_KIND_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+/// Also in the column space of the table xattr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum XattrSpace {
+    Unspecified = 0,
+    User = 1,
+    Trusted = 2,
+    Security = 3,
+    System = 4,
+    Raw = 5,
+}
+impl XattrSpace {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "XATTR_SPACE_UNSPECIFIED",
+            Self::User => "XATTR_SPACE_USER",
+            Self::Trusted => "XATTR_SPACE_TRUSTED",
+            Self::Security => "XATTR_SPACE_SECURITY",
+            Self::System => "XATTR_SPACE_SYSTEM",
+            Self::Raw => "XATTR_SPACE_RAW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "XATTR_SPACE_UNSPECIFIED" => Some(Self::Unspecified),
+            "XATTR_SPACE_USER" => Some(Self::User),
+            "XATTR_SPACE_TRUSTED" => Some(Self::Trusted),
+            "XATTR_SPACE_SECURITY" => Some(Self::Security),
+            "XATTR_SPACE_SYSTEM" => Some(Self::System),
+            "XATTR_SPACE_RAW" => Some(Self::Raw),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum XattrSetFlag {
+    CreateOrReplace = 0,
+    Create = 1,
+    Replace = 2,
+}
+impl XattrSetFlag {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::CreateOrReplace => "XATTR_SET_FLAG_CREATE_OR_REPLACE",
+            Self::Create => "XATTR_SET_FLAG_CREATE",
+            Self::Replace => "XATTR_SET_FLAG_REPLACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "XATTR_SET_FLAG_CREATE_OR_REPLACE" => Some(Self::CreateOrReplace),
+            "XATTR_SET_FLAG_CREATE" => Some(Self::Create),
+            "XATTR_SET_FLAG_REPLACE" => Some(Self::Replace),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

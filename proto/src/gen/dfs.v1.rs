@@ -60,6 +60,22 @@ pub struct FileStatus {
     pub children: u64,
     #[prost(bool, tag = "12")]
     pub open: bool,
+    /// an ACL says more than the mode
+    #[prost(bool, tag = "13")]
+    pub has_acl: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AclEntry {
+    #[prost(enumeration = "AclScope", tag = "1")]
+    pub scope: i32,
+    #[prost(enumeration = "AclKind", tag = "2")]
+    pub kind: i32,
+    /// empty: the owner, the owning group, or a kind that has no names
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// 0 where an entry is to be removed
+    #[prost(uint32, tag = "4")]
+    pub perm: u32,
 }
 /// A chunk with the version and length somebody means.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -187,6 +203,70 @@ impl FileKind {
             "FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "FILE_KIND_FILE" => Some(Self::File),
             "FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclScope {
+    Unspecified = 0,
+    Access = 1,
+    Default = 2,
+}
+impl AclScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_SCOPE_UNSPECIFIED",
+            Self::Access => "ACL_SCOPE_ACCESS",
+            Self::Default => "ACL_SCOPE_DEFAULT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_SCOPE_ACCESS" => Some(Self::Access),
+            "ACL_SCOPE_DEFAULT" => Some(Self::Default),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclKind {
+    Unspecified = 0,
+    User = 1,
+    Group = 2,
+    Mask = 3,
+    Other = 4,
+}
+impl AclKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_KIND_UNSPECIFIED",
+            Self::User => "ACL_KIND_USER",
+            Self::Group => "ACL_KIND_GROUP",
+            Self::Mask => "ACL_KIND_MASK",
+            Self::Other => "ACL_KIND_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_KIND_USER" => Some(Self::User),
+            "ACL_KIND_GROUP" => Some(Self::Group),
+            "ACL_KIND_MASK" => Some(Self::Mask),
+            "ACL_KIND_OTHER" => Some(Self::Other),
             _ => None,
         }
     }
@@ -401,6 +481,9 @@ pub struct MkdirRequest {
     pub mode: u32,
     #[prost(bool, tag = "4")]
     pub parents: bool,
+    /// the mode before the client's umask, for default ACLs; absent: the same as mode
+    #[prost(uint32, optional, tag = "5")]
+    pub unmasked: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameRequest {
@@ -574,6 +657,98 @@ pub struct TouchRequest {
     pub path: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAclRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAclReply {
+    #[prost(message, optional, tag = "1")]
+    pub status: ::core::option::Option<FileStatus>,
+    /// What the mode does not say: access entries of named users and all groups, if there are named ones or a mask, which is the
+    /// mode's group bits then; and all default entries.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<AclEntry>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangeAclRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(oneof = "change_acl_request::Change", tags = "3, 4, 5, 6, 7")]
+    pub change: ::core::option::Option<change_acl_request::Change>,
+}
+/// Nested message and enum types in `ChangeAclRequest`.
+pub mod change_acl_request {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// they replace all entries of their scopes; none: as `remove`
+        #[prost(message, tag = "3")]
+        Set(super::AclEntries),
+        /// they are added, or replace those of the same scope, kind and name
+        #[prost(message, tag = "4")]
+        Modify(super::AclEntries),
+        #[prost(message, tag = "5")]
+        RemoveEntries(super::AclEntries),
+        /// all that is more than a mode
+        #[prost(message, tag = "6")]
+        Remove(super::Empty),
+        /// all default entries
+        #[prost(message, tag = "7")]
+        RemoveDefault(super::Empty),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AclEntries {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<AclEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetXattrsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// with prefixes, as in "user.origin"; none: all that the caller may see
+    #[prost(string, repeated, tag = "3")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetXattrsReply {
+    #[prost(message, repeated, tag = "1")]
+    pub xattrs: ::prost::alloc::vec::Vec<Xattr>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Xattr {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetXattrRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub xattr: ::core::option::Option<Xattr>,
+    #[prost(enumeration = "XattrSetFlag", tag = "4")]
+    pub flag: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveXattrRequest {
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<Context>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<Context>,
@@ -596,6 +771,9 @@ pub struct CreateRequest {
     /// The file goes away, instead of being closed, when its writer does before it is published.
     #[prost(bool, tag = "9")]
     pub temporary: bool,
+    /// as in MkdirRequest
+    #[prost(uint32, optional, tag = "10")]
+    pub unmasked: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppendRequest {
@@ -855,6 +1033,35 @@ pub struct BadReplica {
     pub generation: u64,
     #[prost(bytes = "vec", tag = "3")]
     pub node: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum XattrSetFlag {
+    CreateOrReplace = 0,
+    Create = 1,
+    Replace = 2,
+}
+impl XattrSetFlag {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::CreateOrReplace => "XATTR_SET_FLAG_CREATE_OR_REPLACE",
+            Self::Create => "XATTR_SET_FLAG_CREATE",
+            Self::Replace => "XATTR_SET_FLAG_REPLACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "XATTR_SET_FLAG_CREATE_OR_REPLACE" => Some(Self::CreateOrReplace),
+            "XATTR_SET_FLAG_CREATE" => Some(Self::Create),
+            "XATTR_SET_FLAG_REPLACE" => Some(Self::Replace),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod namespace_client {
@@ -1331,6 +1538,109 @@ pub mod namespace_client {
             req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "Touch"));
             self.inner.unary(req, path, codec).await
         }
+        /// Needs the right to search the directories above the path.
+        pub async fn get_acl(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetAclReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dfs.v1.Namespace/GetAcl");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "GetAcl"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn change_acl(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangeAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namespace/ChangeAcl",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Namespace", "ChangeAcl"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Needs the right to read the file or directory.
+        pub async fn get_xattrs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetXattrsRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetXattrsReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namespace/GetXattrs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Namespace", "GetXattrs"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_xattr(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetXattrRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namespace/SetXattr",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dfs.v1.Namespace", "SetXattr"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_xattr(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveXattrRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dfs.v1.Namespace/RemoveXattr",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dfs.v1.Namespace", "RemoveXattr"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Opens a new file for writing by `holder`, who now has its lease.
         pub async fn create(
             &mut self,
@@ -1782,6 +2092,28 @@ pub mod namespace_server {
         async fn touch(
             &self,
             request: tonic::Request<super::TouchRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Needs the right to search the directories above the path.
+        async fn get_acl(
+            &self,
+            request: tonic::Request<super::GetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetAclReply>, tonic::Status>;
+        async fn change_acl(
+            &self,
+            request: tonic::Request<super::ChangeAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Needs the right to read the file or directory.
+        async fn get_xattrs(
+            &self,
+            request: tonic::Request<super::GetXattrsRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetXattrsReply>, tonic::Status>;
+        async fn set_xattr(
+            &self,
+            request: tonic::Request<super::SetXattrRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        async fn remove_xattr(
+            &self,
+            request: tonic::Request<super::RemoveXattrRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// Opens a new file for writing by `holder`, who now has its lease.
         async fn create(
@@ -2771,6 +3103,229 @@ pub mod namespace_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TouchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/GetAcl" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAclSvc<T: Namespace>(pub Arc<T>);
+                    impl<T: Namespace> tonic::server::UnaryService<super::GetAclRequest>
+                    for GetAclSvc<T> {
+                        type Response = super::GetAclReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAclRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::get_acl(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAclSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/ChangeAcl" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangeAclSvc<T: Namespace>(pub Arc<T>);
+                    impl<
+                        T: Namespace,
+                    > tonic::server::UnaryService<super::ChangeAclRequest>
+                    for ChangeAclSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangeAclRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::change_acl(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangeAclSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/GetXattrs" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetXattrsSvc<T: Namespace>(pub Arc<T>);
+                    impl<
+                        T: Namespace,
+                    > tonic::server::UnaryService<super::GetXattrsRequest>
+                    for GetXattrsSvc<T> {
+                        type Response = super::GetXattrsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetXattrsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::get_xattrs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetXattrsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/SetXattr" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetXattrSvc<T: Namespace>(pub Arc<T>);
+                    impl<
+                        T: Namespace,
+                    > tonic::server::UnaryService<super::SetXattrRequest>
+                    for SetXattrSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetXattrRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::set_xattr(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetXattrSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dfs.v1.Namespace/RemoveXattr" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveXattrSvc<T: Namespace>(pub Arc<T>);
+                    impl<
+                        T: Namespace,
+                    > tonic::server::UnaryService<super::RemoveXattrRequest>
+                    for RemoveXattrSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveXattrRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Namespace>::remove_xattr(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveXattrSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

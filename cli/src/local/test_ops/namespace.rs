@@ -96,6 +96,38 @@ pub(super) async fn checks(ops: &Ops, run: &mut Run) -> Outcome {
         ops.fails(1, "ls --user stranger {}/private").await?;
         ops.fails(1, "chown --user ann root {}/touched").await.map(drop)
     })
+    .await?;
+    attributes(ops, run).await
+}
+
+async fn attributes(ops: &Ops, run: &mut Run) -> Outcome {
+    run.check("an ACL lets a named user in, the mask keeps him out, and what is new inherits it", async {
+        ops.ok("mkdir -m 700 {}/acl").await?;
+        ops.ok("setfacl -m user:stranger:r-x,default:user:stranger:r-- {}/acl").await?;
+        ops.ok("ls --user stranger {}/acl").await?;
+        contains(&ops.ok("ls -ld {}/acl").await?, "drwxr-x---+")?;
+        ops.ok("touch {}/acl/new").await?;
+        contains(&ops.ok("getfacl {}/acl/new").await?, "user:stranger:r--")?;
+        ops.ok("chmod g= {}/acl").await?;
+        contains(&ops.ok("getfacl {}/acl").await?, "user:stranger:r-x\t#effective:---")?;
+        ops.fails(1, "ls --user stranger {}/acl").await?;
+        ops.fails(1, "setfacl --user stranger -b {}/acl").await?;
+        ops.fails(2, "setfacl -m user:stranger {}/acl").await?;
+        ops.ok("setfacl -b {}/acl").await?;
+        equal(&ops.json("stat {}/acl").await?[0]["has_acl"], &false.into())
+    })
+    .await?;
+    run.check("extended attributes are set, shown and removed", async {
+        ops.ok("setfattr -n user.origin -v scan {}/touched").await?;
+        contains(&ops.ok("getfattr -d {}/touched").await?, "user.origin=\"scan\"")?;
+        ops.ok("setfattr -n user.origin -v 0x00ff {}/touched").await?;
+        contains(&ops.ok("getfattr -n user.origin -e hex {}/touched").await?, "user.origin=0x00ff")?;
+        let shown = ops.json("getfattr -d {}/touched").await?;
+        equal(&shown[0]["xattrs"][0]["name"], &"user.origin".into())?;
+        ops.fails(1, "setfattr --user stranger -n trusted.a {}/touched").await?;
+        ops.ok("setfattr -x user.origin {}/touched").await?;
+        ops.fails(3, "getfattr -n user.origin {}/touched").await.map(drop)
+    })
     .await
 }
 

@@ -55,7 +55,7 @@ const NOT_HERE: [(&str, &str); 18] = [
 ];
 
 /// What an example needs beside the prepared tree.
-const BEFORE: [(&str, &str); 12] = [
+const BEFORE: [(&str, &str); 14] = [
     ("dfs undelete /docs/report.pdf", "dfs rm /docs/report.pdf"),
     (
         "dfs concat /data/all /data/part-1 /data/part-2",
@@ -63,6 +63,8 @@ const BEFORE: [(&str, &str); 12] = [
     ),
     ("dfs append today.log /logs/all.log", "echo x > today.log"),
     ("dfs truncate 64MiB /data/a.bin", "head -c 65M /dev/zero | dfs put - /data/a.bin"),
+    ("dfs getfattr -n user.origin -e hex /a.txt", "dfs setfattr -n user.origin -v x /a.txt"),
+    ("dfs setfattr -x user.origin /a.txt", "dfs setfattr -n user.origin -v x /a.txt"),
     ("dfs mkdir /data", "dfs rm -r /data"),
     ("dfs mv /a.txt /b.txt /docs", "dfs touch /b.txt"),
     ("dfs put report.pdf /docs/", "dfs rm /docs/report.pdf"),

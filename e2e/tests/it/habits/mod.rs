@@ -1,5 +1,6 @@
 //! Habits of people who know `cp`, `mv`, `rm` and `rsync`, on one cluster: what they type does what they expect.
 
+mod attributes;
 mod copies;
 mod examples;
 mod leftovers;
@@ -17,6 +18,14 @@ use self::shell::Shell;
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_directories_of_a_target_are_made() -> Result<()> {
     copies::missing_directories(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acls_and_extended_attributes_are_as_hdfs_has_them() -> Result<()> {
+    let shell = Shell::start().await?;
+    attributes::access(&shell).await.context("ACLs")?;
+    attributes::inheritance(&shell).await.context("default ACLs")?;
+    attributes::values(&shell).await.context("extended attributes")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ pub(super) async fn perform(dfs: &Dfs, directory: &FsPath, operation: Operation)
     let path = |name: Name| directory.join(&name.to_string());
     let done = match operation {
         Operation::Create(name, mark) => {
-            let options = CreateOptions { mode: mark.mode(), ..CreateOptions::default() };
+            let options = CreateOptions { mode: mark.mode().into(), ..CreateOptions::default() };
             dfs.create(&path(name)?, options).await.map(|writer| Outcome::Opened(Box::new(writer)))
         }
         Operation::Mkdir(name, mark) => {

@@ -14,7 +14,7 @@ use super::tree::CHUNKS_AT_ONCE;
 use crate::store::access::Access;
 use crate::store::chunk::Chunk;
 use crate::store::edit::{Change, Outcome};
-use crate::store::inode::{GARBAGE, Inode};
+use crate::store::inode::{Extras, GARBAGE, Inode};
 use crate::store::stop::Stop;
 use crate::store::usage::Usage;
 
@@ -92,7 +92,15 @@ impl Step<'_, '_> {
             return Ok(());
         }
         let id = self.take_inode();
-        let rest = Inode { parent: GARBAGE, name: id.to_string(), id, open: false, ..file.clone() };
+        let rest = Inode {
+            parent: GARBAGE,
+            name: id.to_string(),
+            id,
+            open: false,
+            extras: Extras::default(),
+            acl: None,
+            ..file.clone()
+        };
         self.insert(&rest)?;
         self.counters.garbage += 1;
         self.write(

@@ -9,6 +9,7 @@
 //! cut into batches.
 
 mod append;
+mod attributes;
 mod chunks;
 mod namespace;
 mod reach;
@@ -471,6 +472,9 @@ impl Step<'_, '_> {
             Edit::SetOwner { path, owner, group } => self.set_owner(path, owner.as_deref(), group.as_deref()),
             Edit::SetTimes { path, mtime, atime } => self.set_times(path, *mtime, *atime),
             Edit::Touch { path } => self.touch(path),
+            Edit::ChangeAcl { path, change } => self.change_acl(path, change),
+            Edit::SetXattr { path, xattr, flag } => self.set_xattr(path, xattr, *flag),
+            Edit::RemoveXattr { path, name } => self.remove_xattr(path, name),
             Edit::BeginRecovery { inode, holder } => self.begin_recovery(*inode, holder.as_deref()),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::SetQuota { path, names, space } => self.set_quota(path, *names, *space),

@@ -2,7 +2,9 @@
 
 use dfs_namenode_core::Event;
 use dfs_types::attributes::check_principal;
-use dfs_types::{ChunkId, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Layout, Millis, Mode};
+use dfs_types::{
+    ChunkId, CreateMode, ErrorCode, FileKind, FsError, FsPath, FsResult, InodeId, Layout, Millis, Mode,
+};
 
 use super::{Step, reach};
 use crate::store::access::Access;
@@ -20,7 +22,7 @@ const OWNER_USES: u32 = 0o300;
 #[derive(Debug)]
 pub(super) struct NewFile<'a> {
     pub(super) holder: &'a str,
-    pub(super) mode: Mode,
+    pub(super) mode: CreateMode,
     pub(super) replication: u32,
     pub(super) chunk_size: u64,
     pub(super) temporary: bool,
@@ -35,10 +37,18 @@ impl NewFile<'_> {
 
     /// Mode of directories made above the file: searchable by whom the file is readable for, so that they follow
     /// the umask the client applied to the file's mode.
-    fn directory_mode(&self) -> Mode {
-        let bits = self.mode.bits() & 0o777;
-        Mode::truncate(bits | ((bits & 0o444) >> 2) | OWNER_USES)
+    fn directory_mode(&self) -> CreateMode {
+        let searchable = |mode: Mode| {
+            let bits = mode.bits() & 0o777;
+            Mode::truncate(bits | ((bits & 0o444) >> 2) | OWNER_USES)
+        };
+        of_both(self.mode, searchable)
     }
+}
+
+/// The same of the bits before and after the umask.
+fn of_both(CreateMode { mode, unmasked }: CreateMode, change: impl Fn(Mode) -> Mode) -> CreateMode {
+    CreateMode { mode: change(mode), unmasked: unmasked.map(change) }
 }
 
 /// A move that was checked.
@@ -79,7 +89,7 @@ impl Step<'_, '_> {
         self.authority.check_sticky(directory, target, found.place())
     }
 
-    pub(super) fn mkdir(&mut self, path: &FsPath, mode: Mode, parents: bool) -> Result<Outcome, Stop> {
+    pub(super) fn mkdir(&mut self, path: &FsPath, mode: CreateMode, parents: bool) -> Result<Outcome, Stop> {
         let found = self.resolve(path)?;
         if let Some(target) = found.target() {
             if parents && target.is_directory() {
@@ -95,7 +105,7 @@ impl Step<'_, '_> {
         let made = Usage { directories: missing.len() as i64, ..Usage::default() };
         self.check_quota(found.deepest().id, made)?;
         let (above, last) = missing.split_at(missing.len() - 1);
-        let between = Mode::truncate(mode.bits() & 0o777 | OWNER_USES);
+        let between = of_both(mode, |mode| Mode::truncate(mode.bits() & 0o777 | OWNER_USES));
         self.reach_down(&found, 0)?;
         let further = last.iter().copied().map(reach::longer_by).sum();
         let directory = self.make_directories(found.deepest(), above, further, between)?;

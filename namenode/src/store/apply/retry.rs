@@ -222,6 +222,9 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::SetOwner { .. }
         | Edit::SetTimes { .. }
         | Edit::Touch { .. }
+        | Edit::ChangeAcl { .. }
+        | Edit::SetXattr { .. }
+        | Edit::RemoveXattr { .. }
         | Edit::Discard { .. }
         | Edit::Complete { publish: Some(_), .. }
         | Edit::Append { .. }

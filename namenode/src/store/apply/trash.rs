@@ -133,7 +133,10 @@ impl Step<'_, '_> {
         let is_home = root.parts().next() == Some(HOMES) && root.name() == Some(TRASH);
         for name in missing.iter().take(missing.len() - 1).copied() {
             depth += 1;
-            let mut made = self.draft(&directory, name, FileKind::Directory, Mode::truncate(PRIVATE));
+            let mode = Mode::truncate(PRIVATE);
+            let draft = self.draft(&directory, name, FileKind::Directory, mode.into());
+            // Whatever a default ACL would let others do there.
+            let mut made = Inode { mode, acl: None, ..draft };
             if is_home && depth == 1 {
                 made.owner = self.authority.superuser.to_owned();
                 made.mode = Mode::DIRECTORY;

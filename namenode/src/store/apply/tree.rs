@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use dfs_namenode_core::Event;
-use dfs_types::{ChunkId, FileKind, InodeId, Layout, Millis, Mode};
+use dfs_types::{ChunkId, CreateMode, FileKind, InodeId, Layout, Millis};
 
+use super::attributes::stored_acl;
 use super::{Step, reach};
 use crate::store::edit::{Change, PIPELINES};
 use crate::store::inode::{Extras, GARBAGE, Inode, kind_number, number};
@@ -16,8 +17,14 @@ use crate::store::usage::Usage;
 pub(super) const CHUNKS_AT_ONCE: u64 = 256;
 
 impl Step<'_, '_> {
-    /// The row of a new inode that only lacks what is special to its kind.
-    pub(super) fn draft(&mut self, directory: &Inode, name: &str, kind: FileKind, mode: Mode) -> Inode {
+    /// The row of a new inode that only lacks what is special to its kind. A default ACL of its directory takes the place of
+    /// the umask.
+    pub(super) fn draft(&mut self, directory: &Inode, name: &str, kind: FileKind, mode: CreateMode) -> Inode {
+        let inherited = directory
+            .acl
+            .as_ref()
+            .and_then(|acl| acl.inherited(mode.unmasked(), kind == FileKind::Directory));
+        let (mode, acl) = inherited.unwrap_or((mode.mode, None));
         Inode {
             parent: directory.id,
             name: name.to_owned(),
@@ -35,6 +42,7 @@ impl Step<'_, '_> {
             open: false,
             below: 0,
             extras: Extras::default(),
+            acl: acl.map(Arc::new),
         }
     }
 
@@ -57,6 +65,7 @@ impl Step<'_, '_> {
             below,
             // Nothing new has any.
             extras: _,
+            acl,
         } = inode;
         self.write(
             "INSERT INTO inode (parent, name, id, kind, owner, grp, mode, mtime, atime, replication, chunk_size, length, \
@@ -79,6 +88,13 @@ impl Step<'_, '_> {
                 *below as i64,
             ),
         )?;
+        if let Some(acl) = acl {
+            // Apart, as not every level has the column.
+            self.write(
+                "UPDATE inode SET acl = ?3 WHERE parent = ?1 AND name = ?2",
+                (parent.0 as i64, name, stored_acl(acl)?),
+            )?;
+        }
         match kind {
             FileKind::File => {
                 self.counters.files += 1;
@@ -101,7 +117,7 @@ impl Step<'_, '_> {
         directory: &Inode,
         names: &[&str],
         further: u64,
-        mode: Mode,
+        mode: CreateMode,
     ) -> Result<Inode, Stop> {
         let mut at = directory.clone();
         let mut below = names.iter().copied().map(reach::longer_by).sum::<u64>() + further;

@@ -147,6 +147,7 @@ impl Step<'_, '_> {
         let tables = [
             (Extras::QUOTA, "DELETE FROM quota WHERE inode = ?1"),
             (Extras::TRASH, "DELETE FROM trash WHERE inode = ?1"),
+            (Extras::XATTRS, "DELETE FROM xattr WHERE inode = ?1"),
             (Extras::CHECKPOINT, "DELETE FROM checkpoint WHERE inode = ?1"),
         ];
         for (_, statement) in tables.into_iter().filter(|(extra, _)| inode.extras.has(*extra)) {

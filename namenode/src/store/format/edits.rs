@@ -1,11 +1,12 @@
 //! Entries of the log as protobuf.
 
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
+use dfs_proto::convert::xattr_name;
 use dfs_proto::stored;
 use dfs_proto::stored::proposal::Edit as Stored;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FsPath, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId,
-    RequestId, VolumeId,
+    CallId, Caller, ChunkId, ClientId, CreateMode, FsPath, InodeId, LimitChange, Millis, Mode, NodeDuty,
+    NodeId, RequestId, VolumeId, Xattr, XattrName,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Proposal, Publication};
@@ -26,6 +27,15 @@ pub(super) fn path(text: &str) -> Result<FsPath, Why> {
 
 pub(super) fn mode(bits: u32) -> Result<Mode, Why> {
     Mode::new(bits).map_err(|error| error.to_string())
+}
+
+fn create_mode(bits: u32, unmasked: Option<u32>) -> Result<CreateMode, Why> {
+    Ok(CreateMode { mode: mode(bits)?, unmasked: unmasked.map(mode).transpose()? })
+}
+
+fn xattr(space: Result<stored::XattrSpace, prost::UnknownEnumValue>, name: String) -> Result<XattrName, Why> {
+    let space = space.map_err(|error| error.to_string())?;
+    xattr_name(space, name).map_err(|error| error.to_string())
 }
 
 impl From<&Record> for stored::Record {
@@ -265,19 +275,23 @@ impl From<&Edit> for Stored {
             pipeline: Vec::new(),
         };
         match edit {
-            Edit::Mkdir { path, mode, parents } => {
-                Self::Mkdir(stored::Mkdir { path: path.to_string(), mode: mode.bits(), parents: *parents })
-            }
+            Edit::Mkdir { path, mode, parents } => Self::Mkdir(stored::Mkdir {
+                path: path.to_string(),
+                mode: mode.mode.bits(),
+                parents: *parents,
+                unmasked: mode.unmasked.map(Mode::bits),
+            }),
             Edit::Create { path, holder, mode, replication, chunk_size, overwrite, parents, temporary } => {
                 Self::Create(stored::Create {
                     path: path.to_string(),
                     holder: holder.clone(),
-                    mode: mode.bits(),
+                    mode: mode.mode.bits(),
                     replication: *replication,
                     chunk_size: *chunk_size,
                     overwrite: *overwrite,
                     parents: *parents,
                     temporary: *temporary,
+                    unmasked: mode.unmasked.map(Mode::bits),
                 })
             }
             Edit::Append { path, holder } => {
@@ -302,6 +316,22 @@ impl From<&Edit> for Stored {
             Edit::TendTrash { root, checkpoint } => {
                 Self::TendTrash(stored::TendTrash { root: root.to_string(), checkpoint: checkpoint.clone() })
             }
+            Edit::ChangeAcl { path, change } => Self::ChangeAcl(stored::ChangeAcl {
+                path: path.to_string(),
+                change: Some(change.clone().into()),
+            }),
+            Edit::SetXattr { path, xattr: Xattr { name, value }, flag } => Self::SetXattr(stored::SetXattr {
+                path: path.to_string(),
+                space: stored::XattrSpace::from(name.space()).into(),
+                name: name.name().to_owned(),
+                value: value.clone(),
+                flag: stored::XattrSetFlag::from(*flag).into(),
+            }),
+            Edit::RemoveXattr { path, name } => Self::RemoveXattr(stored::RemoveXattr {
+                path: path.to_string(),
+                space: stored::XattrSpace::from(name.space()).into(),
+                name: name.name().to_owned(),
+            }),
             Edit::AddChunk { inode, holder, previous, pipeline } => Self::AddChunk(stored::AddChunk {
                 inode: inode.0,
                 holder: holder.clone(),
@@ -398,13 +428,13 @@ impl TryFrom<Stored> for Edit {
 
     fn try_from(stored: Stored) -> Result<Self, Why> {
         Ok(match stored {
-            Stored::Mkdir(stored::Mkdir { path: at, mode: bits, parents }) => {
-                Self::Mkdir { path: path(&at)?, mode: mode(bits)?, parents }
+            Stored::Mkdir(stored::Mkdir { path: at, mode: bits, parents, unmasked }) => {
+                Self::Mkdir { path: path(&at)?, mode: create_mode(bits, unmasked)?, parents }
             }
             Stored::Create(create) => Self::Create {
                 path: path(&create.path)?,
                 holder: create.holder,
-                mode: mode(create.mode)?,
+                mode: create_mode(create.mode, create.unmasked)?,
                 replication: create.replication,
                 chunk_size: create.chunk_size,
                 overwrite: create.overwrite,
@@ -428,6 +458,22 @@ impl TryFrom<Stored> for Edit {
             }
             Stored::TendTrash(stored::TendTrash { root, checkpoint }) => {
                 Self::TendTrash { root: path(&root)?, checkpoint }
+            }
+            Stored::ChangeAcl(stored::ChangeAcl { path: of, change }) => {
+                let change = change.ok_or_else(missing("the change"))?.try_into();
+                Self::ChangeAcl {
+                    path: path(&of)?,
+                    change: change.map_err(|error: dfs_types::FsError| error.to_string())?,
+                }
+            }
+            Stored::SetXattr(set) => {
+                let (space, flag) = (stored::XattrSpace::try_from(set.space), set.flag().into());
+                let xattr = Xattr { name: xattr(space, set.name)?, value: set.value };
+                Self::SetXattr { path: path(&set.path)?, xattr, flag }
+            }
+            Stored::RemoveXattr(stored::RemoveXattr { path: of, space, name }) => {
+                let space = stored::XattrSpace::try_from(space);
+                Self::RemoveXattr { path: path(&of)?, name: xattr(space, name)? }
             }
             Stored::AddChunk(stored::AddChunk { inode, holder, previous, pipeline }) => Self::AddChunk {
                 inode: InodeId(inode),

@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Outcome = 3,
     /// Who belongs to the group.
     Members = 4,
+    /// An ACL.
+    Acl = 5,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Residence => "member's address",
             Self::Outcome => "kept outcome",
             Self::Members => "list of members",
+            Self::Acl => "ACL",
         }
     }
 }

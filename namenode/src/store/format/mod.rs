@@ -9,9 +9,10 @@ mod outcomes;
 mod tests;
 
 use dfs_proto::stored;
+use dfs_types::Acl;
 use dfs_types::format::{FIRST_LEVEL, LEVEL};
 
-use super::edit::Outcome;
+use super::edit::{ATTRIBUTES, Outcome};
 use super::position::Members;
 use super::record::{Record, Residence};
 
@@ -62,6 +63,17 @@ impl Residence {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         Ok(open::<stored::Residence>(Kind::Residence, bytes)?.into())
     }
+}
+
+/// An ACL as it is in the table `inode`.
+pub(crate) fn encode_acl(acl: &Acl) -> Result<Vec<u8>, FormatError> {
+    seal(Kind::Acl, ATTRIBUTES, &stored::Acl::from(acl.entries().to_vec()))
+}
+
+/// Reads what is there.
+pub(crate) fn decode_acl(bytes: &[u8]) -> Result<Option<Acl>, FormatError> {
+    let entries = open::<stored::Acl>(Kind::Acl, bytes)?.try_into();
+    entries.and_then(Acl::from_entries).map_err(|why| FormatError::damaged(Kind::Acl, why))
 }
 
 impl Outcome {

@@ -21,6 +21,7 @@ fn stored_status(status: &FileStatus) -> stored::Status {
         chunk_size,
         children,
         open,
+        has_acl,
     } = status;
     let kind = match kind {
         FileKind::File => stored::Kind::File,
@@ -39,6 +40,7 @@ fn stored_status(status: &FileStatus) -> stored::Status {
         chunk_size: *chunk_size,
         children: *children,
         open: *open,
+        has_acl: *has_acl,
     }
 }
 
@@ -61,6 +63,7 @@ fn status(status: stored::Status) -> Result<FileStatus, Why> {
         chunk_size: status.chunk_size,
         children: status.children,
         open: status.open,
+        has_acl: status.has_acl,
     })
 }
 

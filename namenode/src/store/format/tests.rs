@@ -7,15 +7,16 @@ use std::path::Path;
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
-    CallId, Caller, ChunkId, ClientId, FileKind, FileStatus, FsPath, GenStamp, InodeId, LimitChange, Millis,
-    Mode, NodeDuty, NodeId, RequestId, StorageType, VolumeId,
+    Acl, AclChange, AclEntry, AclKey, CallId, Caller, ChunkId, ClientId, CreateMode, FileKind, FileStatus,
+    FsPath, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, StorageType, VolumeId,
+    Xattr, XattrSetFlag,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
 use super::super::position::Members;
 use super::super::record::{Batch, Record, Residence};
-use super::FormatError;
 use super::envelope::{Kind, seal};
+use super::{FormatError, decode_acl, encode_acl};
 
 /// What was encoded by the first program of each level, one value a line: its name and its bytes. Lines are only added, and
 /// only for values that need the latest level.
@@ -72,6 +73,9 @@ fn name(edit: &Edit) -> &'static str {
         Edit::Trash { .. } => "trash",
         Edit::SetTrash { .. } => "set-trash",
         Edit::TendTrash { .. } => "tend-trash",
+        Edit::ChangeAcl { .. } => "change-acl",
+        Edit::SetXattr { .. } => "set-xattr",
+        Edit::RemoveXattr { .. } => "remove-xattr",
         Edit::AddChunk { .. } => "add-chunk",
         Edit::AbandonChunk { .. } => "abandon-chunk",
         Edit::CommitLength { .. } => "commit-length",
@@ -101,16 +105,56 @@ fn name(edit: &Edit) -> &'static str {
     }
 }
 
+fn acl_entries() -> Vec<AclEntry> {
+    AclEntry::parse_list("user:bob:r-x,group::-w-,group:crew:rwx,d:user::rwx,d:group::r,d:mask::r,d:other::-")
+        .unwrap()
+}
+
+/// Those of ACLs and extended attributes.
+fn edits_of_attributes() -> Vec<Edit> {
+    let change = |change| Edit::ChangeAcl { path: path("/b"), change };
+    let set = |name: &str, value: &[u8], flag| Edit::SetXattr {
+        path: path("/b"),
+        xattr: Xattr { name: name.parse().unwrap(), value: value.to_vec() },
+        flag,
+    };
+    let masked = CreateMode { mode: Mode::new(0o750).unwrap(), unmasked: Some(Mode::new(0o777).unwrap()) };
+    vec![
+        Edit::Mkdir { path: path("/a"), mode: masked, parents: true },
+        Edit::Create {
+            path: path("/a/ü"),
+            holder: "client-1".into(),
+            mode: masked,
+            replication: 3,
+            chunk_size: 67_108_864,
+            overwrite: true,
+            parents: true,
+            temporary: true,
+        },
+        change(AclChange::Set(acl_entries())),
+        change(AclChange::Set(vec![])),
+        change(AclChange::Modify(acl_entries())),
+        change(AclChange::RemoveEntries(AclKey::parse_list("user:bob,default:mask").unwrap())),
+        change(AclChange::Remove),
+        change(AclChange::RemoveDefault),
+        set("user.a", b"", XattrSetFlag::CreateOrReplace),
+        set("trusted.a", &[0, 255], XattrSetFlag::Create),
+        set("security.a", b"v", XattrSetFlag::Replace),
+        set("system.a", b"v", XattrSetFlag::Replace),
+        Edit::RemoveXattr { path: path("/b"), name: "raw.a".parse().unwrap() },
+    ]
+}
+
 /// Every kind, each with all its fields and, where some may be missing, without them.
 fn edits() -> Vec<Edit> {
     let (inode, holder) = (InodeId(16_386), "client-1".to_owned());
     let settings = Balancing { threshold_permille: 100, bytes_per_second: 10_000_000 };
-    vec![
-        Edit::Mkdir { path: path("/a"), mode: Mode::DIRECTORY, parents: true },
+    let mut all = vec![
+        Edit::Mkdir { path: path("/a"), mode: Mode::DIRECTORY.into(), parents: true },
         Edit::Create {
             path: path("/a/ü"),
             holder: holder.clone(),
-            mode: Mode::FILE,
+            mode: Mode::FILE.into(),
             replication: 3,
             chunk_size: 67_108_864,
             overwrite: true,
@@ -177,7 +221,9 @@ fn edits() -> Vec<Edit> {
         Edit::RaiseLevel { to: 2 },
         Edit::RecordNodes { nodes: vec![node_seen()] },
         Edit::ForgetNodes { nodes: vec![node(7), node(8)] },
-    ]
+    ];
+    all.append(&mut edits_of_attributes());
+    all
 }
 
 fn outcomes() -> Vec<(&'static str, Outcome)> {
@@ -194,8 +240,10 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         chunk_size: 67_108_864,
         children: 0,
         open: true,
+        has_acl: false,
     };
     let directory = FileStatus { kind: FileKind::Directory, children: 7, open: false, ..status.clone() };
+    let with_acl = FileStatus { has_acl: true, ..directory.clone() };
     let all = vec![
         Outcome::Done,
         Outcome::Status(status),
@@ -214,6 +262,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         Outcome::Recovery { closed: false, chunks: vec![extent(1), extent(2)] },
         Outcome::Recovery { closed: true, chunks: vec![] },
         Outcome::Reaped { inodes: 12, more: true },
+        Outcome::Status(with_acl),
     ];
     let name = |outcome: &Outcome| match outcome {
         Outcome::Done => "done",
@@ -227,6 +276,10 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         Outcome::Reaped { .. } => "reaped",
     };
     all.into_iter().map(|outcome| (name(&outcome), outcome)).collect()
+}
+
+fn acl() -> Acl {
+    Acl::from_entries(acl_entries()).unwrap().unwrap()
 }
 
 fn members() -> Members {
@@ -290,6 +343,7 @@ fn encoded() -> Vec<(u16, String, Vec<u8>)> {
     }
     all.push(("members all".into(), members().encode().unwrap()));
     all.push(("residence all".into(), residence().encode().unwrap()));
+    all.push(("acl all".into(), encode_acl(&acl()).unwrap()));
     let mut numbers = Numbers::default();
     let numbered = all.into_iter().map(|(name, bytes)| {
         let level = level_of(&bytes);
@@ -354,10 +408,12 @@ fn what_was_stored_is_read() {
         assert_eq!(Record::decode(&bytes).unwrap(), record);
     }
     for (name, outcome) in outcomes() {
-        assert_eq!(Outcome::decode(&take(outcome.level(), &format!("outcome {name}"))).unwrap(), outcome);
+        let bytes = take(outcome.level(), &format!("outcome {name}"));
+        assert_eq!(Outcome::decode(&bytes).unwrap(), outcome);
     }
     assert_eq!(Members::decode(&take(1, "members all")).unwrap(), members());
     assert_eq!(Residence::decode(&take(1, "residence all")).unwrap(), residence());
+    assert_eq!(decode_acl(&take(3, "acl all")).unwrap(), Some(acl()));
     assert!(golden.is_empty(), "no sample is left for {:?}", golden.keys());
 }
 

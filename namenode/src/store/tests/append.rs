@@ -25,7 +25,7 @@ fn made(at: &str, replication: u32) -> Edit {
     Edit::Create {
         path: path(at),
         holder: "w".into(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication,
         chunk_size: CHUNK,
         overwrite: false,

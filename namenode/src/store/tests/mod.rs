@@ -1,5 +1,6 @@
 //! Tests of the store as a whole; what they share.
 
+mod acl;
 mod append;
 mod directory;
 mod durability;
@@ -16,6 +17,7 @@ mod temporary;
 mod trash;
 mod usage;
 mod writing;
+mod xattr;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -31,7 +33,7 @@ use tokio::runtime::Runtime;
 
 use super::counters::FIRST_MEMBER;
 use super::directory::Directory;
-use super::edit::{Change, Edit, Outcome, PIPELINES, Proposal, QUOTAS};
+use super::edit::{ATTRIBUTES, Change, Edit, Outcome, PIPELINES, Proposal, QUOTAS};
 use super::{Options, Store, schema};
 
 const SUPERUSER: &str = "hdfs";
@@ -62,14 +64,14 @@ fn root() -> Caller {
 }
 
 fn mkdir(at: &str) -> Edit {
-    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY, parents: true }
+    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY.into(), parents: true }
 }
 
 fn create(at: &str, holder: &str) -> Edit {
     Edit::Create {
         path: path(at),
         holder: holder.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication: 3,
         chunk_size: 1_024,
         overwrite: false,
@@ -295,6 +297,14 @@ impl Fixture {
                     "who has a row in {table} says so, and nobody else has one"
                 );
             }
+        }
+        if self.store().level() >= ATTRIBUTES {
+            let strays =
+                "SELECT count(*) FROM xattr x WHERE NOT EXISTS (SELECT 1 FROM inode f WHERE f.id = x.inode)";
+            assert_eq!(self.number(strays), 0, "every extended attribute has a file or directory");
+            let wrong = "SELECT count(*) FROM inode f WHERE (extras & 4 != 0) != \
+                         EXISTS (SELECT 1 FROM xattr x WHERE x.inode = f.id)";
+            assert_eq!(self.number(wrong), 0, "a row says whether there are extended attributes");
         }
         let counts = self.store().counts();
         assert_eq!(counts.files as i64, self.number("SELECT count(*) FROM inode WHERE kind = 0"));

@@ -227,6 +227,7 @@ impl Model {
             chunk_size: if file { 1_024 } else { 0 },
             children: self.entries(at).count() as u64,
             open: node.holder.is_some(),
+            has_acl: false,
         }
     }
 
@@ -403,7 +404,11 @@ impl Model {
                 self.level = self.level.max(*to);
                 Ok(Some(Outcome::Done))
             }
-            Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
+            Edit::SetMode { .. }
+            | Edit::SetOwner { .. }
+            | Edit::ChangeAcl { .. }
+            | Edit::SetXattr { .. }
+            | Edit::RemoveXattr { .. } => panic!("no script has {edit:?}"),
             Edit::Append { .. }
             | Edit::Truncate { .. }
             | Edit::Concat { .. }

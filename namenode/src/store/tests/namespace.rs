@@ -11,7 +11,7 @@ use ErrorCode::{
 };
 
 fn strict_mkdir(at: &str) -> Edit {
-    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY, parents: false }
+    Edit::Mkdir { path: path(at), mode: Mode::DIRECTORY.into(), parents: false }
 }
 
 fn overwriting(at: &str, holder: &str) -> Edit {
@@ -38,7 +38,7 @@ fn mkdir_like_posix() {
     assert_eq!(fixture.code(mkdir("/a/f")), AlreadyExists);
     assert_eq!(fixture.code(mkdir("/a/f/x")), NotADirectory);
     assert_eq!(fixture.stat("/a/f/x").unwrap_err().code, NotADirectory);
-    let narrow = Edit::Mkdir { path: path("/p/q"), mode: Mode::new(0o055).unwrap(), parents: true };
+    let narrow = Edit::Mkdir { path: path("/p/q"), mode: Mode::new(0o055).unwrap().into(), parents: true };
     fixture.ok(narrow);
     assert_eq!(fixture.stat("/p").unwrap().mode.bits(), 0o355, "the owner can go on below");
     assert_eq!(fixture.stat("/p/q").unwrap().mode.bits(), 0o055);
@@ -51,7 +51,7 @@ fn create_checks_what_it_is_given() {
     let with = |replication, chunk_size, holder: &str| Edit::Create {
         path: path("/f"),
         holder: holder.to_owned(),
-        mode: Mode::FILE,
+        mode: Mode::FILE.into(),
         replication,
         chunk_size,
         overwrite: false,

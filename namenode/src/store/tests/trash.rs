@@ -22,7 +22,7 @@ fn ann() -> Caller {
 /// A namespace in which everybody may make things in `/open`.
 fn open() -> Fixture {
     let fixture = Fixture::new();
-    fixture.ok(Edit::Mkdir { path: path("/open"), mode: Mode::new(0o777).unwrap(), parents: false });
+    fixture.ok(Edit::Mkdir { path: path("/open"), mode: Mode::new(0o777).unwrap().into(), parents: false });
     fixture
 }
 
@@ -70,9 +70,10 @@ fn nobody_removes_what_he_could_not_move_or_into_anothers_trash() {
     fixture.ok(mkdir("/closed/d"));
     assert_eq!(refused(ann(), "/closed/d").code, ErrorCode::PermissionDenied);
     // Bob waits where Ann's trash will be.
-    fixture.ok(Edit::Mkdir { path: path("/user"), mode: Mode::new(0o777).unwrap(), parents: false });
+    fixture.ok(Edit::Mkdir { path: path("/user"), mode: Mode::new(0o777).unwrap().into(), parents: false });
     let bob = user("bob", &[]);
-    let trap = Edit::Mkdir { path: path("/user/ann/.Trash"), mode: Mode::new(0o777).unwrap(), parents: true };
+    let trap =
+        Edit::Mkdir { path: path("/user/ann/.Trash"), mode: Mode::new(0o777).unwrap().into(), parents: true };
     fixture.propose(by(Some(bob), trap)).unwrap();
     fixture.propose(by(Some(ann()), create("/open/f", "w"))).unwrap();
     let error = refused(ann(), "/open/f");

@@ -131,12 +131,12 @@ impl Op {
         let said = |target: &Target| model.said(target);
         match self {
             Self::Mkdir { path, parents } => {
-                Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY, parents: *parents }
+                Edit::Mkdir { path: path.clone(), mode: Mode::DIRECTORY.into(), parents: *parents }
             }
             Self::Create { path, holder, overwrite, parents, temporary } => Edit::Create {
                 path: path.clone(),
                 holder: if *holder { "alice" } else { "bob" }.to_owned(),
-                mode: Mode::FILE,
+                mode: Mode::FILE.into(),
                 replication: 3,
                 chunk_size: 1_024,
                 overwrite: *overwrite,
