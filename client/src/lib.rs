@@ -46,7 +46,9 @@ mod read;
 mod replica_stream;
 mod retry;
 mod session;
+mod settings;
 mod stream;
+mod users;
 mod write;
 mod write_target;
 
@@ -55,10 +57,11 @@ pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerAction, BalancerStatus, ClusterReport, ContentSummary, Defaults, Duty, DutyReport, DutyState,
-    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LocatedChunk, MemberRole,
-    NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, SafeModeAction,
-    SafeModeStatus, Upgrade, Volume, WaitingChunk,
+    BalancerAction, BalancerStatus, ClusterReport, ClusterSetting, ClusterSettings, ContentSummary, Defaults,
+    Duty, DutyReport, DutyState, Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, GroupOrigin,
+    GroupReport, GroupSource, LeaseRecovery, LocatedChunk, MemberRole, NamenodeMember, NodeReport, NodeState,
+    Publication, QuarantinedChunk, RecoveryWait, SafeModeAction, SafeModeStatus, Superusers, Upgrade,
+    UserGroups, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use group::NamenodeGroup;

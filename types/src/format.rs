@@ -32,7 +32,10 @@ pub const LEVELS: [(u16, &str); 3] = [
          DataNodes and their volumes are remembered until an administrator forgets them; on DataNodes, version 2 of the \
          headers of replicas, with what a rebuild of the namespace needs",
     ),
-    (3, "files are appended to, truncated and concatenated"),
+    (
+        3,
+        "files are appended to, truncated and concatenated; settings of the cluster: umask, precision of access times",
+    ),
 ];
 /// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.
 pub const ORIGINS: u16 = 2;

@@ -2,9 +2,10 @@
 //!
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
-//! member that does not lead knows may be old. They are split by topic: [`namespace`], [`writing`], [`reading`],
-//! [`recovery`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
+//! member that does not lead knows may be old; and takes the caller from [`Namenode::identify`]. They are split by topic: [`namespace`], [`writing`], [`reading`],
+//! [`recovery`], [`cluster`], [`admin`], [`duty`], [`settings`], [`users`], [`upgrade`] and [`quarantine`].
 
+mod access_times;
 pub mod admin;
 pub mod cluster;
 pub mod duty;
@@ -14,7 +15,9 @@ pub mod quarantine;
 pub mod reading;
 pub mod recovery;
 mod registry;
+pub mod settings;
 pub mod upgrade;
+pub mod users;
 pub mod writing;
 
 use std::fmt;
@@ -28,6 +31,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};
+use crate::groups::Groups;
 use crate::peers::Peers;
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::Group;
@@ -47,6 +51,7 @@ pub struct Namenode {
     cluster: ClusterId,
     settings: Settings,
     superuser: String,
+    groups: Arc<Groups>,
     store: Store,
     engine: Handle,
     peers: Arc<Peers>,
@@ -55,6 +60,7 @@ pub struct Namenode {
     /// For one question at a time which files chunks are of: readers are there for clients first.
     descriptions: Semaphore,
     left_out: group::LeftOut,
+    accesses: access_times::Accesses,
     /// A DataNode has registered.
     registered: Notify,
 }
@@ -70,23 +76,26 @@ impl Namenode {
     pub fn new(
         settings: Settings,
         superuser: String,
+        groups: Arc<Groups>,
         store: Store,
         engine: Handle,
         peers: Arc<Peers>,
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
         let (descriptions, left_out) = (Semaphore::new(1), group::LeftOut::default());
-        let registered = Notify::new();
+        let (accesses, registered) = (access_times::Accesses::default(), Notify::new());
         Self {
             cluster,
             settings,
             superuser,
+            groups,
             store,
             engine,
             peers,
             backups,
             descriptions,
             left_out,
+            accesses,
             registered,
         }
     }

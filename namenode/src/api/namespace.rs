@@ -51,6 +51,7 @@ impl Namenode {
         mode: Mode,
         parents: bool,
     ) -> FsResult<FileStatus> {
+        let mode = self.cluster_settings().masked(mode);
         match self.propose(origin, Edit::Mkdir { path, mode, parents }).await? {
             Outcome::Status(status) => Ok(status),
             other => Err(reused_request(&other)),

@@ -225,7 +225,7 @@ impl Namenode {
     }
 
     /// What a leader does by itself: starts the recoveries again that were under way, performs what the engine asks for,
-    /// and frees what was deleted. Never ends.
+    /// frees what was deleted, and sets access times. Never ends.
     pub async fn perform_duties(self: Arc<Self>, follow_ups: &mut mpsc::Receiver<FollowUp>) {
         let contents = self.store.contents();
         let interrupted = match tokio::task::spawn_blocking(move || contents.leases()).await {
@@ -249,7 +249,15 @@ impl Namenode {
             },
         );
         let resume = self.resume_recoveries(interrupted);
-        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes(), self.keep_registry());
+        let housekeeping = async {
+            tokio::join!(
+                self.reap_garbage(),
+                self.purge_outcomes(),
+                self.keep_registry(),
+                self.set_access_times()
+            )
+        };
+        tokio::join!(perform, resume, housekeeping);
     }
 
     /// Goes on with the recoveries of these files, which an earlier leader began, until all are under way again or over. The

@@ -91,7 +91,7 @@ impl Namenode {
         let edit = Edit::Create {
             path: path.clone(),
             holder,
-            mode,
+            mode: self.cluster_settings().masked(mode),
             replication,
             chunk_size,
             overwrite,

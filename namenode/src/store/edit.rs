@@ -9,8 +9,8 @@ use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode, NodeDuty,
-    NodeId, RequestId,
+    Caller, ChunkId, ClusterSetting, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Millis, Mode,
+    NodeDuty, NodeId, RequestId,
 };
 pub use dfs_types::{Extent, Publication};
 
@@ -260,6 +260,13 @@ pub enum Edit {
         /// On or off.
         on: bool,
     },
+    /// Changes a setting of the cluster.
+    SetSetting {
+        /// Which one.
+        setting: ClusterSetting,
+        /// Its value; `None`: the default.
+        value: Option<u64>,
+    },
     /// Forgets outcomes that are too old for retries, where no other edits come along that would.
     PurgeOutcomes {
         /// Most outcomes forgotten by this edit.
@@ -290,6 +297,9 @@ pub const REGISTRY: u16 = 2;
 
 /// The feature level from which on closed files are appended to, truncated and concatenated.
 pub const APPENDS: u16 = 3;
+
+/// The feature level from which on the cluster has settings beside the balancer's and safe mode.
+pub const SETTINGS: u16 = 3;
 
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -349,6 +359,7 @@ impl Edit {
             Self::RaiseLevel { to } => *to,
             Self::RecordNodes { .. } | Self::ForgetNodes { .. } => REGISTRY,
             Self::Append { .. } | Self::Truncate { .. } | Self::Concat { .. } => APPENDS,
+            Self::SetSetting { .. } => SETTINGS,
             Self::BeginRecovery { holder, .. } => {
                 if holder.is_some() {
                     APPENDS
@@ -414,6 +425,7 @@ impl Edit {
             | Self::SetBalancer { .. }
             | Self::EndBalancer { .. }
             | Self::SetSafeMode { .. }
+            | Self::SetSetting { .. }
             | Self::RecordNodes { .. }
             | Self::ForgetNodes { .. }
             | Self::RaiseLevel { .. } => false,

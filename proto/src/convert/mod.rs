@@ -11,11 +11,14 @@ mod group;
 mod origin;
 mod quarantine;
 mod recovery;
+mod settings;
+mod users;
 mod values;
 
 pub use error::{from_detail, from_status, incomplete, to_detail, to_status};
 pub use group::{applied, cluster, leader, set_applied, set_cluster, with_leader};
 pub use origin::{chunk_origin, wire_chunk_origin};
+pub use settings::{setting, wire_setting};
 pub use values::{
     caller, client_id, cluster_id, context, empty_as_none, file_status, known_storage, layout, node_id,
     node_state, path, pipeline, replica_record, report_volumes, request_id, volume, volume_file_system,

@@ -229,7 +229,8 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::Concat { .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
-        | Edit::SetSafeMode { .. } => true,
+        | Edit::SetSafeMode { .. }
+        | Edit::SetSetting { .. } => true,
         Edit::CommitLength { .. }
         | Edit::CommitChunk { .. }
         | Edit::Complete { publish: None, .. }

@@ -11,6 +11,7 @@ mod model;
 mod namespace;
 mod poison;
 mod reading;
+mod settings;
 mod shared;
 mod temporary;
 mod writing;

@@ -637,7 +637,9 @@ impl Model {
                 self.level = self.level.max(*to);
                 Ok(Some(Outcome::Done))
             }
-            Edit::SetMode { .. } | Edit::SetOwner { .. } => panic!("no script has {edit:?}"),
+            Edit::SetMode { .. } | Edit::SetOwner { .. } | Edit::SetSetting { .. } => {
+                panic!("no script has {edit:?}")
+            }
             Edit::Append { .. }
             | Edit::Truncate { .. }
             | Edit::Concat { .. }
