@@ -1,5 +1,6 @@
 //! Habits of people who know `cp`, `mv`, `rm` and `rsync`, on one cluster: what they type does what they expect.
 
+mod administration;
 mod copies;
 mod examples;
 mod leftovers;
@@ -145,4 +146,14 @@ async fn a_cluster_is_started_by_several_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_works_on_ipv6() -> Result<()> {
     surroundings::version_six(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_come_from_where_the_namenodes_are_told() -> Result<()> {
+    administration::groups().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_count_for_the_whole_cluster() -> Result<()> {
+    administration::settings(&Shell::start().await?).await
 }
