@@ -46,8 +46,10 @@ mod read;
 mod replica_stream;
 mod retry;
 mod session;
+mod settings;
 mod stream;
 mod trash;
+mod users;
 mod write;
 mod write_target;
 
@@ -56,10 +58,11 @@ pub use checksum::FileChecksum;
 pub use connect::Builder;
 pub use destination::{Destination, DestinationOptions};
 pub use dfs_types::{
-    BalancerAction, BalancerStatus, ClusterReport, ContentSummary, Defaults, Duty, DutyReport, DutyState,
-    Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, LeaseRecovery, LimitChange, LocatedChunk,
-    MemberRole, NamenodeMember, NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, Removed,
-    SafeModeAction, SafeModeStatus, Trash, TrashContent, Upgrade, Volume, WaitingChunk,
+    BalancerAction, BalancerStatus, ClusterReport, ClusterSetting, ClusterSettings, ContentSummary, Defaults,
+    Duty, DutyReport, DutyState, Endpoint, FsStats, FsckChunk, FsckEntry, FsckFile, FsckSummary, GroupOrigin,
+    GroupReport, GroupSource, LeaseRecovery, LimitChange, LocatedChunk, MemberRole, NamenodeMember,
+    NodeReport, NodeState, Publication, QuarantinedChunk, RecoveryWait, Removed, SafeModeAction,
+    SafeModeStatus, Superusers, Trash, TrashContent, Upgrade, UserGroups, Volume, WaitingChunk,
 };
 pub use dial::{Connector, TcpConnector};
 pub use group::NamenodeGroup;

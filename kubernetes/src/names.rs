@@ -39,6 +39,10 @@ pub const METADATA_VOLUME: &str = "metadata";
 pub const TOPOLOGY_KEY: &str = "topology";
 /// Directory where a DataNode's pod finds [`TOPOLOGY_KEY`].
 pub const TOPOLOGY_DIR: &str = "/etc/dfs";
+/// Key of the ConfigMap with the groups of users.
+pub const GROUPS_KEY: &str = "groups";
+/// Directory where a NameNode's pod finds [`GROUPS_KEY`].
+pub const GROUPS_DIR: &str = "/etc/dfs";
 /// Directory where a NameNode's pod finds its volume.
 pub const METADATA_DIR: &str = "/metadata";
 /// Directory below which a DataNode's pod finds its volumes.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dfs_daemon::LogFile;
 use dfs_daemon::telemetry::{LOG_FILES, LOG_MAX_BYTES, LOG_MIN_BYTES};
-use dfs_types::ClusterId;
 use dfs_types::address::{self, AddressError, Addresses};
 use dfs_types::attributes::check_principal;
 use dfs_types::limits::{
@@ -15,6 +14,7 @@ use dfs_types::limits::{
     RESTART_GRACE, STALE_AFTER,
 };
 use dfs_types::names::{NAMENODE_HTTP_PORT, NAMENODE_PORT};
+use dfs_types::{ClusterId, GroupSource};
 use humantime::Duration as Span;
 
 /// Longest time any limit may be set to: beyond it a typing error is likelier than a wish.
@@ -156,6 +156,10 @@ pub struct RunArgs {
     /// User who may do anything [default: who runs this NameNode, by the name that his clients present].
     #[arg(long, value_name = "NAME", env = "DFS_NAMENODE_SUPERUSER")]
     superuser: Option<String>,
+    /// Which groups a user is in: 'caller' believes what each request says; 'file:PATH' a file in the format of /etc/group,
+    /// which is read again when it changes. The same for all NameNodes.
+    #[arg(long, value_name = "SOURCE", env = "DFS_NAMENODE_GROUPS", default_value_t = GroupSource::Caller)]
+    groups: GroupSource,
     /// Log filter, for example `info,dfs_namenode=debug`.
     #[arg(long, value_name = "DIRECTIVES", env = "DFS_NAMENODE_LOG")]
     log: Option<String>,
@@ -215,6 +219,8 @@ pub struct Config {
     pub times: Times,
     /// User who may do anything.
     pub superuser: String,
+    /// Which groups a user is in.
+    pub groups: GroupSource,
     /// Log filter.
     pub log: Option<String>,
     /// How log lines look.
@@ -328,6 +334,7 @@ impl Config {
             settings,
             times,
             superuser,
+            groups: args.groups,
             log: args.log,
             log_style: args.log_format,
             log_file: args.log_file.map(|path| LogFile {
@@ -406,6 +413,7 @@ mod tests {
         assert_eq!(config.settings.min_replicas, DEFAULT_MIN_REPLICAS);
         assert_eq!(config.times.dead_after, DEAD_AFTER);
         assert!(!config.superuser.is_empty());
+        assert_eq!(config.groups, GroupSource::Caller);
     }
 
     #[test]
@@ -419,6 +427,7 @@ mod tests {
             (vec!["--heartbeat-interval", "1ms"], "--heartbeat-interval"),
             (vec!["--lease-hard-limit", "10s"], "--lease-hard-limit"),
             (vec!["--superuser", "a:b"], "superuser"),
+            (vec!["--groups", "ldap"], "caller or file:PATH"),
             (vec!["--stale-after", "soon"], "--stale-after"),
             (vec!["--election-timeout", "1ms"], "--election-timeout"),
             (vec!["--advertise", "nn-0"], "HOST:PORT"),

@@ -10,11 +10,13 @@
 //! * [`config`] reads the command line, [`run`] starts and stops the process and alone spawns;
 //! * [`serve`] turns wire messages into calls of [`api::Namenode`], the one door for all protocols;
 //! * [`engine`] owns the chunk map and its decisions, [`store`] the namespace and the log it is replicated by;
+//! * [`groups`] says which groups a user is in;
 //! * [`metrics`] names everything that is counted.
 
 pub mod api;
 pub mod config;
 pub mod engine;
+pub mod groups;
 pub mod metrics;
 pub mod peers;
 pub mod run;

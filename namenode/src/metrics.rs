@@ -48,6 +48,7 @@ pub struct Metrics {
     level: IntGauge,
     known_level: IntGauge,
     broken_edits: IntCounter,
+    groups_stale: IntGauge,
     members: IntGauge,
     unreachable_members: IntGauge,
     disk: MetadataDisk,
@@ -323,6 +324,10 @@ impl Metrics {
             )?,
             broken_edits: meter
                 .counter("edits_broken_total", "Edits that were refused because they broke a rule, which is a bug")?,
+            groups_stale: meter.gauge(
+                "groups_stale",
+                "1 if the file of groups can't be used and what it said before counts, else 0",
+            )?,
             members: meter.gauge("members", "NameNodes of the group")?,
             unreachable_members: meter.gauge(
                 "members_unreachable",
@@ -376,6 +381,7 @@ impl Metrics {
         let Upgrade { level, highest, members, .. } = namenode.upgrade();
         set(&self.level, level.into());
         set(&self.known_level, highest.into());
+        self.groups_stale.set(namenode.group_origin().problem.is_some().into());
         self.broken_edits.inc_by(broken_edits().saturating_sub(self.broken_edits.get()));
         let unreachable = members.iter().filter(|member| member.role == MemberRole::Unreachable).count();
         set(&self.members, members.len() as u64);

@@ -18,7 +18,7 @@ use dfs_daemon::{Admin, LogFormat, Memory, Readiness, Room, Shutdown, limits, te
 use dfs_namenode_core::{Core, Event};
 use dfs_program::{command_line, panics, streams};
 use dfs_types::error::sentence;
-use dfs_types::{ClusterId, FsError, FsResult};
+use dfs_types::{ClusterId, FsError, FsResult, GroupSource};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 use crate::api::Namenode;
 use crate::config::{Cli, Command, Config, FormatArgs, LogStyle, RestoreArgs, Times};
 use crate::engine::{self, Clock, Engine, FollowUp};
+use crate::groups::{self, Groups};
 use crate::metrics::Metrics;
 use crate::peers::{Found, Peers, find_group};
 use crate::serve;
@@ -95,6 +96,9 @@ pub enum Error {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Nobody's groups are known.
+    #[error(transparent)]
+    Groups(#[from] groups::Unusable),
     /// The chunk map can't be filled.
     #[error("loading the chunks of the namespace failed")]
     Load(#[source] FsError),
@@ -267,6 +271,11 @@ impl Running {
         let accepted = room.accept("http", http, &shutdown).map_err(|error| Error::Process(error.into()))?;
         spawn_server(&shutdown, &failure, "the HTTP port", pages.serve(accepted, shutdown.clone()));
 
+        let groups = match load_groups(config.groups.clone()).await {
+            Ok(groups) => groups,
+            Err(error) => return abort(&shutdown, error).await,
+        };
+        shutdown.spawn(Arc::clone(&groups).keep(shutdown.clone()));
         let own = config.advertise.clone().unwrap_or_else(|| reachable(addresses.rpc));
         let (rpc, prepared) = match prepare(&config, &own, rpc, &room, &readiness).await {
             Ok(prepared) => prepared,
@@ -303,7 +312,7 @@ impl Running {
             return abort(&shutdown, Error::Process(error.into())).await;
         }
         shutdown.spawn(Arc::clone(&peers).follow(Arc::downgrade(store.group())));
-        let namenode = Arc::new(Namenode::new(settings, superuser, store, handle.clone(), peers));
+        let namenode = Arc::new(Namenode::new(settings, superuser, groups, store, handle.clone(), peers));
         shutdown.spawn(follow_leadership(Arc::clone(&namenode), handle, follow_ups, shutdown.clone()));
         let watching = watch(
             Arc::clone(&namenode),
@@ -488,6 +497,11 @@ fn spawn_engine(
         }
     });
     Ok(())
+}
+
+async fn load_groups(source: GroupSource) -> Result<Arc<Groups>, Error> {
+    let loaded = tokio::task::spawn_blocking(move || Groups::load(source)).await;
+    Ok(Arc::new(loaded.map_err(|error| Error::Process(error.into()))??))
 }
 
 /// Where others reach this machine's port, if nobody said so: every address is none.

@@ -35,7 +35,8 @@ pub const LEVELS: [(u16, &str); 3] = [
     (
         3,
         "files are appended to, truncated and concatenated; what the tree below each directory takes is counted, and limited \
-         by quotas; what is removed is kept in the trash; ACLs and extended attributes",
+         by quotas; what is removed is kept in the trash; ACLs and extended attributes; settings \
+         of the cluster: umask, precision of access times",
     ),
 ];
 /// The feature level from which on DataNodes write headers of version 2, which have the facts of the file.

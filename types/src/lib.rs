@@ -17,6 +17,7 @@ pub mod error;
 pub mod extent;
 pub mod format;
 pub mod fsck;
+pub mod groups;
 pub mod ids;
 pub mod layout;
 pub mod limits;
@@ -31,6 +32,7 @@ pub mod quota;
 pub mod recovery;
 pub mod replica;
 pub mod safe_mode;
+pub mod settings;
 pub mod time;
 pub mod trash;
 pub mod volume;
@@ -46,6 +48,7 @@ pub use endpoint::{Address, Endpoint};
 pub use error::{ErrorCode, FsError, FsResult};
 pub use extent::{Extent, Publication};
 pub use fsck::{FsckChunk, FsckEntry, FsckFile, FsckSummary};
+pub use groups::{GroupOrigin, GroupReport, GroupSource, Superusers, UserGroups};
 pub use ids::{
     CallId, ChunkId, ClientId, ClusterId, FileSystemId, GenStamp, GroupNumber, InodeId, NodeId, RequestId,
     VolumeId,
@@ -61,6 +64,7 @@ pub use quota::{LimitChange, Quota};
 pub use recovery::{LeaseRecovery, RecoveryWait, WaitingChunk};
 pub use replica::{ReplicaRecord, ReplicaState};
 pub use safe_mode::{SafeModeAction, SafeModeStatus};
+pub use settings::{ClusterSetting, ClusterSettings};
 pub use time::Millis;
 pub use trash::{Removed, Trash, TrashContent};
 pub use volume::{NodeState, Space, StorageType, Volume, VolumeHealth, VolumeSpace};

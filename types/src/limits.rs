@@ -33,6 +33,16 @@ pub const MAX_MACHINE_BYTES: usize = 255;
 pub const MAX_LOCATION_BYTES: usize = 255;
 /// Most groups a caller may carry; more than any kernel's `NGROUPS` in practice.
 pub const MAX_GROUPS: usize = 1_024;
+/// Largest file of groups that a NameNode reads, in bytes.
+pub const MAX_GROUP_FILE_BYTES: u64 = 1 << 20;
+/// Longest line of it, in bytes: a group of some thousand users; several lines may name the same group.
+pub const MAX_GROUP_LINE_BYTES: usize = 64 << 10;
+/// Most users whose groups one request asks for: with all groups that a file can give them the answer has some 8 MiB.
+pub const MAX_USERS_ASKED: usize = 32;
+/// Shortest precision of access times that can be set: below it each read would be a change of the namespace.
+pub const MIN_ACCESS_TIME_PRECISION: Duration = Duration::from_secs(1);
+/// Longest one: beyond it a typing error is likelier than a wish.
+pub const MAX_ACCESS_TIME_PRECISION: Duration = Duration::from_hours(366 * 24);
 /// Most chunks of one file: bounds every answer that lists them (1 Mi × 64 MiB = 64 TiB).
 pub const MAX_CHUNKS_PER_FILE: u64 = 1 << 20;
 /// Most files whose chunks one call hands over to another file.

@@ -1,4 +1,5 @@
-//! `dfs admin`: the group of NameNodes, DataNodes' duties, files without a writer, and backups of the metadata.
+//! `dfs admin`: the group of NameNodes, DataNodes' duties, users' groups, settings, files without a writer, and backups of the
+//! metadata.
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,12 @@ enum Command {
     Quarantine(super::quarantine::Args),
     /// Closes a file whose writer is gone, or says what that waits for.
     RecoverLease(super::recover_lease::Args),
+    /// Shows which groups users are in.
+    Groups(super::groups::Args),
+    /// Shows who may do anything: the user who runs the NameNodes, and the members of a group.
+    Superuser,
+    /// Shows and changes settings of the cluster, such as its umask.
+    Settings(super::settings::Args),
     /// Shows and raises the feature level, after NameNodes were replaced by a new release.
     Upgrade(super::upgrade::Args),
     /// Copies the metadata, as of one moment, to a local file while the cluster goes on.
@@ -118,6 +125,9 @@ impl Args {
             Command::Node(args) => return args.run(context).await,
             Command::Quarantine(args) => return args.run(context).await,
             Command::RecoverLease(args) => return args.run(context).await,
+            Command::Groups(args) => return args.run(context).await,
+            Command::Superuser => return super::groups::superuser(context).await,
+            Command::Settings(args) => return args.run(context).await,
             Command::Upgrade(args) => return args.run(context).await,
             Command::Backup { file, force } => backup(context, &mut out, &file, force).await?,
         }

@@ -202,6 +202,11 @@ pub struct NameNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 20), regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
     pub heartbeat_interval: Option<String>,
+    /// Name of a ConfigMap whose key `groups` says which groups users are in, in the format of /etc/group. A change of it
+    /// counts after about a minute. By default what each request says is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub groups_config_map: Option<String>,
     /// CPU and memory of each; by default 100m and 256Mi are requested, without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
@@ -226,6 +231,7 @@ impl Default for NameNode {
             min_free: None,
             election_timeout: default_election_timeout(),
             heartbeat_interval: None,
+            groups_config_map: None,
             resources: None,
             template: PodTemplate::default(),
         }

@@ -144,6 +144,7 @@ fn changes_that_are_fine_are_allowed() {
         ("/spec/replication", json!(3), json!(2)),
         ("/spec/nameNode/heartbeatInterval", json!("100ms"), json!("250ms")),
         ("/spec/nameNode/minFree", json!("1Gi"), json!("2Gi")),
+        ("/spec/nameNode/groupsConfigMap", json!("a"), json!("users.b")),
         (
             "/spec/dataNodePools",
             json!([pool("a", 3, "1Gi")]),

@@ -2,9 +2,11 @@
 //!
 //! Methods check what a store edit cannot know (safe mode, limits, live DataNodes), stamp the time, and join
 //! what the store and the engine know. Whoever calls a method for a client calls [`Namenode::admit`] first: what a
-//! member that does not lead knows may be old. They are split by topic: [`namespace`], [`attributes`], [`trash`],
-//! [`writing`], [`reading`], [`recovery`], [`cluster`], [`admin`], [`duty`], [`upgrade`] and [`quarantine`].
+//! member that does not lead knows may be old; and takes the caller from [`Namenode::identify`]. They are split by topic:
+//! [`namespace`], [`attributes`], [`trash`], [`writing`], [`reading`], [`recovery`], [`cluster`], [`admin`], [`duty`],
+//! [`settings`], [`users`], [`upgrade`] and [`quarantine`].
 
+mod access_times;
 pub mod admin;
 pub mod attributes;
 pub mod cluster;
@@ -15,8 +17,10 @@ pub mod quarantine;
 pub mod reading;
 pub mod recovery;
 mod registry;
+pub mod settings;
 pub mod trash;
 pub mod upgrade;
+pub mod users;
 pub mod writing;
 
 use std::fmt;
@@ -30,6 +34,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Settings;
 use crate::engine::{Clock, Handle, unix_now};
+use crate::groups::Groups;
 use crate::peers::Peers;
 use crate::store::edit::{Edit, Outcome, Proposal};
 use crate::store::group::Group;
@@ -49,6 +54,7 @@ pub struct Namenode {
     cluster: ClusterId,
     settings: Settings,
     superuser: String,
+    groups: Arc<Groups>,
     store: Store,
     engine: Handle,
     peers: Arc<Peers>,
@@ -57,6 +63,7 @@ pub struct Namenode {
     /// For one question at a time which files chunks are of: readers are there for clients first.
     descriptions: Semaphore,
     left_out: group::LeftOut,
+    accesses: access_times::Accesses,
     /// A DataNode has registered.
     registered: Notify,
     /// Something was moved into the trash, or is kept for another time.
@@ -74,6 +81,7 @@ impl Namenode {
     pub fn new(
         settings: Settings,
         superuser: String,
+        groups: Arc<Groups>,
         store: Store,
         engine: Handle,
         peers: Arc<Peers>,
@@ -81,16 +89,19 @@ impl Namenode {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
         let (descriptions, left_out) = (Semaphore::new(1), group::LeftOut::default());
         let (registered, trashed) = (Notify::new(), Notify::new());
+        let accesses = access_times::Accesses::default();
         Self {
             cluster,
             settings,
             superuser,
+            groups,
             store,
             engine,
             peers,
             backups,
             descriptions,
             left_out,
+            accesses,
             registered,
             trashed,
         }

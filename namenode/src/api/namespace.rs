@@ -53,17 +53,18 @@ impl Namenode {
         mode: impl Into<CreateMode>,
         parents: bool,
     ) -> FsResult<FileStatus> {
-        let mode = self.known_mode(mode.into());
+        let mode = self.made_mode(mode.into());
         match self.propose(origin, Edit::Mkdir { path, mode, parents }).await? {
             Outcome::Status(status) => Ok(status),
             other => Err(reused_request(&other)),
         }
     }
 
-    /// What the cluster's level can keep of it.
-    pub(super) fn known_mode(&self, CreateMode { mode, unmasked }: CreateMode) -> CreateMode {
-        let counts = |unmasked: &Mode| *unmasked != mode && self.store.level() >= ATTRIBUTES;
-        CreateMode { mode, unmasked: unmasked.filter(counts) }
+    /// What the cluster's umask leaves of it, and its level can keep. A default ACL takes the place of every umask.
+    pub(super) fn made_mode(&self, asked: CreateMode) -> CreateMode {
+        let (mode, unmasked) = (self.cluster_settings().masked(asked.mode), asked.unmasked());
+        let counts = unmasked != mode && self.store.level() >= ATTRIBUTES;
+        CreateMode { mode, unmasked: counts.then_some(unmasked) }
     }
 
     /// Moves a file or directory; with `overwrite` an existing file or empty directory of the same kind gives

@@ -39,6 +39,7 @@ impl Namenode {
         reader_host: Option<String>,
     ) -> FsResult<(FileStatus, Vec<LocatedChunk>)> {
         let (status, rows) = self.store.file(caller, path, offset, length).await?;
+        self.note_access(path, &status);
         let chunks = self
             .engine
             .with(move |turn| {

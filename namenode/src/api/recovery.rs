@@ -16,7 +16,6 @@ use dfs_types::{
     RecoveryWait, WaitingChunk,
 };
 use futures_util::StreamExt;
-use futures_util::future::join;
 use futures_util::stream::{iter, poll_fn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -226,7 +225,7 @@ impl Namenode {
     }
 
     /// What a leader does by itself: starts the recoveries again that were under way, performs what the engine asks for,
-    /// and frees what was deleted. Never ends.
+    /// frees what was deleted, and sets access times. Never ends.
     pub async fn perform_duties(self: Arc<Self>, follow_ups: &mut mpsc::Receiver<FollowUp>) {
         let contents = self.store.contents();
         let interrupted = match tokio::task::spawn_blocking(move || contents.leases()).await {
@@ -250,8 +249,16 @@ impl Namenode {
             },
         );
         let resume = self.resume_recoveries(interrupted);
-        let keep = join(self.keep_registry(), self.keep_trash());
-        tokio::join!(perform, resume, self.reap_garbage(), self.purge_outcomes(), keep);
+        let housekeeping = async {
+            tokio::join!(
+                self.reap_garbage(),
+                self.purge_outcomes(),
+                self.keep_registry(),
+                self.set_access_times(),
+                self.keep_trash()
+            )
+        };
+        tokio::join!(perform, resume, housekeeping);
     }
 
     /// Goes on with the recoveries of these files, which an earlier leader began, until all are under way again or over. The

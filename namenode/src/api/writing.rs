@@ -91,7 +91,7 @@ impl Namenode {
         let edit = Edit::Create {
             path: path.clone(),
             holder,
-            mode: self.known_mode(mode),
+            mode: self.made_mode(mode),
             replication,
             chunk_size,
             overwrite,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_proto::convert::{path, to_status};
+use dfs_proto::convert::{path, setting, to_status};
 use dfs_proto::v1;
 use dfs_proto::v1::admin_server::Admin;
 use dfs_types::{BalancerAction, ChunkId, Duty, FsResult, SafeModeAction};
@@ -31,6 +31,10 @@ unary! {
         forget_nodes: ForgetNodesRequest -> Empty,
         list_quarantine: ListQuarantineRequest -> ListQuarantineReply,
         delete_quarantined: DeleteQuarantinedRequest -> DeleteQuarantinedReply,
+        get_groups: GetGroupsRequest -> GetGroupsReply,
+        get_superusers: GetSuperusersRequest -> Superusers,
+        get_settings: GetSettingsRequest -> Settings,
+        set_setting: SetSettingRequest -> Settings,
     }
 
     type FsckStream = BoxStream<'static, Result<v1::FsckReply, Status>>;
@@ -109,6 +113,27 @@ impl Service {
         let chunks = request.chunks.into_iter().map(ChunkId).collect();
         let replicas = self.0.delete_quarantined(&caller, chunks).await?;
         Ok(v1::DeleteQuarantinedReply { replicas })
+    }
+
+    async fn get_groups(&self, request: v1::GetGroupsRequest, _: Peer) -> FsResult<v1::GetGroupsReply> {
+        let Origin { caller, .. } = self.origin(request.context, false).await?;
+        Ok(self.0.groups_of(&caller, request.users)?.into())
+    }
+
+    async fn get_superusers(&self, request: v1::GetSuperusersRequest, _: Peer) -> FsResult<v1::Superusers> {
+        self.origin(request.context, false).await?;
+        Ok(self.0.superusers().into())
+    }
+
+    async fn get_settings(&self, request: v1::GetSettingsRequest, _: Peer) -> FsResult<v1::Settings> {
+        self.origin(request.context, false).await?;
+        Ok(self.0.cluster_settings().into())
+    }
+
+    async fn set_setting(&self, request: v1::SetSettingRequest, _: Peer) -> FsResult<v1::Settings> {
+        let (setting, value) = setting(request.setting)?;
+        let origin = self.origin(request.context, true).await?;
+        Ok(self.0.set_setting(origin, setting, value).await?.into())
     }
 
     /// Who asks, only at the leader; a request that changes something needs an id.

@@ -3,7 +3,7 @@
 use dfs_daemon::accept::Info;
 use dfs_proto::convert;
 use dfs_proto::v1;
-use dfs_types::{Caller, Endpoint, ErrorCode, FsError, FsResult, NodeId};
+use dfs_types::{Caller, Endpoint, ErrorCode, FsError, FsResult, NodeId, RequestId};
 
 use crate::api::{Namenode, Origin};
 use crate::store::edit::Extent;
@@ -58,17 +58,23 @@ pub(super) fn admitted<T>(namenode: &Namenode, answer: FsResult<T>) -> Result<T,
     })
 }
 
+/// Who asks, as he is believed to be, and by which request.
+fn identified(namenode: &Namenode, context: Option<v1::Context>) -> FsResult<(Option<RequestId>, Caller)> {
+    let (request, claim) = convert::context(context)?;
+    Ok((request, namenode.identify(claim)))
+}
+
 /// Who reads; only where it may be read now.
 pub(super) async fn reader(namenode: &Namenode, context: Option<v1::Context>) -> FsResult<Caller> {
     let follower_read_at = context.as_ref().and_then(|context| context.follower_read_at);
-    let (_, caller) = convert::context(context)?;
+    let (_, caller) = identified(namenode, context)?;
     namenode.admit(follower_read_at).await?;
     Ok(caller)
 }
 
 /// Who changes something, by which request; only at the leader.
 pub(super) async fn origin(namenode: &Namenode, context: Option<v1::Context>) -> FsResult<Origin> {
-    let (request, caller) = convert::context(context)?;
+    let (request, caller) = identified(namenode, context)?;
     if request.is_none() {
         return Err(FsError::invalid("the request lacks 'context.id', which changes need"));
     }

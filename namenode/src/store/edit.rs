@@ -9,8 +9,8 @@ use dfs_namenode_core::{Event, NodeRecord};
 use dfs_types::format::FIRST_LEVEL;
 use dfs_types::limits::{BYTES_PER_CHECKSUM, MAX_CHUNK_SIZE, MAX_REPLICATION, MIN_CHUNK_SIZE};
 use dfs_types::{
-    AclChange, Caller, ChunkId, CreateMode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId,
-    LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, Xattr, XattrName, XattrSetFlag,
+    AclChange, Caller, ChunkId, ClusterSetting, CreateMode, FileStatus, FsError, FsPath, FsResult, GenStamp,
+    InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, Xattr, XattrName, XattrSetFlag,
 };
 pub use dfs_types::{Extent, Publication};
 
@@ -312,6 +312,13 @@ pub enum Edit {
         /// On or off.
         on: bool,
     },
+    /// Changes a setting of the cluster.
+    SetSetting {
+        /// Which one.
+        setting: ClusterSetting,
+        /// Its value; `None`: the default.
+        value: Option<u64>,
+    },
     /// Forgets outcomes that are too old for retries, where no other edits come along that would.
     PurgeOutcomes {
         /// Most outcomes forgotten by this edit.
@@ -351,6 +358,9 @@ pub const TRASHES: u16 = 3;
 
 /// The feature level from which on files and directories have ACLs and extended attributes.
 pub const ATTRIBUTES: u16 = 3;
+
+/// The feature level from which on the cluster has settings beside the balancer's and safe mode.
+pub const SETTINGS: u16 = 3;
 
 /// A DataNode as the namespace is to remember it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -440,6 +450,7 @@ impl Edit {
                     FIRST_LEVEL
                 }
             }
+            Self::SetSetting { .. } => SETTINGS,
             Self::BeginRecovery { holder, .. } => {
                 if holder.is_some() {
                     APPENDS
@@ -513,6 +524,7 @@ impl Edit {
             | Self::SetBalancer { .. }
             | Self::EndBalancer { .. }
             | Self::SetSafeMode { .. }
+            | Self::SetSetting { .. }
             | Self::RecordNodes { .. }
             | Self::ForgetNodes { .. }
             | Self::RaiseLevel { .. } => false,

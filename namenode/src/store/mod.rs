@@ -54,8 +54,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_types::{
-    AclStatus, Caller, ChunkId, ChunkOrigin, ClusterId, ContentSummary, ErrorCode, Extent, FileStatus,
-    FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash, Xattr, XattrName,
+    AclStatus, Caller, ChunkId, ChunkOrigin, ClusterId, ClusterSettings, ContentSummary, ErrorCode, Extent,
+    FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash, Xattr,
+    XattrName,
 };
 use rusqlite::Connection;
 
@@ -483,6 +484,11 @@ impl Store {
     /// The cluster's feature level.
     pub fn level(&self) -> u16 {
         self.shared.writer.progress().level()
+    }
+
+    /// The settings of the cluster as a whole.
+    pub fn settings(&self) -> ClusterSettings {
+        self.shared.writer.progress().settings()
     }
 
     /// The open files of these chunks; those of closed and deleted ones are left out.

@@ -1,6 +1,6 @@
 //! The tables `duty` and `setting`: what administrators decided about the cluster as a whole.
 
-use dfs_types::{Millis, NodeDuty, NodeId};
+use dfs_types::{ClusterSetting, ClusterSettings, Millis, NodeDuty, NodeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -17,6 +17,21 @@ pub(crate) const SAFE_MODE: &str = "safe_mode";
 pub(crate) const BALANCER_THRESHOLD: &str = "balancer_threshold_permille";
 /// Setting: bytes a second that a node may send or receive for balancing, while the balancer is on.
 pub(crate) const BALANCER_RATE: &str = "balancer_bytes_per_second";
+
+/// The name of a cluster's setting in the table.
+pub(crate) const fn key(setting: ClusterSetting) -> &'static str {
+    match setting {
+        ClusterSetting::Umask => "umask",
+        ClusterSetting::AccessTimePrecision => "access_time_precision_ms",
+    }
+}
+
+/// The settings of the cluster as a whole.
+pub(crate) fn cluster(connection: &Connection) -> rusqlite::Result<ClusterSettings> {
+    ClusterSetting::ALL.into_iter().try_fold(ClusterSettings::default(), |settings, setting| {
+        Ok(settings.with(setting, value(connection, key(setting))?))
+    })
+}
 
 /// Every node that is not simply in service, and what it is to be used for; times are Unix times.
 pub(crate) fn duties(connection: &Connection) -> rusqlite::Result<Vec<(NodeId, NodeDuty)>> {

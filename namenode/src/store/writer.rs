@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dfs_types::{ErrorCode, FsError, FsResult, Millis};
+use dfs_types::{ClusterSettings, ErrorCode, FsError, FsResult, Millis};
 use tokio::sync::{oneshot, watch};
 
 use super::apply::{BatchError, State, apply_entries};
@@ -62,6 +62,7 @@ pub(crate) struct Progress {
     stored: AtomicU64,
     /// The cluster's feature level, as of the last commit.
     level: AtomicU16,
+    settings: Mutex<ClusterSettings>,
     task: Mutex<Task>,
     closing: AtomicBool,
 }
@@ -86,6 +87,7 @@ impl Progress {
             applied: watch::Sender::new(state.position().applied),
             stored: AtomicU64::new(state.stored()),
             level: AtomicU16::new(state.level()),
+            settings: Mutex::new(state.settings()),
             task: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -164,8 +166,14 @@ impl Progress {
         self.level.load(Ordering::Acquire)
     }
 
+    /// The settings of the cluster as a whole, as of the last commit.
+    pub(crate) fn settings(&self) -> ClusterSettings {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(&self, state: &State, members_changed: bool) {
         self.level.store(state.level(), Ordering::Release);
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = state.settings();
         self.stored.store(state.stored(), Ordering::Release);
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = state.counters();
         *self.oldest_outcome.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -22,5 +22,7 @@ mod recovery;
 mod registry;
 mod restore;
 mod rpc;
+mod settings;
 mod support;
+mod users;
 mod writing;

@@ -4,9 +4,8 @@ use dfs_kubernetes::crd::{DataNodePool, size_in_bytes};
 use dfs_kubernetes::names::{Component, DATANODE_CONTAINER, TOPOLOGY_DIR, TOPOLOGY_KEY};
 use dfs_types::names::{DATANODE_HTTP_PORT, DATANODE_PORT};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Volume, VolumeMount};
 
-use super::pods::{Role, mount};
+use super::pods::{Role, config_map, mount, mount_read_only};
 use super::{Builder, datanode_ports, flag, volume_dir};
 
 /// A clean stop lets writers finish, syncs what they wrote and reports it: 20 s at most by itself, and more on slow disks.
@@ -37,7 +36,7 @@ impl Builder<'_> {
         let mut mounts: Vec<_> =
             volumes.iter().map(|volume| mount(&volume.name, &volume_dir(&volume.name))).collect();
         if topology {
-            mounts.push(VolumeMount { read_only: Some(true), ..mount(TOPOLOGY_VOLUME, TOPOLOGY_DIR) });
+            mounts.push(mount_read_only(TOPOLOGY_VOLUME, TOPOLOGY_DIR));
         }
         container.volume_mounts = Some(mounts);
         self.stateful_set(Role {
@@ -49,7 +48,10 @@ impl Builder<'_> {
             template,
             stop_seconds: STOP_SECONDS,
             container,
-            volumes: topology.then(|| self.topology_volume()).into_iter().collect(),
+            volumes: topology
+                .then(|| config_map(TOPOLOGY_VOLUME, self.name.topology()))
+                .into_iter()
+                .collect(),
             claims: volumes
                 .iter()
                 .map(|volume| {
@@ -63,16 +65,5 @@ impl Builder<'_> {
                 })
                 .collect(),
         })
-    }
-
-    fn topology_volume(&self) -> Volume {
-        Volume {
-            name: TOPOLOGY_VOLUME.to_owned(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: self.name.topology(),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        }
     }
 }

@@ -8,11 +8,11 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint, VolumeMount,
-    VolumeResourceRequirements, WeightedPodAffinityTerm,
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
+    HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim,
+    PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint,
+    Volume, VolumeMount, VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -36,7 +36,7 @@ pub(super) struct Role<'a> {
     /// How long a clean stop may take, in seconds.
     pub(super) stop_seconds: i64,
     pub(super) container: Container,
-    pub(super) volumes: Vec<k8s_openapi::api::core::v1::Volume>,
+    pub(super) volumes: Vec<Volume>,
     pub(super) claims: Vec<PersistentVolumeClaim>,
 }
 
@@ -100,7 +100,7 @@ impl Builder<'_> {
         template: &PodTemplate,
         stop_seconds: i64,
         container: Container,
-        volumes: Vec<k8s_openapi::api::core::v1::Volume>,
+        volumes: Vec<Volume>,
     ) -> PodSpec {
         let PodTemplate {
             metadata: _,
@@ -287,6 +287,20 @@ impl Builder<'_> {
             ..PersistentVolumeClaim::default()
         }
     }
+}
+
+/// What a ConfigMap has, as files.
+pub(super) fn config_map(name: &str, map: String) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        config_map: Some(ConfigMapVolumeSource { name: map, ..ConfigMapVolumeSource::default() }),
+        ..Volume::default()
+    }
+}
+
+/// Where a container reads what it can't change.
+pub(super) fn mount_read_only(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount(name, path) }
 }
 
 /// Where a claim is mounted.

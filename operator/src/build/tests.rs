@@ -32,7 +32,7 @@ fn rich() -> DfsCluster {
         "nameNode": {
             "replicas": 1,
             "storage": { "size": "20Gi", "storageClassName": "fast" }, "minFree": "2Gi",
-            "electionTimeout": "2s", "heartbeatInterval": "500ms",
+            "electionTimeout": "2s", "heartbeatInterval": "500ms", "groupsConfigMap": "users",
             "resources": { "requests": { "cpu": "1", "memory": "2Gi" }, "limits": { "memory": "2Gi" } },
             "template": {
                 "metadata": { "labels": { "team": "storage" }, "annotations": { "note": "x" } },

@@ -13,7 +13,9 @@ mod origin;
 mod quarantine;
 mod quota;
 mod recovery;
+mod settings;
 mod trash;
+mod users;
 mod values;
 
 pub use attributes::xattr_name;
@@ -21,6 +23,7 @@ pub use error::{from_detail, from_status, incomplete, to_detail, to_status};
 pub use group::{applied, cluster, leader, set_applied, set_cluster, with_leader};
 pub use origin::{chunk_origin, wire_chunk_origin};
 pub use quota::{limit_change, wire_limit_change};
+pub use settings::{setting, wire_setting};
 pub use trash::{removed, trash, trash_content};
 pub use values::{
     caller, client_id, cluster_id, context, empty_as_none, file_status, known_storage, layout, missing,

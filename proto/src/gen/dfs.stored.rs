@@ -88,7 +88,7 @@ pub struct Proposal {
     pub now_ms: u64,
     #[prost(
         oneof = "proposal::Edit",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54"
     )]
     pub edit: ::core::option::Option<proposal::Edit>,
 }
@@ -185,6 +185,9 @@ pub mod proposal {
         /// since level 3
         #[prost(message, tag = "53")]
         RemoveXattr(super::RemoveXattr),
+        /// since level 3
+        #[prost(message, tag = "54")]
+        SetSetting(super::SetSetting),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -543,6 +546,14 @@ pub struct SetSafeMode {
     pub on: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSetting {
+    #[prost(enumeration = "Setting", tag = "1")]
+    pub setting: i32,
+    /// none: the default
+    #[prost(uint64, optional, tag = "2")]
+    pub value: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RaiseLevel {
     #[prost(uint32, tag = "1")]
     pub to: u32,
@@ -806,6 +817,36 @@ impl XattrSetFlag {
             "XATTR_SET_FLAG_CREATE_OR_REPLACE" => Some(Self::CreateOrReplace),
             "XATTR_SET_FLAG_CREATE" => Some(Self::Create),
             "XATTR_SET_FLAG_REPLACE" => Some(Self::Replace),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Setting {
+    Unspecified = 0,
+    Umask = 1,
+    /// milliseconds
+    AccessTimePrecision = 2,
+}
+impl Setting {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SETTING_UNSPECIFIED",
+            Self::Umask => "SETTING_UMASK",
+            Self::AccessTimePrecision => "SETTING_ACCESS_TIME_PRECISION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SETTING_UNSPECIFIED" => Some(Self::Unspecified),
+            "SETTING_UMASK" => Some(Self::Umask),
+            "SETTING_ACCESS_TIME_PRECISION" => Some(Self::AccessTimePrecision),
             _ => None,
         }
     }

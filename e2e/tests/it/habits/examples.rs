@@ -76,8 +76,11 @@ const BEFORE: [(&str, &str); 14] = [
 ];
 
 /// What is to be put right again behind an example.
-const AFTER: [(&str, &str); 2] =
-    [("dfs admin node", "dfs admin node recommission dn-4:9001"), ("dfs local up", "dfs local down")];
+const AFTER: [(&str, &str); 3] = [
+    ("dfs admin node", "dfs admin node recommission dn-4:9001"),
+    ("dfs admin settings set umask", "dfs admin settings reset umask"),
+    ("dfs local up", "dfs local down"),
+];
 
 /// Files of the prepared tree.
 const FILES: [&str; 16] = [

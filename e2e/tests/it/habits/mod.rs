@@ -1,5 +1,6 @@
 //! Habits of people who know `cp`, `mv`, `rm` and `rsync`, on one cluster: what they type does what they expect.
 
+mod administration;
 mod attributes;
 mod copies;
 mod examples;
@@ -170,4 +171,14 @@ async fn what_was_removed_is_its_users_business() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_removed_goes_in_time() -> Result<()> {
     trash::goes_in_time(&Shell::start().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_come_from_where_the_namenodes_are_told() -> Result<()> {
+    administration::groups().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_count_for_the_whole_cluster() -> Result<()> {
+    administration::settings(&Shell::start().await?).await
 }

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dfs_types::{ChunkId, FileStatus, FsError, FsPath, GenStamp, InodeId, Millis};
+use dfs_types::{ChunkId, ClusterSettings, FileStatus, FsError, FsPath, GenStamp, InodeId, Millis};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Params, TransactionBehavior};
 
@@ -41,7 +41,7 @@ use super::position::{self, Position};
 use super::record::{Content, LogEntry, Record, Residence};
 use super::resolve::{Resolved, resolve};
 use super::stop::Stop;
-use super::{backup, schema};
+use super::{backup, schema, settings as stored_settings};
 use retry::Kept;
 use usage::Ledger;
 use view::View;
@@ -100,6 +100,7 @@ pub(crate) struct State {
     addresses: BTreeMap<u64, String>,
     /// The cluster's feature level.
     level: u16,
+    settings: ClusterSettings,
     /// Whether the root has an owner, which the first batch of a new namespace gives it.
     root_is_owned: bool,
 }
@@ -130,6 +131,7 @@ impl State {
         let position = Position::load(&connection)?;
         let addresses = position::addresses(&connection)?;
         let level = schema::level(&connection)?;
+        let settings = stored_settings::cluster(&connection)?;
         let checkpointer = Checkpointer::start(&mut connection, schema::CHECKPOINT_PAGES)?;
         let (stored, spares, root_is_owned) = (position.applied, false, false);
         Ok(Self {
@@ -142,6 +144,7 @@ impl State {
             spares,
             addresses,
             level,
+            settings,
             root_is_owned,
         })
     }
@@ -172,6 +175,11 @@ impl State {
         self.level
     }
 
+    /// The settings of the cluster as a whole.
+    pub(crate) fn settings(&self) -> ClusterSettings {
+        self.settings
+    }
+
     /// Where the members are.
     pub(crate) fn addresses(&self) -> &BTreeMap<u64, String> {
         &self.addresses
@@ -197,6 +205,7 @@ impl State {
         self.stored = self.position.applied;
         self.addresses = position::addresses(&self.connection)?;
         self.level = schema::level(&self.connection)?;
+        self.settings = stored_settings::cluster(&self.connection)?;
         Ok(())
     }
 
@@ -355,6 +364,11 @@ fn apply_with(
         .iter()
         .any(|entry| matches!(entry.content, Content::Members(..) | Content::Record(Record::Moved(_))));
     let addresses = if moved { Some(position::addresses(&transaction)?) } else { None };
+    let settings = if entries.iter().any(changes_settings) {
+        Some(stored_settings::cluster(&transaction)?)
+    } else {
+        None
+    };
     let adopts = entries.iter().any(|entry| matches!(entry.content, Content::Record(Record::Edits(_))));
     let fence = view.fence();
     transaction.commit()?;
@@ -367,7 +381,13 @@ fn apply_with(
     state.stored = if stores { last.index } else { state.stored };
     state.position.members = members.unwrap_or_else(|| std::mem::take(&mut state.position.members));
     state.addresses = addresses.unwrap_or_else(|| std::mem::take(&mut state.addresses));
+    state.settings = settings.unwrap_or(state.settings);
     Ok(applied)
+}
+
+fn changes_settings(entry: &LogEntry) -> bool {
+    let Content::Record(Record::Edits(batch)) = &entry.content else { return false };
+    batch.proposals.iter().any(|proposal| matches!(proposal.edit, Edit::SetSetting { .. }))
 }
 
 /// What the proposer of an edit that broke a rule is told.
@@ -486,6 +506,7 @@ impl Step<'_, '_> {
             Edit::SetBalancer { settings } => self.set_balancer(*settings),
             Edit::EndBalancer { settings } => self.end_balancer(*settings),
             Edit::SetSafeMode { on } => self.set_safe_mode(*on),
+            Edit::SetSetting { setting, value } => self.set_setting(*setting, *value),
             Edit::PurgeOutcomes { limit } => self.purge_outcomes(*limit),
             Edit::RecordNodes { nodes } => self.record_nodes(nodes),
             Edit::ForgetNodes { nodes } => self.forget_nodes(nodes),

@@ -235,7 +235,8 @@ pub(super) fn is_kept(edit: &Edit) -> bool {
         | Edit::SetTrash { .. }
         | Edit::SetNodeDuty { .. }
         | Edit::SetBalancer { .. }
-        | Edit::SetSafeMode { .. } => true,
+        | Edit::SetSafeMode { .. }
+        | Edit::SetSetting { .. } => true,
         Edit::CommitLength { .. }
         | Edit::CommitChunk { .. }
         | Edit::Complete { publish: None, .. }

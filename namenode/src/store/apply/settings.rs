@@ -1,7 +1,7 @@
 //! Edits of what administrators decide about the cluster as a whole.
 
 use dfs_namenode_core::{Balancing, Event};
-use dfs_types::{FsError, NodeDuty, NodeId};
+use dfs_types::{ClusterSetting, FsError, NodeDuty, NodeId};
 
 use super::Step;
 use crate::store::edit::{Change, Outcome};
@@ -54,6 +54,17 @@ impl Step<'_, '_> {
     pub(super) fn set_safe_mode(&mut self, on: bool) -> Result<Outcome, Stop> {
         self.set(SAFE_MODE, on.then_some(1))?;
         self.emit(Event::SafeModeSet { on });
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn set_setting(
+        &mut self,
+        setting: ClusterSetting,
+        value: Option<u64>,
+    ) -> Result<Outcome, Stop> {
+        self.authority.check_super("changing a setting of the cluster")?;
+        value.map_or(Ok(()), |value| setting.check(value))?;
+        self.set(settings::key(setting), value)?;
         Ok(Outcome::Done)
     }
 

@@ -411,6 +411,10 @@ impl From<&Edit> for Stored {
             }
             Edit::EndBalancer { settings } => Self::EndBalancer(stored_balancing(*settings)),
             Edit::SetSafeMode { on } => Self::SetSafeMode(stored::SetSafeMode { on: *on }),
+            Edit::SetSetting { setting, value } => Self::SetSetting(stored::SetSetting {
+                setting: stored::Setting::from(*setting).into(),
+                value: *value,
+            }),
             Edit::PurgeOutcomes { limit } => Self::PurgeOutcomes(stored::Limited { limit: *limit }),
             Edit::RecordNodes { nodes } => {
                 Self::RecordNodes(stored::RecordNodes { nodes: nodes.iter().map(Into::into).collect() })
@@ -542,6 +546,7 @@ impl TryFrom<Stored> for Edit {
             }
             Stored::EndBalancer(settings) => Self::EndBalancer { settings: balancing(settings) },
             Stored::SetSafeMode(stored::SetSafeMode { on }) => Self::SetSafeMode { on },
+            Stored::SetSetting(of) => Self::SetSetting { setting: of.setting().try_into()?, value: of.value },
             Stored::PurgeOutcomes(stored::Limited { limit }) => Self::PurgeOutcomes { limit },
             Stored::RecordNodes(stored::RecordNodes { nodes }) => Self::RecordNodes {
                 nodes: nodes.into_iter().map(TryInto::try_into).collect::<Result<_, Why>>()?,

@@ -7,9 +7,9 @@ use std::path::Path;
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
-    Acl, AclChange, AclEntry, AclKey, CallId, Caller, ChunkId, ClientId, CreateMode, FileKind, FileStatus,
-    FsPath, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId, StorageType, VolumeId,
-    Xattr, XattrSetFlag,
+    Acl, AclChange, AclEntry, AclKey, CallId, Caller, ChunkId, ClientId, ClusterSetting, CreateMode,
+    FileKind, FileStatus, FsPath, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, RequestId,
+    StorageType, VolumeId, Xattr, XattrSetFlag,
 };
 
 use super::super::edit::{Balancing, Edit, Extent, NodeSeen, Outcome, Proposal, Publication};
@@ -98,6 +98,7 @@ fn name(edit: &Edit) -> &'static str {
         Edit::SetBalancer { .. } => "set-balancer",
         Edit::EndBalancer { .. } => "end-balancer",
         Edit::SetSafeMode { .. } => "set-safe-mode",
+        Edit::SetSetting { .. } => "set-setting",
         Edit::PurgeOutcomes { .. } => "purge-outcomes",
         Edit::RaiseLevel { .. } => "raise-level",
         Edit::RecordNodes { .. } => "record-nodes",
@@ -210,6 +211,9 @@ fn edits() -> Vec<Edit> {
         Edit::SetBalancer { settings: None },
         Edit::EndBalancer { settings },
         Edit::SetSafeMode { on: true },
+        Edit::SetSetting { setting: ClusterSetting::Umask, value: Some(0o27) },
+        Edit::SetSetting { setting: ClusterSetting::AccessTimePrecision, value: Some(3_600_000) },
+        Edit::SetSetting { setting: ClusterSetting::Umask, value: None },
         Edit::PurgeOutcomes { limit: 64 },
         Edit::AddChunk {
             inode,

@@ -12,6 +12,7 @@ mod model;
 mod namespace;
 mod poison;
 mod reading;
+mod settings;
 mod shared;
 mod temporary;
 mod trash;

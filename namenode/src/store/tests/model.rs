@@ -408,7 +408,8 @@ impl Model {
             | Edit::SetOwner { .. }
             | Edit::ChangeAcl { .. }
             | Edit::SetXattr { .. }
-            | Edit::RemoveXattr { .. } => panic!("no script has {edit:?}"),
+            | Edit::RemoveXattr { .. }
+            | Edit::SetSetting { .. } => panic!("no script has {edit:?}"),
             Edit::Append { .. }
             | Edit::Truncate { .. }
             | Edit::Concat { .. }

@@ -14,6 +14,9 @@ use crate::store::tests::{mkdir, path, root};
 /// Bytes that a device writes as a whole; the log is made of them.
 const SECTOR: usize = 512;
 
+/// Directories of a namespace whose database has in its first quarter all that is read at a start.
+const MANY: usize = 6_000;
+
 /// The segment of a log that is written to.
 fn present_segment(directory: &Path) -> PathBuf {
     let entries = fs::read_dir(directory.join("log")).unwrap().map(|entry| entry.unwrap().path());
@@ -182,7 +185,7 @@ fn a_log_that_does_not_belong_to_the_database_is_refused() {
 #[test]
 fn a_damaged_database_is_refused_or_ends_the_member_when_it_is_met() {
     let mut world = World::of_three(u64::MAX);
-    world.fill("many", 3_000);
+    world.fill("many", MANY);
     let id = world.stopped_follower();
     let database = world.directory(id).join("namespace.db");
     let good = fs::read(&database).unwrap();
@@ -216,7 +219,7 @@ fn a_damaged_database_is_refused_or_ends_the_member_when_it_is_met() {
 #[test]
 fn a_leader_with_a_damaged_database_is_followed_by_another() {
     let mut world = World::of_three(u64::MAX);
-    world.fill("many", 3_000);
+    world.fill("many", MANY);
     let (leader, database) = (world.leader(), world.directory(world.leader()).join("namespace.db"));
     world.stop(leader);
     let good = fs::read(&database).unwrap();

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfs_namenode_raft::{Envelope, Message, MessageType, Snapshot};
-use dfs_types::ErrorCode;
+use dfs_types::{ClusterSetting, ErrorCode};
 use rusqlite::Connection;
 
 use super::{LIMIT, SHORT_LOG, World, is_passing, until};
+use crate::store::edit::Edit;
 use crate::store::tests::{by, create, mkdir};
 use crate::store::{DiskState, PartFile};
 
@@ -51,6 +52,7 @@ fn a_member_that_missed_what_was_trimmed_gets_a_snapshot() {
         // The log is kept for those who are there.
         let is_gone = || world.status(world.leader()).silent.contains(&away);
         until("its absence to be noticed", || is_gone().then_some(()));
+        world.ok(&Edit::SetSetting { setting: ClusterSetting::Umask, value: Some(rounds.get() as u64) });
         world.fill(&format!("round-{}", rounds.get()), 2_000 * rounds.get());
         world.start(away);
         world.check_all_equal();

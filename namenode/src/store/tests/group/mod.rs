@@ -275,6 +275,8 @@ impl World {
         for (id, found) in dumps {
             assert!(found == expected, "NameNodes {first} and {id} have different databases");
         }
+        let settings = self.lead().settings();
+        assert!(self.members.values().all(|store| store.settings() == settings), "as the databases say");
     }
 
     /// Entry that the member's database began with.
