@@ -4,6 +4,7 @@ mod corruption;
 mod crash;
 mod datanodes;
 mod disks;
+mod ends;
 mod logs;
 mod namenode_disks;
 mod namenodes;
@@ -70,6 +71,7 @@ pub fn all() -> &'static [Scenario] {
             volumes::list(),
             logs::list(),
             crash::list(),
+            ends::list(),
             stale::list(),
             partitions::list(),
             people::list(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use dfs_client::{Dfs, FileWriter};
+use dfs_client::{AppendOptions, Dfs, FileWriter};
 use dfs_e2e::wait;
 use dfs_types::FsPath;
 use tokio::task::JoinHandle;
@@ -45,6 +45,11 @@ pub(super) fn list() -> Vec<Scenario> {
             "the first, middle and last DataNode of a pipeline is killed while the file is closed",
             |stage| Box::pin(at_every_place(stage, Phase::Close)),
         ),
+        scenario(
+            "pipeline-append",
+            "the first, middle and last DataNode of a pipeline is killed while a file is appended to",
+            |stage| Box::pin(at_every_place(stage, Phase::Append)),
+        ),
     ]
 }
 
@@ -54,6 +59,7 @@ enum Phase {
     Setup,
     Data,
     Close,
+    Append,
 }
 
 const PLACES: [&str; 3] = ["first", "middle", "last"];
@@ -69,6 +75,7 @@ async fn at_every_place(stage: &Stage, phase: Phase) -> Played {
                     Phase::Setup => in_setup(stage, &path, kept, place).await?,
                     Phase::Data => in_data(stage, &path, kept, place).await?,
                     Phase::Close => in_close(stage, &path, kept, place).await?,
+                    Phase::Append => in_append(stage, &path, kept, place).await?,
                 };
                 stage.files.keep(path, kept);
                 stage.cluster.start(&[victim]).await?;
@@ -161,5 +168,21 @@ async fn in_close(stage: &Stage, path: &FsPath, kept: Kept, place: usize) -> Res
     }
     stage.cluster.kill(&[victim]).await?;
     ended(running).await?;
+    Ok(victim)
+}
+
+/// What was there before the writer came is finished, and stays as it is.
+async fn in_append(stage: &Stage, path: &FsPath, kept: Kept, place: usize) -> Result<Daemon> {
+    let (dfs, content) = (client(stage).await?, kept.content());
+    let mut writer = dfs.create(path, options()).await?;
+    writer.write_bytes(content.slice(..LENGTH / 3)).await?;
+    writer.close().await?;
+    let mut writer = dfs.append(path, AppendOptions::default()).await?;
+    writer.write_bytes(content.slice(LENGTH / 3..LENGTH * 2 / 3)).await?;
+    writer.hflush().await?;
+    let victim = at_place(stage, path, place).await?;
+    stage.cluster.kill(&[victim]).await?;
+    writer.write_bytes(content.slice(LENGTH * 2 / 3..)).await?;
+    writer.close().await?;
     Ok(victim)
 }
