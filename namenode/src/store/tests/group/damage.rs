@@ -11,6 +11,8 @@ use crate::store::Store;
 use crate::store::directory::{Beginning, Directory};
 use crate::store::tests::{mkdir, path, root};
 
+/// Directories of a database of which a quarter is more than the pages with its tables' definitions, which come first.
+const MANY: usize = 5_000;
 /// Bytes that a device writes as a whole; the log is made of them.
 const SECTOR: usize = 512;
 
@@ -182,7 +184,7 @@ fn a_log_that_does_not_belong_to_the_database_is_refused() {
 #[test]
 fn a_damaged_database_is_refused_or_ends_the_member_when_it_is_met() {
     let mut world = World::of_three(u64::MAX);
-    world.fill("many", 3_000);
+    world.fill("many", MANY);
     let id = world.stopped_follower();
     let database = world.directory(id).join("namespace.db");
     let good = fs::read(&database).unwrap();
@@ -215,7 +217,7 @@ fn a_damaged_database_is_refused_or_ends_the_member_when_it_is_met() {
 #[test]
 fn a_leader_with_a_damaged_database_is_followed_by_another() {
     let mut world = World::of_three(u64::MAX);
-    world.fill("many", 3_000);
+    world.fill("many", MANY);
     let (leader, database) = (world.leader(), world.directory(world.leader()).join("namespace.db"));
     world.stop(leader);
     let good = fs::read(&database).unwrap();
