@@ -70,7 +70,7 @@ impl Upload {
             }
             Some(_) if !self.force => return Err(exists_already(target)),
             Some(status) if !attributes.exact => {
-                attributes.mode = self.own_mode(target, &status).await?.into()
+                attributes.mode = self.own_mode(target, &status).await?.into();
             }
             Some(_) | None => {}
         }

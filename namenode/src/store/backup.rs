@@ -11,9 +11,9 @@ use dfs_types::{ChunkId, ClusterId};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Row};
 
+use super::column::number;
 use super::counters::Counters;
 use super::edit::PIPELINES;
-use super::inode::number;
 use super::position::Position;
 use super::schema::{self, Error};
 

@@ -4,7 +4,7 @@ use dfs_types::{ChunkId, GenStamp, InodeId, Layout};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Row};
 
-use super::inode::number;
+use super::column::number;
 
 /// A chunk as one of a file's extents shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

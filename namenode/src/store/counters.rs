@@ -3,7 +3,8 @@
 use dfs_types::{ChunkId, GenStamp};
 use rusqlite::Connection;
 
-use crate::store::inode::{FIRST_INODE, number};
+use crate::store::column::number;
+use crate::store::inode::FIRST_INODE;
 
 /// The id of the first NameNode of a new group.
 pub(crate) const FIRST_MEMBER: u64 = 1;

@@ -6,6 +6,7 @@ use dfs_types::{Acl, FileKind, FileStatus, FsPath, InodeId, Millis, Mode};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::column::number;
 use super::format::decode_acl;
 
 /// The parent of the root directory's row.
@@ -107,11 +108,6 @@ pub(crate) fn kind_number(kind: FileKind) -> i64 {
         FileKind::File => FILE,
         FileKind::Directory => DIRECTORY,
     }
-}
-
-/// A column of non-negative numbers. SQLite's integers are signed: what does not fit comes back as it went in.
-pub(crate) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, i64>(column)? as u64)
 }
 
 fn acl(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc<Acl>>> {

@@ -3,8 +3,8 @@
 use dfs_types::{ErrorCode, FsError, FsResult, InodeId, Millis};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::column::number;
 use super::edit::RECOVERY_HOLDER;
-use super::inode::number;
 
 /// Who holds a file's lease.
 pub(crate) fn holder(connection: &Connection, inode: InodeId) -> rusqlite::Result<Option<String>> {

@@ -4,8 +4,8 @@ use dfs_types::{ChunkId, InodeId, NodeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension};
 
+use super::column::number;
 use super::edit::PIPELINES;
-use super::inode::number;
 use super::schema;
 
 /// Bytes of a node's id.

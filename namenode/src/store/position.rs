@@ -6,7 +6,7 @@ use dfs_namenode_raft::ConfState;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error};
 
-use super::inode::number;
+use super::column::number;
 
 /// The members of the group as of an entry of the log. Voters decide; while the voters change, the outgoing ones do too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

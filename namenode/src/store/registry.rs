@@ -6,8 +6,8 @@ use dfs_types::{Millis, NodeId, StorageType, VolumeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Row};
 
+use super::column::number;
 use super::edit::REGISTRY;
-use super::inode::number;
 use super::schema;
 
 /// What the namespace knows of a DataNode.

@@ -4,8 +4,8 @@ use dfs_types::{ClusterSetting, ClusterSettings, Millis, NodeDuty, NodeId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::column::number;
 use super::edit::Balancing;
-use super::inode::number;
 
 /// `kind` of a node that is being decommissioned.
 pub(crate) const DECOMMISSION: i64 = 1;

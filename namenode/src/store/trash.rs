@@ -10,7 +10,8 @@ use dfs_types::{Caller, FsError, FsPath, FsResult, InodeId, Millis, Trash, Trash
 use rusqlite::{Connection, OptionalExtension};
 
 use super::access::Place;
-use super::inode::{Extras, Inode, number};
+use super::column::number;
+use super::inode::{Extras, Inode};
 use super::resolve::Resolved;
 use super::snapshot::Snapshot;
 use super::stop::Stop;

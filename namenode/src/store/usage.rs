@@ -6,7 +6,8 @@ use dfs_types::{FileKind, InodeId, Quota};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::chunk::Chunk;
-use super::inode::{Inode, kind_number, number};
+use super::column::number;
+use super::inode::{Inode, kind_number};
 
 /// What is below a directory, or what of it comes and goes; numbers that go are negative.
 ///

@@ -96,6 +96,68 @@ async fn the_namespace_is_served() {
 }
 
 #[tokio::test]
+async fn acls_and_extended_attributes_are_served() {
+    let dir = tempdir().unwrap();
+    let running = fresh(&dir.path().join("nn"), &[]).await;
+    let mut client = NamespaceClient::new(channel(running.addresses().rpc).await);
+    let path = || "/".to_owned();
+    let bob = v1::AclEntry {
+        scope: v1::AclScope::Access.into(),
+        kind: v1::AclKind::User.into(),
+        name: "bob".into(),
+        perm: 5,
+    };
+    let change = |call, entry: &v1::AclEntry| v1::ChangeAclRequest {
+        context: context(call),
+        path: path(),
+        change: Some(v1::change_acl_request::Change::Modify(v1::AclEntries { entries: vec![entry.clone()] })),
+    };
+    client.change_acl(change(1, &bob)).await.unwrap();
+    let acl = v1::GetAclRequest { context: context(0), path: path() };
+    let acl = client.get_acl(acl).await.unwrap().into_inner();
+    assert!(acl.status.unwrap().has_acl);
+    let shown: Vec<_> = acl.entries.iter().map(|entry| (entry.name.as_str(), entry.perm)).collect();
+    assert_eq!(shown, [("bob", 5), ("", 5)], "the group's own entry is beside the mode, too");
+    for wrong in [
+        v1::ChangeAclRequest { change: None, ..change(2, &bob) },
+        change(3, &v1::AclEntry { perm: 8, ..bob.clone() }),
+        change(4, &v1::AclEntry { kind: 9, ..bob.clone() }),
+        change(5, &v1::AclEntry { name: "b:b".into(), ..bob.clone() }),
+        change(6, &v1::AclEntry { kind: v1::AclKind::Mask.into(), ..bob }),
+    ] {
+        assert_eq!(code(client.change_acl(wrong.clone()).await), ErrorCode::InvalidArgument, "{wrong:?}");
+    }
+
+    let xattr = |name: &str| Some(v1::Xattr { name: name.into(), value: vec![0, 255] });
+    let set = |call, xattr| v1::SetXattrRequest {
+        context: context(call),
+        path: path(),
+        xattr,
+        flag: v1::XattrSetFlag::Create.into(),
+    };
+    let get = |names: Vec<String>| v1::GetXattrsRequest { context: context(0), path: path(), names };
+    for _retry in 0..2 {
+        client.set_xattr(set(7, xattr("user.a"))).await.unwrap();
+    }
+    assert_eq!(code(client.set_xattr(set(8, xattr("user.a"))).await), ErrorCode::AlreadyExists);
+    let found = client.get_xattrs(get(vec![])).await.unwrap().into_inner().xattrs;
+    assert_eq!(found, [xattr("user.a").unwrap()]);
+    for wrong in [set(9, None), set(10, xattr("a")), set(11, xattr("user."))] {
+        assert_eq!(code(client.set_xattr(wrong.clone()).await), ErrorCode::InvalidArgument, "{wrong:?}");
+    }
+    for wrong in [vec!["a".to_owned()], vec!["user.a".to_owned(); 33]] {
+        assert_eq!(code(client.get_xattrs(get(wrong)).await), ErrorCode::InvalidArgument);
+    }
+    let remove =
+        |call| v1::RemoveXattrRequest { context: context(call), path: path(), name: "user.a".into() };
+    for _retry in 0..2 {
+        client.remove_xattr(remove(12)).await.unwrap();
+    }
+    assert_eq!(code(client.remove_xattr(remove(13)).await), ErrorCode::NotFound);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn bad_requests_are_invalid_and_harmless() {
     let dir = tempdir().unwrap();
     let running = fresh(&dir.path().join("nn"), &[]).await;
@@ -130,6 +192,7 @@ async fn bad_requests_are_invalid_and_harmless() {
         with(context(7), "/x\0"),
         with(context(8), &"/long".repeat(2_000)),
         v1::MkdirRequest { mode: 0o7777, ..with(context(9), "/x") },
+        v1::MkdirRequest { unmasked: Some(0o7777), ..with(context(9), "/x") },
     ] {
         assert_eq!(code(client.mkdir(request.clone()).await), ErrorCode::InvalidArgument, "{request:?}");
     }

@@ -8,8 +8,9 @@ use dfs_types::{
 
 use super::{Step, reach};
 use crate::store::access::Access;
+use crate::store::column::number;
 use crate::store::edit::{Outcome, RECOVERY_HOLDER, check_chunk_size, check_replication};
-use crate::store::inode::{Inode, number};
+use crate::store::inode::Inode;
 use crate::store::removal::{MOST_IN_ONE_EDIT, Removal};
 use crate::store::resolve::{Resolved, is_a_directory};
 use crate::store::stop::Stop;

@@ -11,7 +11,8 @@ use dfs_types::limits::MAX_PATH_BYTES;
 use dfs_types::{FileKind, FsError, FsPath, InodeId};
 
 use super::Step;
-use crate::store::inode::{Inode, kind_number, number};
+use crate::store::column::number;
+use crate::store::inode::{Inode, kind_number};
 use crate::store::resolve::Resolved;
 use crate::store::stop::Stop;
 

@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use rusqlite::types::Type;
 
 use super::Step;
+use crate::store::column::number;
 use crate::store::edit::{Edit, Outcome};
-use crate::store::inode::number;
 use crate::store::stop::Stop;
 
 /// Every so many-th edit purges old outcomes, which spares the other edits the statement.

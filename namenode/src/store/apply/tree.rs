@@ -7,8 +7,9 @@ use dfs_types::{ChunkId, CreateMode, FileKind, InodeId, Layout, Millis};
 
 use super::attributes::stored_acl;
 use super::{Step, reach};
+use crate::store::column::number;
 use crate::store::edit::{Change, PIPELINES};
-use crate::store::inode::{Extras, GARBAGE, Inode, kind_number, number};
+use crate::store::inode::{Extras, GARBAGE, Inode, kind_number};
 use crate::store::stop::Stop;
 use crate::store::usage::Usage;
 

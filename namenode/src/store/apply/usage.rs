@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Step;
 use crate::store::chunk::Chunk;
+use crate::store::column::number;
 use crate::store::edit::{Outcome, QUOTAS};
-use crate::store::inode::{ABOVE_ROOT, Extras, GARBAGE, Inode, number, path_of};
+use crate::store::inode::{ABOVE_ROOT, Extras, GARBAGE, Inode, path_of};
 use crate::store::resolve::Resolved;
 use crate::store::stop::Stop;
 use crate::store::usage::{self, Usage};
