@@ -1,13 +1,13 @@
 //! Files get another end, or are removed, while something fails.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use dfs_client::AppendOptions;
 use dfs_types::NodeState;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Scenario, USUAL, busiest};
 use crate::cluster::{Capability, Shape};
-use crate::files::{CHUNK, Files, Kept, options};
+use crate::files::{CHUNK, Files, Kept};
 use crate::health;
 use crate::stage::{Played, Stage, done, told};
 

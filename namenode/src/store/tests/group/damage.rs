@@ -11,8 +11,6 @@ use crate::store::Store;
 use crate::store::directory::{Beginning, Directory};
 use crate::store::tests::{mkdir, path, root};
 
-/// Directories of a database of which a quarter is more than the pages with its tables' definitions, which come first.
-const MANY: usize = 5_000;
 /// Bytes that a device writes as a whole; the log is made of them.
 const SECTOR: usize = 512;
 
