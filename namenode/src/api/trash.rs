@@ -88,10 +88,15 @@ impl Namenode {
             return Ok(LOOKS.1);
         }
         let TrashReport { due, contents, next } = self.store.trash(now).await?;
-        let more = !due.is_empty();
+        let mut more = false;
         for root in due {
-            let edit = Edit::TendTrash { root, checkpoint: checkpoint_name(SystemTime::now()) };
-            self.propose_own(edit).await?;
+            let checkpoint = checkpoint_name(SystemTime::now());
+            let edit = Edit::TendTrash { root: root.clone(), checkpoint };
+            // One that is gone, or can't be tended, keeps nothing from the others.
+            match self.propose_own(edit).await {
+                Ok(_) => more = true,
+                Err(error) => warn!(%root, %error, "a trash could not be tended, it is tried again"),
+            }
         }
         let oldest = contents.into_iter().max_by_key(|content| content.age);
         if let Some(oldest) = oldest

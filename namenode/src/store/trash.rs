@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::access::Place;
 use super::column::number;
-use super::inode::{Extras, Inode};
+use super::inode::{Extras, Inode, entries};
 use super::resolve::Resolved;
 use super::snapshot::Snapshot;
 use super::stop::Stop;
@@ -22,8 +22,8 @@ pub(crate) const USUAL_KEEP: Millis = Millis(24 * 60 * 60 * 1_000);
 const CHECKPOINTS: u64 = 24;
 /// Longest time between two checkpoints.
 const LONGEST_PERIOD: Millis = Millis(60 * 60 * 1_000);
-/// Most entries of a user's trash that are looked at in one edit.
-pub(crate) const MOST_TENDED: usize = 256;
+/// Most entries of a user's trash that are looked at.
+const MOST_TENDED: usize = 256;
 /// Directories that are looked at in one step of a search.
 const STEP_DIRECTORIES: usize = 1_024;
 
@@ -89,9 +89,13 @@ pub(crate) enum Due {
     Expire,
 }
 
-/// Whether an entry of a user's trash is `Current` or a checkpoint.
-fn holds_removed(entry: &Inode) -> bool {
-    entry.is_directory() && (entry.name == CURRENT || is_checkpoint(&entry.name))
+/// `Current` and the first checkpoints in a user's trash.
+pub(crate) fn kept(connection: &Connection, trash: InodeId) -> rusqlite::Result<Vec<Inode>> {
+    let mut kept: Vec<Inode> = Inode::by_name(connection, trash, CURRENT)?.into_iter().collect();
+    let others = entries(connection, trash, "", MOST_TENDED)?;
+    kept.extend(others.into_iter().filter(|entry| is_checkpoint(&entry.name)));
+    kept.retain(Inode::is_directory);
+    Ok(kept)
 }
 
 /// What is to be done about an entry at a time of the group's clock, and if nothing, at which time there will be.
@@ -101,7 +105,7 @@ pub(crate) fn due(
     keep: Millis,
     clock: u64,
 ) -> rusqlite::Result<Result<Due, Option<u64>>> {
-    if !holds_removed(entry) || keep.0 == 0 {
+    if keep.0 == 0 {
         return Ok(Err(None));
     }
     let is_current = entry.name == CURRENT;
@@ -128,8 +132,8 @@ pub struct TrashReport {
 /// A search for all that is in the trash.
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// Directories with a trash of their own that were not looked at, and how long that keeps.
-    bases: Vec<(FsPath, Millis)>,
+    /// Directories with a trash of their own, how long that keeps, and the user after whom it goes on.
+    bases: Vec<(FsPath, Millis, String)>,
     /// Homes are looked at after this name; `None`: all were.
     homes_after: Option<String>,
     keep_of_homes: Millis,
@@ -162,7 +166,7 @@ impl Snapshot<'_> {
             if inode == InodeId::ROOT {
                 keep_of_homes = keep;
             } else if let Some(path) = self.path_of(inode)? {
-                bases.push((path, keep));
+                bases.push((path, keep, String::new()));
             }
         }
         let report = TrashReport::default();
@@ -171,12 +175,15 @@ impl Snapshot<'_> {
 
     /// Goes on with a search for one step.
     pub(crate) fn go_on_with_trash(&self, mut search: Search) -> Result<Search, Stop> {
-        if let Some((base, keep)) = search.bases.pop() {
-            let base = base.join(TRASH)?;
-            if let Some(directory) = self.directory_at(&base)? {
-                for user in self.entries(directory.id, "", STEP_DIRECTORIES)? {
-                    self.look_at_trash(&mut search, &base.join(&user.name)?, &user, keep)?;
-                }
+        if let Some((base, keep, after)) = search.bases.pop() {
+            let all = base.join(TRASH)?;
+            let Some(directory) = self.directory_at(&all)? else { return Ok(search) };
+            let users = self.entries(directory.id, &after, STEP_DIRECTORIES)?;
+            if let Some(last) = users.last().filter(|_| users.len() == STEP_DIRECTORIES) {
+                search.bases.push((base, keep, last.name.clone()));
+            }
+            for user in users {
+                self.look_at_trash(&mut search, &all.join(&user.name)?, &user, keep)?;
             }
             return Ok(search);
         }
@@ -217,7 +224,7 @@ impl Snapshot<'_> {
             return Ok(());
         }
         let mut is_due = false;
-        for entry in self.entries(trash.id, "", MOST_TENDED)? {
+        for entry in kept(self.connection, trash.id)? {
             match due(self.connection, &entry, keep, search.clock)? {
                 Ok(_) => is_due = true,
                 Err(then) => {
@@ -225,7 +232,7 @@ impl Snapshot<'_> {
                     search.report.next = next;
                 }
             }
-            if holds_removed(&entry) && entry.children > 0 {
+            if entry.children > 0 {
                 let content = self.content(root, &entry, keep, search.clock)?;
                 search.report.contents.push(content);
             }

@@ -13,11 +13,12 @@ use tokio::io::AsyncWriteExt;
 use super::shell::Shell;
 
 /// Pages with examples, from the top of the repository.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "docs/operations/datanodes.md",
     "docs/operations/kubernetes.md",
     "docs/operations/namenodes.md",
+    "docs/operations/namespace.md",
     "docs/reference/admin-commands.md",
 ];
 
@@ -55,7 +56,8 @@ const NOT_HERE: [(&str, &str); 18] = [
 ];
 
 /// What an example needs beside the prepared tree.
-const BEFORE: [(&str, &str); 14] = [
+const BEFORE: [(&str, &str); 15] = [
+    ("dfs getfattr -d /a.txt", "dfs setfattr -n user.origin -v x /a.txt"),
     ("dfs undelete /docs/report.pdf", "dfs rm /docs/report.pdf"),
     (
         "dfs concat /data/all /data/part-1 /data/part-2",

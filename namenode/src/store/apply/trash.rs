@@ -7,10 +7,10 @@ use super::Step;
 use super::namespace::Move;
 use crate::store::access::Authority;
 use crate::store::edit::Outcome;
-use crate::store::inode::{Extras, Inode, entries};
+use crate::store::inode::{Extras, Inode};
 use crate::store::resolve::{Resolved, resolve};
 use crate::store::stop::Stop;
-use crate::store::trash::{self, Due, MOST_TENDED};
+use crate::store::trash::{self, Due};
 use crate::store::usage::Usage;
 
 /// Longest time that deleted files can be kept: beyond it a typing error is likelier than a wish.
@@ -198,7 +198,7 @@ impl Step<'_, '_> {
         // The trash of what is in it: the same as of what was deleted.
         let Trash { keep, .. } = trash::of(self.connection, &found, self.authority.superuser)?;
         let clock = self.counters.clock;
-        for entry in entries(self.connection, directory.id, "", MOST_TENDED)? {
+        for entry in trash::kept(self.connection, directory.id)? {
             match trash::due(self.connection, &entry, keep, clock)? {
                 Ok(Due::Begin) => self.begin_keeping(&entry, clock)?,
                 Ok(Due::Checkpoint) => self.put_aside(&entry, root, name)?,
