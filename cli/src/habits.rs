@@ -2,7 +2,7 @@
 //!
 //! `find`'s own conditions have one dash, which would be read as a row of short options: `-name x` as the namespace `ame`.
 //! In `dfs find` they are taken as `find` takes them; everywhere a namespace is not stuck to its `-n`, so that no word
-//! becomes one by accident. `getfattr` and `setfattr` have `-n` for a name, and `-v` for a value.
+//! becomes one by accident. `rm` takes HDFS's `-skipTrash`. `getfattr` and `setfattr` have `-n` for a name, and `-v` for a value.
 
 use std::ffi::OsString;
 
@@ -40,6 +40,9 @@ pub(crate) fn understood(command: &Command, words: Vec<OsString>) -> Result<Vec<
                 Condition::Always => false,
                 Condition::Missing => return Err(missing(command, text)),
             }
+        } else if text == "-skipTrash" && at.get_name() == "rm" {
+            read.push("--skip-trash".into());
+            false
         } else if let Some(long) = of_attributes(at, text) {
             read.push(long.into());
             true

@@ -179,7 +179,7 @@ impl Dfs {
         self.remove(path, false, inode.0).await
     }
 
-    async fn remove(&self, path: &FsPath, recursive: bool, expected_inode: u64) -> FsResult<bool> {
+    pub(crate) async fn remove(&self, path: &FsPath, recursive: bool, expected_inode: u64) -> FsResult<bool> {
         let request = ask!(
             self,
             delete,

@@ -1,9 +1,11 @@
 //! The trash: what was removed, and how it comes back.
 
+use std::cmp::Reverse;
+
 use dfs_proto::convert::{removed, trash, trash_content, wire_limit_change};
 use dfs_proto::v1;
 use dfs_types::trash::CURRENT;
-use dfs_types::{ErrorCode, FsError, FsPath, FsResult, LimitChange, Removed, Trash, TrashContent};
+use dfs_types::{ErrorCode, FsError, FsPath, FsResult, InodeId, LimitChange, Removed, Trash, TrashContent};
 use futures_util::TryStreamExt as _;
 
 use crate::handle::Dfs;
@@ -13,10 +15,26 @@ use crate::namespace::ask;
 const TIME_DIGITS: usize = 13;
 
 impl Dfs {
-    /// Moves a file or directory, with everything below it, into the user's trash; removes it if nothing is kept there, or if
-    /// it is in a trash already.
-    pub async fn move_to_trash(&self, path: &FsPath) -> FsResult<Removed> {
-        removed(ask!(self, move_to_trash, MoveToTrashRequest { path: path.to_string() }).await?)
+    /// Moves a file or directory into the user's trash; removes it if nothing is kept there, or if it is in a trash already.
+    /// A directory that has entries only if `recursive`; with `expected` only that inode, and another one is nothing.
+    pub async fn move_to_trash(
+        &self,
+        path: &FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+    ) -> FsResult<Removed> {
+        let inode = expected.unwrap_or_default().0;
+        let request = ask!(
+            self,
+            move_to_trash,
+            MoveToTrashRequest { path: path.to_string(), recursive: recursive, expected_inode: inode }
+        );
+        removed(request.await?)
+    }
+
+    /// Removes what is in a part of the trash for good, if it is still what was told of it.
+    pub async fn empty_trash(&self, content: &TrashContent) -> FsResult<bool> {
+        self.remove(&content.path, true, content.inode.0).await
     }
 
     /// Where what the user removes at a path goes, and how long it is kept there.
@@ -53,19 +71,41 @@ impl Dfs {
     }
 
     async fn newest_in_trash(&self, root: &FsPath, path: &FsPath) -> FsResult<Option<FsPath>> {
-        let (Some(above), Some(name)) = (path.parent(), path.name()) else { return Ok(None) };
         let mut times: Vec<String> = self.names(root).await?;
         // The newest first, and before all of them what was not put aside yet.
-        times.sort_by_key(|time| (time != CURRENT, std::cmp::Reverse(time.clone())));
+        times.sort_by_key(|time| (time != CURRENT, Reverse(time.clone())));
+        let parts: Vec<&str> = path.parts().collect();
         for time in times {
-            let mut directory = root.join(&time)?;
-            for part in above.parts() {
-                directory = directory.join(part)?;
+            if let Some(found) = self.newest_below(root.join(&time)?, &parts).await? {
+                return Ok(Some(found));
             }
-            let names = self.names(&directory).await?.into_iter();
-            let newest = names.filter_map(|found| Some((ending(&found, name)?, found))).max();
-            if let Some((_, newest)) = newest {
-                return directory.join(&newest).map(Some).map_err(FsError::from);
+        }
+        Ok(None)
+    }
+
+    /// The newest below a directory of the trash. What was in the way of something gave it, or a directory above it, its
+    /// time as an ending.
+    async fn newest_below(&self, directory: FsPath, parts: &[&str]) -> FsResult<Option<FsPath>> {
+        let Some((part, rest)) = parts.split_first() else { return Ok(Some(directory)) };
+        let mut called: Vec<(u64, String)> = Vec::new();
+        match self.stat(&directory.join(part)?).await {
+            Err(error) if is_nothing(&error) => {}
+            there => called.push((0, there.map(|_| (*part).to_owned())?)),
+        }
+        // Times begin with a digit, and what follows the name itself is in their order.
+        match self.list_page(&directory, &format!("{part}/"), 0).await {
+            Err(error) if is_nothing(&error) => {}
+            page => {
+                let (entries, _) = page?;
+                let names = entries.into_iter().map(|entry| entry.name);
+                called.extend(names.filter_map(|name| Some((ending(&name, part)?, name))));
+            }
+        }
+        called.sort_by_key(|(time, _)| Reverse(*time));
+        for (_, name) in called {
+            let found = Box::pin(self.newest_below(directory.join(&name)?, rest)).await?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)

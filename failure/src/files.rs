@@ -100,7 +100,7 @@ impl Files {
             FsPath::parse(&format!("{path}.rest")).map_err(|error| FsError::invalid(error.to_string()))?;
         write(dfs, &rest, content.slice(2 * third..), options).await?;
         dfs.concat(path, &[rest]).await?;
-        dfs.move_to_trash(path).await?;
+        dfs.move_to_trash(path, false, None).await?;
         dfs.undelete(path).await?;
         self.keep(path.clone(), kept);
         Ok(())

@@ -246,7 +246,7 @@ impl Stage {
             Err(error) if error.code == ErrorCode::Unsupported => {}
             contents => {
                 for content in contents? {
-                    self.dfs.delete(&content.path, true).await?;
+                    self.dfs.empty_trash(&content).await?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::attributes::check_principal;
-use crate::limits::MAX_ACL_ENTRIES;
+use crate::limits::{MAX_ACL_ENTRIES, MAX_ACL_NAME_BYTES};
 use crate::{FileStatus, FsError, FsResult, Mode};
 
 /// Permissions of one entry or class: read, write, execute.
@@ -579,6 +579,12 @@ fn check_count(entries: &Entries) -> FsResult<()> {
                 "ACL has {count} {what} entries, which exceeds maximum of {MAX_ACL_ENTRIES}: use groups"
             )));
         }
+    }
+    let bytes: usize = entries.keys().filter_map(|key| key.name.as_ref()).map(String::len).sum();
+    if bytes > MAX_ACL_NAME_BYTES {
+        return Err(invalid(&format!(
+            "the names in the ACL have {bytes} bytes, which exceeds maximum of {MAX_ACL_NAME_BYTES}: use groups"
+        )));
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub const MAX_CONCATENATED: usize = 1_024;
 
 /// Most entries of one scope, access or default, of an ACL (as in HDFS).
 pub const MAX_ACL_ENTRIES: usize = 32;
+/// Most bytes of the names in an ACL together: directories are kept in memory with theirs.
+pub const MAX_ACL_NAME_BYTES: usize = 2_048;
 /// Most extended attributes of one file or directory; HDFS's `dfs.namenode.fs-limits.max-xattrs-per-inode`.
 pub const MAX_XATTRS: usize = 32;
 /// Most bytes of an extended attribute's name and value together; HDFS's `dfs.namenode.fs-limits.max-xattr-size`.

@@ -52,11 +52,6 @@ pub fn is_checkpoint(name: &str) -> bool {
     (time.len() == 10 || time.len() == 12) && is_number(time) && is_number(number)
 }
 
-/// Whether something is in a trash.
-pub fn is_in_trash(path: &FsPath) -> bool {
-    path.parts().any(|part| part == TRASH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

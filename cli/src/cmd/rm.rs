@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     force: bool,
     /// Remove for good, without keeping anything in the trash.
-    #[arg(long, alias = "skipTrash")]
+    #[arg(long)]
     skip_trash: bool,
     #[command(flatten)]
     reading: Reading,
@@ -72,9 +72,12 @@ impl Args {
             return Err(FsError::new(ErrorCode::IsADirectory, message).into());
         }
         if !self.skip_trash {
-            match dfs.move_to_trash(path).await {
-                // A cluster of the release before, or not finalized since, keeps nothing.
-                Err(error) if error.code == ErrorCode::Unsupported => {}
+            match dfs.move_to_trash(path, self.recursive, Some(status.inode)).await {
+                Err(error) if error.code == ErrorCode::Unsupported => {
+                    let message =
+                        format!("the cluster has no trash ({error}): delete for good with --skip-trash");
+                    return Err(FsError::new(error.code, message).into());
+                }
                 removed => return removed.map(drop).map_err(Failure::from),
             }
         }

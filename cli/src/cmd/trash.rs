@@ -222,7 +222,7 @@ async fn empty(dfs: &Dfs, all: bool, yes: bool) -> Outcome {
     confirm(format!("what is in the trash of {whose} will be gone for good"), yes).await?;
     let mut failures = Failures::of("trash");
     for content in contents {
-        let deleted = dfs.delete(&content.path, true).await.map_err(Failure::from);
+        let deleted = dfs.empty_trash(&content).await.map_err(Failure::from);
         failures.keep(deleted)?;
     }
     failures.finish()

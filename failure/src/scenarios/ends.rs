@@ -90,7 +90,7 @@ async fn removed_before_a_power_cut(stage: &Stage) -> Played {
                 match number % 3 {
                     0 => {
                         stage.files.let_go(&path);
-                        stage.dfs.move_to_trash(&path).await?;
+                        stage.dfs.move_to_trash(&path, false, None).await?;
                         trashed.push((path, kept));
                     }
                     1 => {

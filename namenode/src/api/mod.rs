@@ -66,8 +66,8 @@ pub struct Namenode {
     accesses: access_times::Accesses,
     /// A DataNode has registered.
     registered: Notify,
-    /// Something was moved into the trash, or is kept for another time.
-    trashed: Notify,
+    /// What is removed somewhere is kept for another time.
+    trash_set: Notify,
 }
 
 impl fmt::Debug for Namenode {
@@ -88,7 +88,7 @@ impl Namenode {
     ) -> Self {
         let (cluster, backups) = (store.cluster(), Arc::new(Semaphore::new(1)));
         let (descriptions, left_out) = (Semaphore::new(1), group::LeftOut::default());
-        let (registered, trashed) = (Notify::new(), Notify::new());
+        let (registered, trash_set) = (Notify::new(), Notify::new());
         let accesses = access_times::Accesses::default();
         Self {
             cluster,
@@ -103,7 +103,7 @@ impl Namenode {
             left_out,
             accesses,
             registered,
-            trashed,
+            trash_set,
         }
     }
 

@@ -60,9 +60,10 @@ impl Namenode {
         }
     }
 
-    /// What the cluster's umask leaves of it, and its level can keep. A default ACL takes the place of every umask.
+    /// What the cluster's umask leaves of it, and its level can keep. A default ACL takes the place of the client's umask alone.
     pub(super) fn made_mode(&self, asked: CreateMode) -> CreateMode {
-        let (mode, unmasked) = (self.cluster_settings().masked(asked.mode), asked.unmasked());
+        let settings = self.cluster_settings();
+        let (mode, unmasked) = (settings.masked(asked.mode), settings.masked(asked.unmasked()));
         let counts = unmasked != mode && self.store.level() >= ATTRIBUTES;
         CreateMode { mode, unmasked: counts.then_some(unmasked) }
     }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use dfs_types::{Caller, FsPath, FsResult, LimitChange, Millis, Removed, Trash, TrashContent};
-use tokio::time::sleep;
+use dfs_types::trash::CURRENT;
+use dfs_types::{
+    Caller, ErrorCode, FsError, FsPath, FsResult, InodeId, LimitChange, Removed, Trash, TrashContent,
+};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::{Namenode, Origin, reused_request};
@@ -14,25 +17,37 @@ use crate::store::edit::{Edit, Outcome, TRASHES};
 const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Free share of the DataNodes' space below which trash is emptied before its time, in per cent.
 const FULL_PERCENT: u64 = 5;
+/// Most checkpoints in one answer.
+const MOST_LISTED: usize = 10_000;
 /// How long it is waited for the space of what was emptied.
 const FULL_PAUSE: Duration = Duration::from_secs(30);
 
 impl Namenode {
-    /// Moves a file or directory, with all below it, into the caller's trash; removes it if nothing is kept there, or if it
-    /// is in a trash already.
-    pub async fn move_to_trash(&self, origin: Origin, path: FsPath) -> FsResult<Removed> {
+    /// Moves a file or directory into the caller's trash; removes it if nothing is kept there, or if it is in a trash
+    /// already. A directory that has entries only if `recursive`; with `expected` only that inode.
+    pub async fn move_to_trash(
+        &self,
+        origin: Origin,
+        path: FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+    ) -> FsResult<Removed> {
         let caller = origin.caller.clone();
-        match self.propose(origin, Edit::Trash { path: path.clone() }).await? {
-            Outcome::Trashed(to) => {
-                self.trashed.notify_one();
-                Ok(Removed::Trashed(to))
+        match self.propose(origin, Edit::Trash { path: path.clone(), recursive, expected }).await {
+            Ok(Outcome::Trashed(to)) => Ok(Removed::Trashed(to)),
+            Ok(Outcome::Deleted(true)) => Ok(Removed::Deleted),
+            Ok(Outcome::Deleted(false)) => Ok(Removed::Nothing),
+            Ok(Outcome::DeleteInParts) => {
+                self.delete_in_parts(&caller, path, expected).await.map(|()| Removed::Deleted)
             }
-            Outcome::Deleted(true) => Ok(Removed::Deleted),
-            Outcome::Deleted(false) => Ok(Removed::Nothing),
-            Outcome::DeleteInParts => {
-                self.delete_in_parts(&caller, path, None).await.map(|()| Removed::Deleted)
+            Ok(other) => Err(reused_request(&other)),
+            Err(error) if error.code == ErrorCode::NoSpace => {
+                let text = format!(
+                    "{path} can't be moved to the trash ({error}): delete it for good with --skip-trash"
+                );
+                Err(FsError::new(error.code, text))
             }
-            other => Err(reused_request(&other)),
+            Err(error) => Err(error),
         }
     }
 
@@ -43,20 +58,24 @@ impl Namenode {
 
     /// What is in the caller's trash, or for a superuser in that of `all` users, the newest first.
     pub async fn trash_contents(&self, caller: &Caller, all: bool) -> FsResult<Vec<TrashContent>> {
-        if all {
+        let now = self.store.clock();
+        let mut contents = if all {
             self.check_superuser(caller)?;
-        }
-        let TrashReport { mut contents, .. } = self.store.trash(self.store.clock()).await?;
-        contents.retain(|content| all || content.owner == caller.user);
+            self.store.trash(now).await?.contents
+        } else {
+            self.store.trash_of_user(&caller.user, now).await?
+        };
         contents.sort_by_key(|content| content.age);
+        contents.truncate(MOST_LISTED);
         Ok(contents)
     }
 
     /// Says how long what is removed below a directory is kept; for superusers.
     pub async fn set_trash(&self, origin: Origin, path: FsPath, keep: LimitChange) -> FsResult<()> {
-        info!(%path, ?keep, user = origin.caller.user, "trash set");
-        self.propose_done(origin, Edit::SetTrash { path, keep }).await?;
-        self.trashed.notify_one();
+        let user = origin.caller.user.clone();
+        self.propose_done(origin, Edit::SetTrash { path: path.clone(), keep }).await?;
+        info!(%path, ?keep, user, "how long the trash keeps was set");
+        self.trash_set.notify_one();
         Ok(())
     }
 
@@ -65,28 +84,29 @@ impl Namenode {
     /// Time is the group's: that it has had a leader, which no wrong clock changes. What is due is found here and decided by
     /// the edit.
     pub(super) async fn keep_trash(&self) {
+        let mut emptied = None;
         loop {
-            let pause = match self.tend_trash(self.store.clock()).await {
+            let pause = match self.tend_trash(&mut emptied).await {
                 Ok(pause) => pause,
                 Err(error) => {
                     warn!(%error, "tending the trash failed, it is tried again");
                     LOOKS.1
                 }
             };
-            // Whatever is removed meanwhile.
             sleep(LOOKS.0).await;
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.trashed.notified() => {}
+                () = self.trash_set.notified() => {}
             }
         }
     }
 
-    /// Does what is due; answers when something may be again.
-    async fn tend_trash(&self, now: Millis) -> FsResult<Duration> {
+    /// Does what is due; answers when something may be again. `emptied`: when trash was emptied before its time.
+    async fn tend_trash(&self, emptied: &mut Option<Instant>) -> FsResult<Duration> {
         if self.store.level() < TRASHES || self.store.group().is_out_of_room() || self.engine.safe_mode() {
             return Ok(LOOKS.1);
         }
+        let now = self.store.clock();
         let TrashReport { due, contents, next } = self.store.trash(now).await?;
         let mut more = false;
         for root in due {
@@ -98,14 +118,18 @@ impl Namenode {
                 Err(error) => warn!(%root, %error, "a trash could not be tended, it is tried again"),
             }
         }
-        let oldest = contents.into_iter().max_by_key(|content| content.age);
-        if let Some(oldest) = oldest
-            && self.is_nearly_full().await?
-        {
-            info!(path = %oldest.path, "the DataNodes are nearly full: trash is emptied before its time");
-            let edit = Edit::Delete { path: oldest.path, recursive: true, expected: Some(oldest.inode) };
-            self.propose_own(edit).await?;
-            return Ok(FULL_PAUSE);
+        let settled = emptied.is_none_or(|at| at.elapsed() >= FULL_PAUSE);
+        if settled && self.is_nearly_full().await? {
+            // What is kept for ever stays, and what was only just removed.
+            let may_go =
+                |content: &TrashContent| content.left.is_some() && content.path.name() != Some(CURRENT);
+            if let Some(oldest) = contents.into_iter().filter(may_go).max_by_key(|content| content.age) {
+                info!(path = %oldest.path, "the DataNodes are nearly full: trash is emptied before its time");
+                let edit = Edit::Delete { path: oldest.path, recursive: true, expected: Some(oldest.inode) };
+                self.propose_own(edit).await?;
+                *emptied = Some(Instant::now());
+                return Ok(FULL_PAUSE);
+            }
         }
         if more {
             // What was done has a time from now on, or there is more than one edit does.

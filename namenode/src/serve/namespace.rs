@@ -200,7 +200,8 @@ impl Service {
         _: Peer,
     ) -> FsResult<v1::MoveToTrashReply> {
         let (origin, path) = (origin(&self.0, request.context).await?, path(&request.path)?);
-        Ok(self.0.move_to_trash(origin, path).await?.into())
+        let expected = (request.expected_inode != 0).then_some(InodeId(request.expected_inode));
+        Ok(self.0.move_to_trash(origin, path, request.recursive, expected).await?.into())
     }
 
     async fn get_trash(&self, request: v1::GetTrashRequest, _: Peer) -> FsResult<v1::GetTrashReply> {

@@ -184,6 +184,10 @@ pub enum Edit {
     Trash {
         /// What to remove.
         path: FsPath,
+        /// Whether a directory may have entries.
+        recursive: bool,
+        /// Removes only this inode: another one at the path counts as nothing.
+        expected: Option<InodeId>,
     },
     /// Says how long what is removed below a directory is kept in the trash.
     SetTrash {
@@ -493,6 +497,9 @@ impl Edit {
             | Self::Create { .. }
             | Self::Append { .. }
             | Self::AddChunk { .. }
+            // These make directories.
+            | Self::Trash { .. }
+            | Self::SetTrash { .. }
             | Self::SetXattr { .. } => true,
             Self::ChangeAcl { change, .. } => change.grows(),
             Self::AbandonChunk { .. }
@@ -506,8 +513,6 @@ impl Edit {
             | Self::Rename { .. }
             | Self::Discard { .. }
             | Self::Delete { .. }
-            | Self::Trash { .. }
-            | Self::SetTrash { .. }
             | Self::TendTrash { .. }
             | Self::SetQuota { .. }
             | Self::SetReplication { .. }

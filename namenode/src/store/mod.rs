@@ -56,8 +56,8 @@ use std::time::Duration;
 
 use dfs_types::{
     AclStatus, Caller, ChunkId, ChunkOrigin, ClusterId, ClusterSettings, ContentSummary, ErrorCode, Extent,
-    FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash, Xattr,
-    XattrName,
+    FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, Layout, Millis, NodeDuty, NodeId, Trash,
+    TrashContent, Xattr, XattrName,
 };
 use rusqlite::Connection;
 
@@ -531,6 +531,13 @@ impl Store {
         self.group().check_has(TRASHES)?;
         let (caller, path) = (caller.clone(), path.clone());
         self.shared.readers.run(move |snapshot| snapshot.trash_of(&caller, &path)).await
+    }
+
+    /// What is in the trash of one user at a time of the group's clock.
+    pub async fn trash_of_user(&self, user: &str, clock: Millis) -> FsResult<Vec<TrashContent>> {
+        self.group().check_has(TRASHES)?;
+        let user = user.to_owned();
+        self.shared.readers.run(move |snapshot| snapshot.trash_of_user(&user, clock.0)).await
     }
 
     /// What is in the trash of all users and what is due there at a time of the group's clock, looked for in steps.

@@ -20,8 +20,6 @@ use super::stop::Stop;
 pub(crate) const USUAL_KEEP: Millis = Millis(24 * 60 * 60 * 1_000);
 /// Parts of the time that files are kept, after each of which there is a checkpoint.
 const CHECKPOINTS: u64 = 24;
-/// Longest time between two checkpoints.
-const LONGEST_PERIOD: Millis = Millis(60 * 60 * 1_000);
 /// Most entries of a user's trash that are looked at.
 const MOST_TENDED: usize = 256;
 /// Directories that are looked at in one step of a search.
@@ -46,18 +44,51 @@ pub(crate) fn since(connection: &Connection, directory: InodeId) -> rusqlite::Re
 /// The trash of what a user deletes at a path.
 pub(crate) fn of(connection: &Connection, found: &Resolved<'_>, user: &str) -> Result<Trash, Stop> {
     let above: Vec<_> = found.chain().take(found.depth()).collect();
-    for (depth, directory) in above.iter().enumerate().rev() {
-        if !directory.extras.has(Extras::TRASH) {
-            continue;
+    for (depth, directory) in above.iter().enumerate().skip(1).rev() {
+        if directory.extras.has(Extras::TRASH) {
+            let keep = own_keep(connection, directory.id)?.unwrap_or(USUAL_KEEP);
+            let base = FsPath::parse(&Place { path: found.path(), depth }.text())?;
+            return Ok(Trash { root: base.join(TRASH)?.join(&as_name(user)?)?, keep });
         }
-        let keep = own_keep(connection, directory.id)?.unwrap_or(USUAL_KEEP);
-        if depth == 0 {
-            return Ok(Trash { root: home(user)?, keep });
-        }
-        let base = FsPath::parse(&Place { path: found.path(), depth }.text())?;
-        return Ok(Trash { root: base.join(TRASH)?.join(&as_name(user)?)?, keep });
     }
-    Ok(Trash { root: home(user)?, keep: USUAL_KEEP })
+    Ok(Trash { root: home(user)?, keep: keep_of_homes(connection)? })
+}
+
+/// How long the trash in homes keeps.
+fn keep_of_homes(connection: &Connection) -> rusqlite::Result<Millis> {
+    Ok(own_keep(connection, InodeId::ROOT)?.unwrap_or(USUAL_KEEP))
+}
+
+/// How long a user's trash keeps what is in it; `None` if it is none.
+pub(crate) fn keep_of(connection: &Connection, root: &Resolved<'_>) -> rusqlite::Result<Option<Millis>> {
+    if is_home_trash(root.path()) {
+        return keep_of_homes(connection).map(Some);
+    }
+    let parts: Vec<&str> = root.path().parts().collect();
+    let [.., TRASH, _user] = parts[..] else { return Ok(None) };
+    match root.chain().nth(parts.len() - 2) {
+        Some(base) if base.extras.has(Extras::TRASH) => own_keep(connection, base.id),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Whether a path is that of a user's home.
+pub(crate) fn is_home(path: &FsPath) -> bool {
+    path.parts().count() == 2 && path.parts().next() == Some(HOMES)
+}
+
+/// Whether a path is that of the trash in a user's home.
+pub(crate) fn is_home_trash(path: &FsPath) -> bool {
+    path.name() == Some(TRASH) && path.parent().is_some_and(|home| is_home(&home))
+}
+
+/// Whether a path leads into a trash: that of a home, or that of a directory with a time of its own.
+pub(crate) fn is_in_trash(found: &Resolved<'_>) -> bool {
+    let mut parts = found.path().parts().zip(found.chain()).enumerate();
+    let of_home = found.path().parts().next() == Some(HOMES);
+    parts.any(|(depth, (part, above))| {
+        part == TRASH && ((of_home && depth == 2) || above.extras.has(Extras::TRASH))
+    })
 }
 
 /// The trash of a user for what has none nearer.
@@ -75,7 +106,7 @@ fn as_name(user: &str) -> FsResult<String> {
 
 /// After which time `Current` becomes a checkpoint.
 pub(crate) fn period(keep: Millis) -> u64 {
-    (keep.0 / CHECKPOINTS).clamp(1, LONGEST_PERIOD.0)
+    (keep.0 / CHECKPOINTS).max(1)
 }
 
 /// What is to be done about an entry of a user's trash.
@@ -92,8 +123,10 @@ pub(crate) enum Due {
 /// `Current` and the first checkpoints in a user's trash.
 pub(crate) fn kept(connection: &Connection, trash: InodeId) -> rusqlite::Result<Vec<Inode>> {
     let mut kept: Vec<Inode> = Inode::by_name(connection, trash, CURRENT)?.into_iter().collect();
-    let others = entries(connection, trash, "", MOST_TENDED)?;
-    kept.extend(others.into_iter().filter(|entry| is_checkpoint(&entry.name)));
+    // Their names begin with a digit.
+    let others = entries(connection, trash, "/", MOST_TENDED)?.into_iter();
+    let others = others.take_while(|entry| entry.name.as_str() < ":");
+    kept.extend(others.filter(|entry| is_checkpoint(&entry.name)));
     kept.retain(Inode::is_directory);
     Ok(kept)
 }
@@ -155,20 +188,41 @@ impl Snapshot<'_> {
         of(self.connection, &self.resolve(caller, path)?, &caller.user)
     }
 
-    /// Begins to look at all trash, at a time of the group's clock.
-    pub(crate) fn begin_trash(&self, clock: u64) -> Result<Search, Stop> {
+    /// What is in the trash of one user at a time of the group's clock.
+    pub(crate) fn trash_of_user(&self, user: &str, clock: u64) -> Result<Vec<TrashContent>, Stop> {
+        let mut roots = vec![(home(user)?, keep_of_homes(self.connection)?)];
+        for (base, keep) in self.bases()? {
+            roots.push((base.join(TRASH)?.join(&as_name(user)?)?, keep));
+        }
+        let mut contents = Vec::new();
+        for (root, keep) in roots {
+            let Some(trash) = self.directory_at(&root)?.filter(|trash| trash.owner == user) else { continue };
+            for entry in kept(self.connection, trash.id)?.iter().filter(|entry| entry.children > 0) {
+                contents.push(self.content(&root, entry, keep, clock)?);
+            }
+        }
+        Ok(contents)
+    }
+
+    /// Directories with a trash of their own, and how long that keeps.
+    fn bases(&self) -> Result<Vec<(FsPath, Millis)>, Stop> {
         let mut statement = self.connection.prepare_cached("SELECT inode, keep FROM trash ORDER BY inode")?;
         let rows = statement
             .query_map([], |row| Ok((InodeId(number(row, 0)?), Millis(number(row, 1)?))))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        let (mut bases, mut keep_of_homes) = (Vec::new(), USUAL_KEEP);
+        let mut bases = Vec::new();
         for (inode, keep) in rows {
-            if inode == InodeId::ROOT {
-                keep_of_homes = keep;
-            } else if let Some(path) = self.path_of(inode)? {
-                bases.push((path, keep, String::new()));
+            if let Some(path) = self.path_of(inode)?.filter(|path| !path.is_root()) {
+                bases.push((path, keep));
             }
         }
+        Ok(bases)
+    }
+
+    /// Begins to look at all trash, at a time of the group's clock.
+    pub(crate) fn begin_trash(&self, clock: u64) -> Result<Search, Stop> {
+        let bases = self.bases()?.into_iter().map(|(base, keep)| (base, keep, String::new())).collect();
+        let keep_of_homes = keep_of_homes(self.connection)?;
         let report = TrashReport::default();
         Ok(Search { bases, homes_after: Some(String::new()), keep_of_homes, clock, report })
     }
@@ -190,7 +244,6 @@ impl Snapshot<'_> {
         let homes = FsPath::root().join(HOMES)?;
         let after = search.homes_after.take();
         let (Some(directory), Some(after)) = (self.directory_at(&homes)?, after) else { return Ok(search) };
-        let usual = self.keep_in(&directory, search.keep_of_homes)?;
         let users = self.entries(directory.id, &after, STEP_DIRECTORIES)?;
         if users.len() == STEP_DIRECTORIES {
             search.homes_after = users.last().map(|last| last.name.clone());
@@ -198,19 +251,11 @@ impl Snapshot<'_> {
         for user in users.iter().filter(|user| user.is_directory()) {
             if let Some(trash) = Inode::by_name(self.connection, user.id, TRASH)? {
                 let root = homes.join(&user.name)?.join(TRASH)?;
-                let keep = self.keep_in(user, usual)?;
+                let keep = search.keep_of_homes;
                 self.look_at_trash(&mut search, &root, &trash, keep)?;
             }
         }
         Ok(search)
-    }
-
-    /// How long a trash in a directory keeps, where above it this is usual.
-    fn keep_in(&self, directory: &Inode, usual: Millis) -> Result<Millis, Stop> {
-        if !directory.extras.has(Extras::TRASH) {
-            return Ok(usual);
-        }
-        Ok(own_keep(self.connection, directory.id)?.unwrap_or(usual))
     }
 
     fn look_at_trash(

@@ -249,6 +249,11 @@ pub struct Concat {
 pub struct Trash {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub recursive: bool,
+    /// inode
+    #[prost(uint64, optional, tag = "3")]
+    pub expected: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetTrash {

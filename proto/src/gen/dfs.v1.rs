@@ -520,6 +520,12 @@ pub struct MoveToTrashRequest {
     pub context: ::core::option::Option<Context>,
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
+    /// a directory may have entries
+    #[prost(bool, tag = "3")]
+    pub recursive: bool,
+    /// another one at the path counts as nothing; 0: whatever is there
+    #[prost(uint64, tag = "4")]
+    pub expected_inode: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveToTrashReply {

@@ -347,3 +347,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_have_a_limit_together() {
+    let named = |at: usize| format!("user:{}:r--", format!("{at:02}").repeat(100));
+    let spec = |count: usize| (0..count).map(named).collect::<Vec<_>>().join(",");
+    let set = |count| AclChange::Modify(entries(&spec(count))).apply(mode(0o640), None, false);
+    assert!(set(10).is_ok());
+    let error = set(11).unwrap_err();
+    assert!(error.message.contains("2200 bytes") && error.message.contains("2048"), "{error}");
+}

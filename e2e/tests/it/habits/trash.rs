@@ -24,6 +24,12 @@ pub(super) async fn comes_back(shell: &Shell) -> Result<()> {
     shell.ok("dfs mv /home/ann/file /home/ann/two").await?;
     shell.prints("dfs --user ann undelete /home/ann/file; dfs cat /home/ann/file", "one").await?;
     shell.fails(3, "dfs --user ann undelete /home/ann/other", "dfs trash list").await?;
+    // Where a file was, a directory was made, and something in that was removed too.
+    shell.ok("set -e; U='dfs --user ann'; $U touch /home/ann/a; $U rm /home/ann/a; $U mkdir /home/ann/a; echo b | $U put - /home/ann/a/b; $U rm /home/ann/a/b").await?;
+    shell.prints("dfs --user ann undelete /home/ann/a/b; dfs cat /home/ann/a/b", "b").await?;
+    // As Hadoop's shell says it.
+    shell.ok("dfs --user ann rm -skipTrash /home/ann/a/b").await?;
+    shell.fails(3, "dfs --user ann undelete /home/ann/a/b", "not in the trash").await?;
     // A directory with all that is in it.
     shell.ok("dfs --user ann mkdir /home/ann/d; echo in | dfs --user ann put - /home/ann/d/in").await?;
     shell.fails(1, "dfs --user ann rm /home/ann/d", "add -r").await?;
@@ -60,6 +66,8 @@ pub(super) async fn goes_in_time(shell: &Shell) -> Result<()> {
     shell.fails(3, "dfs undelete /off/file", "not in the trash").await?;
     shell.ok("dfs rm /short/file").await?;
     shell.prints("dfs trash list -o json | grep -c /short/.Trash/", "1").await?;
+    // Said again, so that the leader looks at once.
+    shell.ok("dfs trash keep /short 3s").await?;
     let began = Instant::now();
     while !shell.ok("dfs trash list -o json").await?.trim().eq("[]") {
         ensure!(began.elapsed() < PATIENCE, "it is still in the trash");

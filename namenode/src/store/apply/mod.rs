@@ -498,7 +498,7 @@ impl Step<'_, '_> {
             Edit::BeginRecovery { inode, holder } => self.begin_recovery(*inode, holder.as_deref()),
             Edit::CommitRecovery { extent, lossy } => self.commit_recovery(*extent, *lossy),
             Edit::SetQuota { path, names, space } => self.set_quota(path, *names, *space),
-            Edit::Trash { path } => self.trash(path),
+            Edit::Trash { path, recursive, expected } => self.trash(path, *recursive, *expected),
             Edit::SetTrash { path, keep } => self.set_trash(path, *keep),
             Edit::TendTrash { root, checkpoint } => self.tend_trash(root, checkpoint),
             Edit::Reap { limit } => self.reap(*limit),

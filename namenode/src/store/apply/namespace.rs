@@ -420,7 +420,7 @@ impl Step<'_, '_> {
     }
 }
 
-fn not_empty(path: &FsPath) -> FsError {
+pub(super) fn not_empty(path: &FsPath) -> FsError {
     FsError::new(
         ErrorCode::NotEmpty,
         format!(

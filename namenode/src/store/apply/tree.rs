@@ -48,6 +48,18 @@ impl Step<'_, '_> {
     }
 
     pub(super) fn insert(&mut self, inode: &Inode) -> Result<(), Stop> {
+        self.insert_row(inode)?;
+        match inode.kind {
+            FileKind::File => self.charge(inode.parent, Usage { files: 1, ..Usage::default() }),
+            FileKind::Directory => {
+                self.begin_usage(inode, 0);
+                self.charge(inode.parent, Usage::DIRECTORY)
+            }
+        }
+    }
+
+    /// As [`Step::insert`]; what it takes is charged by the caller.
+    pub(super) fn insert_row(&mut self, inode: &Inode) -> Result<(), Stop> {
         let Inode {
             parent,
             name,
@@ -97,15 +109,8 @@ impl Step<'_, '_> {
             )?;
         }
         match kind {
-            FileKind::File => {
-                self.counters.files += 1;
-                self.charge(inode.parent, Usage { files: 1, ..Usage::default() })?;
-            }
-            FileKind::Directory => {
-                self.counters.directories += 1;
-                self.begin_usage(inode);
-                self.charge(inode.parent, Usage::DIRECTORY)?;
-            }
+            FileKind::File => self.counters.files += 1,
+            FileKind::Directory => self.counters.directories += 1,
         }
         self.view.put(inode.clone());
         Ok(())
@@ -122,13 +127,16 @@ impl Step<'_, '_> {
     ) -> Result<Inode, Stop> {
         let mut at = directory.clone();
         let mut below = names.iter().copied().map(reach::longer_by).sum::<u64>() + further;
-        for name in names.iter().copied() {
+        for (made_so_far, name) in names.iter().copied().enumerate() {
             below -= reach::longer_by(name);
             let made = Inode { below, ..self.draft(&at, name, FileKind::Directory, mode) };
-            self.insert(&made)?;
+            self.insert_row(&made)?;
+            self.begin_usage(&made, (names.len() - 1 - made_so_far) as i64);
             self.count_entries(&at, 1)?;
             at = made;
         }
+        // Once for all of them: their own sums are right already.
+        self.charge(directory.id, Usage { directories: names.len() as i64, ..Usage::default() })?;
         Ok(at)
     }
 

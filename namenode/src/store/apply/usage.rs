@@ -124,10 +124,11 @@ impl Step<'_, '_> {
         self.charge(file.parent, Usage { length, space, ..Usage::default() })
     }
 
-    /// A new directory, which is empty.
-    pub(super) fn begin_usage(&mut self, directory: &Inode) {
+    /// A new directory, which has so many others below it, or is about to.
+    pub(super) fn begin_usage(&mut self, directory: &Inode, directories: i64) {
         if self.counts_usage() {
-            self.ledger.usages.insert(directory.id, Entry { usage: Usage::default(), changed: true });
+            let usage = Usage { directories, ..Usage::default() };
+            self.ledger.usages.insert(directory.id, Entry { usage, changed: true });
             self.note_parent(directory, directory.parent);
         }
     }

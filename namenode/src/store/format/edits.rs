@@ -309,7 +309,11 @@ impl From<&Edit> for Stored {
                 names: stored_limit(*names),
                 space: stored_limit(*space),
             }),
-            Edit::Trash { path } => Self::Trash(stored::Trash { path: path.to_string() }),
+            Edit::Trash { path, recursive, expected } => Self::Trash(stored::Trash {
+                path: path.to_string(),
+                recursive: *recursive,
+                expected: expected.map(|inode| inode.0),
+            }),
             Edit::SetTrash { path, keep } => {
                 Self::SetTrash(stored::SetTrash { path: path.to_string(), keep_ms: stored_limit(*keep) })
             }
@@ -456,7 +460,9 @@ impl TryFrom<Stored> for Edit {
             Stored::SetQuota(stored::SetQuota { path: of, names, space }) => {
                 Self::SetQuota { path: path(&of)?, names: limit(names)?, space: limit(space)? }
             }
-            Stored::Trash(stored::Trash { path: of }) => Self::Trash { path: path(&of)? },
+            Stored::Trash(stored::Trash { path: of, recursive, expected }) => {
+                Self::Trash { path: path(&of)?, recursive, expected: expected.map(InodeId) }
+            }
             Stored::SetTrash(stored::SetTrash { path: of, keep_ms }) => {
                 Self::SetTrash { path: path(&of)?, keep: limit(keep_ms)? }
             }

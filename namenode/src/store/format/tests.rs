@@ -165,7 +165,7 @@ fn edits() -> Vec<Edit> {
         Edit::Append { path: path("/a/ü"), holder: holder.clone() },
         Edit::Truncate { path: path("/a/ü"), length: 67_108_865 },
         Edit::Concat { target: path("/a/ü"), sources: vec![path("/a/b"), path("/a/c")] },
-        Edit::Trash { path: path("/a/ü") },
+        Edit::Trash { path: path("/a/ü"), recursive: true, expected: Some(inode) },
         Edit::SetTrash { path: path("/a"), keep: LimitChange::Set(86_400_000) },
         Edit::TendTrash { root: path("/user/ann/.Trash"), checkpoint: "251201144039".into() },
         Edit::SetQuota { path: path("/a"), names: LimitChange::Set(3), space: LimitChange::Clear },

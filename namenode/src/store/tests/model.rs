@@ -149,6 +149,12 @@ impl Model {
         (node.id, holder, extent)
     }
 
+    /// The inode that a request means: that at the path, another one, or whatever is there.
+    fn expected(&self, at: &FsPath, expects: Option<bool>) -> Option<InodeId> {
+        let there = self.nodes.get(at.as_str()).map_or(InodeId(0), |node| node.id);
+        expects.map(|truly| if truly { there } else { InodeId(there.0 + 1) })
+    }
+
     /// The nodes that a chunk is written to, as far as the level has them.
     fn nodes_for(&self, target: &Target) -> Vec<NodeId> {
         let count = if self.level < PIPELINES { 0 } else { target.length % 4 };
@@ -315,21 +321,7 @@ impl Model {
                 Ok(Some(Outcome::Status(self.status(path.as_str()))))
             }
             Edit::Rename { from, to, overwrite } => self.rename(from, to, *overwrite, now),
-            Edit::Delete { path, recursive, expected } => {
-                if path.is_root() {
-                    return Err(InvalidArgument);
-                }
-                self.check_above(path)?;
-                let there = self.nodes.get(path.as_str());
-                let existed = there.is_some_and(|node| expected.is_none_or(|expected| expected == node.id));
-                if existed {
-                    if !recursive && self.entries(path.as_str()).next().is_some() {
-                        return Err(NotEmpty);
-                    }
-                    self.remove(path, now);
-                }
-                Ok(Some(Outcome::Deleted(existed)))
-            }
+            Edit::Delete { path, recursive, expected } => self.delete(path, *recursive, *expected, now),
             Edit::SetReplication { path, replication } => {
                 if *replication == 0 {
                     return Err(InvalidArgument);
@@ -343,8 +335,8 @@ impl Model {
                 self.nodes.get_mut(path.as_str()).unwrap().replication = *replication;
                 Ok(Some(Outcome::Done))
             }
-            Edit::Trash { path } => self.trash(path, now),
-            Edit::SetTrash { path, keep } => self.set_trash(path, *keep),
+            Edit::Trash { path, recursive, expected } => self.trash(path, *recursive, *expected, now),
+            Edit::SetTrash { path, keep } => self.set_trash(path, *keep, now),
             // Nothing is due as fast as that.
             Edit::TendTrash { root, .. } => {
                 let found = self.get(root)?;

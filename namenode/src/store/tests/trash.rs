@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use dfs_types::{Caller, ErrorCode, LimitChange, Millis, Mode};
+use dfs_types::{Caller, ErrorCode, InodeId, LimitChange, Millis, Mode};
 
-use super::{Fixture, NOW, by, create, mkdir, path, user};
+use super::{Fixture, NOW, by, create, delete, mkdir, path, user};
 use crate::store::edit::{Edit, Outcome, Proposal, TRASHES};
 
 fn trash(at: &str) -> Edit {
-    Edit::Trash { path: path(at) }
+    Edit::Trash { path: path(at), recursive: true, expected: None }
 }
 
 fn keep(at: &str, millis: u64) -> Edit {
@@ -190,4 +190,112 @@ fn what_was_kept_long_enough_goes_and_nothing_else() {
     assert_eq!(fixture.propose(own).unwrap_err().code, ErrorCode::PermissionDenied);
     let none = Edit::TendTrash { root: path("/open"), checkpoint: "251201144039".into() };
     assert_eq!(fixture.code(none), ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn what_is_kept_in_a_home_is_kept_as_long_as_was_said() {
+    let fixture = open();
+    fixture.ok(create("/open/f", "w"));
+    fixture.ok(trash("/open/f"));
+    // For what is removed below /user, which has a trash of its own from now on.
+    fixture.ok(keep("/user", 24));
+    let of = |at: &str| fixture.wait(fixture.store().trash_of(&ann(), &path(at))).unwrap();
+    assert_eq!(of("/user/x").root.to_string(), "/user/.Trash/ann");
+    assert_eq!(of("/open/x").keep, Millis(86_400_000));
+    let root = path("/user/hdfs/.Trash");
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(1));
+        fixture.ok(Edit::TendTrash { root: root.clone(), checkpoint: "251201144039".into() });
+    }
+    assert_eq!(fixture.names("/user/hdfs/.Trash"), ["Current"]);
+    let error = fixture.run(keep("/user/hdfs", 5_000)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+    assert!(error.message.contains("has the trash"), "{error}");
+    fixture.check_invariants();
+}
+
+#[test]
+fn nothing_is_put_into_what_is_anothers() {
+    let fixture = open();
+    let (bob, mallory) = (user("bob", &[]), user("mallory", &[]));
+    let of_bob =
+        Edit::Mkdir { path: path("/open/b"), mode: Mode::new(0o755).unwrap().into(), parents: false };
+    fixture.propose(by(Some(bob), of_bob)).unwrap();
+    // She may move it, as she may write the directory that it is in.
+    assert_eq!(fixture.trashed(&mallory, "/open/b"), "/user/mallory/.Trash/Current/open/b");
+    fixture.propose(by(Some(mallory.clone()), create("/open/b/evil", "w"))).unwrap();
+    let beside = format!("/user/mallory/.Trash/Current/open/b{}/evil", NOW.0);
+    assert_eq!(fixture.trashed(&mallory, "/open/b/evil"), beside);
+    assert_eq!(fixture.names("/user/mallory/.Trash/Current/open/b"), Vec::<String>::new());
+    fixture.check_invariants();
+}
+
+#[test]
+fn the_place_of_everybodys_trash_is_the_superusers() {
+    let fixture = open();
+    let trap =
+        Edit::Mkdir { path: path("/open/.Trash"), mode: Mode::new(0o700).unwrap().into(), parents: false };
+    fixture.propose(by(Some(user("mallory", &[])), trap)).unwrap();
+    let error = fixture.run(keep("/open", 5_000)).unwrap_err();
+    assert!(error.message.contains("/open/.Trash is there"), "{error}");
+    fixture.ok(delete("/open/.Trash"));
+    fixture.ok(keep("/open", 5_000));
+    assert_eq!(fixture.names("/open"), [".Trash"], "it is there before anybody else makes one");
+    // Somebody who may gives it another owner.
+    fixture.ok(Edit::SetOwner { path: path("/open/.Trash"), owner: Some("mallory".into()), group: None });
+    fixture.propose(by(Some(ann()), create("/open/f", "w"))).unwrap();
+    let error = fixture.propose(by(Some(ann()), trash("/open/f"))).unwrap_err();
+    assert_eq!(error.code, ErrorCode::PermissionDenied);
+    assert!(error.message.contains("sticky bit") && error.message.contains("--skip-trash"), "{error}");
+    fixture.check_invariants();
+}
+
+#[test]
+fn only_what_was_meant_is_removed() {
+    let fixture = open();
+    fixture.ok(mkdir("/open/d/e"));
+    let without = Edit::Trash { path: path("/open/d"), recursive: false, expected: None };
+    assert_eq!(fixture.code(without), ErrorCode::NotEmpty);
+    let inode = fixture.wait(fixture.store().stat(&super::root(), &path("/open/d"))).unwrap().inode;
+    let meant = |inode| Edit::Trash { path: path("/open/d"), recursive: true, expected: Some(inode) };
+    assert_eq!(fixture.ok(meant(InodeId(inode.0 + 1))), Outcome::Deleted(false));
+    assert!(matches!(fixture.ok(meant(inode)), Outcome::Trashed(_)));
+    // A directory that is only called so is none.
+    fixture.ok(mkdir("/open/.Trash/mine"));
+    assert!(matches!(fixture.ok(trash("/open/.Trash/mine")), Outcome::Trashed(_)));
+    // What can't be kept because of a quota can be deleted all the same.
+    fixture.ok(create("/open/f", "w"));
+    let full = LimitChange::Set(1);
+    fixture.ok(Edit::SetQuota { path: path("/user"), names: full, space: LimitChange::Keep });
+    let error = fixture.run(trash("/open/f")).unwrap_err();
+    assert_eq!(error.code, ErrorCode::QuotaExceeded);
+    assert!(error.message.ends_with("delete it for good with --skip-trash"), "{error}");
+    fixture.check_invariants();
+}
+
+#[test]
+fn what_is_too_long_for_a_checkpoint_keeps_nobody_busy() {
+    let fixture = open();
+    fixture.ok(keep("/", 24));
+    let current = "/user/hdfs/.Trash/Current";
+    // As a client moves it there: to the last byte of a path.
+    let mut deep = current.to_owned();
+    while deep.len() + 2 < dfs_types::limits::MAX_PATH_BYTES {
+        deep.push_str("/x");
+    }
+    fixture.ok(mkdir(&deep));
+    let due = || {
+        let now = fixture.store().clock();
+        fixture.wait(fixture.store().trash(now)).unwrap().due.len()
+    };
+    let tend = || Edit::TendTrash { root: path("/user/hdfs/.Trash"), checkpoint: "251201144039".into() };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut rested = false;
+    while !rested {
+        assert!(Instant::now() < deadline, "it is always due");
+        fixture.ok(tend());
+        rested = due() == 0;
+    }
+    assert_eq!(fixture.names("/user/hdfs/.Trash"), ["Current"]);
+    fixture.check_invariants();
 }

@@ -3,7 +3,7 @@
 use dfs_namenode_core::{Address, NodeRecord, VolumeRecord};
 use dfs_types::format::LEVEL;
 use dfs_types::{
-    ChunkId, FsPath, GenStamp, InodeId, LimitChange, Millis, Mode, NodeDuty, NodeId, StorageType, VolumeId,
+    ChunkId, FsPath, GenStamp, LimitChange, Millis, Mode, NodeDuty, NodeId, StorageType, VolumeId,
 };
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ pub(in crate::store::tests) enum Op {
     Rename { from: FsPath, to: FsPath, overwrite: bool },
     Delete { path: FsPath, recursive: bool, expects: Option<bool> },
     SetReplication { path: FsPath, replication: u32 },
-    Trash(FsPath),
+    Trash { path: FsPath, recursive: bool, expects: Option<bool> },
     SetTrash { path: FsPath, keeps: Option<bool> },
     TendTrash(FsPath),
     SetQuota { path: FsPath, names: Option<u64>, space: Option<u64> },
@@ -88,7 +88,8 @@ pub(in crate::store::tests) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>
         2 => (any_path(), any_bool(), any::<Option<bool>>())
             .prop_map(|(path, recursive, expects)| Op::Delete { path, recursive, expects }),
         1 => (any_path(), 0..4_u32).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
-        3 => any_path().prop_map(Op::Trash),
+        3 => (any_path(), any_bool(), any::<Option<bool>>())
+            .prop_map(|(path, recursive, expects)| Op::Trash { path, recursive, expects }),
         1 => (any_path(), any::<Option<bool>>()).prop_map(|(path, keeps)| Op::SetTrash { path, keeps }),
         1 => any_path().prop_map(Op::TendTrash),
         2 => (any_path(), proptest::option::of(0..6_u64), proptest::option::of(0..12_000_u64))
@@ -147,8 +148,7 @@ impl Op {
                 Edit::Rename { from: from.clone(), to: to.clone(), overwrite: *overwrite }
             }
             Self::Delete { path, recursive, expects } => {
-                let there = model.nodes.get(path.as_str()).map_or(InodeId(0), |node| node.id);
-                let expected = expects.map(|truly| if truly { there } else { InodeId(there.0 + 1) });
+                let expected = model.expected(path, *expects);
                 Edit::Delete { path: path.clone(), recursive: *recursive, expected }
             }
             Self::SetReplication { path, replication } => {
@@ -158,12 +158,15 @@ impl Op {
                 Edit::SetTimes { path: path.clone(), mtime: Some(Millis(*mtime)), atime: None }
             }
             Self::Touch(path) => Edit::Touch { path: path.clone() },
-            Self::SetQuota { .. } | Self::Trash(_) | Self::SetTrash { .. } | Self::TendTrash(_)
+            Self::SetQuota { .. } | Self::Trash { .. } | Self::SetTrash { .. } | Self::TendTrash(_)
                 if model.level < QUOTAS =>
             {
                 Edit::PurgeOutcomes { limit: 1 }
             }
-            Self::Trash(path) => Edit::Trash { path: path.clone() },
+            Self::Trash { path, recursive, expects } => {
+                let expected = model.expected(path, *expects);
+                Edit::Trash { path: path.clone(), recursive: *recursive, expected }
+            }
             Self::SetTrash { path, keeps } => {
                 // Longer than any script takes.
                 let hour = 60 * 60 * 1_000;

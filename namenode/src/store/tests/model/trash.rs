@@ -1,6 +1,6 @@
 //! The trash.
 
-use dfs_types::{ErrorCode, FileKind, FsPath, LimitChange, Millis};
+use dfs_types::{ErrorCode, FileKind, FsPath, InodeId, LimitChange, Millis};
 
 use super::super::{SUPERUSER, path};
 use super::{Model, ModelResult};
@@ -24,18 +24,44 @@ impl Model {
         (path(&format!("/user/{SUPERUSER}/.Trash")), keep)
     }
 
-    pub(super) fn trash(&mut self, at: &FsPath, now: Millis) -> ModelResult<Option<Outcome>> {
+    pub(super) fn delete(
+        &mut self,
+        at: &FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+        now: Millis,
+    ) -> ModelResult<Option<Outcome>> {
         if at.is_root() {
             return Err(ErrorCode::InvalidArgument);
         }
         self.check_above(at)?;
-        if !self.nodes.contains_key(at.as_str()) {
-            return Ok(Some(Outcome::Deleted(false)));
-        }
-        let (root, keep) = self.trash_of(at);
-        if keep == 0 {
+        let there = self.nodes.get(at.as_str());
+        let existed = there.is_some_and(|node| expected.is_none_or(|expected| expected == node.id));
+        if existed {
+            if !recursive && self.entries(at.as_str()).next().is_some() {
+                return Err(ErrorCode::NotEmpty);
+            }
             self.remove(at, now);
-            return Ok(Some(Outcome::Deleted(true)));
+        }
+        Ok(Some(Outcome::Deleted(existed)))
+    }
+
+    pub(super) fn trash(
+        &mut self,
+        at: &FsPath,
+        recursive: bool,
+        expected: Option<InodeId>,
+        now: Millis,
+    ) -> ModelResult<Option<Outcome>> {
+        let (root, keep) = self.trash_of(at);
+        let is_meant = self
+            .get(at)
+            .is_ok_and(|node| !at.is_root() && expected.is_none_or(|expected| expected == node.id));
+        if keep == 0 || !is_meant {
+            return self.delete(at, recursive, expected, now);
+        }
+        if !recursive && self.entries(at.as_str()).next().is_some() {
+            return Err(ErrorCode::NotEmpty);
         }
         let mut to = path(&format!("{root}/Current"));
         let parts: Vec<&str> = at.parts().collect();
@@ -57,9 +83,19 @@ impl Model {
         Ok(Some(Outcome::Trashed(to)))
     }
 
-    pub(super) fn set_trash(&mut self, at: &FsPath, keep: LimitChange) -> ModelResult<Option<Outcome>> {
+    pub(super) fn set_trash(
+        &mut self,
+        at: &FsPath,
+        keep: LimitChange,
+        now: Millis,
+    ) -> ModelResult<Option<Outcome>> {
         if self.get(at)?.kind == FileKind::File {
             return Err(ErrorCode::NotADirectory);
+        }
+        if matches!(keep, LimitChange::Set(1..)) && !at.is_root() {
+            let all = at.join(".Trash").unwrap();
+            self.check_quota(at, self.missing(&all), 0, None)?;
+            self.make_missing(&all, now);
         }
         let node = self.nodes.get_mut(at.as_str()).unwrap();
         node.keep = keep.after(node.keep);
