@@ -114,12 +114,15 @@ impl Dfs {
     /// The names in a directory; none if it is not there.
     async fn names(&self, directory: &FsPath) -> FsResult<Vec<String>> {
         match self.list(directory).map_ok(|entry| entry.name).try_collect().await {
-            Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::NotADirectory) => {
-                Ok(Vec::new())
-            }
+            Err(error) if is_nothing(&error) => Ok(Vec::new()),
             names => names,
         }
     }
+}
+
+/// Whether something is not there, perhaps because a file is above it.
+fn is_nothing(error: &FsError) -> bool {
+    matches!(error.code, ErrorCode::NotFound | ErrorCode::NotADirectory)
 }
 
 /// The time that something called `name` got as an ending in the trash, 0 if none; `None` if it is called otherwise.
