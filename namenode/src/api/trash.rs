@@ -14,7 +14,7 @@ use crate::store::TrashReport;
 use crate::store::edit::{Edit, Outcome, TRASHES};
 
 /// How often all trash is looked at, at least and at most.
-const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Free share of the DataNodes' space below which trash is emptied before its time, in per cent.
 const FULL_PERCENT: u64 = 5;
 /// Most checkpoints in one answer.

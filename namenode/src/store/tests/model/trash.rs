@@ -70,8 +70,8 @@ impl Model {
                 let node = self.nodes.get(at.as_str());
                 node.is_some_and(|node| node.kind == FileKind::File || depth + 1 == parts.len())
             };
-            let plain = to.join(part).unwrap();
-            to = if in_the_way(&plain) { to.join(&format!("{part}{}", now.0)).unwrap() } else { plain };
+            let plain = path(&format!("{to}/{part}"));
+            to = if in_the_way(&plain) { path(&format!("{plain}{}", now.0)) } else { plain };
         }
         let sum = self.summary(at);
         let made = self.missing(&to) - 1;
@@ -93,7 +93,7 @@ impl Model {
             return Err(ErrorCode::NotADirectory);
         }
         if matches!(keep, LimitChange::Set(1..)) && !at.is_root() {
-            let all = at.join(".Trash").unwrap();
+            let all = path(&format!("{at}/.Trash"));
             self.check_quota(at, self.missing(&all), 0, None)?;
             self.make_missing(&all, now);
         }
