@@ -122,12 +122,39 @@ pub(super) enum Operation {
     },
 }
 
+impl Operation {
+    /// What it does, in words.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::MakeDirectories { .. } => "make directories",
+            Self::Create { .. } => "create",
+            Self::Append { .. } => "append",
+            Self::Truncate { .. } => "truncate",
+            Self::Concat { .. } => "concat",
+            Self::Rename { .. } => "rename",
+            Self::Delete { .. } => "delete",
+            Self::SetMode { .. } => "set mode",
+            Self::SetOwner { .. } => "set owner",
+            Self::SetReplication { .. } => "set replication",
+            Self::SetTimes { .. } => "set times",
+            Self::ChangeAcl { .. } => "change acl",
+            Self::SetXattr { .. } => "set xattr",
+            Self::RemoveXattr { .. } => "remove xattr",
+            Self::SetQuota { .. } => "set quota",
+            Self::Stat { .. } => "stat",
+            Self::List { .. } => "list",
+            Self::Read { .. } => "read",
+            Self::Xattrs { .. } => "xattrs",
+        }
+    }
+}
+
 /// Names at each depth: few, so that operations meet.
 const NAMES: [&[&str]; 3] = [&["a", "b", "c"], &["a", "b"], &["a", "b"]];
 const MODES: [u32; 10] = [0o777, 0o777, 0o777, 0o755, 0o750, 0o770, 0o700, 0o1777, 0o640, 0o555];
 const OWNERS: [Option<&str>; 4] = [None, Some("ann"), Some("bob"), Some("eve")];
 const GROUPS: [Option<&str>; 4] = [None, Some("staff"), Some("users"), Some("supergroup")];
-const XATTRS: [&str; 5] = ["user.a", "user.b", "user.c", "trusted.a", "system.a"];
+const XATTRS: [&str; 5] = ["user.a", "user.a", "user.b", "trusted.a", "system.a"];
 /// Entries of ACLs; no two with the same key are neighbours, so that neighbours may be in one list.
 const ENTRIES: [&str; 16] = [
     "user:ann:rwx",
@@ -164,6 +191,8 @@ pub(super) fn written(length: usize) -> Vec<u8> {
     content::bytes(length as u64, length)
 }
 
+/// What scripts begin with, so that there is room for the rest.
+const DIRECTORIES: [&str; 2] = ["a/a", "b"];
 /// Steps of a script that only make files and directories, for the others to have something to do with.
 const MAKING: usize = 12;
 
@@ -184,7 +213,7 @@ impl<'a> Generator<'a> {
 
     /// Who acts next: `None` for the superuser.
     pub(super) fn user(&mut self) -> Option<usize> {
-        let drawn = self.random.random_range(0..USERS.len() + 2);
+        let drawn = self.random.random_range(0..USERS.len() + 3);
         (drawn < USERS.len()).then_some(drawn)
     }
 
@@ -286,10 +315,14 @@ impl<'a> Generator<'a> {
     }
 
     fn operation(&mut self) -> Operation {
+        if let Some(directory) = DIRECTORIES.get(self.steps - 1) {
+            let path = path(&format!("{}/{directory}", self.base));
+            return Operation::MakeDirectories { path, mode: Mode::truncate(0o777).into() };
+        }
         let kinds = if self.steps <= MAKING { 30 } else { 100 };
         match self.random.random_range(0..kinds) {
-            0..14 => Operation::MakeDirectories { path: self.any_path(), mode: self.create_mode() },
-            14..30 => Operation::Create {
+            0..6 => Operation::MakeDirectories { path: self.any_path(), mode: self.create_mode() },
+            6..30 => Operation::Create {
                 path: self.any_path(),
                 overwrite: self.random.random_bool(0.4),
                 mode: self.file_mode(),
@@ -297,13 +330,13 @@ impl<'a> Generator<'a> {
                 chunk_size: self.one(&[512, 1_024]),
                 content: self.content(),
             },
-            30..34 => Operation::Append { path: self.path(), content: self.content() },
-            34..38 => {
+            30..33 => Operation::Append { path: self.path(), content: self.content() },
+            33..36 => {
                 let length = self.one(&[0, 1, 512, 512, 1_024, 1_100]);
                 Operation::Truncate { path: self.path(), length }
             }
-            38..42 => self.concat(),
-            42..54 => Operation::Rename {
+            36..44 => self.concat(),
+            44..54 => Operation::Rename {
                 from: self.path(),
                 to: self.any_path(),
                 overwrite: self.random.random_bool(0.5),
@@ -316,20 +349,20 @@ impl<'a> Generator<'a> {
                 let group = if owner.is_none() { group.or(Some("users")) } else { group };
                 Operation::SetOwner { path: self.path(), owner, group }
             }
-            71..74 => Operation::SetReplication { path: self.path(), replication: self.one(&[1, 2, 3]) },
-            74..77 => {
+            71..73 => Operation::SetReplication { path: self.path(), replication: self.one(&[1, 2, 3]) },
+            73..75 => {
                 let (mtime, atime) =
                     (self.one(&[None, Some(1_000), Some(2_000)]), self.one(&[None, Some(3_000)]));
                 Operation::SetTimes { path: self.path(), mtime, atime }
             }
-            77..84 => Operation::ChangeAcl { path: self.path(), wish: self.acl_wish() },
-            84..88 => Operation::SetXattr {
+            75..80 => Operation::ChangeAcl { path: self.path(), wish: self.acl_wish() },
+            80..86 => Operation::SetXattr {
                 path: self.path(),
                 name: self.one(&XATTRS),
                 value: vec![self.random.random(); self.one(&[0, 1, 5])],
                 flag: self.one(&[XattrSetFlag::CreateOrReplace, XattrSetFlag::Create, XattrSetFlag::Replace]),
             },
-            88..90 => Operation::RemoveXattr { path: self.path(), name: self.one(&XATTRS) },
+            86..90 => Operation::RemoveXattr { path: self.path(), name: self.one(&XATTRS) },
             90..92 => Operation::SetQuota {
                 path: self.path_or_base(),
                 names: self.limit(&[1, 2, 4, 6]),
@@ -345,13 +378,12 @@ impl<'a> Generator<'a> {
     /// Mostly of neighbours, as otherwise it is always refused.
     fn concat(&mut self) -> Operation {
         let target = self.path();
+        let mut neighbours = self.made.clone();
+        neighbours.retain(|path| path.parent() == target.parent() && *path != target);
         let mut sources = Vec::new();
-        for _ in 0..self.random.random_range(1..3) {
-            let neighbour = target.parent().map(|directory| directory.join(self.one(NAMES[0])));
-            sources.push(match neighbour {
-                Some(Ok(neighbour)) if self.random.random_bool(0.9) => neighbour,
-                _ => self.path(),
-            });
+        for _ in 0..self.one(&[1, 1, 2]) {
+            let neighbour = self.random.random_range(0..neighbours.len() + 1);
+            sources.push(neighbours.get(neighbour).cloned().unwrap_or_else(|| self.path()));
         }
         Operation::Concat { target, sources }
     }
