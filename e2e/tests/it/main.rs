@@ -9,6 +9,7 @@
 mod command_line;
 mod crash;
 mod crowds;
+mod differential;
 mod duty;
 mod ends;
 mod failover;
