@@ -24,5 +24,6 @@ mod restore;
 mod rpc;
 mod settings;
 mod support;
+mod trash;
 mod users;
 mod writing;
