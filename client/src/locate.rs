@@ -47,13 +47,13 @@ impl Dfs {
     /// ```
     pub async fn locate(&self, path: &FsPath, range: Range<u64>) -> FsResult<Locations> {
         let patience = self.inner.settings.call();
-        let mut all = locate(&self.inner, patience, Freshness::Seen, path, range.clone()).await?;
+        let mut all = locate(&self.inner, patience, Freshness::Seen, (path, None), range.clone()).await?;
         // One answer has room for so many.
         while let Some(last) = all.chunks.last()
             && let end = last.offset + last.length
             && end < range.end.min(all.status.length)
         {
-            let more = locate(&self.inner, patience, Freshness::Seen, path, end..range.end).await?;
+            let more = locate(&self.inner, patience, Freshness::Seen, (path, None), end..range.end).await?;
             let goes_on = more.chunks.last().is_some_and(|chunk| chunk.offset + chunk.length > end);
             if more.status.inode != all.status.inode || !goes_on {
                 break;
@@ -73,17 +73,20 @@ enum Freshness {
     Latest,
 }
 
+/// Asks where a file's chunks are; with `inode` those of that file, which was at the path, wherever it is by now.
 async fn locate(
     dfs: &Inner,
     patience: Patience,
     freshness: Freshness,
-    path: &FsPath,
+    (path, inode): (&FsPath, Option<InodeId>),
     range: Range<u64>,
 ) -> FsResult<Locations> {
+    let inode = inode.unwrap_or_default().0;
     let offset = range.start.min(MAX_OFFSET);
     let length = range.end.min(MAX_OFFSET).saturating_sub(offset);
     let call = |mut client: NamespaceClient<Channel>, context| {
-        let request = v1::LocateRequest { context: Some(context), path: path.to_string(), offset, length };
+        let request =
+            v1::LocateRequest { context: Some(context), path: path.to_string(), offset, length, inode };
         async move { client.locate(request).await }
     };
     let reply = match freshness {
@@ -110,7 +113,8 @@ impl ReadSource {
     /// Opens the file: learns its length, of a file being written up to the last flush, and its first locations.
     pub(crate) async fn open(dfs: Arc<Inner>, path: &FsPath) -> FsResult<(Self, FileStatus)> {
         let patience = dfs.settings.call();
-        let Locations { mut status, chunks } = locate(&dfs, patience, Freshness::Seen, path, 0..1).await?;
+        let Locations { mut status, chunks } =
+            locate(&dfs, patience, Freshness::Seen, (path, None), 0..1).await?;
         if status.is_directory() {
             return Err(FsError::new(ErrorCode::IsADirectory, format!("{path} is a directory")));
         }
@@ -138,7 +142,8 @@ impl ReadSource {
             offset.saturating_add(self.chunk_size.saturating_mul(SPAN)).min(self.length.max(offset + 1));
         let patience = self.dfs.settings.transfer();
         let freshness = if refresh { Freshness::Latest } else { Freshness::Seen };
-        let located = locate(&self.dfs, patience, freshness, &self.path, offset..end).await?;
+        let located =
+            locate(&self.dfs, patience, freshness, (&self.path, Some(self.inode)), offset..end).await?;
         if located.status.inode != self.inode {
             let text = format!("{} was replaced by another file while it was read", self.path);
             return Err(FsError::new(ErrorCode::NotFound, text));
@@ -177,7 +182,7 @@ impl ReadSource {
 async fn readable_length(dfs: &Inner, path: &FsPath, status: &FileStatus) -> FsResult<u64> {
     let known = status.length;
     let tail = known.saturating_sub(1)..known.saturating_add(status.chunk_size.saturating_mul(2));
-    let located = locate(dfs, dfs.settings.call(), Freshness::Seen, path, tail).await?;
+    let located = locate(dfs, dfs.settings.call(), Freshness::Seen, (path, Some(status.inode)), tail).await?;
     let Some(chunk) = located.chunks.iter().rfind(|chunk| chunk.under_construction) else {
         return Ok(located.status.length);
     };

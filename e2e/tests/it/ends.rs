@@ -152,3 +152,32 @@ async fn an_appender_that_gives_up_leaves_the_file_to_the_next_one() -> Result<(
     append(&other, &file, &last).await?;
     check(&dfs, &file, &[kept, last].concat()).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_where_its_file_is_now() -> Result<()> {
+    /// More chunks than a reader is told of at once.
+    const CHUNKS: usize = 150;
+    const SMALL: usize = 1_024;
+    let cluster = TestCluster::start(quick()).await?;
+    let dfs = cluster.client().await?;
+    let (data, file) = (content::bytes(15, CHUNKS * SMALL), path("/before/f"));
+    let small = CreateOptions { chunk_size: Some(SMALL as u64), parents: true, ..CreateOptions::default() };
+    put(&dfs, &file, &data, small.clone()).await?;
+    let reader = dfs.open(&file).await?;
+    ensure!(reader.read_at(0, SMALL).await? == data[..SMALL], "other bytes");
+    // Its directory is moved, and another file takes its place.
+    dfs.rename(&path("/before"), &path("/after"), false).await?;
+    put(&dfs, &file, &data[SMALL..], small).await?;
+    ensure!(reader.read_all().await? == data, "other bytes than those of the file that was opened");
+    dfs.rename(&path("/after/f"), &path("/f"), false).await?;
+    ensure!(
+        reader.read_at(100 * SMALL as u64, SMALL).await? == data[100 * SMALL..101 * SMALL],
+        "other bytes"
+    );
+
+    let late = dfs.open(&path("/f")).await?;
+    dfs.delete(&path("/f"), false).await?;
+    let gone = late.read_at(100 * SMALL as u64, SMALL).await.expect_err("it was deleted");
+    ensure!(gone.code == ErrorCode::NotFound && gone.message.contains("/f was deleted"), "{gone}");
+    Ok(())
+}

@@ -2,7 +2,8 @@
 
 use dfs_namenode_core::{Core, Event};
 use dfs_types::{
-    Caller, ChunkId, FileStatus, FsError, FsPath, FsResult, GenStamp, LocatedChunk, Millis, NodeId,
+    Caller, ChunkId, ErrorCode, FileStatus, FsError, FsPath, FsResult, GenStamp, InodeId, LocatedChunk,
+    Millis, NodeId,
 };
 
 use super::{Namenode, resolve};
@@ -12,6 +13,8 @@ use crate::store::ChunkRow;
 const LOCATED_CHUNKS: usize = 20_000;
 /// Most nodes over all chunks of one answer.
 const LOCATED_NODES: usize = 100_000;
+/// How often a file that is being moved is looked for.
+const MOVES: usize = 4;
 /// Most bad replicas in one message.
 const MAX_BAD_REPLICAS: usize = 1_024;
 
@@ -56,6 +59,31 @@ impl Namenode {
             })
             .await?;
         Ok((status, chunks))
+    }
+
+    /// As [`Namenode::locate`], of a file that somebody has open since it was at `path`: wherever it is by now, if he may go
+    /// there.
+    pub async fn locate_open(
+        &self,
+        caller: &Caller,
+        (path, inode): (&FsPath, InodeId),
+        offset: u64,
+        length: u64,
+        reader_host: Option<String>,
+    ) -> FsResult<(FileStatus, Vec<LocatedChunk>)> {
+        for _ in 0..MOVES {
+            let now = self.store.path_of(inode).await?.ok_or_else(|| {
+                FsError::new(ErrorCode::NotFound, format!("{path} was deleted while it was read"))
+            })?;
+            match self.locate(caller, &now, offset, length, reader_host.clone()).await {
+                Ok((status, chunks)) if status.inode == inode => return Ok((status, chunks)),
+                // It was moved meanwhile.
+                Ok(_) => {}
+                Err(error) if error.code == ErrorCode::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(FsError::new(ErrorCode::Busy, format!("what was {path} is moved all the time: try again")))
     }
 
     /// Readers found these replicas to be bad.

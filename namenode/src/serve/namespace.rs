@@ -112,7 +112,12 @@ impl Service {
     async fn locate(&self, request: v1::LocateRequest, peer: Peer) -> FsResult<v1::LocateReply> {
         let caller = reader(&self.0, request.context).await?;
         let path = path(&request.path)?;
-        let (status, chunks) = self.0.locate(&caller, &path, request.offset, request.length, peer).await?;
+        let v1::LocateRequest { offset, length, inode, .. } = request;
+        let (status, chunks) = if inode == 0 {
+            self.0.locate(&caller, &path, offset, length, peer).await?
+        } else {
+            self.0.locate_open(&caller, (&path, InodeId(inode)), offset, length, peer).await?
+        };
         Ok(v1::LocateReply {
             status: Some(wire_file_status(status)),
             chunks: chunks.into_iter().map(v1::LocatedChunk::from).collect(),

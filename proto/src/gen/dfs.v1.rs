@@ -412,6 +412,9 @@ pub struct LocateRequest {
     /// chunks that overlap \[offset, offset + length)
     #[prost(uint64, tag = "4")]
     pub length: u64,
+    /// Of a file that the client has open: it is located wherever it is by now; 0: whatever is at the path.
+    #[prost(uint64, tag = "5")]
+    pub inode: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LocateReply {
