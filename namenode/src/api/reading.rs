@@ -42,7 +42,7 @@ impl Namenode {
         reader_host: Option<String>,
     ) -> FsResult<(FileStatus, Vec<LocatedChunk>)> {
         let (status, rows) = self.store.file(caller, path, offset, length).await?;
-        self.note_access(path, &status);
+        self.note_access(&status);
         let chunks = self
             .engine
             .with(move |turn| {

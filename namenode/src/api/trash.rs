@@ -13,7 +13,7 @@ use super::{Namenode, Origin, reused_request};
 use crate::store::TrashReport;
 use crate::store::edit::{Edit, Outcome, TRASHES};
 
-/// How often all trash is looked at, at least and at most.
+/// Shortest and longest time between two looks at all trash.
 const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Free share of the DataNodes' space below which trash is emptied before its time, in per cent.
 const FULL_PERCENT: u64 = 5;

@@ -131,29 +131,10 @@ impl Drop for Fence<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::inode::{ABOVE_ROOT, Extras, Inode};
-    use dfs_types::{FileKind, Millis, Mode};
+    use crate::store::inode::{ABOVE_ROOT, Inode};
 
     fn root() -> Vec<Arc<Inode>> {
-        vec![Arc::new(Inode {
-            parent: ABOVE_ROOT,
-            name: String::new(),
-            id: InodeId::ROOT,
-            kind: FileKind::Directory,
-            owner: String::new(),
-            group: String::new(),
-            mode: Mode::DIRECTORY,
-            mtime: Millis(0),
-            atime: Millis(0),
-            replication: 0,
-            chunk_size: 0,
-            length: 0,
-            children: 0,
-            open: false,
-            below: 0,
-            extras: Extras::default(),
-            acl: None,
-        })]
+        vec![Arc::new(Inode::bare())]
     }
 
     #[test]

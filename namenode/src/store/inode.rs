@@ -249,3 +249,29 @@ pub(crate) fn path_of(connection: &Connection, inode: &Inode) -> rusqlite::Resul
     let names = names_down_to(connection, inode.parent, inode.name.clone())?;
     Ok(names.and_then(|names| FsPath::parse(&format!("/{}", names.join("/"))).ok()))
 }
+
+#[cfg(test)]
+impl Inode {
+    /// The root of a namespace without anything, for tests to make others of.
+    pub(crate) fn bare() -> Self {
+        Self {
+            parent: ABOVE_ROOT,
+            name: String::new(),
+            id: InodeId::ROOT,
+            kind: FileKind::Directory,
+            owner: String::new(),
+            group: String::new(),
+            mode: Mode::DIRECTORY,
+            mtime: Millis(0),
+            atime: Millis(0),
+            replication: 0,
+            chunk_size: 0,
+            length: 0,
+            children: 0,
+            open: false,
+            below: 0,
+            extras: Extras::default(),
+            acl: None,
+        }
+    }
+}

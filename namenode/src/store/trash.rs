@@ -33,11 +33,14 @@ pub(crate) fn own_keep(connection: &Connection, directory: InodeId) -> rusqlite:
         .optional()
 }
 
-/// Since when, by the group's clock, `Current` or a checkpoint has been what it is.
-pub(crate) fn since(connection: &Connection, directory: InodeId) -> rusqlite::Result<Option<u64>> {
+/// Since when, by the group's clock, `Current` or a checkpoint has been what it is, if that is counted.
+pub(crate) fn since(connection: &Connection, entry: &Inode) -> rusqlite::Result<Option<u64>> {
+    if !entry.extras.has(Extras::CHECKPOINT) {
+        return Ok(None);
+    }
     connection
         .prepare_cached("SELECT since FROM checkpoint WHERE inode = ?1")?
-        .query_row([directory.0 as i64], |row| number(row, 0))
+        .query_row([entry.id.0 as i64], |row| number(row, 0))
         .optional()
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn of(connection: &Connection, found: &Resolved<'_>, user: &str) -> R
         if directory.extras.has(Extras::TRASH) {
             let keep = own_keep(connection, directory.id)?.unwrap_or(USUAL_KEEP);
             let base = FsPath::parse(&Place { path: found.path(), depth }.text())?;
-            return Ok(Trash { root: base.join(TRASH)?.join(&as_name(user)?)?, keep });
+            return Ok(Trash { root: base.join(TRASH)?.join(as_name(user)?)?, keep });
         }
     }
     Ok(Trash { root: home(user)?, keep: keep_of_homes(connection)? })
@@ -93,11 +96,12 @@ pub(crate) fn is_in_trash(found: &Resolved<'_>) -> bool {
 
 /// The trash of a user for what has none nearer.
 fn home(user: &str) -> FsResult<FsPath> {
-    Ok(FsPath::root().join(HOMES)?.join(&as_name(user)?)?.join(TRASH)?)
+    Ok(FsPath::root().join(HOMES)?.join(as_name(user)?)?.join(TRASH)?)
 }
 
-fn as_name(user: &str) -> FsResult<String> {
-    FsPath::root().join(user).map(|_| user.to_owned()).map_err(|_| {
+/// The name of a user's directory.
+fn as_name(user: &str) -> FsResult<&str> {
+    FsPath::root().join(user).map(|_| user).map_err(|_| {
         FsError::invalid(format!(
             "the user name {user:?} can't be that of a directory, so there is no trash: delete for good with --skip-trash"
         ))
@@ -131,24 +135,38 @@ pub(crate) fn kept(connection: &Connection, trash: InodeId) -> rusqlite::Result<
     Ok(kept)
 }
 
-/// What is to be done about an entry at a time of the group's clock, and if nothing, at which time there will be.
-pub(crate) fn due(
-    connection: &Connection,
-    entry: &Inode,
-    keep: Millis,
-    clock: u64,
-) -> rusqlite::Result<Result<Due, Option<u64>>> {
+/// What is to be done at a time of the group's clock about an entry that has been what it is `since` then; and if nothing, at
+/// which time there will be.
+pub(crate) fn due(entry: &Inode, since: Option<u64>, keep: Millis, clock: u64) -> Result<Due, Option<u64>> {
     if keep.0 == 0 {
-        return Ok(Err(None));
+        return Err(None);
     }
     let is_current = entry.name == CURRENT;
-    let since = if entry.extras.has(Extras::CHECKPOINT) { since(connection, entry.id)? } else { None };
     let Some(since) = since else {
-        return Ok(if is_current && entry.children == 0 { Err(None) } else { Ok(Due::Begin) });
+        return if is_current && entry.children == 0 { Err(None) } else { Ok(Due::Begin) };
     };
     let (what, lasts) = if is_current { (Due::Checkpoint, period(keep)) } else { (Due::Expire, keep.0) };
     let then = since.saturating_add(lasts);
-    Ok(if clock >= then { Ok(what) } else { Err(Some(then)) })
+    if clock >= then { Ok(what) } else { Err(Some(then)) }
+}
+
+/// `Current` or a checkpoint as others are told of it.
+fn content(
+    root: &FsPath,
+    entry: &Inode,
+    since: Option<u64>,
+    keep: Millis,
+    clock: u64,
+) -> Result<TrashContent, Stop> {
+    // What is in `Current` is kept from the next checkpoint on, so longer than this.
+    let then = since.unwrap_or(clock).saturating_add(keep.0);
+    Ok(TrashContent {
+        path: root.join(&entry.name)?,
+        inode: entry.id,
+        owner: entry.owner.clone(),
+        age: since.map(|since| Millis(clock.saturating_sub(since))),
+        left: (keep.0 > 0).then(|| Millis(then.saturating_sub(clock))),
+    })
 }
 
 /// What is in the trash of all users.
@@ -192,13 +210,13 @@ impl Snapshot<'_> {
     pub(crate) fn trash_of_user(&self, user: &str, clock: u64) -> Result<Vec<TrashContent>, Stop> {
         let mut roots = vec![(home(user)?, keep_of_homes(self.connection)?)];
         for (base, keep) in self.bases()? {
-            roots.push((base.join(TRASH)?.join(&as_name(user)?)?, keep));
+            roots.push((base.join(TRASH)?.join(as_name(user)?)?, keep));
         }
         let mut contents = Vec::new();
         for (root, keep) in roots {
             let Some(trash) = self.directory_at(&root)?.filter(|trash| trash.owner == user) else { continue };
             for entry in kept(self.connection, trash.id)?.iter().filter(|entry| entry.children > 0) {
-                contents.push(self.content(&root, entry, keep, clock)?);
+                contents.push(content(&root, entry, since(self.connection, entry)?, keep, clock)?);
             }
         }
         Ok(contents)
@@ -270,7 +288,8 @@ impl Snapshot<'_> {
         }
         let mut is_due = false;
         for entry in kept(self.connection, trash.id)? {
-            match due(self.connection, &entry, keep, search.clock)? {
+            let since = since(self.connection, &entry)?;
+            match due(&entry, since, keep, search.clock) {
                 Ok(_) => is_due = true,
                 Err(then) => {
                     let next = [search.report.next, then.map(Millis)].into_iter().flatten().min();
@@ -278,30 +297,13 @@ impl Snapshot<'_> {
                 }
             }
             if entry.children > 0 {
-                let content = self.content(root, &entry, keep, search.clock)?;
-                search.report.contents.push(content);
+                search.report.contents.push(content(root, &entry, since, keep, search.clock)?);
             }
         }
         if is_due {
             search.report.due.push(root.clone());
         }
         Ok(())
-    }
-
-    fn content(&self, root: &FsPath, entry: &Inode, keep: Millis, clock: u64) -> Result<TrashContent, Stop> {
-        let since =
-            if entry.extras.has(Extras::CHECKPOINT) { since(self.connection, entry.id)? } else { None };
-        // What is in `Current` is kept from the next checkpoint on, so longer than this.
-        let then = since.unwrap_or(clock).saturating_add(keep.0);
-        let left = (keep.0 > 0).then(|| Millis(then.saturating_sub(clock)));
-        let age = since.map(|since| Millis(clock.saturating_sub(since)));
-        Ok(TrashContent {
-            path: root.join(&entry.name)?,
-            inode: entry.id,
-            owner: entry.owner.clone(),
-            age,
-            left,
-        })
     }
 
     /// The directory at a path, for the NameNode itself; nothing if there is none.

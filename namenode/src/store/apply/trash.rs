@@ -47,17 +47,19 @@ impl Step<'_, '_> {
         }
         let (to, below) =
             self.plan_in_trash(&found, target, &root).map_err(|stop| or_for_good(stop, path))?;
-
         let place = self.resolve_as_namenode(&to)?;
+        self.check_room_in_trash(&found, target, &place).map_err(|stop| or_for_good(stop, path))?;
+
         self.make_in_trash(&root, &place, &to)?;
         let there = self.resolve_as_namenode(&to)?;
+        let current = there.chain().nth(root.parts().count() + 1).cloned();
         let name = to.name().unwrap_or_default();
         let moved = found.existing()?.clone();
         self.move_entry(&moved, &Move { source: found, target: there, name, below })?;
-        let current = root.join(CURRENT)?;
-        let current = self.resolve_as_namenode(&current)?.existing()?.clone();
-        if !current.extras.has(Extras::CHECKPOINT) {
-            self.begin_keeping(&current, self.counters.clock)?;
+        if let Some(current) = current.filter(|current| !current.extras.has(Extras::CHECKPOINT)) {
+            // It may have been counted since.
+            let now = self.view.changed(&current).unwrap_or(&current).clone();
+            self.begin_keeping(&now, self.counters.clock)?;
         }
         Ok(Outcome::Trashed(to))
     }
@@ -69,7 +71,7 @@ impl Step<'_, '_> {
 
     /// Where something goes in a trash, and how far what is below it reaches, if it may go there.
     fn plan_in_trash(
-        &mut self,
+        &self,
         found: &Resolved<'_>,
         target: &Inode,
         root: &FsPath,
@@ -85,14 +87,22 @@ impl Step<'_, '_> {
         let rest = to.as_str().strip_prefix(current.as_str()).unwrap_or_default();
         let later = FsPath::parse(&format!("{root}/{LONGER_NAME}{rest}"))?;
         let below = self.reach_when_moved(target, path, &later)?;
-        let place = self.resolve_as_namenode(&to)?;
+        Ok((to, below))
+    }
+
+    /// Whether the quotas of a trash let something be put there.
+    fn check_room_in_trash(
+        &mut self,
+        found: &Resolved<'_>,
+        target: &Inode,
+        place: &Resolved<'_>,
+    ) -> Result<(), Stop> {
         let made = place.missing().count() as i64 - 1;
         let made = Usage { directories: made, ..Usage::default() };
         self.check_quota(place.deepest().id, made)?;
         let change = self.weight(target)?.plus(made);
         let shared: Vec<InodeId> = found.chain().map(|inode| inode.id).collect();
-        self.check_quota_up_to(place.deepest().id, change, &shared)?;
-        Ok((to, below))
+        self.check_quota_up_to(place.deepest().id, change, &shared)
     }
 
     /// Nobody's files go where another one can look at them, or take them from.
@@ -258,7 +268,8 @@ impl Step<'_, '_> {
         };
         let clock = self.counters.clock;
         for entry in trash::kept(self.connection, directory.id)? {
-            match trash::due(self.connection, &entry, keep, clock)? {
+            let since = trash::since(self.connection, &entry)?;
+            match trash::due(&entry, since, keep, clock) {
                 Ok(Due::Begin) => self.begin_keeping(&entry, clock)?,
                 Ok(Due::Checkpoint) => self.put_aside(&entry, root, name)?,
                 Ok(Due::Expire) => {

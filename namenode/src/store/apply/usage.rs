@@ -51,6 +51,17 @@ impl Ledger {
         Ok(usage)
     }
 
+    /// Something came to what is below a directory, or went.
+    fn add(&mut self, connection: &Connection, directory: InodeId, change: Usage) -> rusqlite::Result<()> {
+        if let Some(entry) = self.usages.get_mut(&directory) {
+            *entry = Entry { usage: entry.usage.plus(change), changed: true };
+            return Ok(());
+        }
+        let usage = usage::of(connection, directory)?.plus(change);
+        self.usages.insert(directory, Entry { usage, changed: true });
+        Ok(())
+    }
+
     fn above(&mut self, connection: &Connection, directory: InodeId) -> rusqlite::Result<Option<Above>> {
         if let Some(above) = self.above.get(&directory) {
             return Ok(Some(*above));
@@ -110,8 +121,7 @@ impl Step<'_, '_> {
         self.wrote = true;
         let mut at = directory;
         while !is_top(at) {
-            let usage = self.ledger.usage(self.connection, at)?.plus(change);
-            self.ledger.usages.insert(at, Entry { usage, changed: true });
+            self.ledger.add(self.connection, at, change)?;
             let Some(above) = self.ledger.above(self.connection, at)? else { break };
             at = above.parent;
         }

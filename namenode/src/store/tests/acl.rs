@@ -1,15 +1,15 @@
 //! ACLs: whom they let do what, what new files and directories get, and who may change them.
 
 use dfs_types::{
-    Acl, AclChange, AclEntry, AclKey, AclKind, AclScope, AclStatus, Caller, CreateMode, ErrorCode, FileKind,
-    FsPath, InodeId, Millis, Mode, Perm,
+    Acl, AclChange, AclEntry, AclKey, AclKind, AclScope, AclStatus, Caller, CreateMode, ErrorCode, FsPath,
+    Mode, Perm,
 };
 use proptest::prelude::*;
 
 use super::{Fixture, by, create, delete, mkdir, path, rename, root, user};
 use crate::store::access::{Access, Authority, Place};
 use crate::store::edit::Edit;
-use crate::store::inode::{Extras, Inode};
+use crate::store::inode::Inode;
 
 fn modify(at: &str, entries: &str) -> Edit {
     change(at, AclChange::Modify(AclEntry::parse_list(entries).unwrap()))
@@ -177,23 +177,11 @@ const GROUPS: [&str; 3] = ["staff", "crew", "guests"];
 
 fn inode(mode: Mode, acl: Option<Acl>) -> Inode {
     Inode {
-        parent: InodeId::ROOT,
-        name: "f".into(),
-        id: InodeId(20_000),
-        kind: FileKind::Directory,
         owner: NAMES[0].into(),
         group: GROUPS[0].into(),
         mode,
-        mtime: Millis(0),
-        atime: Millis(0),
-        replication: 0,
-        chunk_size: 0,
-        length: 0,
-        children: 0,
-        open: false,
-        below: 0,
-        extras: Extras::default(),
         acl: acl.map(std::sync::Arc::new),
+        ..Inode::bare()
     }
 }
 

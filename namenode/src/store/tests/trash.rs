@@ -276,7 +276,8 @@ fn only_what_was_meant_is_removed() {
 #[test]
 fn what_is_too_long_for_a_checkpoint_keeps_nobody_busy() {
     let fixture = open();
-    fixture.ok(keep("/", 24));
+    // A checkpoint is due after a 24th of it: long enough to be seen not to be.
+    fixture.ok(keep("/", 24 * 200));
     let current = "/user/hdfs/.Trash/Current";
     // As a client moves it there: to the last byte of a path.
     let mut deep = current.to_owned();
